@@ -1,0 +1,79 @@
+"""Typed errors: each carries what was found, where, and what is allowed.
+
+`cli.main` turns them into one line and an exit code; library users catch them by type.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+
+class R329Error(Exception):
+    """Base of every error that r329fast raises on purpose.
+
+    `exit_code` is what the command ends with; `kind` is the word in the JSON form; `details`
+    holds machine-readable extras (layer, key, path, ...).
+    """
+
+    exit_code = 2
+    kind = "error"
+
+    def __init__(self, message: str, **details: object) -> None:
+        super().__init__(message)
+        self.message = message
+        self.details = details
+
+    def as_json(self) -> dict[str, object]:
+        return {"error": {"kind": self.kind, "message": self.message, **self.details}}
+
+
+class UsageError(R329Error):
+    """A wrong command line or a call with arguments that do not go together."""
+
+    kind = "usage"
+
+
+class FileError(R329Error):
+    """A file that is missing, unreadable, damaged or of the wrong form."""
+
+    kind = "file"
+
+
+class CfgError(R329Error):
+    """A vendor cfg with a missing section, unknown value or wrong shape."""
+
+    kind = "cfg"
+
+
+class DataError(R329Error):
+    """An array or image set of the wrong rank, layout, dtype, size or content."""
+
+    kind = "data"
+
+
+class ProgramError(R329Error):
+    """A program (op list) that breaks its spec: `Program.verify` names op and rule."""
+
+    kind = "program"
+    exit_code = 4
+
+
+class UnsupportedModelError(R329Error):
+    """A model with ops or forms that are not supported.
+
+    `issues` lists them all, each with op, layer, reason and what to do.
+    """
+
+    kind = "unsupported"
+    exit_code = 3
+
+    def __init__(self, message: str, issues: Iterable[object] = (), **details: object) -> None:
+        super().__init__(message, **details)
+        self.issues = tuple(issues)
+
+
+def nearest(word: str, allowed: Iterable[str]) -> str:
+    """Return ", did you mean 'x'?" for the closest allowed word, or an empty string."""
+    match = get_close_matches(word, list(allowed), n=1, cutoff=0.6)
+    return f", did you mean {match[0]!r}?" if match else ""
