@@ -1,0 +1,163 @@
+"""Runs the float graph over a calibration set and gathers ranges, batch by batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+
+import numpy as np
+
+from r329fast.calibration.ranges import Ranges, mean_square_key, softmax_key
+from r329fast.calibration.statistics import ExtremeRange, MeanRange, RunningStatistics
+from r329fast.calibration.strategies import choose_range, parse_strategy
+from r329fast.errors import DataError, UsageError
+from r329fast.graph.ir import Graph, LrnAttrs, SoftmaxAttrs
+
+AQT_METHODS = ("MEAN", "EXTREME")
+# Images run through the float graph at once; bounds memory, does not change any statistic.
+_RUN_BATCH = 8
+
+Dataset = np.ndarray | Mapping[str, np.ndarray]
+Progress = Callable[[int, int], None]
+
+
+def calibrate(
+    graph: Graph,
+    dataset: Dataset,
+    scheme: str = "aqt2021",
+    method: str | None = None,
+    *,
+    batch_size: int = 1,
+    momentum: float = 0.9,
+    histc_bins: int = 2048,
+    symmetric: bool = True,
+    threads: int = 1,
+    progress: Progress | None = None,
+) -> Ranges:
+    """Ranges of every tensor of the fused graph, from float inference.
+
+    dataset: float32 [N, *input shape] (NHWC), or such an array for each input name; only one
+    run batch of it is in memory at a time (it may be a memory map). method: MEAN (default) or
+    EXTREME for aqt2021; a compass42 strategy ("mean" by default, "extrema", "3std", "10kld",
+    "0.9percentile", "aciq_laplace", ...). batch_size: images of one statistics batch (compass42;
+    the 2021 tool takes image by image). symmetric: whether activations will be quantised
+    symmetrically (decides ACIQ's form). progress(done, total) is called after each run batch.
+
+    Raises DataError for a dataset that does not fit the graph, UsageError for a wrong method.
+    """
+    feeds = _feeds(graph, dataset)
+    total = len(next(iter(feeds.values())))
+    if scheme == "aqt2021":
+        return _calibrate_aqt(graph, feeds, total, method or "MEAN", threads, progress)
+    if scheme != "compass42":
+        raise UsageError(f"scheme {scheme!r}, allowed aqt2021, compass42", option="scheme")
+    strategy = parse_strategy(method or "mean")
+    statistics: dict[str, RunningStatistics] = {}
+    for tensors in _batches(graph, feeds, total, batch_size, threads, progress):
+        for name, values in tensors:
+            if name not in statistics:
+                bins = histc_bins if strategy.needs_histogram else 0
+                statistics[name] = RunningStatistics(momentum, strategy.needs_moments, bins)
+            statistics[name].update(values)
+    chosen = {name: choose_range(strategy, s, symmetric) for name, s in statistics.items()}
+    extrema = {name: float(statistics[name].extrema.low) for name in graph.inputs}
+    return Ranges(chosen, extrema)
+
+
+def _calibrate_aqt(
+    graph: Graph,
+    feeds: dict[str, np.ndarray],
+    total: int,
+    method: str,
+    threads: int,
+    progress: Progress | None,
+) -> Ranges:
+    if method not in AQT_METHODS:
+        raise UsageError(
+            f"calibration method {method!r}, allowed {', '.join(AQT_METHODS)}", option="method"
+        )
+    statistics: dict[str, MeanRange | ExtremeRange] = {}
+    for tensors in _batches(graph, feeds, total, 1, threads, progress):
+        for name, values in tensors:
+            if name not in statistics:
+                statistics[name] = MeanRange() if method == "MEAN" else ExtremeRange()
+            statistics[name].update(values)
+    return Ranges({name: s.range() for name, s in statistics.items()})
+
+
+def _feeds(graph: Graph, dataset: Dataset) -> dict[str, np.ndarray]:
+    """The dataset by input name, checked against the graph."""
+    if isinstance(dataset, np.ndarray):
+        if len(graph.inputs) != 1:
+            names = ", ".join(graph.inputs)
+            raise DataError(f"dataset: one array found, the graph has the inputs {names}")
+        dataset = {graph.inputs[0]: dataset}
+    if set(dataset) != set(graph.inputs):
+        raise DataError(f"dataset: inputs {sorted(dataset)}, expected {sorted(graph.inputs)}")
+    lengths = {name: len(array) for name, array in dataset.items()}
+    if len(set(lengths.values())) != 1 or not next(iter(lengths.values())):
+        raise DataError(f"dataset: {lengths} images, expected the same number, at least 1")
+    for name, array in dataset.items():
+        expected = graph.shapes[name]
+        if array.dtype != np.float32 or array.shape[1:] != expected:
+            raise DataError(
+                f"dataset for input {name!r}: found {array.dtype} {array.shape}, expected float32 "
+                f"(N, {', '.join(map(str, expected))})"
+            )
+    return dict(dataset)
+
+
+def _batches(
+    graph: Graph,
+    feeds: dict[str, np.ndarray],
+    total: int,
+    batch_size: int,
+    threads: int,
+    progress: Progress | None,
+) -> Iterator[Iterator[tuple[str, np.ndarray]]]:
+    """(tensor, values) pairs a statistics batch; a short last batch counts like a full one."""
+    from r329fast.graph.float_run import FloatSession
+
+    session = FloatSession(graph, keep="all", threads=threads)
+    run_batch = max(_RUN_BATCH // batch_size, 1) * batch_size
+    for start in range(0, total, run_batch):
+        stop = min(start + run_batch, total)
+        chunk = {name: np.ascontiguousarray(array[start:stop]) for name, array in feeds.items()}
+        _check_finite(chunk, start)
+        tensors = {**chunk, **session.run(chunk)}
+        for first in range(0, stop - start, batch_size):
+            yield _tensors_of(graph, tensors, slice(first, first + batch_size))
+        if progress is not None:
+            progress(stop, total)
+
+
+def _check_finite(chunk: dict[str, np.ndarray], start: int) -> None:
+    for name, array in chunk.items():
+        finite = np.isfinite(array).reshape(len(array), -1).all(axis=1)
+        if not finite.all():
+            where = start + int(np.argmin(finite))
+            raise DataError(f"dataset for input {name!r}: image {where} holds NaN or infinity")
+
+
+def _tensors_of(
+    graph: Graph, tensors: dict[str, np.ndarray], images: slice
+) -> Iterator[tuple[str, np.ndarray]]:
+    """Every tensor in IR order, and what single layers need beyond their output (spec B.11)."""
+    for layer in graph:
+        for name in layer.outputs:
+            yield name, tensors[name][images]
+        if layer.type == "LRN":
+            x = tensors[layer.inputs[0]][images]
+            yield mean_square_key(layer.name), _mean_square(x, layer.params(LrnAttrs).size)
+        elif layer.type == "LogSoftmax":
+            axis = layer.params(SoftmaxAttrs).axis + 1
+            powers = np.exp(tensors[layer.outputs[0]][images])
+            yield softmax_key(layer.name), powers / powers.sum(axis=axis, keepdims=True)
+
+
+def _mean_square(x: np.ndarray, size: int) -> np.ndarray:
+    """Mean of squares over the LRN window, the window's full size as divisor."""
+    channels = x.shape[-1]
+    padding = [(0, 0)] * (x.ndim - 1) + [(size // 2, (size - 1) // 2)]
+    squares = np.pad(x * x, padding)
+    total = sum(squares[..., k : k + channels] for k in range(size))
+    return np.asarray(total / np.float32(size), dtype=np.float32)

@@ -1,0 +1,124 @@
+"""Calibrated ranges: what a tensor's real values were seen to span."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from r329fast.errors import DataError, FileError, nearest
+from r329fast.files import write_npy
+
+
+def mean_square_key(layer: str) -> str:
+    """Name under which an LRN layer's calibrated mean square stands (spec B.11)."""
+    return f"{layer}:mean_square"
+
+
+def softmax_key(layer: str) -> str:
+    """Name under which a LogSoftmax layer's calibrated softmax stands (spec B.11)."""
+    return f"{layer}:softmax"
+
+
+@dataclass
+class Ranges:
+    """Tensor name -> (min, max), float32 values.
+
+    extrema_min: smallest value over the whole calibration set where it is known; it decides
+    whether an input is unsigned in scheme compass42 (spec B.2).
+    """
+
+    values: dict[str, tuple[float, float]]
+    extrema_min: dict[str, float] = field(default_factory=dict)
+
+    def __getitem__(self, tensor: str) -> tuple[float, float]:
+        try:
+            return self.values[tensor]
+        except KeyError:
+            raise DataError(
+                f"ranges: no entry for tensor {tensor!r}{nearest(tensor, self.values)}",
+                tensor=tensor,
+            ) from None
+
+    def __contains__(self, tensor: str) -> bool:
+        return tensor in self.values
+
+    def smallest(self, tensor: str) -> float:
+        """The smallest value seen: the extremum where known, else the range's minimum."""
+        return self.extrema_min.get(tensor, self[tensor][0])
+
+    def save_max_min(self, folder: Path, model_name: str) -> tuple[Path, Path]:
+        """Write `<model>_max.npy` and `<model>_min.npy` in the vendor's form (formats.md, 2).
+
+        Each is a 0-d object array holding a dict {layer top name: float32 array of shape (1,)}.
+        """
+        paths = []
+        for index, word in ((1, "max"), (0, "min")):
+            table = {
+                name: np.array([pair[index]], dtype=np.float32)
+                for name, pair in self.values.items()
+            }
+            boxed = np.empty((), dtype=object)
+            boxed[()] = table
+            paths.append(write_npy(folder / f"{model_name}_{word}.npy", boxed, allow_pickle=True))
+        return paths[0], paths[1]
+
+    @staticmethod
+    def load_max_min(max_file: Path, min_file: Path) -> Ranges:
+        """Read the vendor's max_min dicts (`ts_max_file`, `ts_min_file`); raises FileError."""
+        high, low = _load_dict(max_file), _load_dict(min_file)
+        if set(high) != set(low):
+            odd = sorted(set(high) ^ set(low))[0]
+            raise FileError(f"{max_file} and {min_file}: entry {odd!r} is in only one of them")
+        return Ranges({name: (low[name], high[name]) for name in high})
+
+    def restricted_to(self, tensors: Iterable[str]) -> Ranges:
+        """Only the named tensors, in that order; DataError where one is missing."""
+        return Ranges({name: self[name] for name in tensors}, dict(self.extrema_min))
+
+
+def _load_dict(path: Path) -> dict[str, float]:
+    try:
+        boxed = np.load(path, allow_pickle=False)
+    except FileNotFoundError:
+        raise FileError(f"{path}: no such file", path=str(path)) from None
+    except ValueError:
+        boxed = _load_pickled(path)
+    except (OSError, EOFError) as error:
+        raise FileError(f"{path}: not readable as .npy ({error})", path=str(path)) from error
+    table = boxed.item() if boxed.dtype == object and boxed.shape == () else None
+    if not isinstance(table, Mapping):
+        raise FileError(f"{path}: expected a 0-d object array holding a dict", path=str(path))
+    result = {}
+    for name, value in table.items():
+        array = np.asarray(value)
+        if array.dtype.kind not in "fiu" or array.size != 1:
+            raise FileError(f"{path}: entry {name!r} is no single number", path=str(path))
+        result[str(name)] = float(array.reshape(-1)[0])
+    return result
+
+
+def _load_pickled(path: Path) -> np.ndarray:
+    """The vendor pickles these dicts; only numbers, strings and arrays are let through."""
+    import pickle
+
+    class Numbers(pickle.Unpickler):
+        def find_class(self, module: str, name: str) -> object:
+            root = module.split(".")[0]
+            allowed = {"_reconstruct", "ndarray", "dtype", "scalar", "encode", "_frombuffer"}
+            if (root == "numpy" or module == "_codecs") and name in allowed:
+                return super().find_class(module, name)
+            raise pickle.UnpicklingError(f"{module}.{name} is not allowed")
+
+    try:
+        with open(path, "rb") as stream:
+            version = np.lib.format.read_magic(stream)
+            if version == (1, 0):
+                np.lib.format.read_array_header_1_0(stream)
+            else:
+                np.lib.format.read_array_header_2_0(stream)
+            return np.asarray(Numbers(stream, encoding="latin1").load(), dtype=object)
+    except (OSError, ValueError, EOFError, pickle.UnpicklingError, AttributeError) as error:
+        raise FileError(f"{path}: not a max_min dictionary ({error})", path=str(path)) from error

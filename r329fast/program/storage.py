@@ -1,0 +1,156 @@
+"""The `.r329` file: a zip (NumPy .npz) of one JSON header and the constants.
+
+Entries: `header.json` (format version, op table, tensors, layers, options, the program's hash)
+and one array per distinct constant, `c<number>`. Nothing is pickled. The same program gives
+the same bytes. A reader refuses files of a newer version and files whose hash does not agree.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from r329fast.errors import FileError, ProgramError
+from r329fast.files import write_atomic
+from r329fast.program.program import AttrValue, LayerRecord, Op, Program, TensorSpec
+
+FORMAT = "r329fast program"
+VERSION = 1
+_EPOCH = (1980, 1, 1, 0, 0, 0)
+
+
+def save_program(program: Program, path: str | Path) -> Path:
+    """Write `program` to `path` (atomically); raises FileError where that cannot be."""
+    arrays: dict[str, np.ndarray] = {}
+    ops = []
+    for op in program.ops:
+        references = {}
+        for name, array in op.consts.items():
+            key = f"c{len(arrays)}"
+            arrays[key] = array
+            references[name] = key
+        ops.append([op.kind, op.layer, op.inputs, op.outputs, op.attrs, references])
+    header = {
+        "format": FORMAT,
+        "version": VERSION,
+        "hash": program.hash(),
+        "name": program.name,
+        "scheme": program.scheme,
+        "options": program.options,
+        "inputs": program.inputs,
+        "outputs": program.outputs,
+        "tensors": [vars(spec) for spec in program.tensors.values()],
+        "ops": ops,
+        "layers": [{**vars(layer), "detail": dict(layer.detail)} for layer in program.layers],
+    }
+
+    def write(stream: Any) -> None:
+        with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
+            _entry(archive, "header.json", json.dumps(header).encode())
+            for key, array in arrays.items():
+                buffer = io.BytesIO()
+                np.lib.format.write_array(buffer, array, allow_pickle=False)
+                _entry(archive, f"{key}.npy", buffer.getvalue())
+
+    return write_atomic(Path(path), write)
+
+
+def _entry(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
+    info = zipfile.ZipInfo(name, _EPOCH)
+    info.compress_type = zipfile.ZIP_DEFLATED
+    archive.writestr(info, data)
+
+
+def load_program(path: str | Path) -> Program:
+    """Read a `.r329` file and verify it.
+
+    Raises FileError when it is missing, damaged, of a newer version or not such a file.
+    """
+    path = Path(path)
+    try:
+        with zipfile.ZipFile(path) as archive:
+            header = json.loads(archive.read("header.json"))
+            _check_version(path, header)
+            arrays = {
+                name.removesuffix(".npy"): np.lib.format.read_array(
+                    io.BytesIO(archive.read(name)), allow_pickle=False
+                )
+                for name in archive.namelist()
+                if name.endswith(".npy")
+            }
+        program = _build(header, arrays)
+        program.verify()
+    except FileNotFoundError:
+        raise FileError(f"{path}: no such file", path=str(path)) from None
+    except OSError as error:
+        raise FileError(f"{path}: {error.strerror or error}", path=str(path)) from error
+    except FileError:
+        raise
+    except (zipfile.BadZipFile, ValueError, KeyError, TypeError, EOFError, ProgramError) as error:
+        raise FileError(
+            f"{path}: damaged or no r329fast program ({error})", path=str(path)
+        ) from error
+    except Exception as error:  # zlib.error and friends of a truncated entry
+        raise FileError(f"{path}: damaged ({error})", path=str(path)) from error
+    if program.hash() != header["hash"]:
+        raise FileError(f"{path}: damaged, its contents do not match its hash", path=str(path))
+    return program
+
+
+def _check_version(path: Path, header: Any) -> None:
+    if not isinstance(header, dict) or header.get("format") != FORMAT:
+        raise FileError(f"{path}: not an r329fast program", path=str(path))
+    version = header.get("version")
+    if not isinstance(version, int) or version > VERSION:
+        raise FileError(
+            f"{path}: format version {version}, this release reads up to {VERSION}", path=str(path)
+        )
+
+
+def _attr(value: Any) -> AttrValue:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _build(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Program:
+    tensors = {}
+    for fields in header["tensors"]:
+        spec = TensorSpec(**{**fields, "shape": tuple(fields["shape"])})
+        tensors[spec.name] = spec
+    ops = [
+        Op(
+            kind,
+            layer,
+            tuple(inputs),
+            tuple(outputs),
+            {name: _attr(value) for name, value in attrs.items()},
+            {name: arrays[key] for name, key in references.items()},
+        )
+        for kind, layer, inputs, outputs, attrs, references in header["ops"]
+    ]
+    layers = [
+        LayerRecord(
+            fields["name"],
+            fields["type"],
+            tuple(fields["inputs"]),
+            tuple(fields["outputs"]),
+            (fields["ops"][0], fields["ops"][1]),
+            fields["act"],
+            {name: _attr(value) for name, value in fields["detail"].items()},
+        )
+        for fields in header["layers"]
+    ]
+    return Program(
+        header["name"],
+        header["scheme"],
+        tensors,
+        ops,
+        layers,
+        tuple(header["inputs"]),
+        tuple(header["outputs"]),
+        dict(header["options"]),
+    )

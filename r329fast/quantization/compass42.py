@@ -1,0 +1,256 @@
+"""Scheme compass42: what the vendor's open optimiser 4.2 does for target Z1 (spec B)."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from r329fast.calibration.ranges import Ranges
+from r329fast.graph.ir import ConvAttrs, Layer
+from r329fast.program.program import TensorSpec
+from r329fast.quantization.fixed_point import (
+    F32,
+    MAX_MULTIPLIER,
+    Int64Array,
+    approximate,
+    unify_shifts,
+)
+from r329fast.quantization.linear import LinearParams, linear_params, quantize_array
+from r329fast.quantization.options import Options
+from r329fast.quantization.scheme import EltwiseConstants, LinearConstants
+
+# Layers whose output is their input's integers: scale, zero point and dtype are copied (B.9, B.11).
+COPYING = (
+    "Pooling",
+    "Reshape",
+    "Transpose",
+    "Slice",
+    "Split",
+    "Pad",
+    "ChannelShuffle",
+    "Resize",
+)
+_UNSIGNED_TABLES = ("SIGMOID", "SOFTPLUS", "HARDSIGMOID")
+INT32_MIN, INT32_MAX = -(2**31), 2**31 - 1
+SOFTMAX_LUT, SOFTMAX_FAST_EXP = "LUT", "FAST_EXP"
+
+
+def activation_is_signed(kind: str, clip_min: float) -> bool | None:
+    """Whether an activation's output is signed; None: as without activation (spec B.2)."""
+    if kind in ("RELU", "RELU6") or kind in _UNSIGNED_TABLES:
+        return False
+    if kind == "CLIP":
+        return clip_min < 0
+    return None if kind == "NONE" else True
+
+
+def output_is_signed(layer: Layer, inputs: list[TensorSpec], smallest: float) -> bool:
+    """Signedness of a layer's output (spec B.2, second table)."""
+    if layer.type == "Input":
+        return not smallest >= 0
+    if layer.type == "Softmax":
+        return False
+    by_activation = activation_is_signed(layer.act.kind, layer.act.clip_min)
+    if by_activation is not None:
+        return by_activation
+    if layer.type in ("Convolution", "DepthwiseConv", "FullyConnected", "BatchNorm", "LogSoftmax"):
+        return True
+    if layer.type == "Eltwise" and getattr(layer.attrs, "method", "") == "SUB":
+        return True
+    return any(x.dtype == "int8" for x in inputs)
+
+
+class Compass42:
+    """Answers of spec B; float32 wherever the vendor computes in float32."""
+
+    name = "compass42"
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+
+    # -- tensors ---------------------------------------------------------------------------------
+
+    def tensor(
+        self,
+        index: int,
+        layer: Layer,
+        name: str,
+        shape: tuple[int, ...],
+        inputs: list[TensorSpec],
+        ranges: Ranges,
+    ) -> TensorSpec:
+        if layer.type in COPYING:
+            return _copy(inputs[0], name, shape)
+        if layer.type == "Concat" and _all_alike(inputs):
+            return _copy(inputs[0], name, shape)
+        low, high = ranges[name]
+        low, high = min(low, 0.0), max(high, 0.0)
+        if layer.type == "Activation" and layer.act.kind == "CLIP":
+            low, high = max(low, layer.act.clip_min), min(high, layer.act.clip_max)
+        smallest = ranges.smallest(name) if layer.type == "Input" else low
+        signed = output_is_signed(layer, inputs, smallest)
+        signed = signed or self.options.force_dtype_int
+        mode = self.options.activation_mode(index, layer.type, layer.name)
+        params = linear_params(low, high, 8, signed, mode)
+        return TensorSpec(
+            name,
+            shape,
+            "int8" if signed else "uint8",
+            float(params.scale[0]),
+            int(params.zero_point[0]),
+            params.qmin,
+            params.qmax,
+        )
+
+    # -- weights and biases ----------------------------------------------------------------------
+
+    def linear(self, index: int, layer: Layer, x: TensorSpec, y: TensorSpec) -> LinearConstants:
+        weights = layer.consts["weights"]
+        per_channel, mode = self.options.weight_method(index, layer.type, layer.name)
+        per_channel = per_channel or layer.type == "DepthwiseConv"
+        group = layer.params(ConvAttrs).group if isinstance(layer.attrs, ConvAttrs) else 1
+        if per_channel or group > 1:
+            groups = len(weights) if per_channel else group
+            params, mult, shift = self._per_channel(weights, groups, mode, x, y)
+        else:
+            params = linear_params(*_extrema(weights.reshape(1, -1)), 8, True, mode)
+            mult, shift = self.rescale(F32(y.scale) / (F32(x.scale) * params.scale).astype(F32))
+        column = (-1, *[1] * (weights.ndim - 1))
+        scale, zero = params.scale.reshape(column), params.zero_point.reshape(column)
+        q = quantize_array(weights, scale, zero, params.qmin, params.qmax) + zero
+        bias_scale = (F32(x.scale) * params.scale).astype(F32)
+        bias = self._bias(layer.consts["bias"], bias_scale, q, x.zero_point)
+        return LinearConstants(q, bias, mult, shift, params.scale, bias_scale)
+
+    def _per_channel(
+        self, weights: np.ndarray, groups: int, mode: str, x: TensorSpec, y: TensorSpec
+    ) -> tuple[LinearParams, Int64Array, Int64Array]:
+        """Spec B.4b: one shift for all channels, coarser groups until no multiplier is 0."""
+        channels = len(weights)
+        low, high = _extrema(weights.reshape(channels, -1))
+        while True:
+            size = -(-channels // groups)
+            padding = (0, groups * size - channels)
+            group_low = np.pad(low, padding).reshape(groups, size).min(axis=1)
+            group_high = np.pad(high, padding).reshape(groups, size).max(axis=1)
+            coarse = linear_params(group_low, group_high, 8, True, mode)
+            params = LinearParams(
+                np.repeat(coarse.scale, size)[:channels],
+                np.repeat(coarse.zero_point, size)[:channels],
+                coarse.qmin,
+                coarse.qmax,
+            )
+            mult, shift = self.rescale(F32(y.scale) / (F32(x.scale) * params.scale).astype(F32))
+            if not self.options.unify_shifts_for_aiff:
+                return params, mult, shift
+            mult, shift = unify_shifts(mult, shift)
+            if mult.min() > 0 or groups == 1:
+                return params, mult, shift
+            groups //= 2
+
+    def _bias(
+        self, bias: np.ndarray, scale: np.ndarray, weights: Int64Array, zero_point: int
+    ) -> Int64Array:
+        """Float32 bias to int32, input zero point absorbed, low bits cleared (spec B.7)."""
+        q = quantize_array(bias, scale, 0, INT32_MIN, INT32_MAX)
+        absorbed = zero_point * weights.reshape(len(weights), -1).sum(axis=1)
+        q = np.clip(q + absorbed, INT32_MIN, INT32_MAX)
+        return clear_low_bits(q, self.options.bias_effective_bits or 32)
+
+    def batchnorm(self, index: int, layer: Layer, x: TensorSpec, y: TensorSpec) -> LinearConstants:
+        weights = layer.consts["weights"]
+        per_channel, mode = self.options.weight_method(index, layer.type, layer.name)
+        rows = weights.reshape(len(weights) if per_channel else 1, -1)
+        params = linear_params(*_extrema(rows), 16, True, mode)
+        q = quantize_array(weights, params.scale, params.zero_point, params.qmin, params.qmax)
+        q = q + params.zero_point
+        mult, shift = self.rescale(F32(y.scale) / (F32(x.scale) * params.scale).astype(F32))
+        if per_channel and self.options.unify_shifts_for_aiff:
+            mult, shift = unify_shifts(mult, shift)
+        bias_scale = (F32(x.scale) * params.scale).astype(F32)
+        bias = self._bias(layer.consts["bias"], bias_scale, q, x.zero_point)
+        return LinearConstants(q, bias, mult, shift, params.scale, bias_scale)
+
+    # -- requantisation --------------------------------------------------------------------------
+
+    def rescale(self, ratio: npt.ArrayLike) -> tuple[Int64Array, Int64Array]:
+        return approximate(
+            ratio,
+            self.options.multiplier_bits,
+            force_shift_positive=self.options.force_shift_positive,
+        )
+
+    def pooling_rescale(self, areas: Int64Array) -> tuple[Int64Array, Int64Array]:
+        mult, shift = approximate(F32(1) / areas.reshape(-1).astype(F32), 8)
+        return mult.reshape(areas.shape), shift.reshape(areas.shape)
+
+    def eltwise(self, method: str, a: TensorSpec, b: TensorSpec, y: TensorSpec) -> EltwiseConstants:
+        ones = np.ones(2, dtype=np.int64)
+        scale_a, scale_b, scale_y = F32(a.scale), F32(b.scale), F32(y.scale)
+        if method == "MUL":
+            return EltwiseConstants(ones, *self.rescale(scale_y / (scale_a * scale_b)))
+        if scale_a == scale_b and a.zero_point == b.zero_point:
+            if method == "ADD":
+                return EltwiseConstants(ones, *self.rescale(scale_y / scale_a))
+            return EltwiseConstants(ones, np.array([1]), np.array([0]))
+        mult_a, shift_a = approximate(scale_a, 15)
+        mult_b, shift_b = approximate(scale_b, 15)
+        common = max(int(shift_a[0]), int(shift_b[0]))
+        # Each input is multiplied by the other's scale, so both land on scale_a * scale_b.
+        factors = np.array(
+            [
+                F32(mult_b[0]) * F32(2.0) ** F32(common - shift_b[0]),
+                F32(mult_a[0]) * F32(2.0) ** F32(common - shift_a[0]),
+            ],
+            dtype=F32,
+        )
+        ratio = F32(scale_y / (scale_b * scale_a)) / F32(2.0) ** F32(common)
+        excess = F32(factors.max() / F32(MAX_MULTIPLIER))
+        if excess > 1:
+            factors = (factors / excess).astype(F32)
+            ratio = F32(ratio * excess)
+        scales = np.clip(np.rint(factors), 0, MAX_MULTIPLIER).astype(np.int64)
+        mult, shift = self.rescale(ratio)
+        if shift[0] < 0:
+            mult = np.clip(mult << -shift, 1, MAX_MULTIPLIER)
+            shift = np.zeros_like(shift)
+        return EltwiseConstants(scales, mult, shift)
+
+    def concat(self, inputs: list[TensorSpec], y: TensorSpec) -> tuple[Int64Array, Int64Array]:
+        unchanged = np.ones(len(inputs), dtype=np.int64), np.zeros(len(inputs), dtype=np.int64)
+        scales = [F32(t.scale) for t in (*inputs, y)]
+        same_zero = len({t.zero_point for t in (*inputs, y)}) == 1
+        threshold = self.options.unify_scales_for_concat_threshold
+        if same_zero and max(scales) / min(scales) <= threshold:
+            return unchanged
+        pairs = [self.rescale(F32(y.scale) / F32(x.scale)) for x in inputs]
+        return np.concatenate([m for m, _ in pairs]), np.concatenate([n for _, n in pairs])
+
+    def splits_means(self) -> bool:
+        return False
+
+    def softmax_method(self, feeds_layers: bool) -> str:
+        return SOFTMAX_FAST_EXP if feeds_layers else SOFTMAX_LUT
+
+
+def clear_low_bits(bias: Int64Array, effective_bits: int) -> Int64Array:
+    """Keep `effective_bits` of a layer's biases: floor away the same low bits in all (spec B.7)."""
+    if effective_bits >= 32:
+        return bias
+    low, high = min(int(bias.min()), -1), max(int(bias.max()), 1)
+    limit = 2.0 ** (effective_bits - 1)
+    drop = int(np.ceil(max(np.log2(high / (limit - 1)), np.log2(low / -limit))))
+    return (bias >> drop) << drop if drop > 0 else bias
+
+
+def _copy(x: TensorSpec, name: str, shape: tuple[int, ...]) -> TensorSpec:
+    return TensorSpec(name, shape, x.dtype, x.scale, x.zero_point, x.qmin, x.qmax)
+
+
+def _all_alike(inputs: list[TensorSpec]) -> bool:
+    return len({(x.scale, x.zero_point, x.dtype) for x in inputs}) == 1
+
+
+def _extrema(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Smallest and largest of each row, widened to include 0."""
+    return np.minimum(rows.min(axis=1), 0), np.maximum(rows.max(axis=1), 0)

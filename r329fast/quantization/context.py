@@ -1,0 +1,92 @@
+"""What the lowering rules share: the tensors and ops made so far, and how to add one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from r329fast.calibration.ranges import Ranges
+from r329fast.graph.ir import Act, Graph, Layer
+from r329fast.program.program import AttrValue, LayerRecord, Op, TensorSpec
+from r329fast.quantization.fixed_point import F32
+from r329fast.quantization.scheme import LinearConstants, Scheme
+
+_LEAKY_SHIFT, _PRELU_SHIFT = 8, 12
+
+
+# Constants of an op before they are cast: name -> (values, dtype).
+Consts = dict[str, tuple[Any, str]]
+
+
+class Lowering:
+    """State while the layers are walked; `index` is the current layer's position in the IR."""
+
+    def __init__(self, graph: Graph, ranges: Ranges, scheme: Scheme) -> None:
+        self.graph, self.ranges, self.scheme = graph, ranges, scheme
+        self.tensors: dict[str, TensorSpec] = {}
+        self.ops: list[Op] = []
+        self.records: list[LayerRecord] = []
+        self.index = 0
+
+    def emit(
+        self,
+        kind: str,
+        layer: Layer,
+        inputs: list[TensorSpec],
+        output: TensorSpec,
+        attrs: dict[str, AttrValue] | None = None,
+        consts: Consts | None = None,
+    ) -> None:
+        """Append one op; every constant must fit its dtype exactly."""
+        arrays = {}
+        for name, (values, dtype) in (consts or {}).items():
+            array = np.ascontiguousarray(values)
+            cast = array.astype(dtype)
+            assert np.array_equal(cast, array), f"{layer.name}: {name} does not fit {dtype}"
+            arrays[name] = cast
+        names = tuple(x.name for x in inputs)
+        self.ops.append(Op(kind, layer.name, names, (output.name,), dict(attrs or {}), arrays))
+
+    @property
+    def rounding(self) -> dict[str, AttrValue]:
+        return {"rounding": self.scheme.options.rounding}
+
+    def act(self, layer: Layer, output: TensorSpec) -> tuple[dict[str, AttrValue], Consts]:
+        """Op attributes and constants of the activation in the epilogue (spec B.8)."""
+        act: Act = layer.act
+        attrs: dict[str, AttrValue] = {
+            **self.rounding,
+            "act": "NONE",
+            "clip_min": 0,
+            "clip_max": 0,
+            "slope_shift": 0,
+        }
+        consts: Consts = {}
+        if act.kind in ("RELU", "RELU6"):
+            attrs["act"] = "RELU"
+        elif act.kind == "CLIP":
+            bounds = np.array([act.clip_min, act.clip_max], dtype=F32)
+            low, high = np.rint(F32(F32(output.scale) * F32(256)) * bounds).astype(np.int64)
+            attrs.update(act="CLIP", clip_min=int(low), clip_max=int(high))
+        elif act.kind == "LEAKYRELU":
+            slope = np.rint(np.array([act.alpha]) * 2**_LEAKY_SHIFT)
+            attrs.update(act="LEAKY", slope_shift=_LEAKY_SHIFT)
+            consts["slope"] = (slope, "int32")
+        elif act.kind == "PRELU":
+            slope = np.rint(layer.consts["slope"].astype(np.float64) * 2**_PRELU_SHIFT)
+            attrs.update(act="LEAKY", slope_shift=_PRELU_SHIFT)
+            consts["slope"] = (np.clip(slope, -32768, 32767), "int32")
+        return attrs, consts
+
+    def scaled(self, mult: Any, shift: Any) -> Consts:
+        return {"mult": (mult, "int32"), "shift": (shift, "int32")}
+
+    def linear_consts(self, constants: LinearConstants) -> Consts:
+        weights = constants.weights
+        small = weights.min() >= -128 and weights.max() <= 127
+        return {
+            "weights": (weights, "int8" if small else "int16"),
+            "bias": (constants.bias, "int32"),
+            **self.scaled(constants.mult, constants.shift),
+        }

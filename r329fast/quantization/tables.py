@@ -1,0 +1,106 @@
+"""Lookup tables: activations, softmax exponential, logarithm, LRN factor (spec B.8, B.11, B.12).
+
+Real functions are computed in float64 and cast to float32, which gave the vendor's tables for
+sigmoid, tanh and hardswish; other functions may differ by one at exact ties of the C library.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+
+from r329fast.graph.ir import Act
+from r329fast.program.program import TensorSpec
+from r329fast.quantization.fixed_point import F32, Int64Array
+from r329fast.quantization.linear import linear_params, quantize_array
+
+SOFTMAX_BITS = 20
+_erf = np.vectorize(math.erf, otypes=[np.float64])
+
+
+def _softplus(x: np.ndarray) -> np.ndarray:
+    return np.logaddexp(0.0, x)
+
+
+def _sigmoid(x: np.ndarray) -> np.ndarray:
+    return np.exp(-np.logaddexp(0.0, -x))
+
+
+def _gelu(x: np.ndarray, act: Act) -> np.ndarray:
+    if act.tanh_gelu:
+        inner = math.sqrt(2.0 / math.pi) * (x + 0.044715 * x**3)
+        return 0.5 * x * (1.0 + np.tanh(inner))
+    return 0.5 * x * (1.0 + _erf(x / math.sqrt(2.0)))
+
+
+def _hard_sigmoid(x: np.ndarray, act: Act) -> np.ndarray:
+    return np.clip(act.alpha * x + act.beta, 0.0, 1.0)
+
+
+REAL_FUNCTIONS: dict[str, Callable[[np.ndarray, Act], np.ndarray]] = {
+    "SIGMOID": lambda x, act: _sigmoid(x),
+    "TANH": lambda x, act: np.tanh(x),
+    "HARDSWISH": lambda x, act: x * np.clip(x + 3.0, 0.0, 6.0) / 6.0,
+    "HARDSIGMOID": _hard_sigmoid,
+    "ELU": lambda x, act: np.where(x > 0, x, act.alpha * np.expm1(np.minimum(x, 0))),
+    "SOFTPLUS": lambda x, act: _softplus(x),
+    "GELU": _gelu,
+    "MISH": lambda x, act: x * np.tanh(_softplus(x)),
+    "SILU": lambda x, act: x * _sigmoid(x),
+}
+
+
+def activation_table(act: Act, x: TensorSpec, y: TensorSpec) -> Int64Array:
+    """256 entries: what each input integer (lowest of its dtype first) becomes."""
+    lowest = 0 if x.dtype == "uint8" else -128
+    # A restricted input never holds -128: its first entry stands twice, as the vendor's does.
+    q = np.maximum(np.arange(lowest, lowest + 256), x.qmin)
+    real = (q + x.zero_point).astype(F32) * (F32(1) / F32(x.scale))
+    values = REAL_FUNCTIONS[act.kind](real.astype(np.float64), act).astype(F32)
+    return quantize_array(values, y.scale, y.zero_point, y.qmin, y.qmax)
+
+
+def softmax_table(scale: float, zero_point: int) -> Int64Array:
+    """T[i] = rne(exp((i - 255) / scale + ln(2**20 - 1))), so that T[255] = 2**20 - 1 (B.12).
+
+    The zero point cancels but for float32 rounding, which is imitated: the vendor dequantises
+    i - 255 + zp and folds the maximum into the logarithm. Equal to all stored vendor tables.
+    """
+    top = 2**SOFTMAX_BITS - 1
+    step = F32(1) / F32(scale)
+    exponent = (np.arange(256) - 255 + zero_point).astype(F32) * step
+    offset = F32(math.log(top)) - F32(zero_point) * step
+    return _exponentials(exponent + F32(offset), top)
+
+
+def log_softmax_exp_table(scale: float) -> Int64Array:
+    """As `softmax_table`, but towards 2**20 and with ln(2**20) cut to whole input steps (B.11)."""
+    steps = math.floor(math.log(2**SOFTMAX_BITS) * float(F32(scale)))
+    exponent = (np.arange(256) - 255 + steps).astype(F32) * (F32(1) / F32(scale))
+    return _exponentials(exponent, 2**SOFTMAX_BITS)
+
+
+def _exponentials(exponent: np.ndarray, top: int) -> Int64Array:
+    """float64 exp cast to float32, rounded: what the vendor's float32 exp gives in all vectors."""
+    values = np.exp(exponent.astype(np.float64)).astype(F32)
+    return np.clip(np.rint(values), 0, top).astype(np.int64)
+
+
+def log_table(y: TensorSpec) -> Int64Array:
+    """ln(i / 255) quantised; entry 0 repeats entry 1 (spec B.11, LogSoftmax)."""
+    share = np.maximum(np.arange(256), 1).astype(np.float64) / 255.0
+    values = np.log(share).astype(F32)
+    return quantize_array(values, y.scale, y.zero_point, y.qmin, y.qmax)
+
+
+def lrn_table(
+    square_scale: float, alpha: float, beta: float, bias: float
+) -> tuple[Int64Array, np.float32]:
+    """(1 / (bias + alpha * u / p) ** beta at 256 points of u in 0..65535, its 16-bit scale)."""
+    u = np.linspace(0.0, 65535.0, 256).astype(F32)
+    base = (F32(bias) + F32(alpha) * (u / F32(square_scale))).astype(F32)
+    values = F32(1) / (base.astype(np.float64) ** beta).astype(F32)
+    params = linear_params(0.0, values.max(), 16, False, "symmetric_full_range")
+    return quantize_array(values, params.scale, 0, 0, 65535), np.float32(params.scale[0])
