@@ -1,0 +1,296 @@
+"""Passes over the layers: norms folded, activations fused, padding and shuffles recognised.
+
+What the vendor's 2021 tool does: a norm goes into the convolution before it, an activation into
+the convolution, fully connected or eltwise layer before it; a norm that stands alone keeps its
+activation as a layer of its own. A fused layer keeps the name of the layer that computes.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from r329fast.graph.clip import clip_act, clip_bounds
+from r329fast.graph.ir import (
+    FUSABLE_ACTIVATIONS,
+    ActivationAttrs,
+    ChannelShuffleAttrs,
+    ConvAttrs,
+    EltwiseAttrs,
+    FullyConnectedAttrs,
+    Layer,
+    PadAttrs,
+    ReshapeAttrs,
+    TransposeAttrs,
+)
+
+_LINEAR = ("Convolution", "DepthwiseConv", "FullyConnected")
+
+
+@dataclass
+class Draft:
+    """A graph in the making.
+
+    renamed: tensor that a fusion removed -> tensor that replaced it; changed: tensors that hold
+    other values than before, because something behind them was folded into their layer.
+    """
+
+    layers: list[Layer]
+    shapes: dict[str, tuple[int, ...]]
+    outputs: list[str]
+    renamed: dict[str, str] = field(default_factory=dict)
+    changed: set[str] = field(default_factory=set)
+
+    def uses(self) -> Counter[str]:
+        """How often each tensor is read; being a graph output counts as well."""
+        return Counter(
+            [name for layer in self.layers for name in layer.inputs] + list(self.outputs)
+        )
+
+    def producers(self) -> dict[str, Layer]:
+        return {name: layer for layer in self.layers for name in layer.outputs}
+
+    def absorb(self, layer: Layer, into: Layer) -> None:
+        """Drop `layer`, whose work `into` (its producer) now does as well."""
+        self.remove(layer)
+        self.redirect(layer.outputs[0], into.outputs[0])
+
+    def remove(self, layer: Layer) -> None:
+        """Drop `layer`; whoever read it must already read something else."""
+        self.layers = [other for other in self.layers if other is not layer]
+
+    def redirect(self, old: str, new: str) -> None:
+        """Let every reader of tensor `old` read `new`."""
+        for layer in self.layers:
+            if old in layer.inputs:
+                layer.inputs = tuple(new if name == old else name for name in layer.inputs)
+        self.outputs = [new if name == old else name for name in self.outputs]
+        self.renamed[old] = new
+
+
+def fuse(draft: Draft) -> None:
+    """All passes, in the order in which each finds what the one before made."""
+    drop_unused(draft)
+    with np.errstate(all="ignore"):  # what is not finite in the end is reported by layer
+        fold_norms(draft)
+        fold_zero_pads(draft)
+        fold_input_norms(draft)
+    join_clips(draft)
+    fuse_activations(draft)
+    find_channel_shuffles(draft)
+    with np.errstate(all="ignore"):
+        settle_norms(draft)
+    drop_unused(draft)
+    check_consts(draft.layers)
+
+
+def drop_unused(draft: Draft) -> None:
+    """Remove layers that no output depends on; inputs stay."""
+    wanted = set(draft.outputs)
+    kept: list[Layer] = []
+    for layer in reversed(draft.layers):
+        if layer.type == "Input" or any(name in wanted for name in layer.outputs):
+            wanted.update(layer.inputs)
+            kept.append(layer)
+    draft.layers = kept[::-1]
+
+
+def _alone(draft: Draft, uses: Counter[str], layer: Layer, producer: Layer | None) -> bool:
+    """Whether `layer` is the only reader of its only input, made by a one-output layer."""
+    return (
+        producer is not None
+        and len(layer.inputs) == 1
+        and len(producer.outputs) == 1
+        and uses[layer.inputs[0]] == 1
+    )
+
+
+# --- norms ----------------------------------------------------------------------------------
+
+
+def fold_norms(draft: Draft) -> None:
+    """Fold a BatchNorm into the linear layer or norm before it, float32 as the vendor's parser.
+
+    w' = w * s; b' = (b - mean) * s + beta, every step rounded to float32.
+    """
+    for layer in list(draft.layers):
+        if layer.type != "BatchNorm":
+            continue
+        producer = draft.producers().get(layer.inputs[0])
+        if not _alone(draft, draft.uses(), layer, producer):
+            continue
+        assert producer is not None
+        maker, between = _behind_reshapes(draft, producer)
+        scale, mean, shift = (layer.consts[key] for key in ("scale", "mean", "shift"))
+        if maker.type in _LINEAR and maker.act.kind == "NONE":
+            weights = maker.consts["weights"]
+            spread = scale.reshape(-1, *(1,) * (weights.ndim - 1))
+            maker.consts["weights"] = weights * spread
+            maker.consts["bias"] = (maker.consts["bias"] - mean) * scale + shift
+        elif maker.type == "BatchNorm":
+            maker.consts["shift"] = (maker.consts["shift"] - mean) * scale + shift
+            maker.consts["scale"] = maker.consts["scale"] * scale
+        else:
+            continue
+        draft.absorb(layer, producer)
+        draft.changed.update(between)
+
+
+def _behind_reshapes(draft: Draft, layer: Layer) -> tuple[Layer, list[str]]:
+    """(what feeds a row of reshapes that ends with `layer`, the tensors on the way), as far as
+    the channels stay the last axis and nothing else reads them."""
+    made, uses = draft.producers(), draft.uses()
+    passed: list[str] = []
+    while layer.type == "Reshape":
+        source = layer.inputs[0]
+        before, after = draft.shapes[source], draft.shapes[layer.outputs[0]]
+        if before[-1:] != after[-1:] or uses[source] != 1 or source not in made:
+            break
+        layer = made[source]
+        passed.append(source)
+    return layer, passed
+
+
+def fold_input_norms(draft: Draft) -> None:
+    """Fold a norm right behind a graph input into the convolution that alone reads it.
+
+    With y = s*x + t in front of it, a convolution has the weights w*s and the bias b + sum(w*t);
+    the zeros it pads with are -t/s before the norm, which "pad_values" says.
+    """
+    for layer in list(draft.layers):
+        if layer.type not in ("Convolution", "DepthwiseConv"):
+            continue
+        norm = draft.producers().get(layer.inputs[0])
+        if norm is None or norm.type != "BatchNorm":
+            continue
+        source = draft.producers()[norm.inputs[0]]
+        if source.type != "Input" or draft.uses()[layer.inputs[0]] != 1:
+            continue
+        scale = norm.consts["scale"].astype(np.float64)
+        shift = norm.consts["shift"] - norm.consts["mean"] * scale
+        attrs = layer.params(ConvAttrs)
+        if any(attrs.pads) and not np.all(scale):
+            continue  # a border of zeros could not be told from the image
+        weights = layer.consts["weights"]
+        outputs, _, _, inputs = weights.shape
+        # input channel of weight (o, .., i): groups follow one another
+        first = np.arange(outputs) // (outputs // attrs.group) * inputs
+        index = first[:, None] + np.arange(inputs)
+        bias = layer.consts["bias"] + np.einsum(
+            "ohwi,oi->o", weights.astype(np.float64), shift[index]
+        )
+        layer.consts["weights"] = (weights * scale[index][:, None, None, :]).astype(np.float32)
+        layer.consts["bias"] = bias.astype(np.float32)
+        if any(attrs.pads) and np.any(shift):
+            layer.consts["pad_values"] = (-shift / scale).astype(np.float32)
+        layer.inputs = norm.inputs
+        draft.remove(norm)
+
+
+def settle_norms(draft: Draft) -> None:
+    """Turn the norms that are left into y = x * weights + bias."""
+    for layer in draft.layers:
+        if layer.type == "BatchNorm" and "scale" in layer.consts:
+            scale, mean, shift = (layer.consts[key] for key in ("scale", "mean", "shift"))
+            layer.consts = {"weights": scale, "bias": (0 - mean) * scale + shift}
+
+
+# --- padding, activations -------------------------------------------------------------------
+
+
+def fold_zero_pads(draft: Draft) -> None:
+    """Fold a Pad that adds zeros around H and W into the convolution that alone reads it."""
+    for layer in list(draft.layers):
+        if layer.type not in ("Convolution", "DepthwiseConv"):
+            continue
+        pad = draft.producers().get(layer.inputs[0])
+        if pad is None or pad.type != "Pad" or draft.uses()[layer.inputs[0]] != 1:
+            continue
+        what = pad.params(PadAttrs)
+        if what.mode != "CONSTANT" or what.value != 0 or any(what.pads[2]):
+            continue
+        (top, bottom), (left, right), _ = what.pads
+        attrs = layer.params(ConvAttrs)
+        more = (top, left, bottom, right)
+        pads = tuple(a + b for a, b in zip(attrs.pads, more, strict=True))
+        layer.attrs = replace(attrs, pads=(pads[0], pads[1], pads[2], pads[3]))
+        layer.inputs = pad.inputs
+        draft.remove(pad)
+
+
+def join_clips(draft: Draft) -> None:
+    """Make one activation of two that clip, one behind the other (ReLU6 as Max and Min)."""
+    for layer in list(draft.layers):
+        first = draft.producers().get(layer.inputs[0]) if layer.inputs else None
+        if layer.type != "Activation" or not _alone(draft, draft.uses(), layer, first):
+            continue
+        assert first is not None
+        bounds = [clip_bounds(other.act) for other in (first, layer)]
+        if first.type != "Activation" or None in bounds:
+            continue
+        (low, high), (floor, ceiling) = ((0.0, 0.0) if b is None else b for b in bounds)
+        if max(low, floor) <= min(high, ceiling):
+            first.attrs = ActivationAttrs(clip_act(max(low, floor), min(high, ceiling)))
+            draft.absorb(layer, first)
+
+
+def fuse_activations(draft: Draft) -> None:
+    """Let convolution, fully connected and eltwise layers carry the activation behind them."""
+    for layer in list(draft.layers):
+        if layer.type != "Activation":
+            continue
+        act = layer.params(ActivationAttrs).act
+        producer = draft.producers().get(layer.inputs[0])
+        if act.kind not in FUSABLE_ACTIVATIONS or not _alone(draft, draft.uses(), layer, producer):
+            continue
+        assert producer is not None
+        attrs = producer.attrs
+        if (
+            not isinstance(attrs, (ConvAttrs, FullyConnectedAttrs, EltwiseAttrs))
+            or attrs.act.kind != "NONE"
+        ):
+            continue
+        producer.attrs = replace(attrs, act=act)
+        producer.consts.update(layer.consts)
+        draft.absorb(layer, producer)
+
+
+# --- channel shuffle ------------------------------------------------------------------------
+
+
+def find_channel_shuffles(draft: Draft) -> None:
+    """[.., C] -> [.., g, C/g] -> swap -> [.., C] is a ChannelShuffle; it keeps the last name."""
+    for last in list(draft.layers):
+        if last.type != "Reshape":
+            continue
+        made, uses = draft.producers(), draft.uses()
+        swap = made.get(last.inputs[0])
+        if swap is None or swap.type != "Transpose" or uses[last.inputs[0]] != 1:
+            continue
+        first = made.get(swap.inputs[0])
+        if first is None or first.type != "Reshape" or uses[swap.inputs[0]] != 1:
+            continue
+        shape = draft.shapes[first.inputs[0]]
+        split = first.params(ReshapeAttrs).shape
+        rank = len(split)
+        swapped = (*range(rank - 2), rank - 1, rank - 2)
+        if (
+            last.params(ReshapeAttrs).shape == shape
+            and split[:-2] == shape[:-1]
+            and swap.params(TransposeAttrs).perm == swapped
+        ):
+            last.type, last.attrs = "ChannelShuffle", ChannelShuffleAttrs(split[-2])
+            last.inputs = first.inputs
+            draft.remove(first)
+            draft.remove(swap)
+
+
+def check_consts(layers: list[Layer]) -> None:
+    """Constants leave as contiguous, finite float32 arrays; ValueError for a layer's NaN."""
+    for layer in layers:
+        for key, value in layer.consts.items():
+            if not np.all(np.isfinite(value)):
+                raise ValueError(f"layer {layer.name!r}: {key} has values that are not finite")
+            layer.consts[key] = np.ascontiguousarray(value, dtype=np.float32)

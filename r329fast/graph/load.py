@@ -1,0 +1,208 @@
+"""`load_model`: ONNX file -> `Graph`, and `check_model`: what stands in the way of that."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from os import PathLike
+from pathlib import Path
+
+from r329fast.errors import FileError, UnsupportedModelError
+from r329fast.graph import lower_compute, lower_elementwise, lower_misc, lower_pool, lower_shape
+from r329fast.graph.constraints import check_inputs, check_node
+from r329fast.graph.fusion import Draft, fuse
+from r329fast.graph.ir import Graph
+from r329fast.graph.issues import Issue, Unknown, Unsupported
+from r329fast.graph.layout import Builder
+from r329fast.graph.onnx_model import Node, OnnxModel
+from r329fast.graph.onnx_reader import InputShapes, read_onnx
+from r329fast.graph.patterns import find_patterns
+
+IMPORTERS = {
+    **lower_compute.IMPORTERS,
+    **lower_pool.IMPORTERS,
+    **lower_elementwise.IMPORTERS,
+    **lower_shape.IMPORTERS,
+    **lower_misc.IMPORTERS,
+}
+
+
+def load_model(
+    path: str | PathLike[str],
+    inputs: Sequence[str] | None = None,
+    outputs: Sequence[str] | None = None,
+    input_shapes: InputShapes | None = None,
+    name: str | None = None,
+) -> Graph:
+    """Read an ONNX model (opset 7 and later) as a `Graph`.
+
+    inputs, outputs: names of tensors or nodes where the graph is cut; by default the file's own
+    ends. A node stands for its first output. input_shapes: ONNX shapes with the batch axis (which
+    is ignored), by input name or in order; needed where the file leaves an axis free.
+    name: the graph's name, by default the file's stem.
+
+    Raises FileError (no readable ONNX file), UsageError (unknown name, shape that does not fit)
+    and UnsupportedModelError, whose `issues` list everything that is not supported.
+    """
+    graph, issues = _load(path, inputs, outputs, input_shapes, name)
+    if issues or graph is None:
+        first = issues[0]
+        more = f" (and {len(issues) - 1} more)" if len(issues) > 1 else ""
+        raise UnsupportedModelError(f"{path}: {first}{more}", issues, path=str(path))
+    return graph
+
+
+def check_model(
+    path: str | PathLike[str],
+    inputs: Sequence[str] | None = None,
+    outputs: Sequence[str] | None = None,
+    input_shapes: InputShapes | None = None,
+) -> list[Issue]:
+    """Everything in the model that is not supported, all at once; an empty list if nothing.
+
+    Raises FileError and UsageError as `load_model` does.
+    """
+    try:
+        return _load(path, inputs, outputs, input_shapes, None)[1]
+    except UnsupportedModelError as error:
+        return [issue for issue in error.issues if isinstance(issue, Issue)]
+
+
+def _load(
+    path: str | PathLike[str],
+    inputs: Sequence[str] | None,
+    outputs: Sequence[str] | None,
+    input_shapes: InputShapes | None,
+    name: str | None,
+) -> tuple[Graph | None, list[Issue]]:
+    """The graph (None if there are issues) and the issues."""
+    model = read_onnx(path, inputs, outputs, input_shapes)
+    find_patterns(model)
+    issues = check_inputs(model)
+    builder = Builder(model)
+    for tensor in model.inputs:
+        if tensor in model.shapes:
+            _add_input(builder, tensor)
+    for node in model.nodes:
+        issues += _import_node(builder, node, str(path))
+    for tensor in model.outputs if not issues else ():
+        if tensor in model.consts:
+            issues.append(
+                Issue("model", tensor, "an output that is a constant", "cut the graph elsewhere")
+            )
+        elif tensor in builder.values and builder.values[tensor].tensor in builder.input_layouts:
+            issues.append(
+                Issue("model", tensor, "an output that is an input", "leave it out (outputs)")
+            )
+    if issues:
+        return None, issues
+    try:
+        return _finish(builder, name or Path(path).stem), []
+    except ValueError as error:
+        raise FileError(f"{path}: {error}", path=str(path)) from error
+
+
+def _import_node(builder: Builder, node: Node, where: str) -> list[Issue]:
+    """Check one node and lower it; issues come back instead of being raised."""
+    try:
+        issues = check_node(node, builder.model)
+        if issues:
+            _stand_in(builder, node)
+            return issues
+        IMPORTERS[node.op](builder, node)
+    except Unknown:
+        # its input came from an unsupported node, which is listed already
+        _stand_in(builder, node)
+    except Unsupported as error:
+        _stand_in(builder, node)
+        return [Issue(node.op, node.name, error.reason, error.advice)]
+    except (ValueError, LookupError, TypeError, ArithmeticError, AssertionError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise FileError(
+            f"{where}: node {node.name!r} ({node.op}) is inconsistent: {reason}",
+            path=where,
+            layer=node.name,
+        ) from error
+    return []
+
+
+def _stand_in(builder: Builder, node: Node) -> None:
+    """Put something of the right shape in place of what a node would have made, so that the
+    nodes behind it can be checked too."""
+    for tensor in node.outputs:
+        shape = builder.model.shape(tensor)
+        if tensor and shape and tensor not in builder.values:
+            builder.add_input(tensor, shape[1:], "NCHW")
+
+
+# --- ends -----------------------------------------------------------------------------------
+
+
+def _add_input(builder: Builder, tensor: str) -> None:
+    shape = builder.model.shapes[tensor][1:]
+    layout = "plain"
+    if len(shape) == 3:
+        layout = "NHWC" if _is_nhwc(builder.model, tensor) else "NCHW"
+    builder.add_input(tensor, shape, layout)
+
+
+_PASS_THROUGH = {"Identity", "Cast", "Add", "Sub", "Mul", "Div", "Pad"}
+
+
+def _is_nhwc(model: OnnxModel, tensor: str) -> bool:
+    """Whether a rank-4 input is only read by Transposes to NCHW (as TensorFlow exports have it),
+    perhaps after arithmetic with constants."""
+    readers = model.consumers(tensor)
+    if not readers or tensor in model.outputs:
+        return False
+    for node in readers:
+        if node.op == "Transpose" and list(node.attr("perm", [])) == [0, 3, 1, 2]:
+            continue
+        computed = [name for name in node.inputs if name and name not in model.consts]
+        if node.op not in _PASS_THROUGH or len(computed) != 1:
+            return False
+        if not _is_nhwc(model, node.outputs[0]):
+            return False
+    return True
+
+
+def _finish(builder: Builder, name: str) -> Graph:
+    """Bring the outputs into their layout, fuse, and collect the names."""
+    model = builder.model
+    outputs: list[str] = []
+    for tensor in model.outputs:
+        value = builder.value(tensor)
+        rank = len(value.perm)
+        if rank != 3 or value.perm != (0, 1, 2):
+            value = builder.canonical(value)
+        builder.values[tensor] = value
+        outputs.append(value.tensor)
+    draft = Draft(builder.layers, builder.shapes, outputs)
+    fuse(draft)
+    tensors = {tensor for layer in draft.layers for tensor in layer.outputs}
+    onnx_names: dict[str, str] = {}
+    onnx_axes: dict[str, tuple[int, ...]] = {}
+    before: dict[str, str] = {}
+    for onnx_tensor, value in builder.values.items():
+        # of tensors that fusions joined the last counts; of those that are the same a graph
+        # output, else the first
+        held = value.tensor
+        if held in draft.changed:
+            continue
+        while held in draft.renamed:
+            held = draft.renamed[held]
+        if held not in tensors or value.scrambled:
+            continue
+        if before.get(held) == value.tensor and onnx_tensor not in model.outputs:
+            continue
+        before[held] = value.tensor
+        onnx_names[held] = onnx_tensor
+        onnx_axes[held] = tuple(value.perm.index(axis) for axis in range(len(value.perm)))
+    return Graph(
+        name=name,
+        layers=draft.layers,
+        shapes={tensor: draft.shapes[tensor] for tensor in draft.shapes if tensor in tensors},
+        outputs=tuple(dict.fromkeys(draft.outputs)),
+        onnx_names=onnx_names,
+        input_layouts=builder.input_layouts,
+        onnx_axes=onnx_axes,
+    )
