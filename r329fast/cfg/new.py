@@ -1,0 +1,226 @@
+"""A new cfg for a model: names and shapes are read from the ONNX file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from r329fast.cfg.optimizer import Optimizer
+from r329fast.cfg.run_config import RunConfig
+from r329fast.cfg.sections import DEFAULT_TARGET, Common, GBuilder, Parser, Quantization
+from r329fast.cfg.values import BadValueError, Shape, parse_shapes
+from r329fast.errors import CfgError, FileError, UsageError, nearest
+
+# sizes that a channel axis of an image usually has
+_CHANNELS = (1, 3, 4)
+
+
+@dataclass(frozen=True)
+class ModelNames:
+    """What an ONNX file says of itself.
+
+    `inputs` maps a name to its dimensions (a positive number, or the name of a dynamic one);
+    `tensors` and `nodes` hold every name that may be an output.
+    """
+
+    inputs: dict[str, tuple[int | str, ...]]
+    outputs: tuple[str, ...]
+    tensors: frozenset[str]
+    nodes: frozenset[str]
+
+
+def read_model_names(path: Path | str) -> ModelNames:
+    """Read the names and shapes of a model, without weights kept beside it.
+
+    Raises FileError for a file that is missing or no ONNX model.
+    """
+    if not Path(path).is_file():
+        raise FileError(f"model not found: {path}", path=str(path))
+    # imported late: most commands do not need it
+    import onnx
+
+    try:
+        graph = onnx.load(str(path), load_external_data=False).graph
+    except Exception as error:  # protobuf raises its own kinds
+        raise FileError(f"cannot read {path}: not an ONNX model", path=str(path)) from error
+    if not graph.output:
+        raise FileError(f"cannot read {path}: not an ONNX model with outputs", path=str(path))
+    constants = {item.name for item in graph.initializer}
+    inputs = {
+        item.name: tuple(
+            dim.dim_value if dim.dim_value > 0 else dim.dim_param or "?"
+            for dim in item.type.tensor_type.shape.dim
+        )
+        for item in graph.input
+        if item.name not in constants
+    }
+    tensors = {name for node in graph.node for name in node.output if name}
+    return ModelNames(
+        inputs,
+        tuple(item.name for item in graph.output),
+        frozenset(tensors),
+        frozenset(node.name for node in graph.node if node.name),
+    )
+
+
+def new_cfg(
+    model_path: Path | str,
+    *,
+    mode: str = "run",
+    scheme: str = "aqt2021",
+    calibration_data: str = "./dataset/dataset.npy",
+    calibration_label: str = "./dataset/label.npy",
+    inputs: Sequence[str] = (),
+    outputs: str = "",
+    input: Sequence[str] = (),
+    output: Sequence[str] = (),
+    input_shape: str | Sequence[Shape] = "",
+    model_name: str = "",
+    calibration_method: str = "",
+) -> RunConfig:
+    """A vendor cfg for a model, with everything that the model tells filled in.
+
+    A dynamic batch becomes 1. `input` and `output` choose among the model's names (default: all
+    its inputs and outputs); `inputs` and `outputs` are the files that the run reads and writes.
+    calibration_method: by default the extremes (EXTREME, extrema) and not the vendor's MEAN, which
+    weighs the last image by a half and so cuts off large values when the set is small.
+    Raises CfgError for a name that the model does not have, or a dynamic dimension other than
+    the batch without an `input_shape`; FileError for an unreadable model.
+    """
+    if mode not in ("run", "build"):
+        raise UsageError(f"mode: found {mode!r}, allowed run, build{nearest(mode, ('run',))}")
+    if scheme not in ("aqt2021", "compass42"):
+        raise UsageError(f"scheme: found {scheme!r}, allowed aqt2021, compass42")
+    names = read_model_names(model_path)
+    chosen = tuple(input) or tuple(names.inputs)
+    ends = tuple(output) or names.outputs
+    check_input_names(chosen, names)
+    check_output_names(ends, names)
+    shapes = _shapes(chosen, names, input_shape)
+    name = model_name or Path(model_path).stem
+    if mode == "run":
+        builder = GBuilder(
+            inputs=tuple(inputs) or _input_files(len(chosen)),
+            simulator="aipu_simulator_z1",
+            outputs=outputs or "./output.bin",
+        )
+    else:
+        builder = GBuilder(inputs=tuple(inputs), outputs=outputs or f"./{name}.r329")
+    builder.profile = True
+    config = RunConfig(
+        common=Common(mode=mode),
+        parser=Parser(
+            input_data_format=guess_layout(shapes),
+            model_name=name,
+            input_model=str(model_path),
+            input=chosen,
+            input_shape=shapes,
+            output=ends,
+        ),
+        gbuilder=builder,
+    )
+    if scheme == "compass42":
+        config.quantization = None
+        config.optimizer = Optimizer(
+            {
+                "dataset": "numpydataset",
+                "calibration_data": calibration_data,
+                "calibration_batch_size": "1",
+                "calibration_strategy_for_activation": calibration_method or "extrema",
+                "min_compatible_zhouyi_target": DEFAULT_TARGET,
+            }
+        )
+    else:
+        config.quantization = Quantization(
+            ops_per_channel=("DepthwiseConv",),
+            calibration_data=calibration_data,
+            calibration_label=calibration_label,
+            calibration_method=calibration_method or "EXTREME",
+            label_id_offset=0,
+        )
+    return config
+
+
+def check_input_names(chosen: Sequence[str], names: ModelNames) -> None:
+    """Raise CfgError for a name that is no input of the model."""
+    for name in chosen:
+        if name not in names.inputs:
+            raise CfgError(
+                f"[Parser] input: found {name!r}, the model has "
+                f"{', '.join(names.inputs)}{nearest(name, names.inputs)}",
+                key="input",
+            )
+
+
+def check_output_names(chosen: Sequence[str], names: ModelNames) -> None:
+    """Raise CfgError for a name that is neither a node nor a tensor of the model."""
+    known = names.tensors | names.nodes
+    for name in chosen:
+        if name not in known:
+            raise CfgError(
+                f"[Parser] output: found {name!r}, no node or tensor of the model has that name, "
+                f"its outputs are {', '.join(names.outputs)}{nearest(name, sorted(known))}",
+                key="output",
+            )
+
+
+def guess_layout(shapes: Sequence[Shape]) -> str:
+    """NCHW, unless the first four-dimensional shape has its channels last."""
+    for shape in shapes:
+        if len(shape) == 4:
+            last = shape[3] in _CHANNELS and shape[1] not in _CHANNELS
+            return "NHWC" if last else "NCHW"
+    return "NCHW"
+
+
+def _input_files(count: int) -> tuple[str, ...]:
+    if count == 1:
+        return ("./input.bin",)
+    return tuple(f"./input{number}.bin" for number in range(count))
+
+
+def _shapes(
+    chosen: Sequence[str], names: ModelNames, given: str | Sequence[Shape]
+) -> tuple[Shape, ...]:
+    """The fixed shapes of the chosen inputs, from the model or from the user."""
+    if given:
+        try:
+            shapes = parse_shapes(given) if isinstance(given, str) else tuple(map(tuple, given))
+        except BadValueError as error:
+            raise CfgError(f"input shape: {error}", key="input_shape") from error
+        if len(shapes) != len(chosen):
+            raise CfgError(
+                f"input shape: found {len(shapes)} shapes, allowed: one for each of "
+                f"{', '.join(chosen)}",
+                key="input_shape",
+            )
+        for name, shape in zip(chosen, shapes, strict=True):
+            reason = shape_mismatch(shape, names.inputs[name])
+            if reason:
+                raise CfgError(f"input shape of {name}: {reason}", key="input_shape")
+        return shapes
+    return tuple(_fixed(name, names.inputs[name]) for name in chosen)
+
+
+def _fixed(name: str, dims: tuple[int | str, ...]) -> Shape:
+    fixed = []
+    for axis, size in enumerate(dims):
+        if isinstance(size, str) and axis > 0:
+            raise CfgError(
+                f"dimension {axis} ({size!r}) of input {name} is not fixed in the model: "
+                f"give all with --input-shape, such as [1, 3, 224, 224]",
+                key="input_shape",
+            )
+        fixed.append(1 if isinstance(size, str) else size)
+    return tuple(fixed)
+
+
+def shape_mismatch(shape: Shape, dims: tuple[int | str, ...]) -> str:
+    """Why a shape does not go with the model's dimensions (batch left out), or ''."""
+    same = len(shape) == len(dims) and all(
+        isinstance(dim, str) or size == dim for size, dim in zip(shape[1:], dims[1:], strict=True)
+    )
+    if same or not dims:
+        return ""
+    return f"found {list(shape)}, the model has [{', '.join(str(dim) for dim in dims)}]"

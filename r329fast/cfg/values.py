@@ -1,0 +1,102 @@
+"""The kinds of value that a vendor cfg holds: text to Python value and back."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Callable
+from typing import Any
+
+from r329fast.errors import nearest
+
+Shape = tuple[int, ...]
+
+_SHAPE = r"\[\s*\d+\s*(?:,\s*\d+\s*)*\]"
+_SHAPES = re.compile(rf"{_SHAPE}(?:\s*,\s*{_SHAPE})*")
+_INTEGER = re.compile(r"[+-]?\d+")
+
+
+class BadValueError(ValueError):
+    """A value of the wrong form. The text says what was found and what is allowed."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Kind:
+    """How a value is read from the text of a cfg and written back to it.
+
+    `parse` takes stripped, non-empty text and raises BadValueError; `format` is its inverse, so
+    that `format(parse(format(v))) == format(v)`.
+    """
+
+    parse: Callable[[str], Any]
+    format: Callable[[Any], str] = str
+
+
+def _parse_list(text: str) -> tuple[str, ...]:
+    return tuple(part for part in (part.strip() for part in text.split(",")) if part)
+
+
+def _parse_bool(text: str) -> bool:
+    word = text.lower()
+    if word not in ("true", "false"):
+        raise BadValueError(
+            f"found {text!r}, allowed True, False{nearest(word, ('true', 'false'))}"
+        )
+    return word == "true"
+
+
+def _parse_integer(text: str) -> int:
+    if not _INTEGER.fullmatch(text):
+        raise BadValueError(f"found {text!r}, allowed: a whole number or nothing")
+    return int(text)
+
+
+def parse_shapes(text: str) -> tuple[Shape, ...]:
+    """Read `[1, 3, 224, 224],[1, 8]`; every dimension a positive whole number."""
+    if not _SHAPES.fullmatch(text.strip()):
+        raise BadValueError(
+            f"found {text!r}, allowed: bracketed lists of whole numbers such as [1, 3, 224, 224]"
+        )
+    shapes = tuple(
+        tuple(int(number) for number in re.findall(r"\d+", part))
+        for part in re.findall(_SHAPE, text)
+    )
+    if any(size < 1 for shape in shapes for size in shape):
+        raise BadValueError(f"found {text!r}, allowed: dimensions of at least 1")
+    return shapes
+
+
+def format_shapes(shapes: tuple[Shape, ...]) -> str:
+    return ",".join(f"[{', '.join(str(size) for size in shape)}]" for shape in shapes)
+
+
+def choice(*allowed: str) -> Kind:
+    """One of the given words, in any case; kept in the case given here."""
+
+    def parse(text: str) -> str:
+        for word in allowed:
+            if word.lower() == text.lower():
+                return word
+        # the hint must not depend on the case that the user typed
+        hint = nearest(text.lower(), [word.lower() for word in allowed])
+        raise BadValueError(f"found {text!r}, allowed {', '.join(allowed)}{hint}")
+
+    return Kind(parse)
+
+
+def _parse_model_type(text: str) -> str:
+    if text.lower() == "onnx":
+        return "onnx"
+    if text.lower() in ("caffe", "tensorflow", "tflite", "pytorch"):
+        raise BadValueError(
+            f"found {text!r}, allowed onnx: only ONNX models are read, convert the model to ONNX"
+        )
+    raise BadValueError(f"found {text!r}, allowed onnx{nearest(text.lower(), ('onnx',))}")
+
+
+TEXT = Kind(str)
+WORDS = Kind(_parse_list, ",".join)
+BOOL = Kind(_parse_bool)
+INTEGER = Kind(_parse_integer, lambda value: "" if value is None else str(value))
+SHAPES = Kind(parse_shapes, format_shapes)
+MODEL_TYPE = Kind(_parse_model_type)

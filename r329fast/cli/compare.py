@@ -1,0 +1,122 @@
+"""`r329fast compare`: top classes of a result, and how two results differ."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from r329fast.cli.output import Console
+
+if TYPE_CHECKING:
+    from r329fast.compare import Comparison, Ranked
+
+NAME = "compare"
+HELP = "top classes of a result file, or how two differ"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Show the top classes of a result file. With a second one: how many values differ and\n"
+        "by how much; ends with 1 if any does. Two folders of .npy files (or two .npz) are\n"
+        "compared tensor by tensor, up to the first layer that differs."
+    )
+    parser.add_argument("a", metavar="A", type=Path, help="a raw file, a folder or a .npz")
+    parser.add_argument("b", metavar="B", type=Path, nargs="?")
+    parser.add_argument(
+        "--classes", metavar="FILE", type=Path, help="names: one a line, wnid name, or a dict"
+    )
+    parser.add_argument("--top", metavar="K", type=int, default=5, help="how many classes (5)")
+    parser.add_argument(
+        "--dtype", choices=("int8", "uint8", "int16", "int32"), default="int8", help="of raw files"
+    )
+
+
+def execute(args: argparse.Namespace, out: Console) -> int:
+    from r329fast.errors import UsageError
+
+    if args.top < 1:
+        raise UsageError(f"--top: found {args.top}, allowed at least 1")
+    if args.a.is_dir() or args.a.suffix == ".npz":
+        if args.b is None:
+            raise UsageError(f"{args.a} holds tensors, give a second set to compare it with")
+        return _tensors(args, out)
+    return _files(args, out)
+
+
+def _files(args: argparse.Namespace, out: Console) -> int:
+    from r329fast.compare import compare_files, read_classes
+
+    names = read_classes(args.classes) if args.classes else None
+    result = compare_files(args.a, args.b, args.dtype, args.top, names)
+    _show_top(out, args.a, result.top)
+    difference = result.comparison
+    if difference is not None:
+        _show_top(out, args.b, result.other_top)
+        _show_difference(out, difference)
+    out.result(
+        {
+            "top": [vars(item) for item in result.top],
+            "other_top": [vars(item) for item in result.other_top],
+            "total": difference.total if difference else None,
+            "mismatches": difference.mismatches if difference else None,
+            "max_abs_diff": difference.max_abs_diff if difference else None,
+            "histogram": difference.histogram if difference else None,
+            "first_diverging": difference.first if difference else None,
+        }
+    )
+    return 1 if difference is not None and not difference.equal else 0
+
+
+def _tensors(args: argparse.Namespace, out: Console) -> int:
+    from r329fast.compare import compare_tensors, read_tensors
+
+    result = compare_tensors(read_tensors(args.a), read_tensors(args.b))
+    out.table(
+        ["layer", "values", "mismatches", "max |diff|"],
+        [
+            [name, layer.total, layer.mismatches, layer.max_abs_diff]
+            for name, layer in result.layers.items()
+        ],
+    )
+    first = result.first_diverging
+    out.print(f"first diverging layer: {first}" if first else "all layers are equal")
+    if first:
+        _show_difference(out, result.layers[first])
+    out.result(
+        {
+            "top": [],
+            "layers": [
+                {
+                    "name": name,
+                    "total": layer.total,
+                    "mismatches": layer.mismatches,
+                    "max_abs_diff": layer.max_abs_diff,
+                }
+                for name, layer in result.layers.items()
+            ],
+            "mismatches": result.mismatches,
+            "max_abs_diff": result.max_abs_diff,
+            "first_diverging": first,
+        }
+    )
+    return 1 if first else 0
+
+
+def _show_top(out: Console, path: Path, top: tuple[Ranked, ...]) -> None:
+    out.print(f"{path}:")
+    for item in top:
+        name = item.name or item.index
+        out.print(f"  class is {name}, index:{item.index}, prob:{item.value}")
+
+
+def _show_difference(out: Console, difference: Comparison) -> None:
+    if difference.equal:
+        out.print(f"equal: all {difference.total} values")
+        return
+    share = difference.mismatches / difference.total
+    out.print(
+        f"{difference.mismatches} of {difference.total} values differ ({share:.2%}), "
+        f"first at {difference.first}, by {difference.max_abs_diff} at most"
+    )
+    out.table(["off by", "values"], [[size, n] for size, n in difference.histogram.items()])

@@ -1,0 +1,72 @@
+"""`r329fast dataset`: a calibration set from images."""
+
+from __future__ import annotations
+
+import argparse
+import time
+from pathlib import Path
+
+from r329fast.cli.output import Console
+from r329fast.cli.preprocess_options import add_preprocess, preprocess_from
+
+NAME = "dataset"
+HELP = "a calibration set (dataset.npy, label.npy) from images"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Write dataset.npy (float32, images x height x width x channels, normalised) and\n"
+        "label.npy (int64) for a network's calibration."
+    )
+    parser.add_argument("images", metavar="IMG_DIR", type=Path, help="a folder, zip or tar")
+    parser.add_argument(
+        "labels",
+        metavar="LABEL_FILE",
+        nargs="?",
+        help="lines 'filename label', on disk or inside the set (default: label.txt inside)",
+    )
+    parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="where to write")
+    parser.add_argument("--limit", metavar="N", type=int, help="only the first N images")
+    add_preprocess(parser)
+
+
+def execute(args: argparse.Namespace, out: Console) -> int:
+    # imported late: cv2 takes its time
+    from r329fast.errors import UsageError
+    from r329fast.images import Floats, ImageSet, write_dataset
+
+    if args.limit is not None and args.limit < 1:
+        raise UsageError(f"--limit: found {args.limit}, allowed at least 1")
+    recipe = preprocess_from(args)
+    start = time.perf_counter()
+    low, high = float("inf"), float("-inf")
+    with (
+        ImageSet(args.images, args.labels, args.limit) as images,
+        out.progress(len(images), "images") as advance,
+    ):
+
+        def note(array: Floats) -> None:
+            nonlocal low, high
+            low, high = min(low, float(array.min())), max(high, float(array.max()))
+            advance()
+
+        dataset, labels = write_dataset(args.out, images, recipe, note)
+        count = len(images)
+    seconds = time.perf_counter() - start
+    width, height = recipe.size
+    shape = [count, height, width, 3]
+    out.print(f"{dataset}: float32 {shape}, values {low:.6g} to {high:.6g}")
+    out.print(f"{labels}: int64 [{count}]")
+    out.result(
+        {
+            "dataset": str(dataset),
+            "labels": str(labels),
+            "images": count,
+            "shape": shape,
+            "min": low,
+            "max": high,
+            "preprocess": recipe.as_json(),
+            "seconds": seconds,
+        }
+    )
+    return 0

@@ -1,0 +1,89 @@
+"""`r329fast input`: an input file from one image."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from r329fast.cli.output import Console
+from r329fast.cli.preprocess_options import add_preprocess, given, preprocess_from
+
+if TYPE_CHECKING:
+    import numpy as np
+
+NAME = "input"
+HELP = "an input file (input.bin) from one image"
+_WHY = """Write one image as the raw bytes that the simulator takes, height x width x channels.
+
+There are two recipes, and they give different numbers:
+  default     what the article and most users do: RGB, stretched, pixel - 127.5,
+              cut to int8. It knows nothing of the calibration.
+  --cfg FILE  what the network expects: the image is normalised as the calibration
+              set was, then quantised at the input scale that calibration found,
+              127 / max|dataset| for an int8 input.
+The article's bytes work because they are roughly proportional to the right ones, but
+their scale is off; use --cfg where the numbers matter."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = _WHY
+    parser.add_argument("image", metavar="IMAGE", type=Path)
+    parser.add_argument("--out", metavar="FILE", type=Path, required=True, help="such as input.bin")
+    parser.add_argument(
+        "--cfg", metavar="RUN.cfg", type=Path, help="quantise for the network of this cfg"
+    )
+    add_preprocess(parser)
+
+
+def execute(args: argparse.Namespace, out: Console) -> int:
+    # imported late: cv2 takes its time
+    from r329fast.errors import UsageError
+    from r329fast.files import write_bytes
+    from r329fast.images import decode, raw_input
+
+    if args.cfg is None:
+        extra = [name for name in given(args) if name != "--size"]
+        if extra:
+            raise UsageError(f"{', '.join(extra)}: only with --cfg, the raw recipe is fixed")
+        width, height = args.size or (224, 224)
+        array: np.ndarray = raw_input(decode(args.image), (width, height))
+        recipe = "raw"
+    else:
+        array, recipe = _quantized(args), "calibrated"
+    write_bytes(args.out, array.tobytes())
+    low, high = int(array.min()), int(array.max())
+    shape = list(array.shape)
+    out.print(f"{args.out}: {array.dtype} {shape}, {recipe}, values {low} to {high}")
+    out.result(
+        {
+            "file": str(args.out),
+            "shape": shape,
+            "dtype": str(array.dtype),
+            "recipe": recipe,
+            "min": low,
+            "max": high,
+        }
+    )
+    return 0
+
+
+def _quantized(args: argparse.Namespace) -> np.ndarray:
+    """The image as the network of a cfg wants it: integers [height, width, channels]."""
+    from r329fast.cfg import nhwc_shape, read_cfg
+    from r329fast.errors import CfgError
+    from r329fast.images import decode
+    from r329fast.pipeline import input_quantizer
+
+    config = read_cfg(args.cfg)
+    parser = config.parser
+    shape = nhwc_shape(parser.input_shape[0], parser.input_data_format)
+    if len(parser.input_shape) != 1 or len(shape) != 4 or shape[3] != 3:
+        raise CfgError(
+            f"{args.cfg}: [Parser] input_shape: found {[list(s) for s in parser.input_shape]}, "
+            "allowed for an image: one input with 3 channels",
+            key="input_shape",
+        )
+    recipe = preprocess_from(args, size=(shape[2], shape[1]))
+    image = recipe.apply(decode(args.image))
+    return input_quantizer(args.cfg)(image[None])[0]

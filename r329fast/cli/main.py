@@ -1,0 +1,203 @@
+"""Entry of the `r329fast` command: global flags, finding the command, errors to exit codes."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import importlib
+import importlib.util
+import os
+import sys
+import traceback
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any, NoReturn
+
+from r329fast import __version__
+from r329fast.cli.output import Console
+from r329fast.errors import R329Error, UnsupportedModelError, UsageError, nearest
+
+# name -> help. The modules are imported only when their command runs, so that the overview is
+# there at once; a module defines NAME, HELP, add_arguments(parser) and execute(args, out).
+COMMANDS = {
+    "demo": "the whole way on a bundled model and images",
+    "dataset": "a calibration set (dataset.npy, label.npy) from images",
+    "input": "an input file (input.bin) from one image",
+    "cfg": "make or check a vendor cfg",
+    "run": "parse, calibrate, quantise and simulate what a cfg names",
+    "quantize": "save the quantised program of a cfg",
+    "eval": "accuracy on a whole image set, int8 and float",
+    "compare": "top classes of a result file, or how two differ",
+    "profile": "cost and error of every layer",
+    "bench": "speed of kernels and models",
+    "check": "which ops of a model are supported",
+    "info": "versions, CPU, kernel path, cache",
+    "warmup": "fill the compile cache",
+}
+_GLOBAL_FLAGS = """global options, before or after the command:
+  --json         one JSON object on stdout, everything else on stderr
+  -v, --verbose  say more; twice: tracebacks
+  --version      print the version and end
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse whose complaints are typed errors. Subparsers get this class too."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        kwargs.setdefault("allow_abbrev", False)
+        kwargs.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        kwargs.setdefault("epilog", _GLOBAL_FLAGS)
+        super().__init__(*args, **kwargs)
+
+    def error(self, message: str) -> NoReturn:
+        words = message.rsplit(": ", 1)
+        hint = ""
+        if message.startswith("unrecognized arguments"):
+            hint = nearest(words[1].split()[0], self._options())
+        raise UsageError(f"{message}{hint} (see {self.prog} --help)")
+
+    def _options(self) -> list[str]:
+        """Its option strings and those of its subparsers."""
+        names = list(self._option_string_actions)
+        for action in self._actions:
+            if isinstance(action, argparse._SubParsersAction):
+                names += [name for sub in action.choices.values() for name in sub._options()]
+        return names
+
+
+@dataclass
+class _Globals:
+    json: bool = False
+    verbose: int = 0
+    version: bool = False
+
+
+def _split_globals(argv: list[str]) -> tuple[_Globals, list[str]]:
+    """Take the global flags out, wherever they stand before a `--`."""
+    flags, rest = _Globals(), []
+    for index, word in enumerate(argv):
+        if word == "--":
+            rest += argv[index:]
+            break
+        if word == "--json":
+            flags.json = True
+        elif word == "--version":
+            flags.version = True
+        elif word == "--verbose":
+            flags.verbose += 1
+        elif len(word) > 1 and word[0] == "-" and set(word[1:]) == {"v"}:
+            flags.verbose += len(word) - 1
+        else:
+            rest.append(word)
+    return flags, rest
+
+
+def available() -> dict[str, str]:
+    """The commands whose modules are there, without importing them."""
+    return {
+        name: text
+        for name, text in COMMANDS.items()
+        if importlib.util.find_spec(f"r329fast.cli.{name}") is not None
+    }
+
+
+def overview() -> str:
+    lines = ["usage: r329fast COMMAND [options]", "", "commands:"]
+    lines += [f"  {name:<10}{text}" for name, text in available().items()]
+    lines += ["", "r329fast COMMAND --help tells more.", "", _GLOBAL_FLAGS]
+    return "\n".join(lines)
+
+
+def _load(name: str) -> ModuleType:
+    commands = available()
+    if name not in commands:
+        raise UsageError(
+            f"unknown command {name!r}, allowed {', '.join(commands)}{nearest(name, commands)}"
+        )
+    return importlib.import_module(f"r329fast.cli.{name}")
+
+
+def _dispatch(flags: _Globals, rest: list[str], out: Console) -> int:
+    if flags.version:
+        out.result({"version": __version__})
+        if not out.json:
+            out.print(f"r329fast {__version__}")
+        return 0
+    if not rest:
+        if out.json:
+            raise UsageError(f"no command, allowed {', '.join(available())}")
+        out.print(overview())
+        return UsageError.exit_code
+    if rest[0] in ("-h", "--help"):
+        out.print(overview())
+        return 0
+    if rest[0].startswith("-"):
+        raise UsageError(
+            f"unknown option {rest[0]!r}{nearest(rest[0], ('--json', '--verbose', '--version'))}"
+        )
+    command = _load(rest[0])
+    parser = _Parser(prog=f"r329fast {command.NAME}", description=command.HELP)
+    command.add_arguments(parser)
+    args = parser.parse_args(rest[1:])
+    return int(command.execute(args, out))
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command and return its exit code; see the table of codes in the documentation."""
+    flags, rest = _split_globals(list(sys.argv[1:] if argv is None else argv))
+    out = Console(json=flags.json, verbose=flags.verbose)
+    try:
+        return _dispatch(flags, rest, out)
+    except R329Error as error:
+        return _failed(out, error)
+    except SystemExit as end:  # argparse after --help
+        return end.code if isinstance(end.code, int) else 0
+    except KeyboardInterrupt:
+        text = "interrupted; what is done is kept"
+        out.error(f"r329fast: {text}", {"error": {"kind": "interrupted", "message": text}})
+        return 130
+    except BrokenPipeError:
+        # the reader has gone, which is its right; spare Python's own complaint at exit
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        if out.verbose >= 2:
+            traceback.print_exc()
+        words = " ".join(str(error).split()) or "no message"
+        text = f"internal error: {type(error).__name__}: {words}"
+        out.error(
+            f"r329fast: error: {text} (-v -v shows where)",
+            {"error": {"kind": "internal", "message": text}},
+        )
+        return 4
+
+
+def _failed(out: Console, error: R329Error) -> int:
+    if out.verbose >= 2:
+        traceback.print_exc()
+    value = error.as_json()
+    line = f"r329fast: error: {' '.join(error.message.split())}"
+    if isinstance(error, UnsupportedModelError) and error.issues:
+        inner = value["error"]
+        if isinstance(inner, dict):
+            inner.setdefault("issues", [_issue(item) for item in error.issues])
+        if out.verbose:
+            line += "".join(f"\n  {item}" for item in error.issues)
+    out.error(line, value)
+    return error.exit_code
+
+
+def _issue(item: object) -> object:
+    """An issue as JSON: its fields where it has some."""
+    return vars(item) if hasattr(item, "__dict__") else str(item)
+
+
+def run() -> NoReturn:
+    """The console script."""
+    sys.exit(main())
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,126 @@
+"""What commands write: plain lines, tables, one JSON object, progress, warnings."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TextIO
+
+if TYPE_CHECKING:
+    from rich.console import Console as RichConsole
+
+
+class Console:
+    """Where a command's words go.
+
+    With `json` the one object given to `result` is all that stdout gets; lines, tables and
+    warnings go to stderr. `verbose` counts the -v flags. rich is imported on first use, so that
+    short commands start fast; it honours NO_COLOR and COLUMNS.
+    """
+
+    def __init__(self, json: bool = False, verbose: int = 0) -> None:
+        self.json = json
+        self.verbose = verbose
+
+    @property
+    def stream(self) -> TextIO:
+        """The stream for people; looked up late, because tests and pipes replace it."""
+        return sys.stderr if self.json else sys.stdout
+
+    def print(self, text: str = "") -> None:
+        """One or more lines, as they are."""
+        self.stream.write(text + "\n")
+        self.stream.flush()
+
+    def detail(self, text: str) -> None:
+        """A line that only -v shows."""
+        if self.verbose:
+            self.print(text)
+
+    def warn(self, text: str) -> None:
+        """A line on stderr that changes no exit code."""
+        self._stderr(f"r329fast: warning: {text}")
+
+    def table(
+        self, columns: Sequence[str], rows: Sequence[Sequence[object]], title: str = ""
+    ) -> None:
+        """A table as wide as it needs to be, at most as the terminal (80 columns in a pipe).
+
+        Columns of numbers stand right and never wrap; the others fold where room is short.
+        """
+        from rich import box
+        from rich.table import Table
+
+        table = Table(
+            box=box.SIMPLE_HEAD, title=title or None, title_justify="left", pad_edge=False
+        )
+        for index, name in enumerate(columns):
+            numeric = bool(rows) and all(_is_number(row[index]) for row in rows)
+            table.add_column(
+                name,
+                justify="right" if numeric else "left",
+                no_wrap=numeric,
+                overflow="fold",
+            )
+        for row in rows:
+            table.add_row(*(_cell(value) for value in row))
+        self._rich(self.stream).print(table)
+
+    def result(self, value: Mapping[str, Any]) -> None:
+        """The command's result as one JSON object on stdout; nothing without --json."""
+        if self.json:
+            sys.stdout.write(json.dumps(value, default=_plain) + "\n")
+            sys.stdout.flush()
+
+    def error(self, line: str, value: Mapping[str, Any]) -> None:
+        """How a command ends that failed: a line on stderr, or an object on stdout."""
+        if self.json:
+            self.result(value)
+        else:
+            self._stderr(line)
+
+    @contextmanager
+    def progress(self, total: int | None, label: str) -> Iterator[Callable[..., None]]:
+        """Gives a function that advances the bar (by 1); shown only where stderr is a terminal."""
+        if not sys.stderr.isatty():
+            yield lambda step=1: None
+            return
+        from rich.progress import Progress
+
+        with Progress(console=self._rich(sys.stderr), transient=True) as bar:
+            task = bar.add_task(label, total=total)
+            yield lambda step=1: bar.advance(task, step)
+
+    def _stderr(self, line: str) -> None:
+        sys.stderr.write(line + "\n")
+        sys.stderr.flush()
+
+    def _rich(self, stream: TextIO) -> RichConsole:
+        from rich.console import Console as RichConsole
+
+        return RichConsole(file=stream, highlight=False, markup=False, emoji=False)
+
+
+def _is_number(value: object) -> bool:
+    if value is None:
+        return True
+    # numpy scalars are numbers too, without importing numpy to ask
+    return not isinstance(value, (str, bool)) and hasattr(value, "__float__")
+
+
+def _cell(value: object) -> str:
+    """A value as a table shows it; numbers keep what their type says, floats six digits."""
+    if value is None:
+        return ""
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _plain(value: Any) -> Any:
+    """What JSON has no word for: numpy scalars and arrays as numbers and lists, else text."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    if isinstance(value, (tuple, set, frozenset)):
+        return list(value)
+    return str(value)
