@@ -1,3 +1,63 @@
-"""The numbers that a Zhouyi Z1 NPU (Allwinner R329) computes for an int8 network."""
+"""The numbers that a Zhouyi Z1 NPU (Allwinner R329) computes for an int8 network.
+
+    graph = r329fast.load_model("model.onnx")
+    ranges = r329fast.calibrate(graph, dataset, scheme="aqt2021", method="MEAN")
+    program = r329fast.quantize(graph, ranges, scheme="aqt2021")
+    y = r329fast.Simulator(program).run(program.quantize_input(x))
+
+Names are loaded on first use, so that `import r329fast` costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from r329fast.calibration import Ranges, calibrate
+    from r329fast.graph.ir import Graph
+    from r329fast.graph.load import check_model, load_model
+    from r329fast.pipeline import prepare
+    from r329fast.program import Program
+    from r329fast.program.storage import load_program
+    from r329fast.quantization import Options, quantize
+    from r329fast.run import run_cfg
+    from r329fast.simulator import Simulator
 
 __version__ = "0.1.0"
+
+_HOMES = {
+    "Graph": "graph.ir",
+    "Options": "quantization",
+    "Program": "program",
+    "Ranges": "calibration",
+    "Simulator": "simulator",
+    "calibrate": "calibration",
+    "check_model": "graph.load",
+    "load_model": "graph.load",
+    "load_program": "program.storage",
+    "prepare": "pipeline",
+    "quantize": "quantization",
+    "run_cfg": "run",
+}
+
+__all__ = [
+    "Graph",
+    "Options",
+    "Program",
+    "Ranges",
+    "Simulator",
+    "calibrate",
+    "check_model",
+    "load_model",
+    "load_program",
+    "prepare",
+    "quantize",
+    "run_cfg",
+]
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -44,7 +44,7 @@ def load(name: str) -> Vector:
         arrays = {key: stored[key] for key in stored.files}
     meta = json.loads(str(arrays.pop("meta_json")))
     shapes, layers = {}, []
-    values, extrema = {}, {}
+    values, seen = {}, {}
     for index, node in enumerate(meta["nodes"]):
         for tensor in node["outputs"]:
             shapes[tensor["name"]] = arrays[f"{tensor['key']}.q"].shape[1:]
@@ -52,11 +52,12 @@ def load(name: str) -> Vector:
         layers.append(_layer(index, node, arrays, shapes))
         if node["type"] == "Input":
             number = sum(layer.type == "Input" for layer in layers) - 1
-            extrema[node["outputs"][0]["name"]] = float(arrays[f"calib{number}"].min())
+            data = arrays[f"calib{number}"]
+            seen[node["outputs"][0]["name"]] = float(data.min()), float(data.max())
     consumed = {name for layer in layers for name in layer.inputs}
     outputs = tuple(n for layer in layers for n in layer.outputs if n not in consumed)
     graph = ir.Graph(name, layers, shapes, outputs)
-    return Vector(name, arrays, meta["nodes"], meta["cfg"], graph, Ranges(values, extrema))
+    return Vector(name, arrays, meta["nodes"], meta["cfg"], graph, Ranges(values, seen))
 
 
 def options(node: dict) -> Options:

@@ -59,8 +59,7 @@ def calibrate(
                 statistics[name] = RunningStatistics(momentum, strategy.needs_moments, bins)
             statistics[name].update(values)
     chosen = {name: choose_range(strategy, s, symmetric) for name, s in statistics.items()}
-    extrema = {name: float(statistics[name].extrema.low) for name in graph.inputs}
-    return Ranges(chosen, extrema)
+    return Ranges(chosen, {name: s.extrema.range() for name, s in statistics.items()})
 
 
 def _calibrate_aqt(
@@ -81,7 +80,10 @@ def _calibrate_aqt(
             if name not in statistics:
                 statistics[name] = MeanRange() if method == "MEAN" else ExtremeRange()
             statistics[name].update(values)
-    return Ranges({name: s.range() for name, s in statistics.items()})
+    return Ranges(
+        {name: s.range() for name, s in statistics.items()},
+        {name: s.seen() for name, s in statistics.items()},
+    )
 
 
 def _feeds(graph: Graph, dataset: Dataset) -> dict[str, np.ndarray]:
@@ -117,13 +119,15 @@ def _batches(
     """(tensor, values) pairs a statistics batch; a short last batch counts like a full one."""
     from r329fast.graph.float_run import FloatSession
 
-    session = FloatSession(graph, keep="all", threads=threads)
+    # A graph of inputs alone (for quantising an input) needs no inference.
+    only_inputs = all(layer.type == "Input" for layer in graph)
+    session = None if only_inputs else FloatSession(graph, keep="all", threads=threads)
     run_batch = max(_RUN_BATCH // batch_size, 1) * batch_size
     for start in range(0, total, run_batch):
         stop = min(start + run_batch, total)
         chunk = {name: np.ascontiguousarray(array[start:stop]) for name, array in feeds.items()}
         _check_finite(chunk, start)
-        tensors = {**chunk, **session.run(chunk)}
+        tensors = {**chunk, **(session.run(chunk) if session else {})}
         for first in range(0, stop - start, batch_size):
             yield _tensors_of(graph, tensors, slice(first, first + batch_size))
         if progress is not None:

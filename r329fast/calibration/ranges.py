@@ -26,12 +26,12 @@ def softmax_key(layer: str) -> str:
 class Ranges:
     """Tensor name -> (min, max), float32 values.
 
-    extrema_min: smallest value over the whole calibration set where it is known; it decides
-    whether an input is unsigned in scheme compass42 (spec B.2).
+    seen: smallest and largest value over the whole calibration set, where known. It decides
+    whether an input is unsigned in scheme compass42 (spec B.2), and shows what a range cuts off.
     """
 
     values: dict[str, tuple[float, float]]
-    extrema_min: dict[str, float] = field(default_factory=dict)
+    seen: dict[str, tuple[float, float]] = field(default_factory=dict)
 
     def __getitem__(self, tensor: str) -> tuple[float, float]:
         try:
@@ -47,7 +47,13 @@ class Ranges:
 
     def smallest(self, tensor: str) -> float:
         """The smallest value seen: the extremum where known, else the range's minimum."""
-        return self.extrema_min.get(tensor, self[tensor][0])
+        return self.seen.get(tensor, self[tensor])[0]
+
+    def coverage(self, tensor: str) -> float:
+        """The range's largest magnitude as a fraction of the largest one seen (1 if unknown)."""
+        low, high = self.seen.get(tensor, self[tensor])
+        seen = max(abs(low), abs(high))
+        return max(map(abs, self[tensor])) / seen if seen > 0 else 1.0
 
     def save_max_min(self, folder: Path, model_name: str) -> tuple[Path, Path]:
         """Write `<model>_max.npy` and `<model>_min.npy` in the vendor's form (formats.md, 2).
@@ -76,7 +82,7 @@ class Ranges:
 
     def restricted_to(self, tensors: Iterable[str]) -> Ranges:
         """Only the named tensors, in that order; DataError where one is missing."""
-        return Ranges({name: self[name] for name in tensors}, dict(self.extrema_min))
+        return Ranges({name: self[name] for name in tensors}, dict(self.seen))
 
 
 def _load_dict(path: Path) -> dict[str, float]:

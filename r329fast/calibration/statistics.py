@@ -11,28 +11,6 @@ import numpy as np
 F32 = np.float32
 
 
-class MeanRange:
-    """aqt2021 MEAN: v = x_0, then v = 0.5 * v + 0.5 * x_i in dataset order, image by image."""
-
-    def __init__(self) -> None:
-        self.low: np.float32 | None = None
-        self.high: np.float32 | None = None
-
-    def update(self, values: np.ndarray) -> None:
-        low, high = F32(values.min()), F32(values.max())
-        if self.low is None or self.high is None:
-            self.low, self.high = low, high
-        else:
-            half = F32(0.5)
-            self.low = half * self.low + half * low
-            self.high = half * self.high + half * high
-
-    def range(self) -> tuple[float, float]:
-        assert self.low is not None
-        assert self.high is not None
-        return float(self.low), float(self.high)
-
-
 class ExtremeRange:
     """aqt2021 EXTREME: global min and max."""
 
@@ -41,11 +19,42 @@ class ExtremeRange:
         self.high = F32(-np.inf)
 
     def update(self, values: np.ndarray) -> None:
-        self.low = min(self.low, F32(values.min()))
-        self.high = max(self.high, F32(values.max()))
+        """Take one image (or batch) in."""
+        self.add(F32(values.min()), F32(values.max()))
+
+    def add(self, low: np.float32, high: np.float32) -> None:
+        self.low, self.high = min(self.low, low), max(self.high, high)
 
     def range(self) -> tuple[float, float]:
         return float(self.low), float(self.high)
+
+    seen = range
+
+
+class MeanRange:
+    """aqt2021 MEAN: v = x_0, then v = 0.5 * v + 0.5 * x_i in dataset order, image by image."""
+
+    def __init__(self) -> None:
+        self.extrema = ExtremeRange()
+        self.mean: tuple[np.float32, np.float32] | None = None
+
+    def update(self, values: np.ndarray) -> None:
+        """Take one image in."""
+        low, high = F32(values.min()), F32(values.max())
+        self.extrema.add(low, high)
+        half = F32(0.5)
+        if self.mean is not None:
+            low = half * self.mean[0] + half * low
+            high = half * self.mean[1] + half * high
+        self.mean = low, high
+
+    def range(self) -> tuple[float, float]:
+        assert self.mean is not None
+        return float(self.mean[0]), float(self.mean[1])
+
+    def seen(self) -> tuple[float, float]:
+        """Global min and max, for comparison."""
+        return self.extrema.range()
 
 
 class RunningStatistics:
@@ -63,8 +72,8 @@ class RunningStatistics:
         self.histogram: np.ndarray | None = None
 
     def update(self, values: np.ndarray) -> None:
-        self.extrema.update(values)
         current = {"min": F32(values.min()), "max": F32(values.max())}
+        self.extrema.add(current["min"], current["max"])
         if self.moments:
             wide = values.astype(np.float64)
             mean = wide.mean()

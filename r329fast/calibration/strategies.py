@@ -35,7 +35,9 @@ class Strategy:
 
 def parse_strategy(text: str) -> Strategy:
     """ "3std" -> Strategy("std", 3.0); UsageError for anything that is not a known strategy."""
-    match = _FORM.fullmatch(text.strip())
+    # in_ir asks for ranges stored with the model; ONNX holds none, so it is the vendor's fallback.
+    text = text.strip().lower().replace("in_ir", "extrema")
+    match = _FORM.fullmatch(text)
     word = match["word"] if match else ""
     numberless = word in ("mean", "extrema")
     if not match or (numberless and match["number"]) or (word == "std" and not match["number"]):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from r329fast.calibration.ranges import Ranges
 from r329fast.errors import UsageError
 from r329fast.graph.ir import Graph
@@ -9,9 +11,9 @@ from r329fast.program.program import Program
 from r329fast.quantization.aqt2021 import Aqt2021
 from r329fast.quantization.compass42 import Compass42
 from r329fast.quantization.lowering import lower
-from r329fast.quantization.options import SCHEMES, Options, Scope
+from r329fast.quantization.options import SCHEMES, Options
 
-__all__ = ["SCHEMES", "Options", "Scope", "quantize"]
+__all__ = ["SCHEMES", "Options", "quantize"]
 
 
 def quantize(
@@ -27,8 +29,6 @@ def quantize(
     top of `options`. Raises UsageError for an unknown scheme, option or value and DataError
     where a tensor has no range.
     """
-    import dataclasses
-
     names = {field.name for field in dataclasses.fields(Options)}
     for name in fields:
         if name not in names:

@@ -95,7 +95,6 @@ class Aqt2021(Compass42):
                 options,
                 quantize_method_for_weight="per_tensor_symmetric_restricted_range",
                 quantize_method_for_activation="per_tensor_symmetric_full_range",
-                scopes={},
             )
         )
 

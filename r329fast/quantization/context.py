@@ -13,6 +13,7 @@ from r329fast.quantization.fixed_point import F32
 from r329fast.quantization.scheme import LinearConstants, Scheme
 
 _LEAKY_SHIFT, _PRELU_SHIFT = 8, 12
+_FAR = 2.0**30
 
 
 # Constants of an op before they are cast: name -> (values, dtype).
@@ -66,8 +67,10 @@ class Lowering:
         if act.kind in ("RELU", "RELU6"):
             attrs["act"] = "RELU"
         elif act.kind == "CLIP":
-            bounds = np.array([act.clip_min, act.clip_max], dtype=F32)
-            low, high = np.rint(F32(F32(output.scale) * F32(256)) * bounds).astype(np.int64)
+            # A Clip with one bound has the largest float for the other: int32 is far enough.
+            bounds = np.clip(np.array([act.clip_min, act.clip_max]), -_FAR, _FAR).astype(F32)
+            scaled = np.rint(F32(F32(output.scale) * F32(256)) * bounds).astype(np.float64)
+            low, high = np.clip(scaled, -_FAR, _FAR).astype(np.int64)
             attrs.update(act="CLIP", clip_min=int(low), clip_max=int(high))
         elif act.kind == "LEAKYRELU":
             slope = np.rint(np.array([act.alpha]) * 2**_LEAKY_SHIFT)

@@ -62,7 +62,6 @@ def _option_words(scheme: Scheme) -> dict[str, str]:
     return {
         field.name: str(getattr(scheme.options, field.name))
         for field in dataclasses.fields(scheme.options)
-        if field.name != "scopes"
     }
 
 

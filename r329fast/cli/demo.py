@@ -1,0 +1,37 @@
+"""`r329fast demo`: the whole way on the bundled network and images."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from r329fast.cli.output import Console
+
+NAME = "demo"
+HELP = "the whole way on a bundled model and images"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Calibration set, cfg, input, run, compare and accuracy on images and a network that "
+        "travel\nwith the package. Everything is written below --out."
+    )
+    parser.add_argument("--out", metavar="DIR", type=Path, default=Path("r329fast-demo"))
+    parser.add_argument("--threads", type=int, default=1, metavar="N")
+
+
+def execute(args: argparse.Namespace, out: Console) -> int:
+    from r329fast.demo import as_json, run_demo
+
+    demo = run_demo(args.out, args.threads, out.print)
+    best = ", ".join(f"{name} ({value})" for _, name, value in demo.classes)
+    out.print(f"\n{demo.image}: class is {best}; labelled {demo.label}")
+    rows = [
+        [row.name, f"{row.top1:.1%}", f"{row.agreement:.1%}", round(row.images_per_second)]
+        for row in demo.accuracy
+    ]
+    out.table(["network", "top-1", "agrees with float", "images/s"], rows)
+    out.print(f"files in {args.out}: " + ", ".join(sorted(p.name for p in args.out.iterdir())))
+    out.print(f"next: r329fast run {args.out / 'run.cfg'} --out {args.out}")
+    out.result(as_json(demo))
+    return 0

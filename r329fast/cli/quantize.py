@@ -1,0 +1,59 @@
+"""`r329fast quantize`: save the quantised program of a cfg."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from r329fast.cli.output import Console
+from r329fast.cli.run_options import add_quantization, calibration_progress
+
+NAME = "quantize"
+HELP = "save the quantised program of a cfg"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = "Calibrate and quantise what a cfg names, and save the op list."
+    parser.add_argument("cfg", metavar="RUN.cfg", type=Path)
+    parser.add_argument("--out", metavar="MODEL.r329", type=Path, required=True)
+    parser.add_argument("--print", action="store_true", help="print the op list as well")
+    parser.add_argument("--threads", type=int, default=1, metavar="N")
+    add_quantization(parser)
+
+
+def execute(args: argparse.Namespace, out: Console) -> int:
+    from r329fast.errors import UsageError
+    from r329fast.pipeline import prepare
+
+    if args.out.suffix != ".r329":
+        raise UsageError(f"--out {args.out}: found {args.out.suffix!r}, allowed .r329")
+    prepared = prepare(
+        args.cfg,
+        scheme=args.scheme,
+        rounding=args.rounding,
+        method=args.method,
+        per_channel=args.per_channel,
+        threads=args.threads,
+        progress=calibration_progress(out),
+    )
+    for line in prepared.warnings:
+        out.warn(line)
+    program = prepared.program
+    program.save(args.out)
+    if args.print:
+        out.print(str(program))
+    out.print(
+        f"{args.out}: {len(program.ops)} ops of {len(program.layers)} layers, "
+        f"scheme {program.scheme}, hash {program.hash()[:16]}"
+    )
+    out.result(
+        {
+            "file": str(args.out),
+            "scheme": program.scheme,
+            "hash": program.hash(),
+            "ops": len(program.ops),
+            "layers": len(program.layers),
+            "options": program.options,
+        }
+    )
+    return 0

@@ -1,0 +1,84 @@
+"""`r329fast run`: parse, calibrate, quantise and simulate what a cfg names."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from r329fast.cli.output import Console
+from r329fast.cli.run_options import add_execution, add_quantization, calibration_progress
+
+if TYPE_CHECKING:
+    from r329fast.run import RunResult
+
+NAME = "run"
+HELP = "parse, calibrate, quantise and simulate what a cfg names"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Drop-in for `aipubuild RUN.cfg`. Paths in the cfg are relative to where the command "
+        "runs.\nWrites outputs, graph.json, profile_data.bin, max_min/, log.txt and run.json; "
+        "mode=build writes\na .r329 program instead of a simulation, which is no vendor binary."
+    )
+    parser.add_argument("cfg", metavar="RUN.cfg", type=Path)
+    parser.add_argument("--out", metavar="DIR", type=Path, help="folder for all that is written")
+    parser.add_argument("--dump", metavar="DIR", type=Path, help="every layer's integers as .npy")
+    add_quantization(parser)
+    add_execution(parser)
+
+
+def execute(args: argparse.Namespace, out: Console) -> int:
+    from r329fast.run import run_cfg
+
+    result = run_cfg(
+        args.cfg,
+        out=args.out,
+        scheme=args.scheme,
+        rounding=args.rounding,
+        method=args.method,
+        per_channel=args.per_channel,
+        backend=args.backend,
+        threads=args.threads,
+        dump=args.dump,
+        progress=calibration_progress(out),
+    )
+    for line in result.prepared.warnings:
+        out.warn(line)
+    _show(result, out)
+    record = result.record
+    keys = ("outputs", "output_scale", "weight_bytes", "files", "seconds", "scheme", "images")
+    out.result({key: record[key] for key in keys})
+    return 0
+
+
+def _show(result: RunResult, out: Console) -> None:
+    prepared, record = result.prepared, result.record
+    program = prepared.program
+    out.print(
+        f"{program.name}: scheme {prepared.scheme}, calibration {prepared.method}, "
+        f"{len(program.layers)} layers, {record['macs']:,} MACs an image (exact)"
+    )
+    for name in program.outputs:
+        spec = program.tensors[name]
+        out.print(f"output {name}: {spec.dtype} {list(spec.shape)}, output_scale {spec.scale:.7g}")
+    if prepared.config.common.mode == "build":
+        out.print("mode=build: the output is an r329fast program, not a vendor binary")
+    for name, array in result.outputs.items():
+        _show_top(name, array, out)
+    rows = [[kind, path] for kind, path in result.files.items()]
+    out.table(["file", "path"], rows)
+
+
+def _show_top(name: str, array: object, out: Console) -> None:
+    """The best classes of the first images, in the words of the article's script."""
+    import numpy as np
+
+    from r329fast.compare import top_k
+
+    values = np.asarray(array)
+    for image, logits in enumerate(values.reshape(len(values), -1)[:3]):
+        best = top_k(logits, 5)
+        words = ", ".join(f"{entry.index} ({entry.value})" for entry in best)
+        out.print(f"{name}, image {image}: class {words}")

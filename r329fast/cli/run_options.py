@@ -1,0 +1,49 @@
+"""Options that `run`, `quantize` and others share: how a cfg is carried out."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+
+from r329fast.cli.output import Console
+
+
+def add_quantization(parser: argparse.ArgumentParser) -> None:
+    """--scheme, --rounding, --method, --per-channel."""
+    parser.add_argument(
+        "--scheme",
+        choices=("aqt2021", "compass42"),
+        help="default: aqt2021 for a cfg with [AutoQuantizationTool], compass42 for [Optimizer]",
+    )
+    parser.add_argument(
+        "--rounding",
+        choices=("half_even", "half_up", "floor"),
+        help="of the last shift; silicon's is not public (default half_even)",
+    )
+    parser.add_argument(
+        "--method", metavar="NAME", help="calibration: MEAN, EXTREME; mean, extrema, 3std, 10kld .."
+    )
+    parser.add_argument(
+        "--per-channel",
+        action="store_true",
+        default=None,
+        help="a weight scale for every output channel",
+    )
+
+
+def add_execution(parser: argparse.ArgumentParser) -> None:
+    """--backend, --threads."""
+    parser.add_argument("--backend", choices=("numba", "reference"), default="numba")
+    parser.add_argument("--threads", type=int, default=1, metavar="N")
+
+
+def calibration_progress(out: Console) -> Callable[[int, int], None]:
+    """Calibration progress as a line that is rewritten; nothing without a terminal."""
+    import sys
+
+    def show(done: int, total: int) -> None:
+        end = "\n" if done == total else ""
+        sys.stderr.write(f"\rcalibrating {done}/{total} images{end}")
+        sys.stderr.flush()
+
+    return show if sys.stderr.isatty() else lambda done, total: None
