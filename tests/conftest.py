@@ -12,8 +12,14 @@ ROOT = Path(__file__).resolve().parent.parent
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder of third-party models, images and vectors; the test skips where it is missing."""
+    """The folder of third-party models, images and vectors; the test skips where it is missing.
+
+    With R329FAST_REQUIRE_SHARED=1 (CI) a missing folder is a failure, so that nothing skips there.
+    """
     path = Path(os.environ.get("R329FAST_SHARED", ROOT.parent / "shared"))
     if not path.is_dir():
-        pytest.skip(f"no shared folder at {path} (set R329FAST_SHARED)")
+        reason = f"no shared folder at {path} (set R329FAST_SHARED)"
+        if os.environ.get("R329FAST_REQUIRE_SHARED") == "1":
+            pytest.fail(reason)
+        pytest.skip(reason)
     return path

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+from pathlib import Path
 
 import golden_files
 import numpy as np
@@ -10,8 +12,11 @@ import pytest
 from backends import BACKENDS, all_tensors
 
 from r329fast.graph import load_model
+from r329fast.image_sets import ImageSet
+from r329fast.images import Preprocess
 from r329fast.program import Program
 from r329fast.quantization import quantize
+from r329fast.simulator import Simulator
 
 pytestmark = pytest.mark.shared
 
@@ -94,3 +99,33 @@ def test_every_layer_and_output_of_all_images(name: str, backend: str, shared) -
             for image, array in enumerate(tensors[layer["name"]]):
                 digest = hashlib.sha256(np.ascontiguousarray(array).tobytes()).hexdigest()[:16]
                 assert digest == hashes[start + image][f"{layer['name']}_0"], layer["name"]
+
+
+MORE = sorted(path.name.split(".more")[0] for path in golden_files.GOLDEN.glob("*.more.npz"))
+_SETS = {"resnet20_cifar10": ("cifar10", "test.zip")}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", MORE)
+def test_outputs_of_more_images_from_their_files(model: str, shared) -> None:
+    """Hundreds of images, decoded and preprocessed by us, through the compiled kernels."""
+    _, program = _case(model, shared)
+    with np.load(golden_files.GOLDEN / f"{model}.more.npz") as stored:
+        meta, outputs = json.loads(str(stored["meta_json"])), stored["output_q"]
+    preprocess = Preprocess.from_json(shared / "data" / "preprocess.json", model)
+    folder, archive = _SETS.get(model, ("imagenet", "samples256.zip"))
+    digest = hashlib.sha256()
+    found = []
+    with ImageSet(shared / "data" / folder / archive, limit=len(meta["files"])) as images:
+        assert [Path(name).name for name in images.names] == [Path(n).name for n in meta["files"]]
+        simulator = Simulator(program, threads=2)
+        for first in range(0, len(images), 20):
+            last = min(first + 20, len(images))
+            floats = np.stack([preprocess.apply(images.image(i)) for i in range(first, last)])
+            digest.update(np.ascontiguousarray(floats.transpose(0, 3, 1, 2)).tobytes())
+            found.append(simulator.run(program.quantize_input(floats))[program.outputs[0]])
+        simulator.close()
+    if digest.hexdigest() != meta["test_float32_nchw_sha256"]:
+        pytest.skip("this machine's JPEG decoder gives other pixels than the stored run's")
+    result = np.concatenate(found)
+    np.testing.assert_array_equal(result.reshape(len(result), -1), outputs)
