@@ -42,6 +42,10 @@ class Comparison:
     def equal(self) -> bool:
         return self.mismatches == 0
 
+    def beyond(self, max_off_by: int) -> int:
+        """How many values differ by more than `max_off_by`."""
+        return sum(count for size, count in self.histogram.items() if size > max_off_by)
+
 
 @dataclass(frozen=True)
 class TensorComparison:
@@ -57,6 +61,21 @@ class TensorComparison:
     @property
     def max_abs_diff(self) -> int:
         return max((layer.max_abs_diff for layer in self.layers.values()), default=0)
+
+    @property
+    def histogram(self) -> dict[int, int]:
+        """Distance -> how often, over all layers, in rising order."""
+        total: dict[int, int] = {}
+        for layer in self.layers.values():
+            for size, count in layer.histogram.items():
+                total[size] = total.get(size, 0) + count
+        return dict(sorted(total.items()))
+
+    def first_beyond(self, max_off_by: int) -> str | None:
+        """The first layer in execution order with a difference above `max_off_by`, or None."""
+        return next(
+            (name for name, layer in self.layers.items() if layer.max_abs_diff > max_off_by), None
+        )
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,8 @@ DAMAGED = (
 def decode(source: bytes | Path | str, name: str = "") -> Pixels:
     """Decode an image file or its bytes: uint8 [height, width, 3], BGR as cv2.imread gives.
 
+    A JPEG that is cut off is filled up in grey, as imread does.
+
     Raises FileError for a file that cannot be opened and DataError, with the name, for one that
     is no image.
     """
@@ -55,15 +57,22 @@ def decode(source: bytes | Path | str, name: str = "") -> Pixels:
             data = Path(source).read_bytes()
         except OSError as error:
             raise FileError(f"cannot read {source}: {error.strerror}", path=name) from error
-    image = None
-    if data:
-        try:
-            image = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_COLOR)
-        except cv2.error:  # for instance dimensions beyond cv2's limit
-            image = None
+    image = _imdecode(data)
+    if image is None and data.startswith(b"\xff\xd8\xff"):
+        # imread hands out end markers where a file ends early; imdecode gives up
+        image = _imdecode(data + b"\xff\xd9" * (1 << 15))
     if image is None:
         raise DataError(f"cannot decode {name or 'image'}: not an image that OpenCV reads")
     return np.asarray(image, dtype=np.uint8)
+
+
+def _imdecode(data: bytes) -> Pixels | None:
+    if not data:
+        return None
+    try:
+        return cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_COLOR)  # type: ignore[return-value]
+    except cv2.error:  # for instance dimensions beyond cv2's limit
+        return None
 
 
 class Store(Protocol):

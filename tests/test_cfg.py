@@ -233,6 +233,15 @@ def test_round_trip_is_byte_stable(config: RunConfig) -> None:
     assert parse_cfg(text)[0].to_text() == text
 
 
+def test_a_blank_optional_value_is_written_as_nothing() -> None:
+    """Found by the test above: the blank was written, and read back as the default."""
+    from r329fast.cfg.run_config import parse_cfg
+
+    text = RunConfig(parser=Parser(output_dir=" ")).to_text()
+    assert "output_dir" not in text
+    assert parse_cfg(text)[0].to_text() == text
+
+
 # --- the real files
 
 

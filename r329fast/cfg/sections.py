@@ -60,10 +60,11 @@ class Section:
         """The (key, text) pairs to write; nothing stands for the default, as when reading."""
         pairs = []
         for item in self.typed_keys():
-            value = getattr(self, item.name)
-            if item.metadata["always"] or value != item.default:
-                form = item.metadata["kind"].format
-                pairs.append((item.name, form(value).strip() or form(item.default)))
+            form = item.metadata["kind"].format
+            # Compared as text: blanks alone are read back as nothing.
+            text, default = form(getattr(self, item.name)).strip(), form(item.default)
+            if item.metadata["always"] or (text and text != default):
+                pairs.append((item.name, text or default))
         return pairs + list(self.extra.items())
 
 

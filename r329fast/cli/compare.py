@@ -18,8 +18,9 @@ HELP = "top classes of a result file, or how two differ"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Show the top classes of a result file. With a second one: how many values differ and\n"
-        "by how much; ends with 1 if any does. Two folders of .npy files (or two .npz) are\n"
-        "compared tensor by tensor, up to the first layer that differs."
+        "by how much; ends with 1 if any does by more than --max-off-by. Two folders of .npy or\n"
+        ".bin files (or two .npz) are compared tensor by tensor; the first layer in execution\n"
+        "order that differs is named. `run --dump` writes such a folder."
     )
     parser.add_argument("a", metavar="A", type=Path, help="a raw file, a folder or a .npz")
     parser.add_argument("b", metavar="B", type=Path, nargs="?")
@@ -30,6 +31,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--dtype", choices=("int8", "uint8", "int16", "int32"), default="int8", help="of raw files"
     )
+    parser.add_argument(
+        "--max-off-by", metavar="N", type=int, default=0, help="differences that are let pass (0)"
+    )
+    dumps = parser.add_argument_group("dumps from elsewhere")
+    dumps.add_argument(
+        "--map", metavar="FILE", type=Path, help="names: lines 'name in A, name in B', or JSON"
+    )
+    dumps.add_argument(
+        "--program",
+        metavar="MODEL.r329",
+        type=Path,
+        help="execution order, and shape and dtype of raw files",
+    )
+    dumps.add_argument(
+        "--common", action="store_true", help="leave out tensors that only one of them has"
+    )
 
 
 def execute(args: argparse.Namespace, out: Console) -> int:
@@ -37,6 +54,8 @@ def execute(args: argparse.Namespace, out: Console) -> int:
 
     if args.top < 1:
         raise UsageError(f"--top: found {args.top}, allowed at least 1")
+    if args.max_off_by < 0:
+        raise UsageError(f"--max-off-by: found {args.max_off_by}, allowed at least 0")
     if args.a.is_dir() or args.a.suffix == ".npz":
         if args.b is None:
             raise UsageError(f"{args.a} holds tensors, give a second set to compare it with")
@@ -65,24 +84,39 @@ def _files(args: argparse.Namespace, out: Console) -> int:
             "first_diverging": difference.first if difference else None,
         }
     )
-    return 1 if difference is not None and not difference.equal else 0
+    return 1 if difference is not None and difference.max_abs_diff > args.max_off_by else 0
 
 
 def _tensors(args: argparse.Namespace, out: Console) -> int:
-    from r329fast.compare import compare_tensors, read_tensors
+    from r329fast.dumps import compare_dumps, read_dump, read_name_map
+    from r329fast.program.storage import load_program
 
-    result = compare_tensors(read_tensors(args.a), read_tensors(args.b))
+    program = load_program(args.program) if args.program else None
+    names = read_name_map(args.map) if args.map else None
+    ours = read_dump(args.a, program, dtype=args.dtype)
+    theirs = read_dump(args.b, program, names, args.dtype, known=ours)
+    result, odd = compare_dumps(ours, theirs, args.common)
+    if odd:
+        out.warn(f"{len(odd)} tensors are only in one of them: {', '.join(odd[:5])}")
     out.table(
-        ["layer", "values", "mismatches", "max |diff|"],
+        ["layer", "values", "mismatches", f"off by > {args.max_off_by}", "max |diff|"],
         [
-            [name, layer.total, layer.mismatches, layer.max_abs_diff]
+            [name, layer.total, layer.mismatches, layer.beyond(args.max_off_by), layer.max_abs_diff]
             for name, layer in result.layers.items()
         ],
     )
     first = result.first_diverging
+    beyond = result.first_beyond(args.max_off_by)
     out.print(f"first diverging layer: {first}" if first else "all layers are equal")
     if first:
         _show_difference(out, result.layers[first])
+    if beyond != first:
+        limit = args.max_off_by
+        out.print(
+            f"first layer off by more than {limit}: {beyond}"
+            if beyond
+            else f"no layer is off by more than {limit}"
+        )
     out.result(
         {
             "top": [],
@@ -92,15 +126,19 @@ def _tensors(args: argparse.Namespace, out: Console) -> int:
                     "total": layer.total,
                     "mismatches": layer.mismatches,
                     "max_abs_diff": layer.max_abs_diff,
+                    "histogram": layer.histogram,
                 }
                 for name, layer in result.layers.items()
             ],
             "mismatches": result.mismatches,
             "max_abs_diff": result.max_abs_diff,
+            "histogram": result.histogram,
             "first_diverging": first,
+            "first_beyond": beyond,
+            "only_in_one": odd,
         }
     )
-    return 1 if first else 0
+    return 1 if beyond else 0
 
 
 def _show_top(out: Console, path: Path, top: tuple[Ranked, ...]) -> None:
