@@ -21,6 +21,7 @@ from r329fast.run import RunResult, run_cfg
 from r329fast.simulator import Simulator
 
 _BATCH = 50
+_SHOWN = 1  # the validation image whose way is followed step by step
 SCHEMES = ("aqt2021", "compass42")
 
 
@@ -78,14 +79,14 @@ def run_demo(out: Path, threads: int = 1, say: Callable[[str], None] = lambda li
     ).write(cfg)
     step("cfg", "3  input: one validation image at the calibrated input scale -> input.bin")
     floats, labels, names = _validation(preprocess)
-    write_bytes(out / "input.bin", input_quantizer(cfg)(floats[:1]).tobytes())
+    write_bytes(out / "input.bin", input_quantizer(cfg)(floats[_SHOWN : _SHOWN + 1]).tobytes())
     step("input", "4  run: calibrate, quantise, simulate -> output.bin, graph.json, max_min ..")
     result = run_cfg(cfg, out=out, threads=threads)
     step("run", "5  compare: the classes of output.bin")
     classes = read_classes(bundled.path("classes.txt"))
     logits = next(iter(result.outputs.values())).reshape(-1)
     best = [(entry.index, classes[entry.index], entry.value) for entry in top_k(logits, 3)]
-    demo = Demo(result, names[0], classes[int(labels[0])], best, seconds=seconds)
+    demo = Demo(result, names[_SHOWN], classes[int(labels[_SHOWN])], best, seconds=seconds)
     step("compare", f"6  accuracy: {len(labels)} validation images, float and both schemes")
     demo.accuracy = _accuracy(cfg, result, floats, labels, threads)
     seconds["accuracy"] = round(time.perf_counter() - start, 3)

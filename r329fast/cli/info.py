@@ -8,6 +8,7 @@ import os
 import platform
 import time
 
+from r329fast import __version__
 from r329fast.cli.output import Console
 
 NAME = "info"
@@ -26,7 +27,7 @@ def execute(args: argparse.Namespace, out: Console) -> int:
     from r329fast.kernels import CACHE_DIR, ISA
 
     facts: dict[str, object] = {
-        "r329fast": _version("r329fast"),
+        "r329fast": __version__,
         "python": platform.python_version(),
         **{name: _version(name) for name in _PACKAGES},
         "machine": platform.machine(),

@@ -33,7 +33,6 @@ COMMANDS = {
     "bench": "speed of kernels and models",
     "check": "which ops of a model are supported",
     "info": "versions, CPU, kernel path, cache",
-    "warmup": "fill the compile cache",
 }
 _GLOBAL_FLAGS = """global options, before or after the command:
   --json         one JSON object on stdout, everything else on stderr
