@@ -1,0 +1,128 @@
+"""Micro-benchmarks of kernels at the shapes of ResNet, MobileNet and CIFAR networks.
+
+    pytest benchmarks --benchmark-columns=min,median
+
+Compute kernels report GMAC/s and the fraction of the bare tile's rate, measured just before and
+after; others report output elements a second.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from bare import bare_rate
+from network_cases import NetworkBuilder
+
+from r329fast.kernels import prepare
+from r329fast.program.program import Program
+
+# name: (size, channels in, channels out, kernel, stride, act)
+CONVOLUTIONS = {
+    "first 7x7/2 3-64 of 224": (224, 3, 64, 7, 2, "RELU"),
+    "3x3 64-64 of 56": (56, 64, 64, 3, 1, "RELU"),
+    "3x3 128-128 of 28": (28, 128, 128, 3, 1, "RELU"),
+    "3x3 256-256 of 14": (14, 256, 256, 3, 1, "RELU"),
+    "3x3 512-512 of 7": (7, 512, 512, 3, 1, "RELU"),
+    "1x1 64-256 of 56": (56, 64, 256, 1, 1, "RELU"),
+    "1x1 256-64 of 56": (56, 256, 64, 1, 1, "RELU"),
+    "1x1 1024-256 of 14": (14, 1024, 256, 1, 1, "RELU"),
+    "1x1 24-144 of 56, clip": (56, 24, 144, 1, 1, "CLIP"),
+    "1x1 144-24 of 56": (56, 144, 24, 1, 1, "NONE"),
+    "1x1 384-64 of 14": (14, 384, 64, 1, 1, "NONE"),
+    "3x3 16-16 of 32": (32, 16, 16, 3, 1, "RELU"),
+    "3x3 64-64 of 8": (8, 64, 64, 3, 1, "RELU"),
+}
+DEPTHWISE = {
+    "depthwise 32 of 112, clip": (112, 32, 1),
+    "depthwise 144 of 56, clip": (56, 144, 1),
+    "depthwise 384 of 14, clip": (14, 384, 1),
+    "depthwise 96 of 112, stride 2": (112, 96, 2),
+}
+
+
+def measure(
+    benchmark: Any,
+    table: list[tuple[str, ...]],
+    case: str,
+    program: Program,
+    macs: int,
+    batch: int = 0,
+) -> None:
+    """Run the only op on `batch` images; by default so many (1..8) that a run takes a few ms."""
+    op = program.ops[0]
+    specs = [program.tensors[name] for name in op.inputs]
+    output = program.tensors[op.outputs[0]]
+    work = macs or 40 * output.elements
+    batch = batch or min(max(1, 200_000_000 // work), 8)
+    rng = np.random.default_rng(0)
+    inputs = [rng.integers(0, 256, batch * s.elements).astype(np.uint8) for s in specs]
+    prepared = prepare(op, specs, output)
+    scratch = np.zeros(prepared.scratch_bytes(batch) + 64, dtype=np.uint8)
+    scratch = scratch[-scratch.ctypes.data % 64 :]
+    result = np.empty(batch * output.elements, dtype=np.uint8)
+    steps = prepared.bind(batch, inputs, result, scratch)
+
+    def run() -> None:
+        for function, arguments in steps:
+            function(*arguments)
+
+    run()
+    before = bare_rate()
+    benchmark.pedantic(run, rounds=40, iterations=1, warmup_rounds=2)
+    limit = max(before, bare_rate())
+    seconds = benchmark.stats.stats.min
+    if macs:
+        rate = macs * batch / seconds / 1e9
+        benchmark.extra_info |= {"gmac_s": rate, "bare_gmac_s": limit, "fraction": rate / limit}
+        table.append((case, prepared.path, f"{rate:.1f} GMAC/s", f"{rate / limit:.0%}"))
+    else:
+        rate = len(result) / seconds / 1e9
+        benchmark.extra_info |= {"gelements_s": rate}
+        table.append((case, prepared.path, f"{rate:.2f} Gelement/s", ""))
+
+
+@pytest.mark.parametrize("case", CONVOLUTIONS)
+def test_convolution(benchmark: Any, table: list[tuple[str, ...]], case: str) -> None:
+    size, channels, out, kernel, stride, act = CONVOLUTIONS[case]
+    builder = NetworkBuilder((size, size, channels))
+    name = builder.conv("input", out, kernel, stride, act)
+    program = builder.done(name)
+    macs = program.tensors[name].elements * kernel * kernel * channels
+    measure(benchmark, table, case, program, macs)
+
+
+@pytest.mark.parametrize("case", DEPTHWISE)
+def test_depthwise(benchmark: Any, table: list[tuple[str, ...]], case: str) -> None:
+    size, channels, stride = DEPTHWISE[case]
+    builder = NetworkBuilder((size, size, channels))
+    name = builder.conv("input", channels, 3, stride, "CLIP", group=channels)
+    program = builder.done(name)
+    measure(benchmark, table, case, program, 9 * program.tensors[name].elements)
+
+
+@pytest.mark.parametrize("batch", [1, 16])
+def test_fully_connected(benchmark: Any, table: list[tuple[str, ...]], batch: int) -> None:
+    builder = NetworkBuilder((512,))
+    program = builder.done(builder.dense("input", 1000))
+    case = f"fully connected 512-1000 x{batch}"
+    measure(benchmark, table, case, program, 512 * 1000, batch)
+
+
+def test_eltwise(benchmark: Any, table: list[tuple[str, ...]]) -> None:
+    builder = NetworkBuilder((56, 56, 64))
+    name = builder.eltwise("input", "input")
+    measure(benchmark, table, "eltwise add 64 of 56", builder.done(name), 0)
+
+
+def test_maxpool(benchmark: Any, table: list[tuple[str, ...]]) -> None:
+    builder = NetworkBuilder((112, 112, 64))
+    name = builder.maxpool("input", 3, 2, 1)
+    measure(benchmark, table, "maxpool 3x3/2 64 of 112", builder.done(name), 0)
+
+
+def test_mean(benchmark: Any, table: list[tuple[str, ...]]) -> None:
+    builder = NetworkBuilder((7, 7, 512))
+    name = builder.mean("input")
+    measure(benchmark, table, "mean 512 of 7", builder.done(name), 0)

@@ -1,0 +1,12 @@
+"""Compiled kernels: op and buffers in, integers out. One file a family, one registry.
+
+Importing this package chooses the kernel path (see `isa.py`) and the compile cache's folder.
+"""
+
+from r329fast.kernels.cache import CACHE_DIR  # isort: skip  (before any kernel is decorated)
+from r329fast.kernels.isa import ISA
+from r329fast.kernels.prepared import Prepared
+from r329fast.kernels.registry import REGISTRY, prepare
+from r329fast.kernels.warmup import warmup
+
+__all__ = ["CACHE_DIR", "ISA", "REGISTRY", "Prepared", "prepare", "warmup"]

@@ -1,0 +1,143 @@
+"""Constants of the epilogue, prepared once: exact float64 where that can be, int64 elsewhere.
+
+With p = a * M, |p| < 2**50, every rounding of p / 2**N is one float64 rounding to nearest even:
+
+    half_even  rint(a * M*2**-N)
+    half_up    rint(a * M*2**-N + 2**-(N+1))            = floor(p / 2**N + 1/2)
+    floor      rint(a * M*2**-N - 1/2 + 2**-(N+1))
+
+since p / 2**N is a multiple of 2**-N, so that the added 2**-(N+1) never makes a tie nor moves a
+value past one. Sums and products are multiples of 2**-(N+1) below 2**52 times that: exact.
+The bias joins the offset, ReLU and clips join the bounds (rounding is monotonic, M >= 0).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from r329fast.kernels import finish_ir
+from r329fast.program.program import Op, TensorSpec
+from r329fast.quantization.fixed_point import round_shift
+
+ROUNDING_CODES = {"half_even": 0, "half_up": 1, "floor": 2}
+ACT_CODES = {"NONE": 0, "RELU": 1, "CLIP": 2, "LEAKY": 3}
+_EXACT = 1 << 50
+_MAX_SHIFT = 51
+_MAX_ZERO_POINT = 1 << 20
+_PAD = 32  # channels are padded to this: vectors may read past the last
+
+
+@dataclass(frozen=True)
+class Epilogue:
+    """ef: float64 [8 + 5*pitch + slack] (see finish_ir), ei: int64 [8 + 4*C] (see finish_wide.py).
+
+    wide: float64 is not exact for this op, only ei may be used.
+    """
+
+    ef: np.ndarray
+    ei: np.ndarray
+    pitch: int
+    wide: bool
+
+
+def _factor_offset(
+    mult: np.ndarray, shift: np.ndarray, rounding: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """factor, offset float64 (C,) of round(a * mult / 2**shift) for |a * mult| < 2**50."""
+    shift = np.maximum(shift, -31)  # round_shift moves left by 31 at most
+    if rounding == "floor":
+        shift = np.minimum(shift, _MAX_SHIFT)  # below 2**-51 only the sign of p is left
+    factor = np.ldexp(mult.astype(np.float64), -shift.astype(np.int32))
+    offset = np.zeros_like(factor)
+    if rounding == "half_up":
+        offset = np.ldexp(1.0, -(shift + 1).astype(np.int32))
+    elif rounding == "floor":
+        offset = np.ldexp(1.0, -(shift + 1).astype(np.int32)) - 0.5
+    offset = np.where(shift > 0, offset, 0.0)
+    if rounding != "floor":  # |p| / 2**52 < 1/2 rounds to 0
+        factor = np.where(shift > _MAX_SHIFT, 0.0, factor)
+        offset = np.where(shift > _MAX_SHIFT, 0.0, offset)
+    return factor, offset
+
+
+def _bounds(op: Op, act: str, output: TensorSpec, rounding: str) -> tuple[int, int]:
+    """Clamp of the rounded value before the zero point is subtracted."""
+    low, high = output.qmin + output.zero_point, output.qmax + output.zero_point
+    if act == "RELU":
+        low = min(max(0, low), high)
+    elif act == "CLIP":
+        limits = np.array([op.integer("clip_min"), op.integer("clip_max")], dtype=np.int64)
+        limits[0] = min(limits[0], limits[1])
+        clip_low, clip_high = (int(v) for v in round_shift(limits, 8, rounding))
+        low, high = min(max(clip_low, low), high), min(max(clip_high, low), high)
+    return low, high
+
+
+def prepare_epilogue(
+    op: Op,
+    output: TensorSpec,
+    channels: int,
+    bound: int,
+    bias: np.ndarray | None = None,
+    mult: np.ndarray | None = None,
+    shift: np.ndarray | None = None,
+) -> Epilogue:
+    """Pack act and requant of `op` for `channels` channels.
+
+    bound: largest |accumulator| before the bias, exact; bias: int64 (C,), what the kernel adds
+    to its accumulators (not always the op's own: byte paths fold their offset into it).
+    """
+    rounding, act = op.text("rounding"), str(op.attrs.get("act", "NONE"))
+    mult = op.consts["mult"] if mult is None else mult
+    shift = op.consts["shift"] if shift is None else shift
+    mult = np.broadcast_to(mult.astype(np.int64), (channels,))
+    shift = np.broadcast_to(shift.astype(np.int64), (channels,))
+    slope = np.broadcast_to(op.consts.get("slope", np.ones(1)).astype(np.int64), (channels,))
+    bias = np.zeros(channels, dtype=np.int64) if bias is None else bias.astype(np.int64)
+    slope_shift = op.integer("slope_shift") if act == "LEAKY" else 0
+
+    largest = bound + int(np.abs(bias).max(initial=0))
+    steps = [largest * int(mult.max(initial=0))]
+    if act == "LEAKY":
+        steepest = int(np.abs(slope).max())
+        sloped = (largest * steepest >> max(slope_shift, 0)) + 1
+        steps += [largest * steepest, max(largest, sloped) * int(mult.max(initial=0))]
+    wide = (
+        max(steps) >= _EXACT
+        or abs(output.zero_point) > _MAX_ZERO_POINT
+        or not 0 <= slope_shift <= _MAX_SHIFT
+    )
+
+    pitch = -(-channels // _PAD) * _PAD
+    ef = np.zeros(finish_ir.HEADER + 5 * pitch + finish_ir.LANES)  # vectors may read past the end
+    rows = ef[finish_ir.HEADER : -finish_ir.LANES].reshape(5, pitch)[:, :channels]
+    if not wide:
+        form = {"CLIP": finish_ir.TWICE, "LEAKY": finish_ir.LEAKY}.get(act, finish_ir.LINEAR)
+        factor, offset = _factor_offset(mult, shift - 8 if act == "CLIP" else shift, rounding)
+        second, second_offset = np.array([1.0]), np.zeros(1)
+        if act == "CLIP":
+            second, second_offset = _factor_offset(np.array([1]), np.array([8]), rounding)
+        rows[finish_ir.FACTOR], rows[finish_ir.BIAS] = factor, bias
+        rows[finish_ir.OFFSET] = offset if act == "LEAKY" else bias * factor + offset
+        rows[finish_ir.SLOPE] = 1.0
+        if act == "LEAKY":
+            rows[finish_ir.SLOPE], rows[finish_ir.SLOPE_OFFSET] = _factor_offset(
+                slope, np.full(channels, slope_shift), rounding
+            )
+        low, high = _bounds(op, act, output, rounding)
+        ef[:6] = low, high, second[0], second_offset[0], output.zero_point, form
+
+    clip = (op.integer("clip_min"), op.integer("clip_max")) if act == "CLIP" else (0, 0)
+    header = (ACT_CODES[act], ROUNDING_CODES[rounding], slope_shift, *clip)
+    ei = np.concatenate(
+        [
+            np.array([*header, output.zero_point, output.qmin, output.qmax], dtype=np.int64),
+            mult,
+            shift,
+            slope,
+            bias,
+        ]
+    )
+    return Epilogue(ef, ei, pitch, wide)

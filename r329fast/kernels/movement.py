@@ -1,0 +1,63 @@
+"""Ops that move bytes: reshape, transpose, slice, pad, channel shuffle, nearest resize.
+
+All are out[i] = x[index[i]]: the index is made once by the living definition, cut into the
+longest runs that it allows, and one kernel copies runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numba import njit
+
+from r329fast.kernels.prepared import Prepared, Step, integers
+from r329fast.program.program import Op, TensorSpec
+from r329fast.reference.run import FUNCTIONS
+
+
+@njit(nogil=True, cache=True)
+def copy_runs(p, x, index, out):  # type: ignore[no-untyped-def]
+    """out runs of p[3] bytes from x at index (an image's byte offsets), or the byte p[4] at -1."""
+    batch, in_elements, out_elements, run = p[0], p[1], p[2], p[3]
+    fill = np.uint8(p[4])
+    for image in range(batch):
+        x0, out0 = image * in_elements, image * out_elements
+        for i in range(index.size):
+            start = out0 + i * run
+            if index[i] < 0:
+                for j in range(run):
+                    out[start + j] = fill
+            else:
+                source = x0 + index[i]
+                for j in range(run):
+                    out[start + j] = x[source + j]
+
+
+def _run_length(index: np.ndarray) -> int:
+    """Longest length that divides every run of successive (or filled) places in `index`."""
+    steps = np.diff(index)
+    joined = (steps == 1) & (index[1:] > 0) & (index[:-1] >= 0)
+    joined |= (index[1:] < 0) & (index[:-1] < 0)
+    breaks = np.flatnonzero(~joined) + 1
+    return int(np.gcd.reduce(np.append(breaks, len(index))))
+
+
+def prepare_movement(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> Prepared:
+    x = inputs[0]
+    places = np.arange(x.elements, dtype=np.int64).reshape(1, *x.shape)
+    fill = 0
+    if op.kind == "pad" and op.text("mode") == "CONSTANT":
+        fill = op.integer("value") & 255
+        op = Op(op.kind, op.layer, op.inputs, op.outputs, {**op.attrs, "value": -1}, op.consts)
+    index = FUNCTIONS[op.kind](op, [places], inputs, output).reshape(-1)
+    run = _run_length(index)
+    starts = np.ascontiguousarray(index[::run])
+
+    def bind(
+        batch: int, inputs: Sequence[np.ndarray], output: np.ndarray, scratch: np.ndarray
+    ) -> list[Step]:
+        p = integers(batch, x.elements, len(index), run, fill)
+        return [(copy_runs, (p, inputs[0], starts, output))]
+
+    return Prepared("alias" if op.kind == "reshape" else "runs", bind, lambda batch: 0)

@@ -1,0 +1,92 @@
+"""What preparing an op gives: constants packed once, and kernel calls bound to buffers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from r329fast.program.program import TensorSpec
+
+Step = tuple[Callable[..., None], tuple[object, ...]]
+Binder = Callable[[int, Sequence[np.ndarray], np.ndarray, np.ndarray], list[Step]]
+
+_ALIGN = 64
+
+
+def aligned(array: np.ndarray) -> np.ndarray:
+    """A C-contiguous copy of `array` whose first byte lies on a 64-byte boundary."""
+    raw = np.empty(array.nbytes + _ALIGN, dtype=np.uint8)
+    start = -raw.ctypes.data % _ALIGN
+    copy = raw[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
+    copy[...] = array
+    return copy
+
+
+def flip_of(spec: TensorSpec) -> int:
+    """128 for int8, 0 for uint8: the value of a byte b is (b ^ flip) - flip."""
+    return 128 if spec.dtype == "int8" else 0
+
+
+def integers(*values: int) -> np.ndarray:
+    """Kernel parameters: int64 (n,)."""
+    return np.array(values, dtype=np.int64)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """One op, ready to run; shared by threads (it holds no state).
+
+    path: name of the chosen kernel path; binder: (batch, flat uint8 inputs, flat uint8 output,
+    scratch) -> kernel calls; scratch: batch -> bytes; ranged: the first argument of its only call
+    begins with the range of output rows to make, so that threads can share the work.
+    """
+
+    path: str
+    binder: Binder
+    scratch: Callable[[int], int]
+    ranged: bool = False
+
+    def scratch_bytes(self, batch: int) -> int:
+        """Bytes of working memory that `run` needs for `batch` images."""
+        return self.scratch(batch)
+
+    def bind(
+        self,
+        batch: int,
+        inputs: Sequence[np.ndarray],
+        output: np.ndarray,
+        scratch: np.ndarray,
+    ) -> list[Step]:
+        """Kernel calls for flat uint8 buffers of `batch` images; call f(*args) in order."""
+        return self.binder(batch, inputs, output, scratch)
+
+    def bind_parts(
+        self,
+        batch: int,
+        inputs: Sequence[np.ndarray],
+        output: np.ndarray,
+        scratches: Sequence[np.ndarray],
+    ) -> list[list[Step]]:
+        """The same in stages, each a list of calls that may run at once, one for a scratch."""
+        whole = self.bind(batch, inputs, output, scratches[0])
+        if not self.ranged or len(scratches) == 1:
+            return [[step] for step in whole]
+        parts: list[Step] = []
+        for index, scratch in enumerate(scratches):
+            ((function, arguments),) = self.bind(batch, inputs, output, scratch)
+            span = arguments[0]
+            assert isinstance(span, np.ndarray)
+            end = int(span[1])
+            span[0], span[1] = (end * i // len(scratches) for i in (index, index + 1))
+            if span[0] < span[1]:
+                parts.append((function, arguments))
+        return [parts]
+
+    def run(self, inputs: list[np.ndarray], output: np.ndarray, scratch: np.ndarray) -> None:
+        """Compute int8/uint8 [n, *shape] C-contiguous `output` from such `inputs`."""
+        flat = [array.reshape(-1).view(np.uint8) for array in inputs]
+        out = output.reshape(-1).view(np.uint8)
+        for function, arguments in self.bind(len(output), flat, out, scratch):
+            function(*arguments)

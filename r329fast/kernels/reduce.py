@@ -1,0 +1,98 @@
+"""Sums over axes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numba import njit
+
+from r329fast.kernels.epilogue import prepare_epilogue
+from r329fast.kernels.finish_wide import finish_wide
+from r329fast.kernels.prepared import Prepared, Step, flip_of, integers
+from r329fast.kernels.tile import finish_rows
+from r329fast.program.program import Op, TensorSpec
+
+_INT32 = (1 << 31) - 1
+
+
+@njit(nogil=True, cache=True)
+def reduce_rows(p, x, ef, out, scratch):  # type: ignore[no-untyped-def]
+    """x [outer, summed, inner] -> out [outer, inner]; int32 sums, vectors of `inner`."""
+    outer, summed, inner = p[0], p[1], p[2]
+    flip, move, pitch = np.uint8(p[3]), np.int32(p[4]), p[5]
+    acc = scratch[: 4 * inner].view(np.int32)
+    for o in range(outer):
+        acc[:] = 0
+        for s in range(summed):
+            start = (o * summed + s) * inner
+            values = x[start : start + inner]
+            for c in range(inner):
+                acc[c] += np.int32(np.int32(values[c] ^ flip) + move)
+        finish_rows(
+            scratch.ctypes.data,
+            0,
+            ef.ctypes.data,
+            0,
+            pitch,
+            inner,
+            1,
+            out.ctypes.data + o * inner,
+            inner,
+        )
+
+
+@njit(nogil=True, cache=True)
+def reduce_any(p, x, base, offsets, ei, out):  # type: ignore[no-untyped-def]
+    """out[i] = requant(sum of x[base[i] + offsets]), int64, any axes; constants i % p[5]."""
+    flip, move, entries = p[3], p[4], p[5]
+    for image in range(p[0]):
+        x0, out0 = image * p[1], image * p[2]
+        for i in range(base.size):
+            total = 0
+            for t in range(offsets.size):
+                total += (np.int64(x[x0 + base[i] + offsets[t]]) ^ flip) + move
+            total = min(max(total, -2147483648), 2147483647)
+            out[out0 + i] = np.uint8(finish_wide(total, ei, i % entries, entries) & 255)
+
+
+def prepare_reduce_sum(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> Prepared:
+    x = inputs[0]
+    axes = sorted(set(op.integers("axes")))
+    flip = flip_of(x)
+    move = x.zero_point - flip
+    kept = [axis for axis in range(len(x.shape)) if axis not in axes]
+    last_kept = x.shape[kept[-1]] if kept else 1
+    summed = int(np.prod([x.shape[axis] for axis in axes], dtype=np.int64))
+    bound = max(abs(move), abs(255 + move)) * summed
+    inner = int(np.prod(x.shape[axes[-1] + 1 :], dtype=np.int64))
+    outer = int(np.prod(x.shape[: axes[0]], dtype=np.int64))
+    adjacent = axes == list(range(axes[0], axes[-1] + 1))
+    if adjacent and inner > 1 and bound <= _INT32:
+        mult, shift = (
+            np.tile(np.broadcast_to(op.consts[name], (last_kept,)), inner // last_kept)
+            for name in ("mult", "shift")
+        )
+        epilogue = prepare_epilogue(op, output, inner, bound, mult=mult, shift=shift)
+        if not epilogue.wide:
+
+            def bind(
+                batch: int, inputs: Sequence[np.ndarray], output: np.ndarray, scratch: np.ndarray
+            ) -> list[Step]:
+                p = integers(batch * outer, summed, inner, flip, move, epilogue.pitch)
+                return [(reduce_rows, (p, inputs[0], epilogue.ef, output, scratch))]
+
+            return Prepared("vector-reduce", bind, lambda batch: 4 * inner + 256)
+
+    index = np.arange(x.elements).reshape(x.shape).transpose(*kept, *axes).reshape(-1, summed)
+    base = np.ascontiguousarray(index[:, 0])
+    offsets = np.ascontiguousarray(index[0] - index[0, 0])
+    wide = prepare_epilogue(op, output, last_kept, min(bound, _INT32 + 1))
+
+    def bind_any(
+        batch: int, inputs: Sequence[np.ndarray], output: np.ndarray, scratch: np.ndarray
+    ) -> list[Step]:
+        p = integers(batch, x.elements, len(base), flip, move, last_kept)
+        return [(reduce_any, (p, inputs[0], base, offsets, wide.ei, output))]
+
+    return Prepared("int64-reduce", bind_any, lambda batch: 0)

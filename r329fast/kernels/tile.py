@@ -1,0 +1,223 @@
+"""The leaf intrinsics (tiles, row copy, epilogue) and their twins for un-jitted runs.
+
+All take addresses (int64, of bytes): arrays cost a dozen registers a call. Un-jitted runs take the
+twins, which compute the same in NumPy, in the form of the plain path.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+from r329fast.kernels import depthwise_ir, finish_ir, tile_ir
+from r329fast.kernels.isa import ISA, JIT
+
+ROW_BYTES = tile_ir.row_bytes(ISA)
+
+
+def _call_outlined(
+    builder: Any, name: str, args: Any, places: tuple[int, ...], emit: Callable[..., None]
+) -> None:
+    """Call a function of its own that `emit` fills, made once a module: compiled once, not inlined.
+
+    args: int64 values; those at `places` reach `emit` as byte pointers.
+    """
+    module = builder.module
+    function = module.globals.get(name)
+    if function is None:
+        i64, byte = ir.IntType(64), ir.IntType(8).as_pointer()
+        kind = ir.FunctionType(ir.VoidType(), [i64] * len(args))
+        function = ir.Function(module, kind, name)
+        function.linkage = "internal"
+        function.attributes.add("noinline")
+        function.attributes.add("nounwind")
+        inner = ir.IRBuilder(function.append_basic_block("entry"))
+        values = [
+            inner.inttoptr(value, byte) if index in places else value
+            for index, value in enumerate(function.args)
+        ]
+        emit(inner, *values)
+        inner.ret_void()
+    builder.call(function, args)
+
+
+def _dot_tile_intrinsic(vectors: int) -> Any:
+    @intrinsic
+    def dot_tile(typingctx: Any, a: Any, w: Any, steps: Any, acc: Any, more: Any) -> Any:
+        """int32 acc[rows, width] = (more = 0) or += A[rows, K] * W[K, width], K = steps*kgroup."""
+
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            def emit(inner: Any, *values: Any) -> None:
+                tile_ir.emit_dot_tile(inner, ISA, vectors, *values)
+
+            _call_outlined(builder, f"dot_tile_{vectors}", args, (0, 1, 3), emit)
+            return context.get_dummy_value()
+
+        return types.void(*(types.int64,) * 5), codegen
+
+    return dot_tile
+
+
+def _copy_rows_intrinsic(element: int) -> Any:
+    @intrinsic
+    def copy_rows(
+        typingctx: Any,
+        dst: Any,
+        dst_stride: Any,
+        src: Any,
+        src_stride: Any,
+        rows: Any,
+        count: Any,
+        end: Any,
+        flip: Any,
+    ) -> Any:
+        """`count` elements of `rows` rows from src to dst, as bytes or int16 (tile_ir says how)."""
+
+        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+            def emit(inner: Any, *values: Any) -> None:
+                tile_ir.emit_copy(inner, element, *values)
+
+            _call_outlined(builder, f"copy_rows_{element}", args, (0, 2), emit)
+            return context.get_dummy_value()
+
+        return types.void(*(types.int64,) * 8), codegen
+
+    return copy_rows
+
+
+@intrinsic
+def _depthwise_intrinsic(
+    typingctx: Any,
+    taps: Any,
+    stride: Any,
+    weights: Any,
+    columns: Any,
+    acc: Any,
+    more: Any,
+) -> Any:
+    """int32 acc[columns, CHANNELS] = or += up to TAPS taps (addresses in `taps`) of int16 rows."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        def emit(inner: Any, *values: Any) -> None:
+            depthwise_ir.emit_depthwise(inner, ISA, *values)
+
+        _call_outlined(builder, "depthwise_row", args, (0, 2, 4), emit)
+        return context.get_dummy_value()
+
+    return types.void(*(types.int64,) * 6), codegen
+
+
+@intrinsic
+def _finish_intrinsic(
+    typingctx: Any,
+    acc: Any,
+    acc_stride: Any,
+    ef: Any,
+    channel: Any,
+    pitch: Any,
+    count: Any,
+    rows: Any,
+    out: Any,
+    out_stride: Any,
+) -> Any:
+    """int32 [rows, count] at acc -> int8 at out, by the constants `ef` from `channel` on."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        _call_outlined(builder, "finish_rows", args, (0, 2, 7), finish_ir.emit_finish)
+        return context.get_dummy_value()
+
+    return types.void(*(types.int64,) * 9), codegen
+
+
+def _memory(address: int, count: int, kind: type = np.uint8) -> np.ndarray:
+    """`count` elements at `address` as an array."""
+    size = count * np.dtype(kind).itemsize
+    array = np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(int(address)))
+    return array.view(kind)
+
+
+def _dot_tile_twin(vectors: int) -> Any:
+    def dot_tile(a: int, w: int, steps: int, acc: int, more: int) -> None:
+        width, rows = ISA.lanes * vectors, ISA.rows
+        packed = [_memory(a + row * ROW_BYTES, 2 * steps, np.int16) for row in range(rows)]
+        pairs = _memory(w, 2 * steps * width, np.int16).reshape(steps, width, 2)
+        matrix = pairs.transpose(0, 2, 1).reshape(2 * steps, width).astype(np.int64)
+        product = (np.stack(packed).astype(np.int64) @ matrix).reshape(-1)
+        cells = _memory(acc, rows * width, np.int32)
+        cells[:] = product + cells if more else product
+
+    return dot_tile
+
+
+def _widen_twin(
+    dst: int, dst_stride: int, src: int, src_stride: int, rows: int, count: int, end: int, flip: int
+) -> None:
+    for row in range(rows):
+        source = _memory(src + row * src_stride, count)
+        values = (source ^ np.uint8(flip)).astype(np.int16) - np.int16(flip)
+        _memory(dst + row * dst_stride, count, np.int16)[:] = values
+
+
+def _depthwise_twin(
+    taps: int, stride: int, weights: int, columns: int, acc: int, more: int
+) -> None:
+    channels, count = depthwise_ir.channels(ISA), depthwise_ir.TAPS
+    packed = _memory(weights, count * channels, np.int16)
+    order = depthwise_ir.interleaved(channels)
+    pairs = packed.reshape(count // 2, channels, 2)[:, np.argsort(order)].transpose(0, 2, 1)
+    matrix = pairs.reshape(count, channels).astype(np.int64)
+    starts = _memory(taps, count, np.int64)
+    for column in range(columns):
+        rows = [_memory(start + column * stride, channels, np.int16) for start in starts]
+        total = (np.stack(rows).astype(np.int64) * matrix).sum(axis=0)
+        cells = _memory(acc + 4 * channels * column, channels, np.int32)
+        cells[:] = total + cells if more else total
+
+
+def _finish_twin(
+    acc: int,
+    acc_stride: int,
+    ef: int,
+    channel: int,
+    pitch: int,
+    count: int,
+    rows: int,
+    out: int,
+    out_stride: int,
+) -> None:
+    low, high, second, second_offset, zero, form = _memory(ef, 6, np.float64)
+    first = ef + 8 * finish_ir.HEADER
+    table = _memory(first, 5 * pitch, np.float64).reshape(5, pitch)[:, channel : channel + count]
+    for row in range(rows):
+        x = _memory(acc + row * acc_stride, count, np.int32).astype(np.float64)
+        if form == finish_ir.LEAKY:
+            x = x + table[finish_ir.BIAS]
+            below = np.minimum(x, 0) * table[finish_ir.SLOPE] + table[finish_ir.SLOPE_OFFSET]
+            x = np.maximum(x, 0) + np.rint(below)
+        x = x * table[finish_ir.FACTOR] + table[finish_ir.OFFSET]
+        if form == finish_ir.TWICE:
+            x = np.rint(x) * second + second_offset
+        q = np.rint(np.minimum(np.maximum(x, low), high)).astype(np.int32) - np.int32(zero)
+        _memory(out + row * out_stride, count)[:] = q.astype(np.uint8)
+
+
+dot_wide: Any
+dot_narrow: Any
+copy_rows: Any  # in the form of the tile
+widen_rows: Any  # as int16
+depthwise_row: Any
+finish_rows: Any
+if JIT:
+    dot_wide, dot_narrow = (_dot_tile_intrinsic(ISA.vectors), _dot_tile_intrinsic(ISA.vectors // 2))
+    copy_rows, widen_rows = _copy_rows_intrinsic(ISA.element), _copy_rows_intrinsic(2)
+    depthwise_row, finish_rows = _depthwise_intrinsic, _finish_intrinsic
+else:
+    dot_wide, dot_narrow = (_dot_tile_twin(ISA.vectors), _dot_tile_twin(ISA.vectors // 2))
+    copy_rows = widen_rows = _widen_twin
+    depthwise_row, finish_rows = _depthwise_twin, _finish_twin

@@ -1,0 +1,159 @@
+"""Kernel paths: how one is chosen, what a wrong choice says, and the machine code of each tile."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import llvmlite.binding as llvm
+import pytest
+from llvmlite import ir
+
+from r329fast.errors import UsageError
+from r329fast.kernels import isa, tile_ir
+
+TESTS = Path(__file__).parent
+
+
+def by_name(name: str) -> isa.Isa:
+    return next(found for found in (*isa.ISAS, *isa.EMULATED) if found.name == name)
+
+
+def test_best_path_of_the_target_is_chosen() -> None:
+    vnni = frozenset({"avx2", "avx512f", "avx512bw", "avx512vl", "avx512vnni"})
+    assert isa.choose(vnni).name == "vnni512"
+    assert isa.choose(vnni - {"avx512vnni"}).name == "avx512"
+    assert isa.choose(frozenset({"avx2", "avxvnni"})).name == "avxvnni"
+    assert isa.choose(frozenset({"avx2"})).name == "avx2"
+    assert isa.choose(frozenset({"neon", "dotprod"})).name == "neon"
+    assert isa.choose(frozenset({"neon"})).name == "plain"
+    assert isa.choose(frozenset()).name == "plain"
+
+
+def test_a_forced_path_is_taken_if_possible() -> None:
+    assert isa.choose(frozenset({"avx2"}), "plain").name == "plain"
+    with pytest.raises(UsageError, match="this target lacks avx512bw, avx512f, avx512vnni; poss"):
+        isa.choose(frozenset({"avx2"}), "vnni512")
+    with pytest.raises(UsageError, match="unknown path; possible here: avx2, plain, did you"):
+        isa.choose(frozenset({"avx2"}), "avx3")
+
+
+def test_an_impossible_path_ends_in_one_line() -> None:
+    code = (
+        "import sys\n"
+        "from r329fast.errors import R329Error\n"
+        "from r329fast.simulator import Simulator\n"
+        "from r329fast.program.program import Program\n"
+        "try:\n"
+        "    Simulator(Program('p', 's', {}, [], [], (), ()))\n"
+        "except R329Error as error:\n"
+        "    sys.exit(str(error))\n"
+    )
+    environment = {**os.environ, "R329FAST_ISA": "nonsense"}
+    run = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 1
+    assert run.stderr.startswith("R329FAST_ISA=nonsense: unknown path; possible here: ")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["plain", *(found.name for found in isa.EMULATED)])
+def test_other_paths_give_the_same_integers(name: str) -> None:
+    """The tile, packing and tails of every path; the byte paths with their instruction emulated."""
+    run = subprocess.run(
+        [
+            sys.executable,
+            *("-m", "pytest", "-q", "-p", "no:cacheprovider", str(TESTS / "test_kernels.py")),
+            *("-k", "conv2d or fully_connected or depthwise or matmul"),
+        ],
+        env={**os.environ, "R329FAST_ISA": name},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stdout[-3000:]
+
+
+def test_unjitted_twins_give_the_same_integers() -> None:
+    run = subprocess.run(
+        [
+            sys.executable,
+            *("-m", "pytest", "-q", "-p", "no:cacheprovider", str(TESTS / "test_kernels.py")),
+            *("-k", "small"),
+        ],
+        env={**os.environ, "NUMBA_DISABLE_JIT": "1", "R329FAST_ISA": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stdout[-3000:]
+
+
+def assembly(name: str, triple: str, features: str) -> str:
+    """Assembly of the wide tile of path `name` for `triple`; skips where LLVM lacks the target."""
+    path = by_name(name)
+    module = ir.Module(name=name)
+    module.triple = triple
+    pointer, i64 = ir.IntType(8).as_pointer(), ir.IntType(64)
+    kind = ir.FunctionType(ir.VoidType(), [pointer, pointer, i64, pointer, i64])
+    function = ir.Function(module, kind, "tile")
+    builder = ir.IRBuilder(function.append_basic_block())
+    tile_ir.emit_dot_tile(builder, path, path.vectors, *function.args)
+    builder.ret_void()
+    try:
+        llvm.initialize_all_targets()
+        llvm.initialize_all_asmprinters()
+        target = llvm.Target.from_triple(triple)
+    except RuntimeError as error:
+        pytest.skip(f"this llvmlite cannot compile for {triple}: {error}")
+    machine = target.create_target_machine(cpu="", features=features, opt=3)
+    parsed = llvm.parse_assembly(str(module))
+    parsed.verify()
+    return machine.emit_assembly(parsed)
+
+
+X86 = "x86_64-unknown-linux-gnu"
+
+
+@pytest.mark.parametrize(
+    ("name", "triple", "features", "instruction", "per_step"),
+    [
+        ("vnni512", X86, "+avx512f,+avx512bw,+avx512vl,+avx512vnni", "vpdpbusd", 28),
+        ("avxvnni", X86, "+avx2,+avxvnni", "vpdpbusd", 12),
+        ("avx512", X86, "+avx512f,+avx512bw", "vpmaddwd", 28),
+        ("avx2", X86, "+avx2", "vpmaddwd", 12),
+        ("neon", "aarch64-unknown-linux-gnu", "+neon,+dotprod", "sdot", 24),
+        ("plain", X86, "+sse2", "pmaddwd", 16),
+    ],
+)
+def test_tile_compiles_to_its_instruction(
+    name: str, triple: str, features: str, instruction: str, per_step: int
+) -> None:
+    text = assembly(name, triple, features)
+    assert text.count(f"{instruction}\t") == per_step, text
+
+
+def test_cache_folder_follows_the_sources_and_needs_no_home(tmp_path: Path) -> None:
+    code = "from r329fast.kernels.cache import CACHE_DIR; print(CACHE_DIR)"
+
+    def folder(**changes: str) -> Path:
+        environment = {**os.environ, **changes}
+        run = subprocess.run(
+            [sys.executable, "-c", code],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return Path(run.stdout.strip())
+
+    named = folder(NUMBA_CACHE_DIR=str(tmp_path))
+    assert named.parent == tmp_path
+    assert named.name.startswith("kernels-")
+    assert folder(NUMBA_CACHE_DIR=str(tmp_path), R329FAST_ISA="plain") != named
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    assert folder(NUMBA_CACHE_DIR=str(blocked), TMPDIR=str(tmp_path)).is_dir()
