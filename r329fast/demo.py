@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -128,7 +129,7 @@ def _accuracy(
         simulator = Simulator(program, threads=threads)
         q = program.quantize_input(floats)
         simulator.run(q[:1])  # compile and pack before the clock starts
-        found, rate = _classes(lambda x, s=simulator: next(iter(s.run(x).values())), q)
+        found, rate = _classes(partial(_logits, simulator), q)
         rows.append(
             Accuracy(
                 f"int8 {scheme}",
@@ -139,6 +140,10 @@ def _accuracy(
         )
         simulator.close()
     return rows
+
+
+def _logits(simulator: Simulator, x: np.ndarray) -> np.ndarray:
+    return next(iter(simulator.run(x).values()))
 
 
 def _classes(

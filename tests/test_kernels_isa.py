@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -157,3 +158,32 @@ def test_cache_folder_follows_the_sources_and_needs_no_home(tmp_path: Path) -> N
     blocked = tmp_path / "file"
     blocked.write_text("")
     assert folder(NUMBA_CACHE_DIR=str(blocked), TMPDIR=str(tmp_path)).is_dir()
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="Numba compiles for the host's family")
+def test_whole_kernels_compile_for_a_vnni_target(tmp_path: Path) -> None:
+    """Compiled, not executed: packing, tile, depthwise and epilogue for 512-bit vectors."""
+    code = (
+        "from r329fast.kernels.isa import ISA\n"
+        "from numba import types\n"
+        "from r329fast.kernels.warmup import SIGNATURES, _KINDS\n"
+        "print(ISA.name)\n"
+        "for kernel in list(SIGNATURES)[:2]:\n"
+        "    letters = SIGNATURES[kernel]\n"
+        "    kernel.compile(tuple(types.Array(_KINDS[k], 1, 'C') for k in letters))\n"
+        "    print(*kernel.inspect_asm().values())\n"
+    )
+    features = "avx,avx2,fma,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,bmi2,sse4.1,ssse3"
+    environment = {
+        **os.environ,
+        "NUMBA_CPU_NAME": "znver4",
+        "NUMBA_CPU_FEATURES": ",".join(f"+{name}" for name in features.split(",")),
+        "NUMBA_CACHE_DIR": str(tmp_path),
+        "R329FAST_ISA": "",
+    }
+    run = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert run.stdout.startswith("vnni512\n")
+    for instruction in ("vpdpbusd", "vpdpwssd", "vpmovdb"):
+        assert f"{instruction}\t" in run.stdout

@@ -10,7 +10,7 @@ from numba import njit
 from r329fast.errors import ProgramError
 from r329fast.kernels.epilogue import prepare_epilogue
 from r329fast.kernels.prepared import Prepared, Step, flip_of, integers
-from r329fast.kernels.tile import finish_rows
+from r329fast.kernels.tile import finish_rows, max_window
 from r329fast.program.program import Op, TensorSpec
 
 _INT32 = (1 << 31) - 1
@@ -20,28 +20,28 @@ _INT32 = (1 << 31) - 1
 def maxpool_rows(p, x, out):  # type: ignore[no-untyped-def]
     """Output positions p[0]..p[1]; bytes are compared as q + 128 when int8 (flip in p[15])."""
     height, width, channels, out_height, out_width = p[2], p[3], p[4], p[5], p[6]
-    flip, lowest = np.uint8(p[15]), np.uint8(p[16])
+    kernel_y, kernel_x, dilation_y, dilation_x = p[7], p[8], p[11], p[12]
     for position in range(p[0], p[1]):
         image = position // (out_height * out_width)
-        y0 = (position // out_width - image * out_height) * p[9] - p[13]
-        x0 = (position % out_width) * p[10] - p[14]
-        result = out[position * channels : (position + 1) * channels]
-        result[:] = lowest
-        for ky in range(p[7]):
-            source_y = y0 + ky * p[11]
-            if source_y < 0 or source_y >= height:
-                continue
-            for kx in range(p[8]):
-                source_x = x0 + kx * p[12]
-                if source_x < 0 or source_x >= width:
-                    continue
-                start = ((image * height + source_y) * width + source_x) * channels
-                values = x[start : start + channels]
-                for c in range(channels):
-                    value = np.uint8(values[c] ^ flip)
-                    result[c] = max(value, result[c])
-        for c in range(channels):
-            result[c] ^= flip
+        y = (position // out_width - image * out_height) * p[9] - p[13]
+        column = (position % out_width) * p[10] - p[14]
+        # The window's taps inside the image: first..last of each axis.
+        first_y = max((dilation_y - 1 - y) // dilation_y, 0)
+        last_y = min((height - 1 - y) // dilation_y + 1, kernel_y)
+        first_x = max((dilation_x - 1 - column) // dilation_x, 0)
+        last_x = min((width - 1 - column) // dilation_x + 1, kernel_x)
+        start = (image * height + y + first_y * dilation_y) * width + column + first_x * dilation_x
+        max_window(
+            x.ctypes.data + start * channels,
+            dilation_y * width * channels,
+            max(last_y - first_y, 0),
+            dilation_x * channels,
+            max(last_x - first_x, 0),
+            channels,
+            p[16],
+            p[15],
+            out.ctypes.data + position * channels,
+        )
 
 
 @njit(nogil=True, cache=True)

@@ -15,7 +15,7 @@ from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
-from r329fast.kernels import depthwise_ir, finish_ir, tile_ir
+from r329fast.kernels import depthwise_ir, finish_ir, max_ir, tile_ir
 from r329fast.kernels.isa import ISA, JIT
 
 ROW_BYTES = tile_ir.row_bytes(ISA)
@@ -135,6 +135,28 @@ def _finish_intrinsic(
     return types.void(*(types.int64,) * 9), codegen
 
 
+@intrinsic
+def _max_window_intrinsic(
+    typingctx: Any,
+    x: Any,
+    row_stride: Any,
+    rows: Any,
+    column_stride: Any,
+    columns: Any,
+    channels: Any,
+    lowest: Any,
+    flip: Any,
+    out: Any,
+) -> Any:
+    """Largest bytes (q ^ flip) of rows x columns taps from x on, for each channel."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        _call_outlined(builder, "max_window", args, (0, 8), max_ir.emit_max_window)
+        return context.get_dummy_value()
+
+    return types.void(*(types.int64,) * 9), codegen
+
+
 def _memory(address: int, count: int, kind: type = np.uint8) -> np.ndarray:
     """`count` elements at `address` as an array."""
     size = count * np.dtype(kind).itemsize
@@ -207,17 +229,39 @@ def _finish_twin(
         _memory(out + row * out_stride, count)[:] = q.astype(np.uint8)
 
 
+def _max_window_twin(
+    x: int,
+    row_stride: int,
+    rows: int,
+    column_stride: int,
+    columns: int,
+    channels: int,
+    lowest: int,
+    flip: int,
+    out: int,
+) -> None:
+    result = np.full(channels, lowest, dtype=np.uint8)
+    for row in range(rows):
+        for column in range(columns):
+            values = _memory(x + row * row_stride + column * column_stride, channels)
+            result = np.maximum(result, values ^ np.uint8(flip))
+    _memory(out, channels)[:] = result ^ np.uint8(flip)
+
+
 dot_wide: Any
 dot_narrow: Any
 copy_rows: Any  # in the form of the tile
 widen_rows: Any  # as int16
 depthwise_row: Any
 finish_rows: Any
+max_window: Any
 if JIT:
     dot_wide, dot_narrow = (_dot_tile_intrinsic(ISA.vectors), _dot_tile_intrinsic(ISA.vectors // 2))
     copy_rows, widen_rows = _copy_rows_intrinsic(ISA.element), _copy_rows_intrinsic(2)
     depthwise_row, finish_rows = _depthwise_intrinsic, _finish_intrinsic
+    max_window = _max_window_intrinsic
 else:
     dot_wide, dot_narrow = (_dot_tile_twin(ISA.vectors), _dot_tile_twin(ISA.vectors // 2))
     copy_rows = widen_rows = _widen_twin
     depthwise_row, finish_rows = _depthwise_twin, _finish_twin
+    max_window = _max_window_twin

@@ -72,6 +72,9 @@ def read_profile_data(data: bytes) -> list[NodeRecord] | None:
         return None
     records = []
     for offset in range(start, end, RECORD_BYTES):
-        words = struct.unpack_from("<8I", data, offset)
-        records.append(NodeRecord(*words[:5], words[5] | words[6] << 32, words[7]))
+        cycles, compute, memory, read, write, low, high, ppm = struct.unpack_from(
+            "<8I", data, offset
+        )
+        macs = low | high << 32
+        records.append(NodeRecord(cycles, compute, memory, read, write, macs, ppm))
     return records
