@@ -107,6 +107,13 @@ def evaluate(node: Node, consts: dict[str, np.ndarray], opset: int) -> list[Any]
     return [by_name.get(name) for name in node.outputs]
 
 
+def _divides_by_zero(node: Node) -> bool:
+    """Whether a stride, dilation, kernel size or group is not positive (reported later on)."""
+    values = [node.attr(key) for key in ("strides", "dilations", "kernel_shape", "group")]
+    sizes = [size for value in values if value is not None for size in np.atleast_1d(value)]
+    return any(isinstance(size, int | np.integer) and size < 1 for size in sizes)
+
+
 def _infer(model: OnnxModel, where: str) -> dict[str, tuple[int, ...]]:
     """Shapes of all tensors by onnx's inference; large constants go in by shape only."""
     from onnx import helper, numpy_helper, shape_inference
@@ -127,7 +134,8 @@ def _infer(model: OnnxModel, where: str) -> dict[str, tuple[int, ...]]:
             kind = helper.np_dtype_to_tensor_dtype(value.dtype)
             inputs.append(helper.make_tensor_value_info(name, kind, value.shape))
     outputs = [helper.make_empty_tensor_value_info(name) for name in model.outputs]
-    nodes = [node.proto for node in model.nodes]
+    # onnx before 1.22 divides by these in native code, which ends the process.
+    nodes = [node.proto for node in model.nodes if not _divides_by_zero(node)]
     domains = {node.domain for node in model.nodes if node.domain}
     opsets = [helper.make_opsetid("", model.opset)]
     opsets += [helper.make_opsetid(domain, 1) for domain in sorted(domains)]

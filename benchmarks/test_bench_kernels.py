@@ -71,6 +71,8 @@ def measure(
     run()
     before = bare_rate()
     benchmark.pedantic(run, rounds=40, iterations=1, warmup_rounds=2)
+    if benchmark.stats is None:  # --benchmark-disable: only whether it runs
+        return
     limit = max(before, bare_rate())
     seconds = benchmark.stats.stats.min
     if macs:
