@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from r329fast.calibration import Ranges, calibrate
+    from r329fast.evaluation import evaluate
     from r329fast.graph.ir import Graph
     from r329fast.graph.load import check_model, load_model
     from r329fast.pipeline import prepare
@@ -34,6 +35,7 @@ _HOMES = {
     "Simulator": "simulator",
     "calibrate": "calibration",
     "check_model": "graph.load",
+    "evaluate": "evaluation",
     "load_model": "graph.load",
     "load_program": "program.storage",
     "prepare": "pipeline",
@@ -49,6 +51,7 @@ __all__ = [
     "Simulator",
     "calibrate",
     "check_model",
+    "evaluate",
     "load_model",
     "load_program",
     "prepare",

@@ -1,0 +1,248 @@
+"""`r329fast eval`: accuracy on a whole image set, int8 and float."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from r329fast.cli.output import Console
+from r329fast.cli.preprocess_options import add_preprocess, preprocess_from
+
+if TYPE_CHECKING:
+    from r329fast.evaluation import Model
+
+NAME = "eval"
+HELP = "accuracy on a whole image set, int8 and float"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Run every image of a labelled set through the simulated NPU and count: top-1, top-5,\n"
+        "rank of the true class; with --float against the float network on the same pixels.\n"
+        "Ends with 1 where images were skipped or a limit (--min-top1, --max-drop) is missed."
+    )
+    parser.add_argument("model", metavar="RUN.cfg|MODEL.r329", type=Path)
+    parser.add_argument(
+        "--images",
+        metavar="PATH",
+        required=True,
+        help="a folder, zip or tar, a tree with one folder a class, or dataset.npy",
+    )
+    parser.add_argument(
+        "--labels",
+        metavar="FILE",
+        help="lines 'filename label', on disk or inside the set (default: label.txt inside), "
+        "or label.npy",
+    )
+    parser.add_argument("--limit", metavar="N", type=int, help="only the first N images")
+    parser.add_argument(
+        "--label-offset",
+        metavar="N",
+        type=int,
+        help="added to every label (label_id_offset of the cfg, else 0)",
+    )
+    parser.add_argument(
+        "--classes",
+        metavar="FILE",
+        type=Path,
+        help="class names for the tables, one a line or 'wnid name'; also gives the numbers of "
+        "class folders",
+    )
+    parser.add_argument("--skip-bad", action="store_true", help="go on without unusable images")
+    _add_comparison(parser)
+    _add_running(parser)
+    add_preprocess(parser)
+
+
+def _add_comparison(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("what is compared")
+    group.add_argument(
+        "--float", action="store_true", help="run the float network too, by onnxruntime"
+    )
+    group.add_argument(
+        "--float-model", metavar="MODEL.onnx", help="the float network of a .r329 program"
+    )
+    sweep = parser.add_argument_group(
+        "sweeps", "Several values make a grid over the same decoded pixels (a cfg only)."
+    )
+    sweep.add_argument("--scheme", nargs="+", default=[], metavar="S", help="aqt2021, compass42")
+    sweep.add_argument("--rounding", nargs="+", default=[], metavar="R", help="of the last shift")
+    sweep.add_argument(
+        "--method",
+        nargs="+",
+        default=[],
+        metavar="M",
+        help="calibration: MEAN, EXTREME (aqt2021); mean, extrema, 3std, 10kld, ... (compass42)",
+    )
+    sweep.add_argument(
+        "--per-channel",
+        nargs="*",
+        choices=("no", "yes"),
+        help="a weight scale for every output channel; alone it means yes",
+    )
+    limits = parser.add_argument_group("limits, for use in CI")
+    limits.add_argument("--min-top1", metavar="F", type=float, help="a fraction, such as 0.69")
+    limits.add_argument(
+        "--max-drop", metavar="F", type=float, help="float top-1 less int8 top-1 (runs --float)"
+    )
+
+
+def _add_running(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("running")
+    group.add_argument(
+        "--out", metavar="DIR", type=Path, help="keep results.parquet (or csv) and run.json here"
+    )
+    group.add_argument("--resume", action="store_true", help="go on where --out stopped")
+    group.add_argument("--overwrite", action="store_true", help="begin --out anew")
+    group.add_argument("--format", choices=("parquet", "csv"), help="of the results (parquet)")
+    group.add_argument("--logits", action="store_true", help="keep every class's integer")
+    group.add_argument(
+        "--cache", metavar="DIR", type=Path, help="keep decoded pixels and float results here"
+    )
+    group.add_argument("--threads", metavar="N", type=int, help="all cores where absent")
+    group.add_argument(
+        "--chunk", metavar="N", type=int, help="images between two checkpoints (by image size)"
+    )
+    group.add_argument("--backend", choices=("numba", "reference"), default="numba")
+    group.add_argument("--scheduler", metavar="tcp://HOST:PORT", help="of a Dask cluster")
+    group.add_argument(
+        "--ship-images", action="store_true", help="send the files to workers that lack them"
+    )
+
+
+def execute(args: argparse.Namespace, out: Console) -> int:
+    from r329fast.cli.eval_tables import show
+    from r329fast.evaluation import evaluate, prepare_model
+    from r329fast.evaluation.engine import cores
+
+    _check(args)
+    wants_float = args.float or args.max_drop is not None or args.float_model is not None
+    start = time.perf_counter()
+    with out.progress(None, "calibrating"):
+        model = prepare_model(
+            args.model,
+            schemes=args.scheme,
+            roundings=args.rounding,
+            methods=args.method,
+            per_channel=_flags(args.per_channel),
+            float_model=args.float_model,
+            threads=args.threads or cores(),
+        )
+    model.seconds = time.perf_counter() - start
+    names, folders = _class_names(args.classes)
+    with _progress(out) as progress:
+        result = evaluate(
+            model,
+            args.images,
+            args.labels,
+            preprocess=preprocess_from(args, _input_size(model)),
+            float_baseline=wants_float,
+            out=args.out,
+            resume=args.resume,
+            overwrite=args.overwrite,
+            cache=args.cache,
+            threads=args.threads,
+            backend=args.backend,
+            skip_bad=args.skip_bad,
+            logits=args.logits,
+            limit=args.limit,
+            chunk=args.chunk,
+            label_offset=args.label_offset,
+            class_folders=folders,
+            file_format=args.format,
+            scheduler=args.scheduler,
+            ship_images=args.ship_images,
+            progress=progress,
+        )
+    for line in result.warnings:
+        out.warn(line)
+    missed = result.missed(args.min_top1, args.max_drop)
+    show(result, out, names)
+    for line in missed:
+        out.print(f"missed: {line}")
+    out.result({**result.as_json(), "missed": missed})
+    return 1 if missed or result.skipped else 0
+
+
+def _check(args: argparse.Namespace) -> None:
+    from r329fast.errors import UsageError
+
+    for name in ("limit", "threads", "chunk"):
+        value = getattr(args, name)
+        if value is not None and value < 1:
+            raise UsageError(f"--{name}: found {value}, allowed at least 1")
+    if args.out is None and (args.resume or args.overwrite or args.format or args.logits):
+        raise UsageError("--resume, --overwrite, --format and --logits go with --out DIR")
+    if args.resume and args.overwrite:
+        raise UsageError("--resume and --overwrite exclude each other")
+    if args.ship_images and not args.scheduler:
+        raise UsageError("--ship-images goes with --scheduler")
+    if args.cache is not None and args.scheduler:
+        raise UsageError("--cache is for one machine, leave it out with --scheduler")
+
+
+def _flags(words: list[str] | None) -> list[bool]:
+    if words is None:
+        return []
+    return [word == "yes" for word in words] or [True]
+
+
+def _input_size(model: Model) -> tuple[int, int] | None:
+    """Width and height that the network takes."""
+    program = model.variants[0].program
+    shape = program.tensors[program.inputs[0]].shape
+    return (shape[1], shape[0]) if len(shape) == 3 else None
+
+
+def _class_names(path: Path | None) -> tuple[dict[int, str], dict[str, int] | None]:
+    """Names by class, and class by folder name: the first word of a line, or all of it."""
+    if path is None:
+        return {}, None
+    from r329fast.compare import read_classes
+
+    names = read_classes(path)
+    folders = {name: index for index, name in names.items()}
+    text = path.read_text(encoding="utf-8-sig")
+    if not text.lstrip().startswith(("{", "[")):
+        for index, line in enumerate(text.split("\n")):
+            if line.strip():
+                folders.setdefault(line.split()[0], index)
+                folders.setdefault(line.strip(), index)
+    return names, folders
+
+
+@contextmanager
+def _progress(out: Console) -> Iterator[Callable[[int, int], None] | None]:
+    """A bar with images a second and time left; only where stderr is a terminal."""
+    if not sys.stderr.isatty():
+        yield None
+        return
+    from rich.console import Console as RichConsole
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.progress import TimeRemainingColumn as Remaining
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[speed]}"),
+        Remaining(),
+    )
+    with Progress(*columns, console=RichConsole(file=sys.stderr), transient=True) as bar:
+        task = bar.add_task("images", total=None, speed="")
+        first: list[tuple[float, int]] = []
+
+        def advance(done: int, total: int) -> None:
+            now = time.perf_counter()
+            first.append((now, done)) if not first else None
+            begun, before = first[0]
+            rate = (done - before) / (now - begun) if now > begun else 0.0
+            speed = f"{rate:.1f}/s" if rate else ""
+            bar.update(task, completed=done, total=total, speed=speed)
+
+        yield advance

@@ -1,0 +1,45 @@
+"""The float network on the same pixels, the same bits whatever the threads and machines."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+
+from r329fast.errors import UsageError
+from r329fast.evaluation.encode import Normaliser
+from r329fast.graph.float_run import FloatSession
+from r329fast.graph.ir import Graph
+
+# onnxruntime may add up in another order for another batch size or thread count: both are fixed
+_BATCH = 8
+
+
+class Baseline:
+    """Float logits; threads work on fixed batches of a chunk, each of them alone."""
+
+    def __init__(self, graph: Graph, normaliser: Normaliser, threads: int) -> None:
+        if len(graph.inputs) != 1 or len(graph.outputs) != 1:
+            raise UsageError(
+                f"the float baseline needs one input and one output, {graph.name} has "
+                f"{len(graph.inputs)} and {len(graph.outputs)}"
+            )
+        self.normaliser = normaliser
+        self._session = FloatSession(graph, threads=1)
+        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="float")
+
+    def logits(self, pixels: np.ndarray) -> np.ndarray:
+        """float32 [n, classes] of pixels [n, height, width, channels]."""
+        starts = range(0, len(pixels), _BATCH)
+        parts = self._pool.map(self._batch, (pixels[i : i + _BATCH] for i in starts))
+        return np.concatenate(list(parts))
+
+    def _batch(self, pixels: np.ndarray) -> np.ndarray:
+        count = len(pixels)
+        if count < _BATCH:
+            pixels = np.concatenate([pixels, np.zeros_like(pixels[:1]).repeat(_BATCH - count, 0)])
+        (result,) = self._session.run(self.normaliser(pixels)).values()
+        return result.reshape(_BATCH, -1)[:count]
+
+    def close(self) -> None:
+        self._pool.shutdown(cancel_futures=True)

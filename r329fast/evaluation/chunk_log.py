@@ -1,0 +1,155 @@
+"""An append-only file of chunks with checksums: what is written survives a kill at any point.
+
+One JSON line (what the chunks belong to), then records: magic, number, length, SHA-256 of number
+and payload, payload. A record that is not whole ends the file; it and what follows are cut off
+when the file is opened, and done again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+try:
+    import fcntl
+except ImportError:  # systems without it have no lock, and everything else
+    fcntl = None  # type: ignore[assignment]
+
+from r329fast.errors import FileError, UsageError
+from r329fast.files import make_dir
+
+_FORMAT = "r329fast chunks 1"
+_MAGIC = b"CHNK"
+_HEAD = struct.Struct("<4sIQ32s")
+
+Arrays = dict[str, np.ndarray]
+
+
+class ChunkLog:
+    """Chunk number -> payload, on disk. One process at a time; others get a UsageError.
+
+    `header` is what the file says of itself (a JSON object); `done` are the chunk numbers that
+    are whole, in the order in which they stand in the file.
+    """
+
+    def __init__(self, path: Path, header: Mapping[str, Any]) -> None:
+        make_dir(path.parent)
+        self.path = path
+        try:
+            self._file: BinaryIO = open(path, "r+b" if path.exists() else "w+b")  # noqa: SIM115
+        except OSError as error:
+            raise FileError(f"cannot write {path}: {error.strerror}", path=str(path)) from error
+        try:
+            if fcntl is not None:
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._file.close()
+            raise UsageError(f"{path} is being written by another run") from None
+        self._places: dict[int, tuple[int, int]] = {}
+        found = _read_header(self._file)
+        if found is None:
+            self.restart(header)
+        else:
+            self.header = found
+            self._scan()
+
+    @property
+    def done(self) -> tuple[int, ...]:
+        return tuple(self._places)
+
+    def restart(self, header: Mapping[str, Any]) -> None:
+        """Throw away what is there and begin anew."""
+        self.header = json.loads(json.dumps(dict(header)))
+        self._places.clear()
+        body = json.dumps(self.header)
+        check = hashlib.sha256(body.encode()).hexdigest()
+        self._file.seek(0)
+        self._file.truncate()
+        self._file.write(f"{_FORMAT} {check} {body}\n".encode())
+        self._sync()
+
+    def _scan(self) -> None:
+        """Find the whole records; cut the file after the last of them."""
+        end = self._file.tell()
+        while True:
+            head = self._file.read(_HEAD.size)
+            if len(head) < _HEAD.size:
+                break
+            magic, number, length, check = _HEAD.unpack(head)
+            if magic != _MAGIC or length > os.fstat(self._file.fileno()).st_size:
+                break
+            payload = self._file.read(length)
+            if len(payload) < length or _digest(number, payload) != check:
+                break
+            self._places.setdefault(number, (end + _HEAD.size, length))
+            end = self._file.tell()
+        self._file.seek(end)
+        self._file.truncate()
+
+    def append(self, number: int, payload: bytes) -> None:
+        """Add a chunk and see it to the disk; one that is there already is left alone."""
+        if number in self._places:
+            return
+        try:
+            place = self._file.seek(0, os.SEEK_END)
+            head = _HEAD.pack(_MAGIC, number, len(payload), _digest(number, payload))
+            self._file.write(head + payload)
+            self._sync()
+        except OSError as error:
+            raise FileError(f"cannot write {self.path}: {error.strerror}") from error
+        self._places[number] = (place + _HEAD.size, len(payload))
+
+    def read(self, number: int) -> bytes:
+        """The payload of a chunk; KeyError where there is none."""
+        place, length = self._places[number]
+        self._file.seek(place)
+        return self._file.read(length)
+
+    def _sync(self) -> None:
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def close(self) -> None:
+        self._file.close()
+
+    def __enter__(self) -> ChunkLog:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _digest(number: int, payload: bytes) -> bytes:
+    return hashlib.sha256(struct.pack("<I", number) + payload).digest()
+
+
+def _read_header(file: BinaryIO) -> dict[str, Any] | None:
+    """The JSON object of the first line; None where the line is not whole."""
+    line = file.readline().decode("utf-8", "replace")
+    prefix, _, rest = line[len(_FORMAT) + 1 :].partition(" ")
+    body = rest.rstrip("\n")
+    whole = line.endswith("\n") and line.startswith(_FORMAT)
+    if not whole or hashlib.sha256(body.encode()).hexdigest() != prefix:
+        return None
+    found = json.loads(body)
+    return found if isinstance(found, dict) else None
+
+
+def pack(arrays: Arrays) -> bytes:
+    """Named arrays as one payload; nothing is pickled."""
+    stream = io.BytesIO()
+    np.savez(stream, allow_pickle=False, **arrays)
+    return stream.getvalue()
+
+
+def unpack(payload: bytes) -> Arrays:
+    with np.load(io.BytesIO(payload), allow_pickle=False) as found:
+        return {name: found[name] for name in found.files}

@@ -1,0 +1,177 @@
+"""Chunks on the workers of a Dask scheduler.
+
+The job (programs, recipe, float graph) goes to every worker once, as a worker plugin: the
+scheduler keeps it and hands it to workers that join later, too. A task holds names of files (or
+their bytes) and true classes, and gives the same payload as the local run. The scheduler does the
+chunks of a worker that dies elsewhere.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import itertools
+import pickle
+import time
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from r329fast.errors import FileError, R329Error, UsageError
+from r329fast.evaluation.engine import Job, Seconds
+from r329fast.evaluation.evaluation import Timing
+from r329fast.evaluation.sources import Key, Source
+
+if TYPE_CHECKING:
+    from distributed import Client, Future
+
+_CONNECT_SECONDS = 20
+_IN_FLIGHT = 3  # chunks a worker thread: one at work, the others on their way
+_MAX_DEATHS = 20  # chunks given up by the scheduler that are handed in again
+
+
+def cluster_chunks(
+    address: str,
+    job: Job,
+    source: Source,
+    classes: np.ndarray,
+    todo: Sequence[int],
+    ship: bool,
+    threads: int,
+    seconds: Seconds,
+    timing: Timing,
+) -> Iterator[tuple[int, bytes]]:
+    """(number, payload) of every chunk, in the order in which they are done.
+
+    ship: send the bytes of the files instead of their names. threads: of a worker, 0 for all its
+    cores. seconds and timing (workers, bytes sent) are filled in on the way. Raises FileError
+    where the scheduler cannot be reached, UsageError where workers are missing, differ, or do not
+    see the images.
+    """
+    start = time.perf_counter()
+    client = _connect(address)
+    try:
+        timing.workers = _check_workers(client, source, ship)
+        data = pickle.dumps(job)
+        from r329fast.evaluation.cluster_worker import JobPlugin
+
+        key = hashlib.sha256(data).hexdigest()[:16]
+        plugin = JobPlugin(key, data, threads)
+        client.register_plugin(plugin, name=plugin.name)
+        timing.warm_up += time.perf_counter() - start
+        timing.bytes_sent += len(data) * timing.workers
+        try:
+            yield from _collect(client, key, job, source, classes, todo, ship, seconds, timing)
+        finally:
+            # workers that are gone cannot answer, and need not
+            with contextlib.suppress(Exception):
+                client.unregister_worker_plugin(plugin.name)
+    finally:
+        client.close()
+
+
+def _collect(
+    client: Client,
+    key: str,
+    job: Job,
+    source: Source,
+    classes: np.ndarray,
+    todo: Sequence[int],
+    ship: bool,
+    seconds: Seconds,
+    timing: Timing,
+) -> Iterator[tuple[int, bytes]]:
+    """Keep a bounded number of chunks on their way."""
+    from distributed import KilledWorker, as_completed
+
+    from r329fast.evaluation.cluster_worker import run_chunk
+
+    size = job.chunk_images()
+    numbers: dict[object, int] = {}
+
+    def submit(number: int) -> Future:
+        rows = slice(number * size, (number + 1) * size)
+        keys: Sequence[Key] = source.keys[rows]
+        if ship:
+            keys = [source.reader.ship(item) for item in keys]
+        timing.bytes_sent += len(pickle.dumps(keys)) if not ship else sum(map(len, keys))  # type: ignore[arg-type]
+        future = client.submit(run_chunk, key, number, keys, classes[rows], pure=False, retries=2)
+        numbers[future.key] = number
+        return future
+
+    left = iter(todo)
+    window = max(_IN_FLIGHT * sum(client.nthreads().values()), 2)
+    first = [submit(number) for number in itertools.islice(left, window)]
+    pending = as_completed(first, loop=client.loop)
+    deaths = 0
+    for future in pending:
+        try:
+            number, payload, spent = future.result()
+        except R329Error:
+            raise
+        except KilledWorker as error:
+            deaths += 1
+            if deaths > _MAX_DEATHS:
+                raise UsageError(f"workers die again and again: {error}") from error
+            pending.add(submit(numbers.pop(future.key)))
+            continue
+        except Exception as error:
+            raise UsageError(
+                f"a chunk failed on the cluster: {type(error).__name__}: "
+                f"{' '.join(str(error).split())[:300]}"
+            ) from error
+        del numbers[future.key]
+        following = next(left, None)
+        if following is not None:
+            pending.add(submit(following))
+        seconds.simulate += spent.simulate
+        seconds.float_run += spent.float_run
+        seconds.decode += spent.decode
+        yield number, payload
+
+
+def _connect(address: str) -> Client:
+    try:
+        from distributed import Client
+    except ImportError:
+        raise UsageError(
+            "a scheduler needs Dask (pip install 'r329fast[dask]')", option="scheduler"
+        ) from None
+    try:
+        return Client(address, timeout=_CONNECT_SECONDS, set_as_default=False)
+    except (OSError, ValueError, TimeoutError) as error:
+        words = " ".join(str(error).split())[:200]
+        raise FileError(f"cannot reach the scheduler {address}: {words}") from error
+
+
+def _check_workers(client: Client, source: Source, ship: bool) -> int:
+    """The number of workers, when all of them can do the job."""
+    try:
+        client.wait_for_workers(1, timeout=_CONNECT_SECONDS)
+    except TimeoutError:
+        raise UsageError("the scheduler has no workers: start some, see docs/cluster.md") from None
+    try:
+        from r329fast.evaluation.cluster_worker import sees, versions
+
+        found = client.run(versions)
+    except Exception as error:
+        raise UsageError(
+            f"a worker cannot run r329fast ({type(error).__name__}: "
+            f"{' '.join(str(error).split())[:200]}): install the same release there"
+        ) from error
+    own = versions()
+    for worker, theirs in found.items():
+        for name, version in own.items():
+            if theirs.get(name) != version:
+                raise UsageError(
+                    f"worker {worker} has {name} {theirs.get(name)}, this machine has {version}: "
+                    "equal results need equal versions"
+                )
+    if not ship:
+        for worker, there in client.run(sees, source.path).items():
+            if not there:
+                raise UsageError(
+                    f"worker {worker} does not see {source.path}: --ship-images sends the files"
+                )
+    return len(found)

@@ -1,0 +1,84 @@
+"""What runs on a Dask worker. Imported there and by `cluster`; needs the extra `dask`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pickle
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+from distributed import WorkerPlugin
+
+from r329fast import __version__
+from r329fast.evaluation.engine import Engine, Seconds, cores
+from r329fast.evaluation.sources import Key
+
+
+@dataclass
+class _Held:
+    """The engine of one worker process. Its tasks decode side by side and simulate in turn."""
+
+    engine: Engine
+    lock: threading.Lock
+
+
+_held: dict[str, _Held] = {}
+
+
+class JobPlugin(WorkerPlugin):
+    """Carries the job to a worker; the scheduler keeps it for those that join later."""
+
+    def __init__(self, key: str, job: bytes, threads: int) -> None:
+        self.name, self.key, self.job, self.threads = f"r329fast-{key}", key, job, threads
+
+    async def setup(self, worker: Any) -> None:
+        """Compile the kernels before the first chunk comes, without stopping the heartbeat."""
+        await asyncio.to_thread(self._prepare)
+
+    def _prepare(self) -> None:
+        engine = Engine(pickle.loads(self.job), self.threads or cores())
+        engine.warm_up()
+        _held[self.key] = _Held(engine, threading.Lock())
+
+    def teardown(self, worker: Any) -> None:
+        held = _held.pop(self.key, None)
+        if held is not None:
+            held.engine.close()
+
+
+def run_chunk(
+    key: str, number: int, keys: Sequence[Key], classes: np.ndarray
+) -> tuple[int, bytes, Seconds]:
+    """One chunk: its payload, and the seconds that it took."""
+    held = _held[key]
+    engine = held.engine
+    chunk, work = engine.decoder.start(number, keys)
+    engine.decoder.finish(chunk, work)
+    with held.lock:
+        engine.seconds = Seconds()
+        payload = engine.run(chunk, classes)
+        spent = engine.seconds
+    engine.decoder.give_back(chunk)
+    return number, payload, spent
+
+
+def versions() -> dict[str, str]:
+    """What has to be the same everywhere for equal results."""
+    import onnxruntime
+
+    return {
+        "r329fast": __version__,
+        "OpenCV": cv2.__version__,
+        "onnxruntime": str(onnxruntime.__version__),
+        "numpy": np.__version__,
+    }
+
+
+def sees(path: str) -> bool:
+    """Whether this machine has the image set."""
+    return os.path.exists(path)

@@ -1,0 +1,91 @@
+"""From pixels to what the network takes: tables of 256 entries, so that nothing is rounded anew.
+
+Normalisation and input quantisation work on one value at a time. For 8-bit pixels both are tables,
+made by the very functions that work on whole images, and therefore give the same numbers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import cv2
+import numpy as np
+
+from r329fast.errors import DataError
+from r329fast.images import Preprocess
+from r329fast.program.program import Program, TensorSpec
+
+_WIDE = {"qmin": -(2**15), "qmax": 2**15 - 1, "dtype": "int16"}
+
+
+def _quantize(spec: TensorSpec, values: np.ndarray) -> np.ndarray:
+    """Program.quantize_input for an input like `spec` with the shape of `values[0]`."""
+    spec = replace(spec, shape=values.shape[1:])
+    name = spec.name
+    return Program("", "", {name: spec}, [], [], (name,), (name,)).quantize_input(values)
+
+
+class Normaliser:
+    """Pixels to normalised float32, the network's channel order; floats pass through.
+
+    recipe: None for arrays that are normalised already. reverse: swap the channels of the
+    normalised image (`reverse_rgb` of a cfg).
+    """
+
+    def __init__(self, recipe: Preprocess | None, reverse: bool = False) -> None:
+        self.reverse = reverse
+        self.table: np.ndarray | None = None
+        if recipe is not None:
+            ramp = np.repeat(np.arange(256, dtype=np.uint8)[:, None, None], 3, axis=2)
+            self.table = replace(recipe, size=(1, 256), shorter=None).apply(ramp)[None, :, 0]
+
+    def __call__(self, images: np.ndarray) -> np.ndarray:
+        """uint8 or float32 [N, height, width, channels] to float32."""
+        if self.table is None:
+            return images.astype(np.float32, copy=False)
+        values = _look_up(images, self.table)
+        return np.ascontiguousarray(values[..., ::-1]) if self.reverse else values
+
+
+class Encoder:
+    """Pixels (or normalised floats) to the integers of a program's input, saturation counted."""
+
+    def __init__(self, spec: TensorSpec, normaliser: Normaliser) -> None:
+        self.spec, self.reverse = spec, normaliser.reverse
+        self.table: np.ndarray | None = None
+        if normaliser.table is not None:
+            values = normaliser.table.reshape(1, 256, 1, 3)
+            self.table = _quantize(spec, values).reshape(1, 256, 3)
+            self.cut = _saturates(spec, values).reshape(1, 256, 3).astype(np.uint8)
+            self.may_cut = bool(self.cut.any())
+
+    def into(self, image: np.ndarray, out: np.ndarray) -> int:
+        """Encode one [height, width, channels] into `out`; the number of saturated values."""
+        if self.table is None:
+            out[...] = _quantize(self.spec, image[None])[0]
+            return int(_saturates(self.spec, image[None]).sum())
+        codes = cv2.LUT(image, self.table)
+        out[...] = codes[..., ::-1] if self.reverse else codes
+        return int(np.count_nonzero(cv2.LUT(image, self.cut))) if self.may_cut else 0
+
+
+def _saturates(spec: TensorSpec, values: np.ndarray) -> np.ndarray:
+    """Where the quantised value lies outside the input's range before it is cut."""
+    wide = _quantize(replace(spec, **_WIDE), values)  # type: ignore[arg-type]
+    return np.asarray((wide < spec.qmin) | (wide > spec.qmax))
+
+
+def _look_up(images: np.ndarray, table: np.ndarray) -> np.ndarray:
+    """table [1, 256, 3] applied to uint8 [N, height, width, 3]."""
+    count, height, width, channels = images.shape
+    flat = np.ascontiguousarray(images).reshape(count * height, width, channels)
+    return np.asarray(cv2.LUT(flat, table)).reshape(images.shape)
+
+
+def check_input(shape: tuple[int, ...], spec: TensorSpec) -> None:
+    """Raise DataError where the set's items do not fit the network's input."""
+    if tuple(shape) != spec.shape:
+        raise DataError(
+            f"the images are {' x '.join(map(str, shape))} (height, width, channels), input "
+            f"{spec.name!r} needs {' x '.join(map(str, spec.shape))}"
+        )

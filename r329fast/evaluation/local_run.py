@@ -1,0 +1,86 @@
+"""Chunks on this machine: decode ahead, simulate, score."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import numpy as np
+
+from r329fast.errors import DataError
+from r329fast.evaluation.chunk_log import ChunkLog, unpack
+from r329fast.evaluation.engine import Engine
+from r329fast.evaluation.feed import feed
+from r329fast.evaluation.pixel_cache import PixelCache, key_hash, pixel_key
+from r329fast.evaluation.record import bad_rows, float_identity, labels_hash
+from r329fast.evaluation.sources import Source
+from r329fast.evaluation.variants import Model
+
+
+class FloatCache:
+    """Float records by chunk, kept from run to run; keyed by model, pixels, labels and runtime."""
+
+    def __init__(
+        self, folder: Path, model: Model, source: Source, classes: np.ndarray, chunk: int
+    ) -> None:
+        recipe = source.recipe.as_json() if source.recipe is not None else None
+        key = {
+            "pixels": pixel_key(source, chunk),
+            "recipe": recipe,
+            "reverse": model.reverse,
+            "float": float_identity(model),
+            "labels": labels_hash(source, classes),
+        }
+        self.log = ChunkLog(folder / f"float-{key_hash(key)}.log", {"float": key})
+
+    def get(self, number: int) -> np.ndarray | None:
+        if number not in self.log.done:
+            return None
+        return unpack(self.log.read(number))["float"]
+
+    def close(self) -> None:
+        self.log.close()
+
+
+def bad_image(source: Source, image: int, why: str) -> DataError:
+    """The error that ends a run without --skip-bad."""
+    return DataError(
+        f"cannot use image {source.names[image]} in {source.path}: {why} (--skip-bad goes on "
+        "without such images)",
+        image=source.names[image],
+    )
+
+
+def local_chunks(
+    engine: Engine,
+    source: Source,
+    classes: np.ndarray,
+    todo: Sequence[int],
+    cache: PixelCache | None,
+    floats: FloatCache | None,
+    skip_bad: bool,
+    waits: list[float],
+) -> Iterator[tuple[int, bytes]]:
+    """(number, payload) of every chunk; seconds of waiting for pixels are added to `waits`."""
+    size = engine.decoder.size
+    chunks = feed(engine.decoder, source.keys, todo, cache)
+    while True:
+        start = time.perf_counter()
+        chunk = next(chunks, None)
+        waits.append(time.perf_counter() - start)
+        if chunk is None:
+            return
+        first = chunk.number * size
+        if chunk.bad and not skip_bad:
+            row = min(chunk.bad)
+            raise bad_image(source, first + row, chunk.bad[row])
+        known = floats.get(chunk.number) if floats is not None else None
+        payload = engine.run(chunk, classes[first : first + len(chunk.pixels)], known)
+        if floats is not None and known is None:
+            found = unpack(payload)
+            if not bad_rows(found):
+                from r329fast.evaluation.chunk_log import pack
+
+                floats.log.append(chunk.number, pack({"float": found["float"]}))
+        yield chunk.number, payload

@@ -1,0 +1,117 @@
+"""The folder of one evaluation: its chunk log, whether it may go on, and what stands in it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from r329fast import __version__
+from r329fast.errors import DataError, UsageError
+from r329fast.evaluation.chunk_log import ChunkLog, unpack
+from r329fast.evaluation.engine import Job
+from r329fast.evaluation.sources import Source
+from r329fast.evaluation.variants import Model
+
+LOG_NAME = "chunks.log"
+
+
+def identity(
+    model: Model, job: Job, source: Source, classes: np.ndarray, chunk: int
+) -> dict[str, Any]:
+    """Everything that decides a result, under the names that a refusal uses."""
+    return {
+        "r329fast": __version__,
+        "model": [[item.name, item.program.hash()] for item in model.variants],
+        "images": source.stamp,
+        "labels": labels_hash(source, classes),
+        "preprocessing": {
+            "recipe": source.recipe.as_json() if source.recipe else None,
+            "reverse_rgb": job.reverse,
+            "opencv": cv2.__version__,
+        },
+        "float baseline": float_identity(model) if job.float_graph is not None else None,
+        "logits": job.logits,
+        "chunk size": chunk,
+        "chunks": -(-len(source) // chunk),
+    }
+
+
+def float_identity(model: Model) -> list[str]:
+    import onnxruntime
+
+    return [model.float_id, str(onnxruntime.__version__)]
+
+
+def labels_hash(source: Source, classes: np.ndarray) -> str:
+    digest = hashlib.sha256("\n".join(source.names).encode())
+    digest.update(classes.astype("<i8").tobytes())
+    return digest.hexdigest()
+
+
+def open_log(folder: Path, header: dict[str, Any], resume: bool, overwrite: bool) -> ChunkLog:
+    """The chunk log of a folder; raises UsageError where it belongs to something else."""
+    log = ChunkLog(folder / LOG_NAME, header)
+    try:
+        if resume:
+            _check_same(folder, log.header, header)
+        elif log.done and not overwrite and len(log.done) < int(log.header.get("chunks", 0)):
+            raise UsageError(
+                f"{folder} holds an evaluation that is not finished ({len(log.done)} of "
+                f"{log.header['chunks']} chunks): --resume goes on, --overwrite begins anew"
+            )
+        else:
+            log.restart(header)
+    except BaseException:
+        log.close()
+        raise
+    return log
+
+
+def _check_same(folder: Path, found: dict[str, Any], header: dict[str, Any]) -> None:
+    wanted = json.loads(json.dumps(header))
+    differing = [name for name in wanted if found.get(name) != wanted[name]]
+    # a different chunk count only says that the images differ
+    named = [name for name in differing if name != "chunks"] or differing
+    if named:
+        raise UsageError(
+            f"cannot resume {folder}: it was made with another {', another '.join(named)} "
+            "(--overwrite begins anew)",
+            differing=named,
+        )
+
+
+class Records:
+    """The records of all images, from a complete log."""
+
+    def __init__(self, log: ChunkLog, variants: int, count: int, chunk: int) -> None:
+        from r329fast.evaluation.score import FLOAT_SCORE, SCORE
+
+        self.scores = [np.zeros(count, dtype=SCORE) for _ in range(variants)]
+        self.floats: np.ndarray | None = None
+        self.bad: dict[int, str] = {}
+        seen = 0
+        for number in log.done:
+            payload = unpack(log.read(number))
+            first = number * chunk
+            for index, scores in enumerate(self.scores):
+                part = payload[f"score{index}"]
+                scores[first : first + len(part)] = part
+            seen += len(payload["score0"])
+            if "float" in payload:
+                if self.floats is None:
+                    self.floats = np.zeros(count, dtype=FLOAT_SCORE)
+                self.floats[first : first + len(payload["float"])] = payload["float"]
+            for row, why in bad_rows(payload).items():
+                self.bad[first + row] = why
+        if seen != count:
+            raise DataError(f"{log.path}: found {seen} images, expected {count}")
+
+
+def bad_rows(payload: dict[str, np.ndarray]) -> dict[int, str]:
+    """Row in the chunk -> why the image could not be used."""
+    return {int(row): why for row, why in json.loads(payload["bad"].tobytes()).items()}

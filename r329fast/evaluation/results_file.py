@@ -1,0 +1,133 @@
+"""One row an image: `results.parquet` where pyarrow is installed, else `results.csv`.
+
+Both are written chunk by chunk, in the order of the label file, whoever did the chunks and when.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from r329fast.errors import UsageError
+from r329fast.evaluation.chunk_log import ChunkLog, unpack
+from r329fast.evaluation.score import TOP
+from r329fast.files import write_atomic
+
+FORMATS = ("parquet", "csv")
+Columns = dict[str, list[Any]]
+_ROW_GROUP = 4096
+
+
+def choose_format(wanted: str | None) -> tuple[str, str]:
+    """(format, a word for the user where it is not parquet for want of pyarrow)."""
+    if wanted is not None and wanted not in FORMATS:
+        raise UsageError(f"format {wanted!r}, allowed {', '.join(FORMATS)}", option="format")
+    if wanted == "csv":
+        return "csv", ""
+    try:
+        import pyarrow.parquet  # noqa: F401
+    except ImportError:
+        if wanted == "parquet":
+            raise UsageError(
+                "parquet needs pyarrow (pip install 'r329fast[eval]')", option="format"
+            ) from None
+        return "csv", "pyarrow is not installed: results.csv instead of results.parquet"
+    return "parquet", ""
+
+
+def columns_of(
+    payload: dict[str, np.ndarray], variant: int, first: int, names: tuple[str, ...],
+    labels: np.ndarray,
+) -> Columns:  # fmt: skip
+    """The columns of one chunk; `first` is the number of its first image."""
+    scores = payload[f"score{variant}"]
+    bad = json.loads(payload["bad"].tobytes())
+    count = len(scores)
+    found: Columns = {
+        "image": list(range(first, first + count)),
+        "file": list(names[first : first + count]),
+        "label": labels[first : first + count].tolist(),
+        "status": [bad.get(str(row), "ok") for row in range(count)],
+        "rank": scores["rank"].tolist(),
+        "tied": scores["tied"].tolist(),
+        "saturated": scores["saturated"].tolist(),
+    }
+    for place in range(TOP):
+        found[f"top{place + 1}"] = scores["top"][:, place].tolist()
+        found[f"value{place + 1}"] = scores["value"][:, place].tolist()
+    if "float" in payload:
+        found["float_rank"] = payload["float"]["rank"].tolist()
+        for place in range(TOP):
+            found[f"float_top{place + 1}"] = payload["float"]["top"][:, place].tolist()
+    if f"logits{variant}" in payload:
+        found["logits"] = payload[f"logits{variant}"].tolist()
+    return found
+
+
+def _chunks(
+    log: ChunkLog, variant: int, size: int, names: tuple[str, ...], labels: np.ndarray
+) -> Iterator[Columns]:
+    for number in sorted(log.done):
+        yield columns_of(unpack(log.read(number)), variant, number * size, names, labels)
+
+
+def write_results(
+    path: Path,
+    log: ChunkLog,
+    variant: int,
+    size: int,
+    names: tuple[str, ...],
+    labels: np.ndarray,
+) -> Path:
+    """Write the rows of one variant from a complete log; `.parquet` or `.csv` by the ending.
+
+    labels: class numbers int64 [N]. Raises FileError where the file cannot be written.
+    """
+    chunks = _chunks(log, variant, size, names, labels)
+    write = _write_parquet if path.suffix == ".parquet" else _write_csv
+    return write_atomic(path, lambda stream: write(stream, chunks))
+
+
+def _write_csv(stream: BinaryIO, chunks: Iterator[Columns]) -> None:
+    header = False
+    for columns in chunks:
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        if not header:
+            writer.writerow(columns)
+            header = True
+        if "logits" in columns:
+            columns["logits"] = [" ".join(map(str, row)) for row in columns["logits"]]
+        writer.writerows(zip(*columns.values(), strict=True))
+        stream.write(text.getvalue().encode())
+
+
+def _write_parquet(stream: BinaryIO, chunks: Iterator[Columns]) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    def kind(name: str) -> Any:
+        if name in ("file", "status"):
+            return pa.string()
+        return pa.list_(pa.int16()) if name == "logits" else pa.int32()
+
+    writer = None
+    tables: list[Any] = []
+    for columns in chunks:
+        fields = [(name, kind(name)) for name in columns]
+        tables.append(pa.table(columns, schema=pa.schema(fields)))
+        if writer is None:
+            writer = pq.ParquetWriter(stream, tables[0].schema)
+        if sum(table.num_rows for table in tables) >= _ROW_GROUP:
+            writer.write_table(pa.concat_tables(tables))
+            tables.clear()
+    if writer is not None:
+        if tables:
+            writer.write_table(pa.concat_tables(tables))
+        writer.close()

@@ -1,0 +1,193 @@
+"""What is evaluated: labelled images in files, or arrays that are ready, one item at a time."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from r329fast.errors import DataError, FileError
+from r329fast.image_sets import LABEL_FILE, ImageSet, decode
+from r329fast.image_stores import DAMAGED, Store, open_store
+from r329fast.images import Preprocess, load_labels
+
+Key = str | int | bytes
+_opening = threading.Lock()  # readers are sent to other processes, locks cannot be
+_ARRAY, _ARRAY_LABELS = "dataset.npy", "label.npy"
+
+
+class BadImageError(Exception):
+    """An image that cannot be used; the text says why, without its name."""
+
+
+@dataclass
+class ImageReader:
+    """Reads one image as the network's pixels; goes to other processes without its open files.
+
+    A key is a name inside the set, or the bytes of an image file.
+    """
+
+    path: str
+    recipe: Preprocess
+    dtype = "uint8"
+    _store: Store | None = field(default=None, repr=False, compare=False)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Height, width, channels."""
+        return self.recipe.size[1], self.recipe.size[0], 3
+
+    def ship(self, key: Key) -> bytes:
+        """The bytes that stand for a name elsewhere; empty where the file cannot be read."""
+        try:
+            return self._read(key)
+        except BadImageError:
+            return b""
+
+    def load(self, key: Key) -> np.ndarray:
+        """uint8 [height, width, 3] in the recipe's channel order; raises BadImageError."""
+        data = key if isinstance(key, bytes) else self._read(key)
+        if not data:
+            raise BadImageError("the file is empty or cannot be read")
+        try:
+            return self.recipe.fit(decode(data))
+        except DataError:
+            raise BadImageError("not an image that OpenCV reads") from None
+        except cv2.error as error:
+            raise BadImageError(f"OpenCV cannot resize it ({error.err})") from None
+
+    def _read(self, key: Key) -> bytes:
+        with _opening:
+            if self._store is None:
+                self._store = open_store(Path(self.path))
+            store = self._store
+        try:
+            return store.read(str(key))
+        except DAMAGED:
+            raise BadImageError("the file is empty or cannot be read") from None
+
+    def close(self) -> None:
+        """Close the archive; the next image opens it again."""
+        with _opening:
+            store, self._store = self._store, None
+        if store is not None:
+            store.close()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_store": None}
+
+
+@dataclass
+class ArrayReader:
+    """Reads one item of a float32 .npy array [N, height, width, channels].
+
+    The array is mapped for one item at a time, so that the pages of the others do not pile up.
+    A key is an index, or the bytes of an item.
+    """
+
+    path: str
+    shape: tuple[int, ...]
+    dtype = "float32"
+
+    def ship(self, key: Key) -> bytes:
+        assert isinstance(key, int)
+        return np.load(self.path, mmap_mode="r")[key].tobytes()
+
+    def load(self, key: Key) -> np.ndarray:
+        """float32 [height, width, channels]; raises BadImageError for NaN and infinity."""
+        if isinstance(key, bytes):
+            item = np.frombuffer(key, dtype=np.float32).reshape(self.shape)
+        else:
+            item = np.array(np.load(self.path, mmap_mode="r")[key])
+        if not np.isfinite(item).all():
+            raise BadImageError("holds NaN or infinity")
+        return item
+
+    def close(self) -> None:
+        """Nothing stays open."""
+
+
+Reader = ImageReader | ArrayReader
+
+
+@dataclass
+class Source:
+    """A labelled set: `keys` are what `reader` loads, `names` what tables show.
+
+    labels: int64 [N], as in the label file. recipe: of images; None for arrays, whose values are
+    normalised already. stamp: changes when the files do.
+    """
+
+    path: str
+    reader: Reader
+    names: tuple[str, ...]
+    keys: tuple[Key, ...]
+    labels: np.ndarray
+    recipe: Preprocess | None
+    stamp: str
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+def open_source(
+    images: str | Path,
+    labels: str | Path | None,
+    recipe: Preprocess,
+    *,
+    limit: int | None = None,
+    class_folders: Mapping[str, int] | None = None,
+) -> Source:
+    """A folder, zip, tar, class tree, or `dataset.npy` with `label.npy` (or the folder of both).
+
+    recipe: how images become pixels; not used for arrays. Raises FileError and DataError.
+    """
+    path = Path(images)
+    holds_array = (path / _ARRAY).is_file() and not (path / LABEL_FILE).exists()
+    if holds_array and (labels is None or Path(labels).suffix == ".npy"):
+        path = path / _ARRAY
+    if path.suffix == ".npy":
+        return _open_arrays(path, labels, limit)
+    found = ImageSet(path, labels, limit, class_folders)
+    digest = hashlib.sha256()
+    for name in found.members:
+        try:
+            stamp = found.store.stamp(name)
+        except OSError:  # whether that matters is decided when the image is read
+            stamp = "unreadable"
+        digest.update(f"{name}\n{stamp}\n".encode())
+    found.close()
+    reader = ImageReader(str(path), recipe)
+    return Source(
+        str(path), reader, found.names, found.members, found.labels, recipe, digest.hexdigest()
+    )
+
+
+def _open_arrays(path: Path, labels: str | Path | None, limit: int | None) -> Source:
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        changed = path.stat().st_mtime_ns
+    except OSError as error:
+        raise FileError(f"cannot read {path}: {error.strerror}", path=str(path)) from error
+    except (ValueError, EOFError) as error:
+        raise FileError(f"cannot read {path}: not a whole .npy array", path=str(path)) from error
+    if array.dtype != np.float32 or array.ndim < 2 or not len(array):
+        raise DataError(
+            f"{path}: found {array.dtype} {list(array.shape)}, allowed float32 [N, height, width, "
+            "channels]",
+            path=str(path),
+        )
+    answer = Path(labels) if labels is not None else path.with_name(_ARRAY_LABELS)
+    if answer.suffix != ".npy":
+        raise DataError(f"{answer}: labels of a .npy array stand in a .npy file too")
+    numbers = load_labels(answer, len(array))[:limit]
+    names = tuple(f"{path.name}[{index}]" for index in range(len(numbers)))
+    stamp = hashlib.sha256(f"{array.shape} {changed}".encode()).hexdigest()
+    reader = ArrayReader(str(path), tuple(array.shape[1:]))
+    return Source(str(path), reader, names, tuple(range(len(names))), numbers, None, stamp)

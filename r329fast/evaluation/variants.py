@@ -1,0 +1,164 @@
+"""The grid of settings that a sweep compares: each a program made from the same cfg."""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from r329fast.calibration import Ranges
+from r329fast.calibration.calibrate import AQT_METHODS
+from r329fast.calibration.strategies import parse_strategy
+from r329fast.cfg import RunConfig
+from r329fast.errors import UsageError
+from r329fast.graph import load_model
+from r329fast.graph.ir import Graph
+from r329fast.pipeline import calibration_ranges, load_config, load_graph, options_of
+from r329fast.program.program import Program
+from r329fast.program.storage import load_program
+from r329fast.quantization import quantize
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One program and the settings that made it."""
+
+    program: Program
+    scheme: str
+    rounding: str
+    method: str
+    per_channel: bool | None
+
+    @property
+    def name(self) -> str:
+        """What tables and file names call it."""
+        weights = {True: "per-channel", False: "per-tensor", None: ""}[self.per_channel]
+        return " ".join(word for word in (self.scheme, self.rounding, self.method, weights) if word)
+
+
+@dataclass
+class Model:
+    """What is evaluated: variants, the float graph where it is known, and the cfg's wishes.
+
+    float_id: hash of the float network's file. seconds: that calibrating and quantising took,
+    where they were done apart from `evaluate`.
+    """
+
+    variants: list[Variant]
+    graph: Graph | None
+    float_id: str = ""
+    label_offset: int = 0
+    reverse: bool = False
+    seconds: float = 0.0
+    warnings: list[str] = field(default_factory=list)
+
+
+def prepare_model(
+    model: str | Path | RunConfig | Program,
+    *,
+    schemes: Sequence[str] = (),
+    roundings: Sequence[str] = (),
+    methods: Sequence[str] = (),
+    per_channel: Sequence[bool] = (),
+    float_model: str | Path | None = None,
+    threads: int = 1,
+    progress: Progress | None = None,
+) -> Model:
+    """The programs of a cfg (every combination of the settings) or of a `.r329` file.
+
+    Settings that are not given are those of the cfg. A method counts for the scheme that knows
+    it. float_model: an ONNX file for the baseline, needed where `model` is a program.
+    Raises what `pipeline.prepare` raises.
+    """
+    if isinstance(model, Program) or Path(str(model)).suffix == ".r329":
+        if schemes or roundings or methods or per_channel:
+            raise UsageError("a program is quantised already: scheme, rounding, method and "
+                             "per-channel go with a cfg")  # fmt: skip
+        found = _of_program(model if isinstance(model, Program) else load_program(str(model)))
+    else:
+        assert not isinstance(model, Program)
+        found = _of_cfg(
+            load_config(model), schemes, roundings, methods, per_channel, threads, progress
+        )
+    if float_model is not None:
+        found.graph = load_model(str(float_model))
+        found.float_id = _file_hash(float_model)
+    return found
+
+
+def _of_program(program: Program) -> Model:
+    options = program.options
+    variant = Variant(program, program.scheme, options.get("rounding", ""), "", None)
+    return Model([variant], None)
+
+
+def _of_cfg(
+    config: RunConfig,
+    schemes: Sequence[str],
+    roundings: Sequence[str],
+    methods: Sequence[str],
+    per_channel: Sequence[bool],
+    threads: int,
+    progress: Progress | None,
+) -> Model:
+    graph = load_graph(config)
+    pairs = _scheme_methods(list(schemes) or [config.scheme], methods)
+    known: dict[tuple[str, str | None], tuple[Ranges, str]] = {}
+    variants: list[Variant] = []
+    grid = itertools.product(pairs, roundings or [None], per_channel or [None])  # type: ignore[list-item]
+    for (scheme, method), rounding, channels in grid:
+        if (scheme, method) not in known:
+            known[scheme, method] = calibration_ranges(
+                config, graph, scheme, method, threads=threads, progress=progress
+            )
+        ranges, used = known[scheme, method]
+        options = options_of(config, rounding=rounding, per_channel=channels)
+        program = quantize(graph, ranges, scheme, options)
+        variants.append(Variant(program, scheme, options.rounding, used, channels))
+    quantization = config.quantization if config.optimizer is None else None
+    return Model(
+        variants,
+        graph,
+        float_id=_file_hash(config.parser.input_model),
+        label_offset=(quantization.label_id_offset or 0) if quantization else 0,
+        reverse=bool(quantization and quantization.reverse_rgb),
+        warnings=list(config.warnings),
+    )
+
+
+def _scheme_methods(schemes: Sequence[str], methods: Sequence[str]) -> list[tuple[str, str | None]]:
+    """(scheme, method) pairs; every method must be known to one of the schemes."""
+    if not methods:
+        return [(scheme, None) for scheme in schemes]
+    pairs = [(scheme, method) for scheme in schemes for method in methods if _knows(scheme, method)]
+    for method in methods:
+        if method not in [chosen for _, chosen in pairs]:
+            raise UsageError(f"method {method!r} is none of {', '.join(schemes)}", option="method")
+    for scheme in schemes:
+        if scheme not in [chosen for chosen, _ in pairs]:
+            raise UsageError(f"no method given for scheme {scheme}", option="method")
+    return list(pairs)
+
+
+def _knows(scheme: str, method: str) -> bool:
+    if scheme == "aqt2021":
+        return method in AQT_METHODS
+    if method in AQT_METHODS:  # MEAN would read as the strategy mean
+        return False
+    try:
+        parse_strategy(method)
+    except UsageError:
+        return False
+    return True
+
+
+def _file_hash(path: str | Path) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
