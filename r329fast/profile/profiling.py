@@ -1,0 +1,122 @@
+"""A whole profile: counters, cost, times, errors, sensitivity and suggestions of one program."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from r329fast.calibration.ranges import Ranges
+from r329fast.graph.ir import Graph
+from r329fast.profile.cost import estimate
+from r329fast.profile.data_counters import DataCounter, count_data
+from r329fast.profile.error_analysis import analyse_errors, float_block
+from r329fast.profile.hardware import Hardware, load_hardware
+from r329fast.profile.images_source import Images
+from r329fast.profile.precision import options_of, precision
+from r329fast.profile.record import Findings
+from r329fast.profile.sensitivity import computing_layers, layer_sensitivity
+from r329fast.profile.suggestions import suggest
+from r329fast.program.program import Program
+from r329fast.simulator import Simulator
+
+SENSITIVITY_IMAGES = 16
+
+# step("errors", total) -> a function that advances it
+Step = Callable[[str, int | None], Callable[[int], None]]
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which parts to do. Errors, sensitivity and suggestions need the float graph and images.
+
+    sensitivity_images: how many of the images the sensitivity order uses.
+    """
+
+    host_time: bool = True
+    errors: bool = True
+    sensitivity: bool = False
+    suggestions: bool = False
+    sensitivity_images: int = SENSITIVITY_IMAGES
+
+
+def collect(
+    program: Program,
+    *,
+    graph: Graph | None = None,
+    ranges: Ranges | None = None,
+    images: Images | None = None,
+    hardware: Hardware | None = None,
+    wanted: Wanted | None = None,
+    threads: int = 1,
+    source: str = "",
+    step: Step | None = None,
+) -> Findings:
+    """Profile `program`; what its arguments do not allow is left out.
+
+    graph: the float graph that it was made from; ranges: those that it was quantised with (for
+    suggestions); images: what data counters and errors run over.
+    """
+    start = time.perf_counter()
+    wanted = wanted or Wanted()
+    step = step or (lambda label, total: lambda count: None)
+    found = Findings(program, source=source)
+    found.precision = precision(program, graph)
+    found.cost = estimate(program, hardware or load_hardware())
+    if len(program.inputs) != 1:
+        images = None  # one array an image is all that sources give
+    found.paths = Simulator(program).paths()
+    if wanted.host_time:
+        step("timing", None)
+        found.host_us = _host_times(program, images)
+    if images is not None:
+        if graph is not None and wanted.errors:
+            counter = DataCounter(program)
+            found.errors = analyse_errors(
+                graph,
+                program,
+                images,
+                threads=threads,
+                on_tensors=counter.add,
+                advance=step("errors", len(images)),
+            )
+            found.data = counter.layers
+        else:
+            integers = (program.quantize_input(batch.x) for batch in images)
+            advance = step("counting", len(images))
+            found.data = count_data(program, integers, threads=threads, advance=advance)
+        if graph is not None and wanted.sensitivity:
+            few = images.first(wanted.sensitivity_images)
+            rounds = -(-len(few) // min(4 * float_block(graph), 8))
+            total = rounds * len(computing_layers(program))
+            found.sensitivity = layer_sensitivity(
+                graph, program, few, threads=threads, advance=step("sensitivity", total)
+            )
+        if graph is not None and ranges is not None and found.errors and wanted.suggestions:
+            found.suggestions = suggest(
+                graph,
+                program,
+                ranges,
+                options_of(program),
+                found.errors,
+                found.data,
+                {item.name: item.multiplier_error for item in found.precision},
+                images,
+                threads=threads,
+                advance=step("suggestions", None),
+            )
+    found.seconds = time.perf_counter() - start
+    return found
+
+
+def _host_times(program: Program, images: Images | None) -> dict[str, float]:
+    from r329fast.profile.host_time import host_times
+
+    if images is not None:
+        x = program.quantize_input(next(iter(images)).x[:1])
+    else:
+        spec = program.tensors[program.inputs[0]]
+        x = np.zeros((1, *spec.shape), dtype=spec.dtype)
+    return host_times(program, x)

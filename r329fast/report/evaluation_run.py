@@ -1,0 +1,153 @@
+"""An evaluation's folder (`eval --out`) as a part of a report: figures and its worst images."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from r329fast.errors import R329Error
+from r329fast.report.outputs import read_json
+
+WORST = 24
+_THUMBNAIL = 128  # pixels of the longer side
+_QUALITY = 80
+_SHARES = (
+    ("top1", "top-1 int8"),
+    ("top5", "top-5 int8"),
+    ("float_top1", "top-1 float"),
+    ("float_top5", "top-5 float"),
+    ("agreement", "agrees with float"),
+)
+
+
+def is_evaluation(run: Mapping[str, Any]) -> bool:
+    """Whether a run.json is an evaluation's."""
+    return "top1" in run and "images" in run
+
+
+def evaluation_part(
+    folder: Path,
+    image_set: Path | None = None,
+    labels: str | Path | None = None,
+    worst: int = WORST,
+) -> dict[str, Any]:
+    """{"figures": [(title, text)], "worst": [{name, text, thumbnail}]} of an evaluation.
+
+    Thumbnails come from `image_set`, or from the run's "image_set" where it still can be opened.
+    Raises FileError for a folder without a run.json.
+    """
+    run = read_json(folder / "run.json")
+    figures = [
+        (title, f"{run[key]:.2%}") for key, title in _SHARES if isinstance(run.get(key), float)
+    ]
+    if run.get("images") is not None:
+        figures.append(("images evaluated", f"{run['images']:,}"))
+    place = image_set or run.get("image_set")
+    label_file = labels if image_set is not None else run.get("label_file")
+    rows = worst_images(folder, worst)
+    pictures = _thumbnails(place, label_file, [row["file"] for row in rows])
+    shown = [
+        {
+            "name": Path(row["file"]).name,
+            "text": _text(row),
+            "thumbnail": pictures.get(row["file"], ""),
+        }
+        for row in rows
+    ]
+    return {"figures": figures, "worst": shown}
+
+
+def worst_images(folder: Path, count: int = WORST) -> list[dict[str, Any]]:
+    """Rows of the images that lose most: those that float has right and int8 ranks lowest.
+
+    Empty where the run has no table of results that can be read here.
+    """
+    rows = [row for row in _rows(folder) if row.get("status", "ok") == "ok" and row.get("rank")]
+    lost = [row for row in rows if _number(row.get("float_rank"), 1) == 1]
+    lost = [row for row in lost if _number(row["rank"], 0) > 1]
+    lost.sort(key=lambda row: -_number(row["rank"], 0))
+    return lost[:count]
+
+
+def _text(row: Mapping[str, Any]) -> str:
+    words = f"class {row['label']}, int8 says {row['top1']} (true class has rank {row['rank']})"
+    return words + (f", float {row['float_top1']}" if row.get("float_top1") else "")
+
+
+def _number(value: Any, other: int) -> int:
+    try:
+        return int(value)
+    except (TypeError, ValueError):
+        return other
+
+
+def _rows(folder: Path) -> list[dict[str, Any]]:
+    """results.csv, or results.parquet where pyarrow is installed."""
+    tables = sorted(folder.glob("results*.csv"))
+    if tables:
+        with open(tables[0], encoding="utf-8", newline="") as stream:
+            return list(csv.DictReader(stream))
+    tables = sorted(folder.glob("results*.parquet"))
+    if not tables:
+        return []
+    try:
+        import pyarrow.parquet as pq
+    except ImportError:
+        return []
+    columns = [name for name in pq.read_schema(tables[0]).names if name != "logits"]
+    rows: list[dict[str, Any]] = pq.read_table(tables[0], columns=columns).to_pylist()
+    return rows
+
+
+def _thumbnails(
+    place: str | Path | None, labels: str | Path | None, files: list[str]
+) -> dict[str, str]:
+    """File -> data URI of a small JPEG, for those that can still be read."""
+    if not files or place is None or not Path(place).exists():
+        return {}
+    import cv2
+
+    from r329fast.images import ImageSet
+
+    found = {}
+    try:
+        with ImageSet(Path(place), labels) as images:
+            where = {name: index for index, name in enumerate(images.names)}
+            for file in files:
+                if file not in where:
+                    continue
+                image = images.image(where[file])
+                scale = _THUMBNAIL / max(image.shape[:2])
+                width, height = (max(round(side * min(scale, 1)), 1) for side in image.shape[1::-1])
+                small = cv2.resize(image, (width, height), interpolation=cv2.INTER_AREA)
+                done, data = cv2.imencode(".jpg", small, [cv2.IMWRITE_JPEG_QUALITY, _QUALITY])
+                if done:
+                    text = base64.b64encode(data.tobytes()).decode()
+                    found[file] = f"data:image/jpeg;base64,{text}"
+    except R329Error:
+        return found
+    return found
+
+
+def describe(run: Mapping[str, Any]) -> list[tuple[str, str, str]]:
+    """(title, value, status) of what an evaluation's or another run.json says."""
+    rows: list[tuple[str, str, str]] = []
+    for key, title in (("images_per_second", "images a second"), ("seconds", "seconds")):
+        value = run.get(key)
+        if isinstance(value, Mapping):
+            value = value.get("all")
+        if isinstance(value, (int, float)):
+            rows.append((title, f"{value:.4g}", "measured"))
+    for key in ("macs", "weight_bytes"):
+        if isinstance(run.get(key), int):
+            rows.append((key, f"{run[key]:,}", "exact"))
+    for name, scale in (run.get("output_scale") or {}).items():
+        rows.append((f"output_scale of {name}", f"{scale:.7g}", "exact"))
+    for key in ("backend", "threads", "calibration_method", "mode"):
+        if run.get(key) is not None:
+            rows.append((key, json.dumps(run[key]).strip('"'), "exact"))
+    return rows

@@ -1,0 +1,76 @@
+"""Any run's folder or record as what the page shows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from r329fast.errors import DataError, FileError
+from r329fast.report.evaluation_run import describe, evaluation_part, is_evaluation
+from r329fast.report.outputs import PROFILE_FILE, read_json
+
+RUN_FILE = "run.json"
+
+
+def load_run(
+    path: Path, image_set: Path | None = None, labels: str | Path | None = None
+) -> dict[str, Any]:
+    """The record of a profile, `run` or `eval`: a folder that one of them wrote, or its JSON file.
+
+    A folder with a profile.json is a profile's; a run.json beside it adds its evaluation.
+    image_set, labels: where the thumbnails of an evaluation come from, if not from where it ran.
+    Raises
+    FileError where there is neither and DataError for a file that is no record.
+    """
+    if path.is_dir():
+        profile, run = path / PROFILE_FILE, path / RUN_FILE
+        if profile.is_file():
+            record = _profile(profile)
+            if run.is_file() and is_evaluation(read_json(run)):
+                record["evaluation"] = evaluation_part(path, image_set, labels)
+            return record
+        if run.is_file():
+            return _run(path, read_json(run), image_set, labels)
+        raise FileError(f"{path}: found neither {PROFILE_FILE} nor {RUN_FILE}", path=str(path))
+    value = read_json(path)
+    if value.get("kind") == "profile" or "layers" in value:
+        return _profile(path)
+    return _run(path.parent, value, image_set, labels)
+
+
+def _profile(path: Path) -> dict[str, Any]:
+    record = read_json(path)
+    missing = [key for key in ("model", "layers", "totals") if key not in record]
+    if missing:
+        raise DataError(f"{path}: found no {', '.join(missing)}: not a profile", path=str(path))
+    if record.get("version") != 1:
+        raise DataError(
+            f"{path}: found version {record.get('version')!r}, allowed 1", path=str(path)
+        )
+    return record
+
+
+def _run(
+    folder: Path, run: dict[str, Any], image_set: Path | None, labels: str | Path | None
+) -> dict[str, Any]:
+    """A run.json of `run` or `eval` in the record's form, without layers."""
+    if not any(key in run for key in ("outputs", "top1", "model", "model_name")):
+        raise DataError(f"{folder / RUN_FILE}: not a run of this program", path=str(folder))
+    settings = [row.get("name") for row in run.get("settings", []) if isinstance(row, dict)]
+    record: dict[str, Any] = {
+        "kind": "run",
+        "tool": f"r329fast {run.get('r329fast', '')}".strip(),
+        "model": str(run.get("model_name") or run.get("model") or folder.name),
+        "layers": [],
+        "totals": {},
+        "images": run.get("images") or 0,
+        "facts": describe(run),
+    }
+    for key in ("scheme", "options"):
+        if run.get(key):
+            record[key] = run[key]
+    if settings and settings[0]:
+        record["facts"].append(("setting", str(settings[0]), "exact"))
+    if is_evaluation(run):
+        record["evaluation"] = evaluation_part(folder, image_set, labels)
+    return record
