@@ -125,7 +125,7 @@ def evaluate(
         result = run.result(offset)
         result.warnings += [*model.warnings, *([word] if word else [])]
         if out is not None:
-            _write(result, run, folder, kind, header)
+            _write(result, run, folder, kind, header, _places(images, labels))
     return result
 
 
@@ -254,8 +254,22 @@ def _settings(variant: object) -> dict[str, object]:
     return {name: getattr(variant, name) for name in fields}
 
 
+def _places(images: str | Path, labels: str | Path | None) -> dict[str, str | None]:
+    """Where the images and labels came from, so that a report can show pictures later."""
+    on_disk = labels is not None and Path(labels).exists()
+    return {
+        "image_set": str(Path(images).absolute()),
+        "label_file": str(Path(labels).absolute() if labels and on_disk else labels or "") or None,
+    }
+
+
 def _write(
-    result: Evaluation, run: _Run, folder: Path, kind: str, header: dict[str, object]
+    result: Evaluation,
+    run: _Run,
+    folder: Path,
+    kind: str,
+    header: dict[str, object],
+    places: dict[str, str | None],
 ) -> None:
     """Result files, then run.json, which says that they are complete."""
     several = len(run.model.variants) > 1
@@ -269,6 +283,7 @@ def _write(
     record = {
         **result.as_json(),
         "identity": header,
+        **places,
         "versions": {
             "opencv": cv2.__version__,
             "numpy": np.__version__,
