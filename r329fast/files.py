@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import BinaryIO
 
@@ -23,33 +23,70 @@ def make_dir(path: Path) -> Path:
     return path
 
 
-def write_atomic(path: Path, write: Callable[[BinaryIO], object]) -> Path:
-    """Call `write` on a temporary file beside `path`, then rename it into place.
+Writer = Callable[[BinaryIO], object]
 
-    Raises FileError when the folder cannot be written; the old file, if any, then stays.
+
+def write_all(items: Sequence[tuple[Path, Writer]]) -> list[Path]:
+    """Write several files, all or none: each to a temporary name beside it, then all renamed.
+
+    A symbolic link is followed; a target that is no regular file (a pipe, a device) is written
+    to directly, last. Raises FileError naming the first target that cannot be written; the old
+    files, if any, then stay.
     """
-    make_dir(path.parent)
+    staged: list[tuple[str, Path]] = []
+    direct: list[tuple[Path, Writer]] = []
+    path = Path()
     try:
-        handle, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    except OSError as error:
-        raise FileError(f"cannot write {path}: {error.strerror}", path=str(path)) from error
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            write(stream)
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(temporary, 0o666 & ~mask)
-        os.replace(temporary, path)
+        for path, write in items:
+            target = Path(os.path.realpath(path))
+            if target.is_dir():
+                raise FileError(f"cannot write {path}: it is a folder", path=str(path))
+            if target.exists() and not target.is_file():
+                direct.append((target, write))
+                continue
+            make_dir(target.parent)
+            handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
+            staged.append((temporary, target))
+            with os.fdopen(handle, "wb") as stream:
+                write(stream)
+            mask = os.umask(0)
+            os.umask(mask)
+            os.chmod(temporary, 0o666 & ~mask)
+        while staged:
+            temporary, path = staged[0]
+            os.replace(temporary, path)
+            staged.pop(0)
+        for path, write in direct:
+            with open(path, "wb") as stream:
+                write(stream)
     except OSError as error:
         raise FileError(f"cannot write {path}: {error.strerror}", path=str(path)) from error
     finally:
-        if os.path.exists(temporary):
+        for temporary, _ in staged:
             os.unlink(temporary)
-    return path
+    return [path for path, _ in items]
+
+
+def write_atomic(path: Path, write: Writer) -> Path:
+    """`write_all` for one file."""
+    return write_all([(path, write)])[0]
+
+
+def bytes_writer(data: bytes) -> Writer:
+    return lambda stream: stream.write(data)
+
+
+def json_writer(value: object) -> Writer:
+    return bytes_writer((json.dumps(value, indent=2) + "\n").encode())
+
+
+def npy_writer(array: np.ndarray, *, allow_pickle: bool = False) -> Writer:
+    """One array as .npy; the pickled form is only for the vendor's max_min dicts."""
+    return lambda stream: np.save(stream, array, allow_pickle=allow_pickle)
 
 
 def write_bytes(path: Path, data: bytes) -> Path:
-    return write_atomic(path, lambda stream: stream.write(data))
+    return write_atomic(path, bytes_writer(data))
 
 
 def write_text(path: Path, text: str) -> Path:
@@ -57,9 +94,9 @@ def write_text(path: Path, text: str) -> Path:
 
 
 def write_json(path: Path, value: object) -> Path:
-    return write_text(path, json.dumps(value, indent=2) + "\n")
+    return write_atomic(path, json_writer(value))
 
 
 def write_npy(path: Path, array: np.ndarray, *, allow_pickle: bool = False) -> Path:
-    """Save one array as .npy; the pickled form is only for the vendor's max_min dicts."""
-    return write_atomic(path, lambda stream: np.save(stream, array, allow_pickle=allow_pickle))
+    """`npy_writer` for one file."""
+    return write_atomic(path, npy_writer(array, allow_pickle=allow_pickle))

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from r329fast.calibration import Ranges, calibrate
+from r329fast.calibration.ranges import mean_square_key, softmax_key
 from r329fast.cfg import RunConfig, read_cfg
 from r329fast.errors import CfgError, DataError, FileError, UsageError
 from r329fast.graph import load_model
@@ -18,9 +19,17 @@ from r329fast.images import load_dataset, load_labels
 from r329fast.program import Program
 from r329fast.program.storage import load_program
 from r329fast.quantization import Options, quantize
+from r329fast.quantization.options import WEIGHTED_TYPES
 
 Progress = Callable[[int, int], None]
 _NARROW = 0.75
+# What a cfg of one scheme means when the other is asked for.
+_TWINS = {
+    ("compass42", "MEAN"): "mean",
+    ("compass42", "EXTREME"): "extrema",
+    ("aqt2021", "mean"): "MEAN",
+    ("aqt2021", "extrema"): "EXTREME",
+}
 _WEIGHT_STRATEGIES = ("extrema", "mean", "in_ir")
 
 
@@ -55,7 +64,7 @@ def load_graph(config: RunConfig) -> Graph:
             name=parser.model_name,
         )
     except UsageError as error:  # a name or a shape of the cfg that the model does not have
-        key = "input_shape" if "shape" in error.message else "input, output"
+        key = "input_shape" if ": shape " in error.message else "input, output"
         raise CfgError(f"[Parser] {key}: {error.message}", key=key) from error
 
 
@@ -80,7 +89,9 @@ def options_of(
             ),
         }
     elif quantization is not None and quantization.ops_per_channel:
-        changes = {"ops_per_channel": quantization.ops_per_channel}
+        known = {name.lower(): name for name in WEIGHTED_TYPES}
+        words = quantization.ops_per_channel
+        changes = {"ops_per_channel": tuple(known.get(word.lower(), word) for word in words)}
     if rounding is not None:
         changes["rounding"] = rounding
     options = dataclasses.replace(Options(), **changes)  # type: ignore[arg-type]
@@ -120,23 +131,27 @@ def calibration_ranges(
 
     Raises CfgError where the cfg names neither, and DataError for a dataset that does not fit.
     """
-    quantization = config.quantization
-    if quantization is not None and quantization.ts_max_file and quantization.ts_min_file:
+    optimizer = config.optimizer
+    # [AutoQuantizationTool] is not read where [Optimizer] is there too.
+    quantization = config.quantization if optimizer is None else None
+    ready = quantization is not None and quantization.ts_max_file and quantization.ts_min_file
+    if ready and quantization is not None and method is None:
         ranges = Ranges.load_max_min(Path(quantization.ts_max_file), Path(quantization.ts_min_file))
-        return ranges.restricted_to(layer_tops(graph)), "file"
+        return _complete(graph, ranges), "file"
     dataset = _dataset(config, graph)
     settings: dict[str, object] = {}
-    optimizer = config.optimizer
+    if optimizer is not None:
+        method = method or optimizer.text("calibration_strategy_for_activation")
+    elif quantization is not None:
+        method = method or quantization.calibration_method
+    method = _TWINS.get((scheme, method or ""), method)
     if scheme == "compass42" and optimizer is not None:
-        method = method or optimizer.scoped("calibration_strategy_for_activation").value
         settings = {
             "batch_size": optimizer.integer("calibration_batch_size") or 1,
             "momentum": optimizer.real("running_statistic_momentum"),
             "histc_bins": optimizer.integer("histc_bins") or 2048,
-            "symmetric": "asymmetric" not in optimizer.text("quantize_method_for_activation"),
+            "activation_method": optimizer.text("quantize_method_for_activation"),
         }
-    elif scheme == "aqt2021" and quantization is not None:
-        method = method or quantization.calibration_method
     method = method or ("MEAN" if scheme == "aqt2021" else "mean")
     ranges = calibrate(
         graph,
@@ -148,6 +163,24 @@ def calibration_ranges(
         **settings,  # type: ignore[arg-type]
     )
     return ranges, method
+
+
+def _complete(graph: Graph, ranges: Ranges) -> Ranges:
+    """The entries that the graph needs, of ready-made dicts; DataError where one is missing.
+
+    What LRN and LogSoftmax calibrate beyond their output is not in the vendor's dicts: it is then
+    bounded by the input's range, or by 1.
+    """
+    result = ranges.restricted_to(layer_tops(graph))
+    for layer in graph:
+        if layer.type == "LRN":
+            key = mean_square_key(layer.name)
+            largest = max(map(abs, result[layer.inputs[0]]))
+            result.values[key] = ranges.values.get(key, (0.0, largest**2))
+        elif layer.type == "LogSoftmax":
+            key = softmax_key(layer.name)
+            result.values[key] = ranges.values.get(key, (0.0, 1.0))
+    return result
 
 
 def layer_tops(graph: Graph) -> list[str]:
@@ -223,10 +256,21 @@ def program_of(
     path: str | Path, *, threads: int = 1, progress: Progress | None = None
 ) -> tuple[Program, Prepared | None]:
     """The program of a `.r329` file (with None), or of a cfg (with all that led to it)."""
-    if Path(path).suffix == ".r329":
+    if is_program(path):
         return load_program(path), None
     prepared = prepare(path, threads=threads, progress=progress)
     return prepared.program, prepared
+
+
+def is_program(path: str | Path) -> bool:
+    """Whether a file is a program: by its name, or by its first bytes (a zip's)."""
+    if Path(path).suffix == ".r329":
+        return True
+    try:
+        with open(path, "rb") as stream:
+            return stream.read(4) == b"PK\x03\x04"
+    except OSError:
+        return False
 
 
 def input_quantizer(cfg: str | Path) -> Callable[[np.ndarray], np.ndarray]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import time
 from contextlib import closing
 from dataclasses import dataclass
@@ -10,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from r329fast.errors import CfgError
-from r329fast.files import make_dir, write_bytes, write_json, write_npy, write_text
-from r329fast.pipeline import Prepared, Progress, prepare, read_input
+from r329fast.errors import CfgError, UsageError
+from r329fast.files import Writer, bytes_writer, json_writer, npy_writer, write_all
+from r329fast.pipeline import Prepared, Progress, load_config, prepare, read_input
 from r329fast.profile import (
     graph_json,
     layer_counters,
@@ -20,6 +21,7 @@ from r329fast.profile import (
     profile_data,
     vendor_log,
 )
+from r329fast.program.storage import program_writer
 from r329fast.simulator import Simulator
 
 
@@ -55,6 +57,8 @@ def run_cfg(
     Raises CfgError, FileError, DataError, UnsupportedModelError, UsageError.
     """
     start = time.perf_counter()
+    if dump is not None and load_config(cfg).common.mode == "build":
+        raise UsageError("a dump needs a simulation, the cfg has mode = build")
     prepared = prepare(
         cfg,
         scheme=scheme,
@@ -79,18 +83,32 @@ def run_cfg(
                 outputs = simulator.run(feeds)
     simulated = time.perf_counter()
     folder = Path("." if out is None else out)
-    files = _write(prepared, outputs, folder)
-    if dump is not None:
-        files["dump"] = str(_dump(Path(dump), tensors))
+    planned = _planned(prepared, outputs, folder)
+    _check_targets(prepared, planned["outputs"][0])
+    files = {name: str(path) for name, (path, _) in planned.items()}
+    files["record"] = str(folder / "run.json")
     seconds = {
         "prepare": round(ready - start, 4),
         "simulate": round(simulated - ready, 4),
         "all": round(time.perf_counter() - start, 4),
     }
+    dumped: list[tuple[Path, Writer]] = []
+    if dump is not None:
+        files["dump"] = str(dump)
+        dumped = _planned_dump(Path(dump), tensors)
+        _remove_old_dump(Path(dump))
     record = _record(prepared, outputs, files, backend, threads, seconds)
-    record_path = write_json(folder / "run.json", record)
-    files["record"] = str(record_path)
+    write_all([*planned.values(), *dumped, (folder / "run.json", json_writer(record))])
     return RunResult(prepared, outputs, files, record)
+
+
+def _check_targets(prepared: Prepared, target: Path) -> None:
+    """An output file must not be one of the inputs."""
+    for path in prepared.config.gbuilder.inputs:
+        if Path(path).exists() and target.exists() and target.samefile(path):
+            raise CfgError(
+                f"[GBuilder] outputs: {target} is also an input of the run", key="outputs"
+            )
 
 
 def _read_inputs(prepared: Prepared) -> dict[str, np.ndarray]:
@@ -107,37 +125,45 @@ def _read_inputs(prepared: Prepared) -> dict[str, np.ndarray]:
     }
 
 
-def _write(prepared: Prepared, outputs: dict[str, np.ndarray], folder: Path) -> dict[str, str]:
-    """All files of a run below `folder`; returns what each is -> its path."""
+def _planned(
+    prepared: Prepared, outputs: dict[str, np.ndarray], folder: Path
+) -> dict[str, tuple[Path, Writer]]:
+    """All files of a run below `folder`: what each is -> (path, what writes it)."""
     config, program = prepared.config, prepared.program
-    make_dir(folder)
     target = folder / config.gbuilder.outputs
-    files = {"outputs": target}
+    method = prepared.method if prepared.method != "file" else "ts_max_file, ts_min_file"
+    files: dict[str, tuple[Path, Writer]] = {}
     if config.common.mode == "run":
         joined = b"".join(np.ascontiguousarray(outputs[name]).tobytes() for name in program.outputs)
-        write_bytes(target, joined)
-        files["profile_data"] = write_bytes(
-            folder / "profile_data.bin", profile_data(perf_node_count(program))
-        )
+        counters = profile_data(perf_node_count(program))
+        files["outputs"] = target, bytes_writer(joined)
+        files["profile_data"] = folder / "profile_data.bin", bytes_writer(counters)
     else:
-        program.save(str(target))
-    files["graph_json"] = write_text(folder / "graph.json", graph_json(program))
-    files["max"], files["min"] = prepared.ranges.save_max_min(folder / "max_min", program.name)
-    method = prepared.method if prepared.method != "file" else "ts_max_file, ts_min_file"
-    files["log"] = write_text(folder / "log.txt", vendor_log(program, method))
-    return {name: str(path) for name, path in files.items()}
+        files["outputs"] = target, program_writer(program)
+    files["graph_json"] = folder / "graph.json", bytes_writer(graph_json(program).encode())
+    files["max"], files["min"] = prepared.ranges.max_min_files(folder / "max_min", program.name)
+    files["log"] = folder / "log.txt", bytes_writer(vendor_log(program, method).encode())
+    return files
 
 
-def _dump(folder: Path, tensors: dict[str, np.ndarray]) -> Path:
+def _planned_dump(folder: Path, tensors: dict[str, np.ndarray]) -> list[tuple[Path, Writer]]:
     """One .npy a tensor, in execution order; '/' in names becomes '_'; index.json has the names."""
-    make_dir(folder)
-    index = {}
-    for number, (name, array) in enumerate(tensors.items()):
-        file = f"{number:04d}_{name.replace('/', '_')}.npy"
-        write_npy(folder / file, array)
-        index[name] = file
-    write_json(folder / "index.json", index)
-    return folder
+    index = {
+        name: f"{number:04d}_{name.replace('/', '_')}.npy" for number, name in enumerate(tensors)
+    }
+    files = [(folder / index[name], npy_writer(array)) for name, array in tensors.items()]
+    return [*files, (folder / "index.json", json_writer(index))]
+
+
+def _remove_old_dump(folder: Path) -> None:
+    """Files that an earlier dump into the same folder names in its index."""
+    try:
+        names = json.loads((folder / "index.json").read_text()).values()
+    except (OSError, ValueError, AttributeError):
+        return
+    for name in names:
+        if isinstance(name, str) and Path(name).name == name:
+            (folder / name).unlink(missing_ok=True)
 
 
 def _record(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import numpy as np
 import pytest
 from programs import small_graph, small_ranges
@@ -179,3 +181,48 @@ def test_datasets_that_do_not_fit(dataset) -> None:
         calibrate(graph, dataset, "aqt2021", "mean")
     with pytest.raises(UsageError, match="scheme 'aqt'"):
         calibrate(graph, dataset, "aqt")
+
+
+def test_a_strategy_may_differ_from_layer_to_layer(dataset) -> None:
+    graph = small_graph()
+    plain = calibrate(graph, dataset, "compass42", "mean")
+    extrema = calibrate(graph, dataset, "compass42", "extrema")
+    scoped = calibrate(graph, dataset, "compass42", "mean & <[Convolution]:extrema>")
+    assert scoped["conv"] == extrema["conv"] != plain["conv"]
+    assert scoped["dw"] == plain["dw"]
+
+
+def test_the_form_of_aciq_follows_each_layers_own_method(dataset) -> None:
+    method = "per_tensor_symmetric_full_range & <[Eltwise]:per_tensor_asymmetric>"
+    found = calibrate(small_graph(), dataset, "compass42", "aciq_gauss", activation_method=method)
+    assert found["dw"][0] == -found["dw"][1]
+    assert found["add"][0] != -found["add"][1]
+
+
+@pytest.mark.parametrize("pair", [(0.0, np.nan), (0.0, np.inf), (1.0, -5.0)])
+def test_impossible_entries_of_ranges_files(tmp_path, pair) -> None:
+    ranges = small_ranges()
+    ranges.values["conv"] = pair
+    paths = ranges.save_max_min(tmp_path, "net")
+    with pytest.raises(FileError, match="entry 'conv'"):
+        Ranges.load_max_min(*paths)
+
+
+# NumPy itself complains while it throws away an array whose stored state was damaged.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_damaged_pickles_are_file_errors(tmp_path) -> None:
+    good, _ = small_ranges().save_max_min(tmp_path, "net")
+    data = good.read_bytes()
+    rng = np.random.default_rng(1)
+    for position in rng.integers(len(data) // 4, len(data), size=80):
+        bad = bytearray(data)
+        bad[position] ^= 0xFF
+        (tmp_path / "bad.npy").write_bytes(bytes(bad))
+        with contextlib.suppress(FileError):
+            Ranges.load_max_min(tmp_path / "bad.npy", tmp_path / "bad.npy")
+
+
+@pytest.mark.parametrize("setting", [{"batch_size": 0}, {"histc_bins": 0}, {"momentum": 1.5}])
+def test_wrong_settings(dataset, setting: dict) -> None:
+    with pytest.raises(UsageError, match="allowed at least 1"):
+        calibrate(small_graph(), dataset, "compass42", "kld", **setting)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import numpy as np
 import pytest
 from programs import small_graph, small_program, small_ranges
@@ -173,3 +175,40 @@ def test_clip_with_one_bound_saturates_far_outside_every_output() -> None:
     op = _op(quantize(graph, small_ranges(), "compass42"), "conv")
     assert op.attrs["clip_max"] >= 2**30
     assert op.attrs["clip_min"] == round(-256 * float(np.float32(127.5) / np.float32(9)))
+
+
+def test_a_dead_depthwise_channel_costs_the_others_nothing() -> None:
+    """Its bias is huge in its own tiny scale; its multiplier is 0, so it may be dropped."""
+    graph = small_graph()
+    weights = graph.layers[2].consts["weights"]
+    plain = _op(quantize(graph, small_ranges(), "aqt2021"), "dw").consts["bias"].copy()
+    weights[3] *= np.float32(1e-6)
+    op = _op(quantize(graph, small_ranges(), "aqt2021"), "dw")
+    assert op.consts["mult"][3] == 0
+    others = np.arange(8) != 3
+    np.testing.assert_array_equal(op.consts["bias"][others], plain[others])
+
+
+@pytest.mark.parametrize("pair", [(0.0, 1e-42), (0.0, 1e30)])
+def test_ranges_that_give_no_multiplier_are_a_data_error(pair) -> None:
+    ranges = Ranges({**small_ranges().values, "conv": pair})
+    with contextlib.suppress(DataError):
+        quantize(small_graph(), ranges, "aqt2021")
+
+
+def test_scopes_by_activation_kind_reach_activation_layers() -> None:
+    options = Options(
+        quantize_method_for_activation=(
+            "per_tensor_symmetric_full_range & <[TANH]:per_tensor_asymmetric>"
+        )
+    )
+    assert options.activation_mode(1, "Activation", "t", "TANH") == "asymmetric"
+    assert options.activation_mode(1, "Convolution", "t") == "symmetric_full_range"
+
+
+def test_a_closing_reshape_does_not_make_a_softmax_an_inner_one() -> None:
+    graph = small_graph()
+    graph.layers.append(ir.Layer("end", "Reshape", ir.ReshapeAttrs((1, 5)), ("prob",), ("end",)))
+    graph.shapes["end"] = (1, 5)
+    graph.outputs = ("end",)
+    assert _op(quantize(graph, small_ranges(), "compass42"), "prob").kind == "softmax_lut"

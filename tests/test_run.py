@@ -380,3 +380,106 @@ def test_the_seed_cfg_runs_unchanged(tmp_path, monkeypatch, shared) -> None:
     log = Path("log.txt").read_text()
     for figure in ("0xb2c024", "0x00002b00", "0x00004e00", "0x00b2c780", "0x00040400"):
         assert figure in log
+
+
+@pytest.mark.parametrize("name", ["graph.json", "run.json", "log.txt", "max_min/net_min.npy"])
+def test_any_target_that_cannot_be_written_leaves_all_as_it_was(job: Path, name: str) -> None:
+    """Whichever file fails, none of the others is written."""
+    Path(name).mkdir(parents=True)
+    before = _files(job)
+    assert main(["run", "run.cfg", "--dump", "tensors"]) == 2
+    assert _files(job) == before
+
+
+def test_a_kill_between_any_two_writes_leaves_whole_files(job: Path, monkeypatch) -> None:
+    """Stop at each rename in turn: what stands is old and whole, or new and whole."""
+    assert main(["run", "run.cfg"]) == 0
+    old = {name: (job / name).read_bytes() for name in _files(job)}
+    assert main(["run", "run.cfg", "--out", "new", "--scheme", "compass42"]) == 0
+    new = {name: (job / "new" / name).read_bytes() for name in _files(job / "new")}
+    real = os.replace
+    for stop in range(1, 7):
+        count = 0
+
+        def replace(source: str, target: object, stop: int = stop) -> None:
+            nonlocal count
+            count += 1
+            if count == stop:
+                raise KeyboardInterrupt
+            real(source, target)
+
+        monkeypatch.setattr(os, "replace", replace)
+        assert main(["run", "run.cfg", "--scheme", "compass42"]) == 130
+        for name in new:
+            found = (job / name).read_bytes()
+            assert found in (old[name], new[name]) or name == "run.json"
+        assert not [path for path in job.rglob(".*") if path.is_file()]
+
+
+def test_an_output_that_is_an_input_is_refused(job: Path, capsys) -> None:
+    text = Path("run.cfg").read_text().replace("out/output.bin", "input.bin")
+    Path("same.cfg").write_text(text)
+    before = Path("input.bin").read_bytes()
+    assert main(["run", "same.cfg"]) == 2
+    assert "also an input" in capsys.readouterr().err
+    assert Path("input.bin").read_bytes() == before
+
+
+def test_a_second_dump_replaces_the_first(job: Path) -> None:
+    assert main(["run", "run.cfg", "--dump", "tensors"]) == 0
+    Path("tensors/0000_old.npy").write_bytes(b"")
+    index = json.loads(Path("tensors/index.json").read_text())
+    Path("tensors/index.json").write_text(json.dumps({**index, "old": "0000_old.npy"}))
+    assert main(["run", "run.cfg", "--dump", "tensors"]) == 0
+    assert not Path("tensors/0000_old.npy").exists()
+
+
+def test_links_are_followed_and_pipes_written_to(tmp_path: Path) -> None:
+    from r329fast.files import write_bytes
+
+    (tmp_path / "link").symlink_to(tmp_path / "real")
+    write_bytes(tmp_path / "link", b"1")
+    assert (tmp_path / "link").is_symlink()
+    assert (tmp_path / "real").read_bytes() == b"1"
+    os.mkfifo(tmp_path / "pipe")
+    reader = os.open(tmp_path / "pipe", os.O_RDONLY | os.O_NONBLOCK)
+    write_bytes(tmp_path / "pipe", b"2")
+    assert os.read(reader, 10) == b"2"
+    os.close(reader)
+
+
+def test_methods_carry_over_to_the_other_scheme(job: Path) -> None:
+    """`cfg new` writes EXTREME; asked for compass42, that is extrema and not its mean."""
+    assert prepare("run.cfg", scheme="compass42").method == "extrema"
+    assert prepare("run.cfg", scheme="compass42", method="mean").method == "mean"
+
+
+def test_the_old_section_is_not_read_beside_the_new_one(job: Path) -> None:
+    new_cfg(bundled.path("net.onnx"), scheme="compass42", inputs=["input.bin"]).write("both.cfg")
+    text = Path("both.cfg").read_text()
+    text += "\n[AutoQuantizationTool]\nts_max_file = none.npy\nts_min_file = none.npy\n"
+    Path("both.cfg").write_text(text)
+    assert prepare("both.cfg").method == "extrema"
+
+
+def test_odd_type_names_in_ops_per_channel(job: Path) -> None:
+    text = Path("run.cfg").read_text()
+    for word in ("depthwiseconv", "DepthwiseConv"):
+        Path("odd.cfg").write_text(text.replace("= DepthwiseConv", f"= {word}"))
+        assert prepare("odd.cfg").program.hash() == prepare("run.cfg").program.hash()
+    Path("odd.cfg").write_text(text.replace("= DepthwiseConv", "= DepthwiseConvv"))
+    assert main(["run", "odd.cfg"]) == 2
+
+
+def test_threads_must_be_positive(job: Path) -> None:
+    assert main(["demo", "--threads", "0", "--out", "there"]) == 2
+    assert not Path("there").exists()
+
+
+def test_a_program_under_another_name_is_recognised(job: Path) -> None:
+    from r329fast.pipeline import program_of
+
+    text = Path("run.cfg").read_text().replace("mode = run", "mode = build")
+    Path("build.cfg").write_text(text.replace("out/output.bin", "aipu.bin"))
+    assert main(["run", "build.cfg"]) == 0
+    assert program_of("aipu.bin")[0].hash() == prepare("run.cfg").program.hash()

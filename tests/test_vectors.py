@@ -154,7 +154,7 @@ def test_calibration_strategies(name: str) -> None:
         attrs["q_strategy_activation"],
         batch_size=int(vector.cfg["calibration_batch_size"]),
         momentum=attrs["running_statistic_momentum"],
-        symmetric="asymmetric" not in attrs["q_mode_activation"],
+        activation_method=attrs["q_mode_activation"],
     )
     for tensor, (low, high) in vector.ranges.values.items():
         size = max(abs(low), abs(high))

@@ -9,6 +9,8 @@ import numpy as np
 from r329fast.calibration.ranges import Ranges, mean_square_key, softmax_key
 from r329fast.calibration.statistics import ExtremeRange, MeanRange, RunningStatistics
 from r329fast.calibration.strategies import choose_range, parse_strategy
+from r329fast.cfg.scoped import parse_scoped
+from r329fast.cfg.values import BadValueError
 from r329fast.errors import DataError, UsageError
 from r329fast.graph.ir import Graph, LrnAttrs, SoftmaxAttrs
 
@@ -29,7 +31,7 @@ def calibrate(
     batch_size: int = 1,
     momentum: float = 0.9,
     histc_bins: int = 2048,
-    symmetric: bool = True,
+    activation_method: str = "per_tensor_symmetric_full_range",
     threads: int = 1,
     progress: Progress | None = None,
 ) -> Ranges:
@@ -38,28 +40,56 @@ def calibrate(
     dataset: float32 [N, *input shape] (NHWC), or such an array for each input name; only one
     run batch of it is in memory at a time (it may be a memory map). method: MEAN (default) or
     EXTREME for aqt2021; a compass42 strategy ("mean" by default, "extrema", "3std", "10kld",
-    "0.9percentile", "aciq_laplace", ...). batch_size: images of one statistics batch (compass42;
-    the 2021 tool takes image by image). symmetric: whether activations will be quantised
-    symmetrically (decides ACIQ's form). progress(done, total) is called after each run batch.
+    "0.9percentile", "aciq_laplace", ...), which may differ from layer to layer in the vendor's
+    words, `mean & <[Convolution]:extrema>`. batch_size: images of one statistics batch (compass42;
+    the 2021 tool takes image by image). activation_method: how activations will be quantised,
+    with scopes alike (decides ACIQ's form). progress(done, total) is called after each run batch.
 
     Raises DataError for a dataset that does not fit the graph, UsageError for a wrong method.
     """
+    if not isinstance(dataset, np.ndarray | Mapping):
+        raise DataError(f"dataset: found {type(dataset).__name__}, allowed a float32 array")
     feeds = _feeds(graph, dataset)
     total = len(next(iter(feeds.values())))
     if scheme == "aqt2021":
         return _calibrate_aqt(graph, feeds, total, method or "MEAN", threads, progress)
     if scheme != "compass42":
         raise UsageError(f"scheme {scheme!r}, allowed aqt2021, compass42", option="scheme")
-    strategy = parse_strategy(method or "mean")
+    if batch_size < 1 or histc_bins < 1 or not 0 <= momentum <= 1:
+        raise UsageError(
+            f"batch_size {batch_size}, histc_bins {histc_bins} and momentum {momentum}: allowed at "
+            "least 1, at least 1, and 0 to 1"
+        )
+    strategies = _by_layer(graph, method or "mean")
+    modes = _by_layer(graph, activation_method)
+    chosen = {name: parse_strategy(text) for name, text in strategies.items()}
     statistics: dict[str, RunningStatistics] = {}
     for tensors in _batches(graph, feeds, total, batch_size, threads, progress):
         for name, values in tensors:
             if name not in statistics:
+                strategy = chosen[name]
                 bins = histc_bins if strategy.needs_histogram else 0
                 statistics[name] = RunningStatistics(momentum, strategy.needs_moments, bins)
             statistics[name].update(values)
-    chosen = {name: choose_range(strategy, s, symmetric) for name, s in statistics.items()}
-    return Ranges(chosen, {name: s.extrema.range() for name, s in statistics.items()})
+    found = {
+        name: choose_range(chosen[name], s, "asymmetric" not in modes[name])
+        for name, s in statistics.items()
+    }
+    return Ranges(found, {name: s.extrema.range() for name, s in statistics.items()})
+
+
+def _by_layer(graph: Graph, text: str) -> dict[str, str]:
+    """The value for every calibrated entry, of a text that may have the vendor's scopes."""
+    try:
+        scoped = parse_scoped(text)
+    except BadValueError as error:
+        raise UsageError(f"calibration: {error}", option="method") from error
+    result = {}
+    for index, layer in enumerate(graph):
+        value = scoped.for_layer(index, layer.type, layer.name, layer.act.kind)
+        for name in (*layer.outputs, mean_square_key(layer.name), softmax_key(layer.name)):
+            result[name] = value
+    return result
 
 
 def _calibrate_aqt(

@@ -9,7 +9,9 @@ from pathlib import Path
 import numpy as np
 
 from r329fast.errors import DataError, FileError, nearest
-from r329fast.files import write_npy
+from r329fast.files import Writer, npy_writer, write_all
+
+_HIDDEN = (":mean_square", ":softmax")
 
 
 def mean_square_key(layer: str) -> str:
@@ -56,20 +58,25 @@ class Ranges:
         return max(map(abs, self[tensor])) / seen if seen > 0 else 1.0
 
     def save_max_min(self, folder: Path, model_name: str) -> tuple[Path, Path]:
-        """Write `<model>_max.npy` and `<model>_min.npy` in the vendor's form (formats.md, 2).
+        """Write `<model>_max.npy` and `<model>_min.npy` into `folder`; returns their paths."""
+        first, second = write_all(self.max_min_files(folder, model_name))
+        return first, second
 
-        Each is a 0-d object array holding a dict {layer top name: float32 array of shape (1,)}.
+    def max_min_files(self, folder: Path, model_name: str) -> list[tuple[Path, Writer]]:
+        """The two files in the vendor's form, to be written (formats.md, 2).
+
+        Each is a 0-d object array holding a dict {layer top name: float32 array of shape (1,)} in
+        IR order; what LRN and LogSoftmax calibrate beyond their output stands behind it.
         """
-        paths = []
+        ordered = sorted(self.values, key=lambda name: name.endswith(_HIDDEN))
+        files = []
         for index, word in ((1, "max"), (0, "min")):
-            table = {
-                name: np.array([pair[index]], dtype=np.float32)
-                for name, pair in self.values.items()
-            }
+            table = {name: np.array([self.values[name][index]], np.float32) for name in ordered}
             boxed = np.empty((), dtype=object)
             boxed[()] = table
-            paths.append(write_npy(folder / f"{model_name}_{word}.npy", boxed, allow_pickle=True))
-        return paths[0], paths[1]
+            path = folder / f"{model_name.replace('/', '_')}_{word}.npy"
+            files.append((path, npy_writer(boxed, allow_pickle=True)))
+        return files
 
     @staticmethod
     def load_max_min(max_file: Path, min_file: Path) -> Ranges:
@@ -78,10 +85,16 @@ class Ranges:
         if set(high) != set(low):
             odd = sorted(set(high) ^ set(low))[0]
             raise FileError(f"{max_file} and {min_file}: entry {odd!r} is in only one of them")
+        for name in high:
+            if not (np.isfinite(low[name]) and np.isfinite(high[name]) and low[name] <= high[name]):
+                raise FileError(
+                    f"{max_file} and {min_file}: entry {name!r} is {low[name]} to {high[name]}, "
+                    "allowed finite numbers, min not above max"
+                )
         return Ranges({name: (low[name], high[name]) for name in high})
 
     def restricted_to(self, tensors: Iterable[str]) -> Ranges:
-        """Only the named tensors, in that order; DataError where one is missing."""
+        """Only the named entries, in that order; DataError where one is missing."""
         return Ranges({name: self[name] for name in tensors}, dict(self.seen))
 
 
@@ -126,5 +139,5 @@ def _load_pickled(path: Path) -> np.ndarray:
             else:
                 np.lib.format.read_array_header_2_0(stream)
             return np.asarray(Numbers(stream, encoding="latin1").load(), dtype=object)
-    except (OSError, ValueError, EOFError, pickle.UnpicklingError, AttributeError) as error:
+    except Exception as error:  # a damaged pickle can raise anything
         raise FileError(f"{path}: not a max_min dictionary ({error})", path=str(path)) from error

@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from r329fast.cli.output import Console
+from r329fast.cli.run_options import add_threads
 
 NAME = "demo"
 HELP = "the whole way on a bundled model and images"
@@ -17,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "travel\nwith the package. Everything is written below --out."
     )
     parser.add_argument("--out", metavar="DIR", type=Path, default=Path("r329fast-demo"))
-    parser.add_argument("--threads", type=int, default=1, metavar="N")
+    add_threads(parser)
 
 
 def execute(args: argparse.Namespace, out: Console) -> int:

@@ -128,10 +128,10 @@ def execute(args: argparse.Namespace, out: Console) -> int:
 
 def _load(args: argparse.Namespace, out: Console) -> tuple[Program, Graph | None, Prepared | None]:
     from r329fast.graph import load_model
-    from r329fast.pipeline import prepare
+    from r329fast.pipeline import is_program, prepare
     from r329fast.program.storage import load_program
 
-    if args.model.suffix == ".r329":
+    if is_program(args.model):
         program = load_program(args.model)
         graph = load_model(args.float, outputs=None) if args.float else None
         if graph is not None:

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from r329fast.cli.output import Console
-from r329fast.cli.run_options import add_quantization, calibration_progress
+from r329fast.cli.run_options import add_quantization, add_threads, calibration_progress
 
 NAME = "quantize"
 HELP = "save the quantised program of a cfg"
@@ -17,7 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("cfg", metavar="RUN.cfg", type=Path)
     parser.add_argument("--out", metavar="MODEL.r329", type=Path, required=True)
     parser.add_argument("--print", action="store_true", help="print the op list as well")
-    parser.add_argument("--threads", type=int, default=1, metavar="N")
+    add_threads(parser)
     add_quantization(parser)
 
 

@@ -34,7 +34,19 @@ def add_quantization(parser: argparse.ArgumentParser) -> None:
 def add_execution(parser: argparse.ArgumentParser) -> None:
     """--backend, --threads."""
     parser.add_argument("--backend", choices=("numba", "reference"), default="numba")
-    parser.add_argument("--threads", type=int, default=1, metavar="N")
+    add_threads(parser)
+
+
+def add_threads(parser: argparse.ArgumentParser) -> None:
+    """--threads, at least 1."""
+    parser.add_argument("--threads", type=_positive, default=1, metavar="N")
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"found {value}, allowed at least 1")
+    return value
 
 
 def calibration_progress(out: Console) -> Callable[[int, int], None]:

@@ -15,7 +15,13 @@ from r329fast.cfg import RunConfig
 from r329fast.errors import UsageError
 from r329fast.graph import load_model
 from r329fast.graph.ir import Graph
-from r329fast.pipeline import calibration_ranges, load_config, load_graph, options_of
+from r329fast.pipeline import (
+    calibration_ranges,
+    is_program,
+    load_config,
+    load_graph,
+    options_of,
+)
 from r329fast.program.program import Program
 from r329fast.program.storage import load_program
 from r329fast.quantization import quantize
@@ -74,7 +80,7 @@ def prepare_model(
     it. float_model: an ONNX file for the baseline, needed where `model` is a program.
     Raises what `pipeline.prepare` raises.
     """
-    if isinstance(model, Program) or Path(str(model)).suffix == ".r329":
+    if isinstance(model, Program) or (not isinstance(model, RunConfig) and is_program(model)):
         if schemes or roundings or methods or per_channel:
             raise UsageError("a program is quantised already: scheme, rounding, method and "
                              "per-channel go with a cfg")  # fmt: skip

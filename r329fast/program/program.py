@@ -72,9 +72,8 @@ class Op:
 class LayerRecord:
     """A vendor layer in IR order; `ops` is its half-open range in `Program.ops`.
 
-    type: the vendor's layer type; act: the fused activation; weight_elements, bias_elements:
-    sizes of its float constants; detail: kernel, pads, ... as the graph had them (for the
-    vendor's files and for tables).
+    type: the vendor's layer type; act: the fused activation; detail: kernel, pads, ... as the
+    graph had them (for the vendor's files and for tables).
     """
 
     name: str

@@ -294,6 +294,13 @@ def verify(program: Program) -> None:
         if complaint:
             raise ProgramError(f"{where}: {complaint}", layer=op.layer)
         known.update(op.outputs)
+    for layer in program.layers:
+        first, last = layer.ops
+        if not 0 <= first <= last <= len(program.ops):
+            raise ProgramError(f"layer {layer.name!r}: ops {layer.ops} of {len(program.ops)}")
+        for name in (*layer.inputs, *layer.outputs):
+            if name not in known:
+                raise ProgramError(f"layer {layer.name!r}: names the unknown tensor {name!r}")
     for name in (*program.inputs, *program.outputs):
         if name not in known or name not in program.tensors:
             raise ProgramError(f"input or output {name!r} is made by no op")

@@ -1,12 +1,14 @@
 """The `.r329` file: a zip (NumPy .npz) of one JSON header and the constants.
 
-Entries: `header.json` (format version, op table, tensors, layers, options, the program's hash)
-and one array per distinct constant, `c<number>`. Nothing is pickled. The same program gives
-the same bytes. A reader refuses files of a newer version and files whose hash does not agree.
+Entries: `header.json` (format version, op table, tensors, layers, options, the program's hash and
+one of the header itself) and one array per constant, `c<number>`. Nothing is pickled. The same
+program gives the same bytes. A reader refuses files of a newer version and files whose hashes do
+not agree.
 """
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import zipfile
@@ -16,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from r329fast.errors import FileError, ProgramError
-from r329fast.files import write_atomic
+from r329fast.files import Writer, write_atomic
 from r329fast.program.program import AttrValue, LayerRecord, Op, Program, TensorSpec
 
 FORMAT = "r329fast program"
@@ -26,6 +28,11 @@ _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 def save_program(program: Program, path: str | Path) -> Path:
     """Write `program` to `path` (atomically); raises FileError where that cannot be."""
+    return write_atomic(Path(path), program_writer(program))
+
+
+def program_writer(program: Program) -> Writer:
+    """A function that writes the file's bytes to a stream."""
     arrays: dict[str, np.ndarray] = {}
     ops = []
     for op in program.ops:
@@ -49,6 +56,8 @@ def save_program(program: Program, path: str | Path) -> Path:
         "layers": [{**vars(layer), "detail": dict(layer.detail)} for layer in program.layers],
     }
 
+    header["header_hash"] = _digest(json.loads(json.dumps(header)))
+
     def write(stream: Any) -> None:
         with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
             _entry(archive, "header.json", json.dumps(header).encode())
@@ -57,7 +66,13 @@ def save_program(program: Program, path: str | Path) -> Path:
                 np.lib.format.write_array(buffer, array, allow_pickle=False)
                 _entry(archive, f"{key}.npy", buffer.getvalue())
 
-    return write_atomic(Path(path), write)
+    return write
+
+
+def _digest(header: dict[str, Any]) -> str:
+    """SHA-256 of everything in the header but itself."""
+    rest = {key: value for key, value in header.items() if key != "header_hash"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
 
 
 def _entry(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
@@ -85,6 +100,8 @@ def load_program(path: str | Path) -> Program:
             }
         program = _build(header, arrays)
         program.verify()
+        if header["header_hash"] != _digest(header) or header["hash"] != program.hash():
+            raise FileError(f"{path}: damaged, its contents do not match its hash", path=str(path))
     except FileNotFoundError:
         raise FileError(f"{path}: no such file", path=str(path)) from None
     except OSError as error:
@@ -97,8 +114,6 @@ def load_program(path: str | Path) -> Program:
         ) from error
     except Exception as error:  # zlib.error and friends of a truncated entry
         raise FileError(f"{path}: damaged ({error})", path=str(path)) from error
-    if program.hash() != header["hash"]:
-        raise FileError(f"{path}: damaged, its contents do not match its hash", path=str(path))
     return program
 
 
@@ -106,7 +121,7 @@ def _check_version(path: Path, header: Any) -> None:
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         raise FileError(f"{path}: not an r329fast program", path=str(path))
     version = header.get("version")
-    if not isinstance(version, int) or version > VERSION:
+    if type(version) is not int or not 1 <= version <= VERSION:
         raise FileError(
             f"{path}: format version {version}, this release reads up to {VERSION}", path=str(path)
         )

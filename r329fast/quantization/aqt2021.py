@@ -22,6 +22,7 @@ from r329fast.quantization.compass42 import (
     output_is_signed,
 )
 from r329fast.quantization.fixed_point import (
+    EPS32,
     MAX_MULTIPLIER,
     Int64Array,
     approximate_8bit,
@@ -46,7 +47,7 @@ def unsigned_scale(high: float) -> float:
 
 
 def _scale(levels: float, largest: float) -> float:
-    return levels / largest if largest > 0 else 1.0
+    return levels / largest if largest > EPS32 else 1.0
 
 
 def eltwise_add_params(
@@ -145,6 +146,9 @@ class Aqt2021(Compass42):
         bias_scale = x.scale * scale
         rounded = np.rint(layer.consts["bias"].astype(np.float64) * bias_scale)
         bias = np.clip(rounded, INT32_MIN, INT32_MAX).astype(np.int64)
+        # A channel whose multiplier fell to 0 cannot reach the output; its bias, which may be
+        # huge, must not cost the other channels their low bits.
+        bias = np.where(np.broadcast_to(mult, bias.shape) > 0, bias, 0)
         bias, _ = fit_bias(bias, self.options.bias_effective_bits or bias_bits)
         return LinearConstants(weights, bias, mult, shift, scale, bias_scale)
 

@@ -90,7 +90,8 @@ class Compass42:
         smallest = ranges.smallest(name) if layer.type == "Input" else low
         signed = output_is_signed(layer, inputs, smallest)
         signed = signed or self.options.force_dtype_int
-        mode = self.options.activation_mode(index, layer.type, layer.name)
+        act = layer.act.kind if layer.type == "Activation" else ""
+        mode = self.options.activation_mode(index, layer.type, layer.name, act)
         params = linear_params(low, high, 8, signed, mode)
         return TensorSpec(
             name,

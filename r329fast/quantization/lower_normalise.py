@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from r329fast.calibration.ranges import mean_square_key, softmax_key
-from r329fast.graph.ir import Layer, LrnAttrs, SoftmaxAttrs
+from r329fast.graph.ir import Graph, Layer, LrnAttrs, SoftmaxAttrs
 from r329fast.program.program import AttrValue, TensorSpec
 from r329fast.quantization.compass42 import SOFTMAX_FAST_EXP
 from r329fast.quantization.context import Lowering
@@ -27,7 +27,7 @@ def softmax(
     low: Lowering, layer: Layer, inputs: list[TensorSpec], outputs: list[TensorSpec]
 ) -> None:
     axis, x, y = layer.params(SoftmaxAttrs).axis, inputs[0], outputs[0]
-    feeds_layers = bool(low.graph.consumers(y.name))
+    feeds_layers = _feeds_layers(low.graph, y.name)
     if low.scheme.softmax_method(feeds_layers) == SOFTMAX_FAST_EXP:
         # The range is forced to [0, 1] whatever was calibrated, zero point 0.
         y = TensorSpec(y.name, y.shape, "uint8", 255.0, 0, 0, 255)
@@ -89,6 +89,14 @@ def lrn(low: Lowering, layer: Layer, inputs: list[TensorSpec], outputs: list[Ten
     }
     consts = {"table": (table, "int32"), **low.scaled(*approximate(ratio, 8))}
     low.emit("lrn", layer, inputs, y, words, consts)
+
+
+def _feeds_layers(graph: Graph, tensor: str) -> bool:
+    """Whether a layer other than a closing Reshape reads the tensor."""
+    return any(
+        reader.type != "Reshape" or _feeds_layers(graph, reader.outputs[0])
+        for reader in graph.consumers(tensor)
+    )
 
 
 def _division(

@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Callable
 
 from r329fast.calibration.ranges import Ranges
+from r329fast.errors import DataError, ProgramError
 from r329fast.graph.ir import Graph, Layer
 from r329fast.program.program import AttrValue, LayerRecord, Program, TensorSpec
 from r329fast.quantization import lower_compute, lower_movement, lower_normalise
@@ -54,7 +55,15 @@ def lower(graph: Graph, ranges: Ranges, scheme: Scheme) -> Program:
         graph.outputs,
         _option_words(scheme),
     )
-    program.verify()
+    try:
+        program.verify()
+    except ProgramError as error:
+        if not any(word in error.message for word in ("mult outside", "shift outside")):
+            raise
+        raise DataError(
+            f"{error.message}: the ranges of its input and output do not go together",
+            **error.details,
+        ) from error
     return program
 
 

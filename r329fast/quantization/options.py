@@ -10,6 +10,7 @@ from r329fast.errors import UsageError, nearest
 from r329fast.program.spec import ROUNDINGS
 from r329fast.quantization.linear import MODES
 
+WEIGHTED_TYPES = ("Convolution", "DepthwiseConv", "FullyConnected")
 SCHEMES = ("aqt2021", "compass42")
 WEIGHT_METHODS = tuple(f"{kind}_{mode}" for kind in ("per_tensor", "per_channel") for mode in MODES)
 ACTIVATION_METHODS = tuple(f"per_tensor_{mode}" for mode in MODES)
@@ -45,6 +46,8 @@ class Options:
             self.quantize_method_for_activation,
             ACTIVATION_METHODS,
         )
+        for op_type in self.ops_per_channel:
+            _choice("ops_per_channel", op_type, WEIGHTED_TYPES)
         _interval("bias_effective_bits", self.bias_effective_bits, 16, 32, also=0)
         _interval("multiplier_bits", self.multiplier_bits, 2, 15)
 
@@ -53,10 +56,10 @@ class Options:
         scoped = parse_scoped(self.quantize_method_for_weight)
         return _split_method(scoped.for_layer(index, layer_type, name))
 
-    def activation_mode(self, index: int, layer_type: str, name: str) -> str:
-        """Mode of a layer's outputs."""
+    def activation_mode(self, index: int, layer_type: str, name: str, act: str = "") -> str:
+        """Mode of a layer's outputs; `act` is the method of an Activation layer."""
         scoped = parse_scoped(self.quantize_method_for_activation)
-        return _split_method(scoped.for_layer(index, layer_type, name))[1]
+        return _split_method(scoped.for_layer(index, layer_type, name, act))[1]
 
 
 def _split_method(method: str) -> tuple[bool, str]:
@@ -82,5 +85,5 @@ def _choice(name: str, value: str, allowed: tuple[str, ...]) -> None:
 
 
 def _interval(name: str, value: int, low: int, high: int, also: int | None = None) -> None:
-    if not low <= value <= high and value != also:
-        raise UsageError(f"{name}: found {value}, allowed {low} to {high}", option=name)
+    if type(value) is not int or (not low <= value <= high and value != also):
+        raise UsageError(f"{name}: found {value!r}, allowed {low} to {high}", option=name)
