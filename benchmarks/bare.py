@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import platform
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 from numba import njit
@@ -46,14 +44,3 @@ def bare_rate() -> float:
     _repeat_tile(*_OPERANDS, steps, 1)
     seconds = best_seconds(lambda: _repeat_tile(*_OPERANDS, steps, _REPEAT))
     return _REPEAT * ISA.rows * ISA.width * _INNER / seconds / 1e9
-
-
-def cpu_model() -> str:
-    """The CPU's model name, as the system tells it."""
-    try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()

@@ -14,26 +14,18 @@ import time
 from pathlib import Path
 
 import numpy as np
-from bare import bare_rate, cpu_model
+from bare import bare_rate
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 import network_cases
 
+from r329fast.bench.cases import program_macs
 from r329fast.kernels import ISA
-from r329fast.program.program import Program
+from r329fast.machine import cpu_model
 from r329fast.simulator import Simulator
 
 BATCHES = {"resnet18": (1, 16), "mobilenet_v2": (1, 16), "resnet20": (1, 256)}
 ROUNDS = 8
-
-
-def macs(program: Program) -> int:
-    """Multiplications of one image in convolutions and fully connected layers."""
-    return sum(
-        program.tensors[op.outputs[0]].elements * op.consts["weights"][0].size
-        for op in program.ops
-        if op.kind in ("conv2d", "depthwise_conv2d", "fully_connected")
-    )
 
 
 def measure(name: str) -> None:
@@ -55,13 +47,13 @@ def measure(name: str) -> None:
             if round_:
                 seconds = time.perf_counter() - start
                 best[batch, threads] = min(best[batch, threads], seconds)
-    ideal = macs(program) / limit / 1e6
+    ideal = program_macs(program) / limit / 1e6
     for (batch, threads), seconds in best.items():
         each = seconds / batch * 1e3
         share = ideal / each / threads
         print(
             f"{name:<14} batch {batch:>3} threads {threads} {each:9.3f} ms/image "
-            f"{1e3 / each:9.1f} images/s {macs(program) / each / 1e6:7.1f} GMAC/s "
+            f"{1e3 / each:9.1f} images/s {program_macs(program) / each / 1e6:7.1f} GMAC/s "
             f"{share:5.0%} of the bare tile ({limit:.0f} GMAC/s a thread)"
         )
 

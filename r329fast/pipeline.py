@@ -56,7 +56,7 @@ def load_graph(config: RunConfig) -> Graph:
     parser = config.parser
     shapes = dict(zip(parser.input, parser.input_shape, strict=True))
     try:
-        return load_model(
+        graph = load_model(
             parser.input_model,
             inputs=list(parser.input),
             outputs=list(parser.output),
@@ -66,6 +66,15 @@ def load_graph(config: RunConfig) -> Graph:
     except UsageError as error:  # a name or a shape of the cfg that the model does not have
         key = "input_shape" if ": shape " in error.message else "input, output"
         raise CfgError(f"[Parser] {key}: {error.message}", key=key) from error
+    for name, shape, tensor in zip(parser.input, parser.input_shape, graph.inputs, strict=False):
+        layout = graph.input_layouts.get(tensor, "")
+        if len(shape) == 4 and layout in ("NCHW", "NHWC") and layout != parser.input_data_format:
+            raise CfgError(
+                f"[Parser] input_data_format: found {parser.input_data_format}, input {name!r} of "
+                f"the model is {layout}",
+                key="input_data_format",
+            )
+    return graph
 
 
 def options_of(

@@ -196,6 +196,8 @@ def _break(kind: str) -> None:
         text = text.replace("net.onnx", "none.onnx")
     elif kind == "shape":
         text = text.replace("[1, 3, 64, 64]", "[1, 3, 64]")
+    elif kind == "data format":
+        text = text.replace("= NCHW", "= NHWC")
     elif kind == "output":
         text = text.replace("output = logits", "output = logit")
     elif kind == "rank":
@@ -236,6 +238,7 @@ def _break(kind: str) -> None:
         ("section", "Parsre"),
         ("model", "none.onnx"),
         ("shape", "input_shape"),
+        ("data format", "is NCHW"),
         ("output", "did you mean"),
         ("rank", "dimensions"),
         ("layout", "channels"),

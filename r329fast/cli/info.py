@@ -10,6 +10,7 @@ import time
 
 from r329fast import __version__
 from r329fast.cli.output import Console
+from r329fast.machine import cpu_model
 
 NAME = "info"
 HELP = "versions, CPU, kernel path, cache"
@@ -31,7 +32,7 @@ def execute(args: argparse.Namespace, out: Console) -> int:
         "python": platform.python_version(),
         **{name: _version(name) for name in _PACKAGES},
         "machine": platform.machine(),
-        "cpu": _cpu_model(),
+        "cpu": cpu_model(),
         "cores": len(os.sched_getaffinity(0))
         if hasattr(os, "sched_getaffinity")
         else os.cpu_count(),
@@ -54,14 +55,3 @@ def _version(package: str) -> str:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
         return "not installed"
-
-
-def _cpu_model() -> str:
-    try:
-        with open("/proc/cpuinfo") as stream:
-            for line in stream:
-                if line.startswith("model name"):
-                    return line.split(":", 1)[1].strip()
-    except OSError:
-        pass
-    return platform.processor() or "unknown"

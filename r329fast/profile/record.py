@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from r329fast.machine import cpu_model
 from r329fast.profile.cost import CostEstimate
 from r329fast.profile.counters import layer_counters
 from r329fast.profile.data_counters import DataCounters
@@ -38,18 +38,6 @@ class Findings:
     suggestions: Sequence[Suggestion] = ()
     source: str = ""
     seconds: float = 0.0
-
-
-def cpu_model() -> str:
-    """The processor's own name, as far as the system tells."""
-    try:
-        with open("/proc/cpuinfo", encoding="utf-8") as stream:
-            for line in stream:
-                if line.startswith("model name"):
-                    return line.split(":", 1)[1].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine() or "unknown"
 
 
 def layer_rows(found: Findings) -> list[dict[str, Any]]:

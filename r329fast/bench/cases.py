@@ -1,0 +1,68 @@
+"""A model made ready for all engines: float ONNX, fused graph, ranges, integer program."""
+
+from __future__ import annotations
+
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from r329fast.bench.models import bench_model
+from r329fast.calibration import Ranges, calibrate
+from r329fast.graph import load_model
+from r329fast.graph.ir import Graph
+from r329fast.program.program import Program
+from r329fast.quantization import quantize
+
+_CALIBRATION_IMAGES = 4
+_MAC_OPS = ("conv2d", "depthwise_conv2d", "fully_connected")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One network in every form. macs: multiply-accumulates of an image (exact)."""
+
+    name: str
+    size: int
+    onnx: Any
+    graph: Graph
+    ranges: Ranges
+    program: Program
+    macs: int
+
+    def images(self, count: int) -> np.ndarray:
+        """float32 NHWC images of normal deviates, as the calibration saw them."""
+        shape = self.graph.shapes[self.graph.inputs[0]]
+        return np.random.default_rng(count).standard_normal((count, *shape), dtype=np.float32)
+
+
+def make_case(name: str, size: int | None = None) -> Case:
+    """Build, calibrate (four random images, extrema) and quantise (aqt2021) a model.
+
+    size: side of the image, by default the model's own.
+    """
+    model = bench_model(name)
+    size = size or model.size
+    onnx_model = model.build(size)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / f"{name}.onnx"
+        path.write_bytes(onnx_model.SerializeToString())
+        graph = load_model(path)
+    shape = graph.shapes[graph.inputs[0]]
+    rng = np.random.default_rng(1)
+    data = rng.standard_normal((_CALIBRATION_IMAGES, *shape), dtype=np.float32)
+    ranges = calibrate(graph, data, method="EXTREME")
+    program = quantize(graph, ranges)
+    return Case(name, size, onnx_model, graph, ranges, program, program_macs(program))
+
+
+def program_macs(program: Program) -> int:
+    """Multiply-accumulates of one image in convolutions and fully connected layers."""
+    total = 0
+    for op in program.ops:
+        if op.kind in _MAC_OPS:
+            # an output element takes one row of weights, whose size knows the group
+            total += program.tensors[op.outputs[0]].elements * op.consts["weights"][0].size
+    return total

@@ -1,0 +1,125 @@
+"""The engines that are timed, behind one form: a name and a call that runs a batch.
+
+Each gets its input in the layout and type it wants, prepared beforehand, and a session bound to a
+number of threads and a batch. Peers are optional.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import importlib.util
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from r329fast.bench.cases import Case
+from r329fast.bench.qdq import to_qdq
+from r329fast.simulator import Simulator
+
+# family -> package that must be installed; the order is that of the tables
+PEERS = {
+    "onnxruntime int8": "onnxruntime",
+    "OpenVINO int8": "openvino",
+    "onnxruntime float": "onnxruntime",
+}
+INT8_PEERS = ("onnxruntime int8", "OpenVINO int8")
+OURS = "r329fast"
+# The forms of the int8 model that an engine is tried with; the fastest one counts.
+_VARIANTS = {"onnxruntime int8": ("u8", "s8"), "OpenVINO int8": ("u8", "s8", "mixed")}
+
+
+@dataclass(frozen=True)
+class Engine:
+    """family: as in the tables; variant: form of the int8 model, empty where there is only one.
+
+    run: one batch; gives the outputs as float or integer [N, ...].
+    """
+
+    family: str
+    variant: str
+    run: Callable[[], np.ndarray]
+
+
+def missing_peers() -> dict[str, str]:
+    """Family -> why it is left out."""
+    return {
+        family: f"{package} is not installed"
+        for family, package in PEERS.items()
+        if importlib.util.find_spec(package) is None
+    }
+
+
+def versions() -> dict[str, str]:
+    """Package -> version, of what is installed."""
+    packages = ("r329fast", "numpy", "numba", "llvmlite", *dict.fromkeys(PEERS.values()))
+    found = {}
+    for package in packages:
+        try:
+            found[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def ours(case: Case, batch: int, threads: int) -> Engine:
+    """r329fast on the case's program."""
+    simulator = Simulator(case.program, threads=threads)
+    x = case.program.quantize_input(case.images(batch))
+    output = case.program.outputs[0]
+    return Engine(OURS, "", lambda: simulator.run(x)[output])
+
+
+def peers(case: Case, family: str, batch: int, threads: int) -> list[Engine]:
+    """The engines of one family: one for each form of the int8 model that it is tried with."""
+    images = np.ascontiguousarray(case.images(batch).transpose(0, 3, 1, 2))
+    if family == "onnxruntime float":
+        run = _onnxruntime(case.onnx.SerializeToString(), images, threads)
+        return [Engine(family, "", run)]
+    make = _onnxruntime if family == "onnxruntime int8" else _openvino
+    engines = []
+    for variant in _VARIANTS[family]:
+        model, how = to_qdq(case.graph, case.ranges, variant)
+        run = make(model.SerializeToString(), how.integers(images), threads)
+        engines.append(Engine(family, variant, run))
+    return engines
+
+
+def _onnxruntime(model: bytes, x: np.ndarray, threads: int) -> Callable[[], np.ndarray]:
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    options.add_free_dimension_override_by_name("N", len(x))
+    # its threads spin while a run lasts, as by default, but not into the next engine's turn
+    options.add_session_config_entry("session.force_spinning_stop", "1")
+    session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    feeds = {session.get_inputs()[0].name: x}
+
+    def run() -> np.ndarray:
+        return np.asarray(session.run(None, feeds)[0])
+
+    return run
+
+
+def _openvino(model: bytes, x: np.ndarray, threads: int) -> Callable[[], np.ndarray]:
+    import openvino
+
+    core = openvino.Core()
+    network = core.read_model(model)
+    network.reshape(list(x.shape))
+    settings = {
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_NUM_THREADS": threads,
+        "NUM_STREAMS": 1,
+    }
+    request = core.compile_model(network, "CPU", settings).create_infer_request()
+    tensor = openvino.Tensor(x, shared_memory=True)
+
+    def run() -> np.ndarray:
+        request.infer([tensor])
+        return np.asarray(request.get_output_tensor(0).data)
+
+    return run

@@ -1,0 +1,86 @@
+"""`r329fast bench`: speed of whole models here, and of other engines where installed."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from r329fast.cli.output import Console
+
+NAME = "bench"
+HELP = "speed of kernels and models"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Times networks with random weights, built here. With --peers other engines run the same\n"
+        "networks in the same process, in turn (A B A B); they are faster or slower, but they do\n"
+        "not compute the NPU's numbers. Medians over rounds. Kernels alone: pytest benchmarks."
+    )
+    parser.add_argument(
+        "--models",
+        nargs="+",
+        metavar="NAME",
+        default=["resnet18_v2"],
+        help="resnet18_v2 (default), vgg16, resnet50, mobilenet_v2, squeezenet, resnet20_cifar, "
+        "or all",
+    )
+    parser.add_argument(
+        "--peers",
+        action="store_true",
+        help="also onnxruntime int8 and float, OpenVINO int8 (pip install r329fast[bench])",
+    )
+    parser.add_argument(
+        "--threads", nargs="+", type=int, metavar="N", help="settings (1 and all cores)"
+    )
+    parser.add_argument("--batch", type=int, metavar="N", help="images at once (16; CIFAR: 256)")
+    parser.add_argument("--rounds", type=int, default=7, metavar="N", help="turns of each (7)")
+    parser.add_argument("--size", type=int, metavar="N", help="side of the image (the model's)")
+
+
+def execute(args: argparse.Namespace, out: Console) -> int:
+    from r329fast.bench.compare import bench, cores
+    from r329fast.bench.models import MODELS
+
+    names = list(MODELS) if args.models == ["all"] else args.models
+    threads = args.threads or sorted({1, cores()})
+    record = bench(
+        names,
+        threads=threads,
+        batch=args.batch,
+        rounds=args.rounds,
+        with_peers=args.peers,
+        size=args.size,
+        say=out.detail,
+    )
+    show(record, out)
+    out.result(record)
+    return 0
+
+
+def show(record: dict[str, Any], out: Console) -> None:
+    """The record as tables for people."""
+    machine = record["machine"]
+    out.print(f"{machine['cpu']}, {machine['cores']} cores, kernel path {machine['path']}")
+    for family, why in record["missing"].items():
+        out.print(f"left out: {family} ({why})")
+    for result in record["results"]:
+        out.table(
+            ["engine", "ms/image", "images/s", "GMAC/s", "times ours"],
+            [_row(entry) for entry in result["engines"]],
+            title=f"{result['model']} {result['size']} ({result['gmac']:.3g} GMAC), "
+            f"batch {result['batch']}, threads {result['threads']}",
+        )
+        if "ratio" in result:
+            out.print(f"against {result['faster_int8_peer']}: {result['ratio']:.2f}x\n")
+
+
+def _row(entry: dict[str, Any]) -> list[object]:
+    variant = f" ({entry['variant']})" if entry["variant"] else ""
+    return [
+        entry["engine"] + variant,
+        float(f"{entry['ms_per_image']:.4g}"),
+        float(f"{entry['images_per_second']:.4g}"),
+        float(f"{entry['gmac_per_second']:.3g}"),
+        float(f"{entry['times_ours']:.3g}"),
+    ]
