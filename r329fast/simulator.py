@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 BACKENDS = ("numba", "reference")
 Feeds = dict[str, np.ndarray]
 
-_BLOCK_BYTES = 4 << 20  # activations of a block, about: cache holds them, weights are reused
+_BLOCK_BYTES = 8 << 20  # activations of a block, about: cache holds them, weights are reused
 _MAX_BLOCK = 64
 _SLACK = 256  # kernels may read whole vectors past the last tensor
 
@@ -236,7 +236,7 @@ class Simulator:
             workers = self._workers_for(keep, count, self.threads)
             self._run_block(workers, flat_feeds, flat, 0, count, self._threads())
             return
-        block = min(self._block_size(), -(-count // self.threads))
+        block = self._block_size(count)
         workers = self._workers_for(keep, block, 1)
         blocks = [(first, min(block, count - first)) for first in range(0, count, block)]
         if self.threads == 1:
@@ -272,9 +272,11 @@ class Simulator:
                 self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="r329fast")
             return self._pool
 
-    def _block_size(self) -> int:
+    def _block_size(self, count: int) -> int:
+        """Images of a block; where none was asked for, all threads get equal blocks."""
+        share = -(-count // self.threads)
         if self.block is not None:
-            return self.block
+            return min(self.block, share)
         tensors = self.program.tensors
         largest = max(
             (
@@ -283,7 +285,8 @@ class Simulator:
             ),
             default=1,
         )
-        return min(max(_BLOCK_BYTES // largest, 1), _MAX_BLOCK)
+        most = min(max(_BLOCK_BYTES // largest, 1), _MAX_BLOCK)
+        return -(-share // -(-share // most))
 
     def _workers_for(self, keep: frozenset[str], block: int, parts: int) -> SimpleQueue[_Worker]:
         """Idle workers of these settings: as many as threads, or one that all threads share."""

@@ -19,7 +19,9 @@ TESTS = Path(__file__).parent
 
 
 def by_name(name: str) -> isa.Isa:
-    return next(found for found in (*isa.ISAS, *isa.EMULATED) if found.name == name)
+    """A path by its name, or its tile of int16 pairs by that of `isa.words`."""
+    paths = (*isa.ISAS, *isa.EMULATED)
+    return next(path for path in (*paths, *map(isa.words, paths)) if path.name == name)
 
 
 def test_best_path_of_the_target_is_chosen() -> None:
@@ -67,8 +69,9 @@ def test_other_paths_give_the_same_integers(name: str) -> None:
     run = subprocess.run(
         [
             sys.executable,
-            *("-m", "pytest", "-q", "-p", "no:cacheprovider", str(TESTS / "test_kernels.py")),
-            *("-k", "conv2d or fully_connected or depthwise or matmul"),
+            *("-m", "pytest", "-q", "-p", "no:cacheprovider"),
+            *(str(TESTS / "test_kernels.py"), str(TESTS / "test_kernels_winograd.py")),
+            *("-k", "conv2d or fully_connected or depthwise or matmul or winograd"),
         ],
         env={**os.environ, "R329FAST_ISA": name},
         capture_output=True,
@@ -82,7 +85,8 @@ def test_unjitted_twins_give_the_same_integers() -> None:
     run = subprocess.run(
         [
             sys.executable,
-            *("-m", "pytest", "-q", "-p", "no:cacheprovider", str(TESTS / "test_kernels.py")),
+            *("-m", "pytest", "-q", "-p", "no:cacheprovider"),
+            *(str(TESTS / "test_kernels.py"), str(TESTS / "test_kernels_winograd.py")),
             *("-k", "small"),
         ],
         env={**os.environ, "NUMBA_DISABLE_JIT": "1", "R329FAST_ISA": ""},
@@ -123,7 +127,9 @@ X86 = "x86_64-unknown-linux-gnu"
     ("name", "triple", "features", "instruction", "per_step"),
     [
         ("vnni512", X86, "+avx512f,+avx512bw,+avx512vl,+avx512vnni", "vpdpbusd", 28),
+        ("vnni512-words", X86, "+avx512f,+avx512bw,+avx512vl,+avx512vnni", "vpdpwssd", 28),
         ("avxvnni", X86, "+avx2,+avxvnni", "vpdpbusd", 12),
+        ("avxvnni-words", X86, "+avx2,+avxvnni", "vpdpwssd", 12),
         ("avx512", X86, "+avx512f,+avx512bw", "vpmaddwd", 28),
         ("avx2", X86, "+avx2", "vpmaddwd", 12),
         ("neon", "aarch64-unknown-linux-gnu", "+neon,+dotprod", "sdot", 24),
@@ -162,13 +168,13 @@ def test_cache_folder_follows_the_sources_and_needs_no_home(tmp_path: Path) -> N
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="Numba compiles for the host's family")
 def test_whole_kernels_compile_for_a_vnni_target(tmp_path: Path) -> None:
-    """Compiled, not executed: packing, tile, depthwise and epilogue for 512-bit vectors."""
+    """Compiled, not executed: packing, tiles, Winograd, depthwise and epilogue on 512 bits."""
     code = (
         "from r329fast.kernels.isa import ISA\n"
         "from numba import types\n"
         "from r329fast.kernels.warmup import SIGNATURES, _KINDS\n"
         "print(ISA.name)\n"
-        "for kernel in list(SIGNATURES)[:2]:\n"
+        "for kernel in list(SIGNATURES)[:3]:\n"
         "    letters = SIGNATURES[kernel]\n"
         "    kernel.compile(tuple(types.Array(_KINDS[k], 1, 'C') for k in letters))\n"
         "    print(*kernel.inspect_asm().values())\n"

@@ -124,12 +124,13 @@ def conv_layout(op: Op, x: TensorSpec, output: TensorSpec) -> ConvLayout:
     if ISA.element == 1 and ISA.signed != (input_flip == 128):
         moved = -128 if ISA.signed else 128
     tile_flip = (128 if moved else 0) if ISA.element == 1 else input_flip
-    wide_weights = weights.astype(np.int64).reshape(len(weights), -1)
-    magnitude = np.abs(wide_weights).sum(axis=1)
+    flat = weights.reshape(len(weights), -1)
+    sums = flat.sum(axis=1, dtype=np.int64)
+    magnitude = 2 * np.maximum(flat, 0).sum(axis=1, dtype=np.int64) - sums  # of absolute values
     reach = 255 if moved > 0 or input_flip == 0 else 128
     bound = int(magnitude.max(initial=0)) * reach
     bias = op.consts["bias"].astype(np.int64)
-    tile_bias = bias - moved * wide_weights.sum(axis=1)
+    tile_bias = bias - moved * sums
     epilogue = prepare_epilogue(op, output, len(weights), bound, tile_bias)
     largest_pad = int(np.abs(pad_values).max(initial=0))
     wide_bound = int(magnitude.max(initial=0)) * max(255, largest_pad)

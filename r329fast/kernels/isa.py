@@ -71,6 +71,13 @@ EMULATED = tuple(
 )
 
 
+def words(isa: Isa) -> Isa:
+    """The same path multiplying pairs of int16: itself, or its byte tile's twin for 16 bits."""
+    if isa.element == 2:
+        return isa
+    return replace(isa, name=f"{isa.name}-words", kgroup=2, element=2, signed=True)
+
+
 def target_features() -> frozenset[str]:
     """Features that Numba compiles for, e.g. {"avx2", "fma", ...}."""
     listed = cpu_target.target_context.codegen().magic_tuple()[2].split(",")

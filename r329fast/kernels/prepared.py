@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -15,11 +16,17 @@ Binder = Callable[[int, Sequence[np.ndarray], np.ndarray, np.ndarray], list[Step
 _ALIGN = 64
 
 
+def empty_aligned(count: int, kind: Any) -> np.ndarray:
+    """`count` unset elements whose first byte lies on a 64-byte boundary."""
+    size = count * np.dtype(kind).itemsize
+    raw = np.empty(size + _ALIGN, dtype=np.uint8)
+    start = -raw.ctypes.data % _ALIGN
+    return raw[start : start + size].view(kind)
+
+
 def aligned(array: np.ndarray) -> np.ndarray:
     """A C-contiguous copy of `array` whose first byte lies on a 64-byte boundary."""
-    raw = np.empty(array.nbytes + _ALIGN, dtype=np.uint8)
-    start = -raw.ctypes.data % _ALIGN
-    copy = raw[start : start + array.nbytes].view(array.dtype).reshape(array.shape)
+    copy = empty_aligned(array.size, array.dtype).reshape(array.shape)
     copy[...] = array
     return copy
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from r329fast.kernels.conv import prepare_tiles
+from r329fast.kernels.conv_choice import prepare_dense
 from r329fast.kernels.conv_pack import conv_layout
 from r329fast.kernels.conv_wide import prepare_wide
 from r329fast.kernels.depthwise import prepare_depthwise
@@ -29,7 +29,7 @@ def prepare_conv(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> Prepar
         return prepare_wide(layout)
     if layout.group == layout.channels == len(layout.weights) and layout.group > 1:
         return prepare_depthwise(op, layout, output)
-    return prepare_tiles(layout)
+    return prepare_dense(op, layout, output)
 
 
 REGISTRY: dict[str, Prepare] = {

@@ -16,12 +16,12 @@ from numba import types
 from numba.extending import intrinsic
 
 from r329fast.kernels import depthwise_ir, finish_ir, max_ir, tile_ir
-from r329fast.kernels.isa import ISA, JIT
+from r329fast.kernels.isa import ISA, JIT, Isa
 
 ROW_BYTES = tile_ir.row_bytes(ISA)
 
 
-def _call_outlined(
+def call_outlined(
     builder: Any, name: str, args: Any, places: tuple[int, ...], emit: Callable[..., None]
 ) -> None:
     """Call a function of its own that `emit` fills, made once a module: compiled once, not inlined.
@@ -47,16 +47,18 @@ def _call_outlined(
     builder.call(function, args)
 
 
-def _dot_tile_intrinsic(vectors: int) -> Any:
+def dot_tile_intrinsic(isa: Isa, vectors: int) -> Any:
+    """The tile of `isa`, `vectors` vectors wide."""
+
     @intrinsic
     def dot_tile(typingctx: Any, a: Any, w: Any, steps: Any, acc: Any, more: Any) -> Any:
         """int32 acc[rows, width] = (more = 0) or += A[rows, K] * W[K, width], K = steps*kgroup."""
 
         def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
             def emit(inner: Any, *values: Any) -> None:
-                tile_ir.emit_dot_tile(inner, ISA, vectors, *values)
+                tile_ir.emit_dot_tile(inner, isa, vectors, *values)
 
-            _call_outlined(builder, f"dot_tile_{vectors}", args, (0, 1, 3), emit)
+            call_outlined(builder, f"dot_tile_{isa.name}_{vectors}", args, (0, 1, 3), emit)
             return context.get_dummy_value()
 
         return types.void(*(types.int64,) * 5), codegen
@@ -64,7 +66,9 @@ def _dot_tile_intrinsic(vectors: int) -> Any:
     return dot_tile
 
 
-def _copy_rows_intrinsic(element: int) -> Any:
+def copy_rows_intrinsic(element: int) -> Any:
+    """The row copy to `element` bytes an element."""
+
     @intrinsic
     def copy_rows(
         typingctx: Any,
@@ -83,7 +87,7 @@ def _copy_rows_intrinsic(element: int) -> Any:
             def emit(inner: Any, *values: Any) -> None:
                 tile_ir.emit_copy(inner, element, *values)
 
-            _call_outlined(builder, f"copy_rows_{element}", args, (0, 2), emit)
+            call_outlined(builder, f"copy_rows_{element}", args, (0, 2), emit)
             return context.get_dummy_value()
 
         return types.void(*(types.int64,) * 8), codegen
@@ -107,7 +111,7 @@ def _depthwise_intrinsic(
         def emit(inner: Any, *values: Any) -> None:
             depthwise_ir.emit_depthwise(inner, ISA, *values)
 
-        _call_outlined(builder, "depthwise_row", args, (0, 2, 4), emit)
+        call_outlined(builder, "depthwise_row", args, (0, 2, 4), emit)
         return context.get_dummy_value()
 
     return types.void(*(types.int64,) * 6), codegen
@@ -129,7 +133,7 @@ def _finish_intrinsic(
     """int32 [rows, count] at acc -> int8 at out, by the constants `ef` from `channel` on."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        _call_outlined(builder, "finish_rows", args, (0, 2, 7), finish_ir.emit_finish)
+        call_outlined(builder, "finish_rows", args, (0, 2, 7), finish_ir.emit_finish)
         return context.get_dummy_value()
 
     return types.void(*(types.int64,) * 9), codegen
@@ -151,54 +155,66 @@ def _max_window_intrinsic(
     """Largest bytes (q ^ flip) of rows x columns taps from x on, for each channel."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        _call_outlined(builder, "max_window", args, (0, 8), max_ir.emit_max_window)
+        call_outlined(builder, "max_window", args, (0, 8), max_ir.emit_max_window)
         return context.get_dummy_value()
 
     return types.void(*(types.int64,) * 9), codegen
 
 
-def _memory(address: int, count: int, kind: type = np.uint8) -> np.ndarray:
+def memory(address: int, count: int, kind: type = np.uint8) -> np.ndarray:
     """`count` elements at `address` as an array."""
     size = count * np.dtype(kind).itemsize
     array = np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(int(address)))
     return array.view(kind)
 
 
-def _dot_tile_twin(vectors: int) -> Any:
+def dot_tile_twin(isa: Isa, vectors: int) -> Any:
+    """The same in NumPy, for paths of int16 pairs."""
+    pitch = tile_ir.row_bytes(isa)
+
     def dot_tile(a: int, w: int, steps: int, acc: int, more: int) -> None:
-        width, rows = ISA.lanes * vectors, ISA.rows
-        packed = [_memory(a + row * ROW_BYTES, 2 * steps, np.int16) for row in range(rows)]
-        pairs = _memory(w, 2 * steps * width, np.int16).reshape(steps, width, 2)
+        width, rows = isa.lanes * vectors, isa.rows
+        packed = [memory(a + row * pitch, 2 * steps, np.int16) for row in range(rows)]
+        pairs = memory(w, 2 * steps * width, np.int16).reshape(steps, width, 2)
         matrix = pairs.transpose(0, 2, 1).reshape(2 * steps, width).astype(np.int64)
         product = (np.stack(packed).astype(np.int64) @ matrix).reshape(-1)
-        cells = _memory(acc, rows * width, np.int32)
+        cells = memory(acc, rows * width, np.int32)
         cells[:] = product + cells if more else product
 
     return dot_tile
+
+
+def copy_twin(
+    dst: int, dst_stride: int, src: int, src_stride: int, rows: int, count: int, end: int, flip: int
+) -> None:
+    """Rows of bytes q ^ flip."""
+    for row in range(rows):
+        source = memory(src + row * src_stride, count)
+        memory(dst + row * dst_stride, count)[:] = source ^ np.uint8(flip)
 
 
 def _widen_twin(
     dst: int, dst_stride: int, src: int, src_stride: int, rows: int, count: int, end: int, flip: int
 ) -> None:
     for row in range(rows):
-        source = _memory(src + row * src_stride, count)
+        source = memory(src + row * src_stride, count)
         values = (source ^ np.uint8(flip)).astype(np.int16) - np.int16(flip)
-        _memory(dst + row * dst_stride, count, np.int16)[:] = values
+        memory(dst + row * dst_stride, count, np.int16)[:] = values
 
 
 def _depthwise_twin(
     taps: int, stride: int, weights: int, columns: int, acc: int, more: int
 ) -> None:
     channels, count = depthwise_ir.channels(ISA), depthwise_ir.TAPS
-    packed = _memory(weights, count * channels, np.int16)
+    packed = memory(weights, count * channels, np.int16)
     order = depthwise_ir.interleaved(channels)
     pairs = packed.reshape(count // 2, channels, 2)[:, np.argsort(order)].transpose(0, 2, 1)
     matrix = pairs.reshape(count, channels).astype(np.int64)
-    starts = _memory(taps, count, np.int64)
+    starts = memory(taps, count, np.int64)
     for column in range(columns):
-        rows = [_memory(start + column * stride, channels, np.int16) for start in starts]
+        rows = [memory(start + column * stride, channels, np.int16) for start in starts]
         total = (np.stack(rows).astype(np.int64) * matrix).sum(axis=0)
-        cells = _memory(acc + 4 * channels * column, channels, np.int32)
+        cells = memory(acc + 4 * channels * column, channels, np.int32)
         cells[:] = total + cells if more else total
 
 
@@ -213,11 +229,11 @@ def _finish_twin(
     out: int,
     out_stride: int,
 ) -> None:
-    low, high, second, second_offset, zero, form = _memory(ef, 6, np.float64)
+    low, high, second, second_offset, zero, form = memory(ef, 6, np.float64)
     first = ef + 8 * finish_ir.HEADER
-    table = _memory(first, 5 * pitch, np.float64).reshape(5, pitch)[:, channel : channel + count]
+    table = memory(first, 5 * pitch, np.float64).reshape(5, pitch)[:, channel : channel + count]
     for row in range(rows):
-        x = _memory(acc + row * acc_stride, count, np.int32).astype(np.float64)
+        x = memory(acc + row * acc_stride, count, np.int32).astype(np.float64)
         if form == finish_ir.LEAKY:
             x = x + table[finish_ir.BIAS]
             below = np.minimum(x, 0) * table[finish_ir.SLOPE] + table[finish_ir.SLOPE_OFFSET]
@@ -226,7 +242,7 @@ def _finish_twin(
         if form == finish_ir.TWICE:
             x = np.rint(x) * second + second_offset
         q = np.rint(np.minimum(np.maximum(x, low), high)).astype(np.int32) - np.int32(zero)
-        _memory(out + row * out_stride, count)[:] = q.astype(np.uint8)
+        memory(out + row * out_stride, count)[:] = q.astype(np.uint8)
 
 
 def _max_window_twin(
@@ -243,9 +259,9 @@ def _max_window_twin(
     result = np.full(channels, lowest, dtype=np.uint8)
     for row in range(rows):
         for column in range(columns):
-            values = _memory(x + row * row_stride + column * column_stride, channels)
+            values = memory(x + row * row_stride + column * column_stride, channels)
             result = np.maximum(result, values ^ np.uint8(flip))
-    _memory(out, channels)[:] = result ^ np.uint8(flip)
+    memory(out, channels)[:] = result ^ np.uint8(flip)
 
 
 dot_wide: Any
@@ -256,12 +272,12 @@ depthwise_row: Any
 finish_rows: Any
 max_window: Any
 if JIT:
-    dot_wide, dot_narrow = (_dot_tile_intrinsic(ISA.vectors), _dot_tile_intrinsic(ISA.vectors // 2))
-    copy_rows, widen_rows = _copy_rows_intrinsic(ISA.element), _copy_rows_intrinsic(2)
+    dot_wide, dot_narrow = (dot_tile_intrinsic(ISA, n) for n in (ISA.vectors, ISA.vectors // 2))
+    copy_rows, widen_rows = copy_rows_intrinsic(ISA.element), copy_rows_intrinsic(2)
     depthwise_row, finish_rows = _depthwise_intrinsic, _finish_intrinsic
     max_window = _max_window_intrinsic
 else:
-    dot_wide, dot_narrow = (_dot_tile_twin(ISA.vectors), _dot_tile_twin(ISA.vectors // 2))
+    dot_wide, dot_narrow = (dot_tile_twin(ISA, n) for n in (ISA.vectors, ISA.vectors // 2))
     copy_rows = widen_rows = _widen_twin
     depthwise_row, finish_rows = _depthwise_twin, _finish_twin
     max_window = _max_window_twin

@@ -81,10 +81,11 @@ def _generic_dot(builder: Builder, isa: Isa, acc: Value, a: Value, w: Value) -> 
 def _dot(builder: Builder, isa: Isa, acc: Value, a: Value, w: Value) -> Value:
     """acc + products of `kgroup` neighbours, summed in each int32 lane; a, w: <lanes x i32>."""
     vector = ir.VectorType(I32, isa.lanes)
-    if isa.emulated or isa.name == "plain":
+    if isa.emulated or isa.name in ("plain", "neon-words"):
         return _generic_dot(builder, isa, acc, a, w)
-    if isa.name in ("vnni512", "avxvnni"):
-        name = f"llvm.x86.avx512.vpdpbusd.{32 * isa.lanes}"
+    if isa.name.split("-")[0] in ("vnni512", "avxvnni"):
+        instruction = "vpdpbusd" if isa.element == 1 else "vpdpwssd"
+        name = f"llvm.x86.avx512.{instruction}.{32 * isa.lanes}"
         return builder.call(_declare(builder, name, vector, [vector] * 3), [acc, a, w])
     if isa.name == "neon":
         octets = ir.VectorType(I8, 16)

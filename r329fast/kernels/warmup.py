@@ -23,10 +23,12 @@ from r329fast.kernels.pool import avgpool_rows, maxpool_rows
 from r329fast.kernels.reduce import reduce_any, reduce_rows
 from r329fast.kernels.resize import bilinear_rows
 from r329fast.kernels.table import table_channels, table_rows
+from r329fast.kernels.winograd import winograd_tiles
 
 # Arguments of each kernel, in order: i int64, u uint8, f float64, all flat arrays.
 SIGNATURES: dict[Any, str] = {
     conv_tiles: "iuuufuu",
+    winograd_tiles: "iuuufuu",
     depthwise_rows: "iuuufuu",
     eltwise_blocks: "iuufuu",
     maxpool_rows: "iuu",
