@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 import re
+import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +14,13 @@ import numpy as np
 
 from r329fast.errors import DataError, FileError, UsageError, nearest
 
+# what np.load raises for files that are none of its own, damaged or have absurd dimensions
+UNREADABLE = (
+    OSError, ValueError, EOFError, AttributeError, TypeError, OverflowError, MemoryError,
+    zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
 DTYPES = ("int8", "uint8", "int16", "int32")
+_CLASS = re.compile(r"[0-9]{1,18}")
 
 
 @dataclass(frozen=True)
@@ -192,13 +200,16 @@ def read_tensors(path: Path | str) -> dict[str, np.ndarray]:
     """
     path = Path(path)
     try:
-        if path.is_dir():
-            files = sorted(path.glob("*.npy"))
-            tensors = {file.stem: np.load(file, allow_pickle=False) for file in files}
-        else:
-            with np.load(path, allow_pickle=False) as archive:
-                tensors = {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, AttributeError, TypeError) as error:
+        # absurd dimensions overflow; the error that follows says it
+        with np.errstate(all="ignore"):
+            if path.is_dir():
+                files = sorted(path.glob("*.npy"))
+                tensors = {file.stem: np.load(file, allow_pickle=False) for file in files}
+            else:
+                # opened here, because np.load leaves a damaged zip open
+                with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+                    tensors = {name: archive[name] for name in archive.files}
+    except UNREADABLE as error:
         raise FileError(f"cannot read tensors from {path}: {error}", path=str(path)) from error
     if not tensors:
         raise FileError(f"no tensors (.npy files) in {path}", path=str(path))
@@ -231,7 +242,7 @@ def read_classes(path: Path | str) -> dict[int, str]:
 def _literal_classes(path: Path | str, text: str) -> dict[int, str]:
     try:
         value = ast.literal_eval(text.strip())
-    except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError) as error:
         raise DataError(
             f"{path}: found no Python dict or list that can be read, allowed "
             "{0: 'name', ...} or one name a line",
@@ -239,10 +250,10 @@ def _literal_classes(path: Path | str, text: str) -> dict[int, str]:
         ) from error
     pairs = dict(enumerate(value)) if isinstance(value, list) else value
     good = isinstance(pairs, dict) and all(
-        str(key).isdigit() and isinstance(name, str) for key, name in pairs.items()
+        _CLASS.fullmatch(str(key)) and isinstance(name, str) for key, name in pairs.items()
     )
     if not pairs or not good:
-        raise DataError(f"{path}: found no class names, allowed {{0: 'name', ...}}")
+        raise DataError(f"{path}: found no class names, allowed {{0: 'name', ...}}", path=str(path))
     return {int(key): name for key, name in pairs.items()}
 
 

@@ -198,7 +198,7 @@ def _read(file: Path, name: str, program: Program | None, dtype: str) -> np.ndar
     if file.suffix == ".npy":
         try:
             return np.asarray(np.load(file, allow_pickle=False))
-        except (OSError, ValueError, EOFError) as error:
+        except (OSError, ValueError, EOFError, OverflowError) as error:
             raise FileError(f"cannot read {file}: {error}", path=str(file)) from error
     spec = program.tensors.get(name) if program is not None else None
     if spec is None:

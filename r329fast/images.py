@@ -10,6 +10,7 @@ import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from numbers import Integral
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -37,6 +38,12 @@ Floats = npt.NDArray[np.float32]
 Labels = npt.NDArray[np.int64]
 Triple = tuple[float, float, float]
 
+# what np.load raises for a damaged file, one with absurd dimensions, or none of its own
+DAMAGED_NPY = (OSError, ValueError, EOFError, TypeError, OverflowError)
+# the first bytes of a zip, which a .npz is
+_ZIP = (b"PK\x03\x04", b"PK\x05\x06")
+# in pixels
+LARGEST_SIDE = 32768
 IMAGENET_MEAN: Triple = (0.485, 0.456, 0.406)
 IMAGENET_STD: Triple = (0.229, 0.224, 0.225)
 
@@ -75,18 +82,36 @@ class Preprocess:
                     f"preprocess {name}: found {value!r}, allowed {words}"
                     f"{nearest(str(value), allowed)}"
                 )
-        if len(self.size) != 2 or min(self.size) < 1:
-            raise DataError(f"preprocess size: found {self.size}, allowed: width and height >= 1")
-        if self.shorter is not None and self.shorter < max(self.size):
+        if len(self.size) != 2 or not all(_is_side(side) for side in self.size):
             raise DataError(
-                f"preprocess shorter side: found {self.shorter}, allowed: at least the larger "
-                f"side of size {self.size}"
+                f"preprocess size: found {_short(self.size)}, allowed: width and height from 1 to "
+                f"{LARGEST_SIDE}"
+            )
+        if self.shorter is not None and not (
+            _is_side(self.shorter) and self.shorter >= max(self.size)
+        ):
+            raise DataError(
+                f"preprocess shorter side: found {_short(self.shorter)}, allowed: from the larger "
+                f"side of size {self.size} to {LARGEST_SIDE}"
             )
         for name in ("sub", "div"):
             if len(getattr(self, name)) != 3:
                 raise DataError(f"preprocess {name}: found {getattr(self, name)}, allowed 3 values")
         if 0 in self.div or self.scale == 0:
             raise DataError("preprocess div, scale: found 0, allowed: anything else")
+        for name in ("sub", "div", "scale"):
+            value = getattr(self, name)
+            if not all(_is_finite(number) for number in np.ravel(np.array(value, dtype=object))):
+                raise DataError(
+                    f"preprocess {name}: found {_short(value)}, allowed: finite float32 numbers"
+                )
+        with np.errstate(all="ignore"):
+            ends = self._normalised(np.array([[0.0] * 3, [255.0] * 3], dtype=np.float32))
+        if not np.isfinite(ends).all():
+            raise DataError(
+                f"preprocess sub, div, scale: found {self.sub}, {self.div}, {self.scale}, which "
+                "make pixels beyond float32, allowed: values that do not"
+            )
 
     @classmethod
     def from_json(cls, path: Path | str, model: str = "") -> Preprocess:
@@ -124,7 +149,7 @@ class Preprocess:
             )
         except KeyError as error:
             raise DataError(f"{where}: key {error} is missing") from error
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise DataError(f"{where}: a value has the wrong form ({error})") from error
         except DataError as error:
             raise DataError(f"{where}: {error.message}") from error
@@ -187,12 +212,35 @@ class Preprocess:
         Every operation is rounded to float32, in this order: that is what the stored calibration
         sets were made with, and other orders differ in the last bit.
         """
-        pixels = self.fit(image).astype(np.float32)
+        return self._normalised(self.fit(image).astype(np.float32))
+
+    def _normalised(self, pixels: Floats) -> Floats:
         if self.scale != 1.0:
             pixels /= np.float32(self.scale)
         pixels -= np.asarray(self.sub, dtype=np.float32)
         pixels /= np.asarray(self.div, dtype=np.float32)
         return pixels
+
+
+def _is_side(value: object) -> bool:
+    return isinstance(value, Integral) and 1 <= int(value) <= LARGEST_SIDE
+
+
+def _is_finite(value: float) -> bool:
+    try:
+        with np.errstate(over="ignore"):
+            return bool(np.isfinite(np.float32(value)))
+    except OverflowError:
+        return False
+
+
+def _short(value: object) -> str:
+    """A value for a message, cut where it is absurdly long."""
+    try:
+        text = str(value)
+    except ValueError:  # beyond Python's own limit of digits
+        text = "a number with thousands of digits"
+    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def _select(path: Path | str, model: str) -> Mapping[str, Any]:
@@ -201,7 +249,7 @@ def _select(path: Path | str, model: str) -> Mapping[str, Any]:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise FileError(f"cannot read {path}: {error.strerror}", path=str(path)) from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise FileError(f"cannot read {path}: not JSON ({error})", path=str(path)) from error
     if not isinstance(content, dict) or not content:
         raise DataError(f"{path}: found no object, allowed: an object with size, sub, div")
@@ -358,11 +406,15 @@ def load_labels(path: Path | str, count: int | None = None) -> Labels:
 
 def _open_npy(path: Path | str) -> np.ndarray:
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        with open(path, "rb") as stream:
+            archive = stream.read(4) in _ZIP
+        if archive:
+            raise FileError(f"cannot read {path}: a .npz, allowed one .npy array", path=str(path))
+        # absurd dimensions overflow; the error that follows says it
+        with np.errstate(all="ignore"):
+            array = np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError as error:
         raise FileError(f"file not found: {path}", path=str(path)) from error
-    except (OSError, ValueError, EOFError) as error:
+    except DAMAGED_NPY as error:
         raise FileError(f"cannot read {path}: not a whole .npy array", path=str(path)) from error
-    if not isinstance(array, np.ndarray):
-        raise FileError(f"cannot read {path}: a .npz, allowed one .npy array", path=str(path))
-    return array
+    return np.asanyarray(array)

@@ -54,13 +54,12 @@ def load_config(cfg: str | Path | RunConfig) -> RunConfig:
 def load_graph(config: RunConfig) -> Graph:
     """The float graph that a cfg names, cut at its `input` and `output`, named `model_name`."""
     parser = config.parser
-    shapes = dict(zip(parser.input, parser.input_shape, strict=True))
     try:
         graph = load_model(
             parser.input_model,
             inputs=list(parser.input),
             outputs=list(parser.output),
-            input_shapes=shapes,
+            input_shapes=list(parser.input_shape),
             name=parser.model_name,
         )
     except UsageError as error:  # a name or a shape of the cfg that the model does not have

@@ -70,3 +70,21 @@ def make_model(path: Path, shape: tuple[object, ...] = ("N", 3, 8, 6)) -> Path:
     )
     onnx.save(helper.make_model(graph), str(path))
     return path
+
+
+def make_sum(path: Path) -> Path:
+    """Two inputs, a and b, and their sum through a Relu."""
+    sizes = ["N", 3, 8, 6]
+    ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, sizes) for name in ("a", "b")]
+    out = helper.make_tensor_value_info("out", TensorProto.FLOAT, sizes)
+    graph = helper.make_graph(
+        [
+            helper.make_node("Add", ["a", "b"], ["sum"], name="sum0"),
+            helper.make_node("Relu", ["sum"], ["out"], name="relu0"),
+        ],
+        "g",
+        ends,
+        [out],
+    )
+    onnx.save(helper.make_model(graph), str(path))
+    return path

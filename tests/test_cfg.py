@@ -92,6 +92,9 @@ def test_several_inputs_and_shapes(tmp_path: Path) -> None:
         ("output =out", "output =", r"\[Parser\] output: is missing"),
         ("= SYMMETRIC", "= ASYMMETRIC", "quantize_method: found 'ASYMMETRIC', allowed SYMMETRIC"),
         ("quant_precision = int8", "quant_precision = int16", "quant_precision: found 'int16'"),
+        ("= DepthwiseConv", "= DepthwiseConvs", "ops_per_channel: found 'DepthwiseConvs', allowed "
+                                                "Conv.*FullyConnected, did you mean 'depthwisec"),
+        ("= DepthwiseConv", "= Convolution,Eltwise", "ops_per_channel: found 'Eltwise', allowed"),
         ("label_id_offset =", "label_id_offset = one", "label_id_offset: found 'one'"),
         ("calibration_data = dataset.npy", "", "calibration_data: is missing .ts_max_file"),
         ("calibration_data = dataset.npy", "ts_max_file = a.npy", "ts_min_file: is missing"),
@@ -104,13 +107,20 @@ def test_several_inputs_and_shapes(tmp_path: Path) -> None:
         ("mode=run", "mode=run\nnonsense", "line 3: found 'nonsense', allowed: key = value"),
         ("[Common]", "hello\n[Common]", r"line 1: found 'hello', allowed: a \[Section\] header"),
     ],
-)
+)  # fmt: skip
 def test_one_clear_line(tmp_path: Path, old: str, new: str, message: str) -> None:
     path = write(tmp_path, swap(old, new))
     with pytest.raises(CfgError, match=message) as caught:
         read_cfg(path)
     assert caught.value.message.startswith(f"{path}: ")
     assert "\n" not in caught.value.message
+
+
+def test_ops_per_channel_in_any_case(tmp_path: Path) -> None:
+    text = swap("= DepthwiseConv", "= depthwiseconv, CONVOLUTION ,FullyConnected")
+    quantization = read_cfg(write(tmp_path, text)).quantization
+    assert quantization is not None
+    assert quantization.ops_per_channel == ("DepthwiseConv", "Convolution", "FullyConnected")
 
 
 def test_absent_model_type_means_tensorflow(tmp_path: Path) -> None:
@@ -209,7 +219,9 @@ configs = st.builds(
     quantization=st.none()
     | st.builds(
         Quantization,
-        ops_per_channel=items,
+        ops_per_channel=st.lists(
+            st.sampled_from(["Convolution", "DepthwiseConv", "FullyConnected"]), max_size=3
+        ).map(tuple),
         reverse_rgb=st.booleans(),
         calibration_data=word,
         label_id_offset=st.none() | st.integers(-9, 9),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cfg_files import GOOD, make_model, swap, write
+from cfg_files import GOOD, make_model, make_sum, swap, write
 
 from r329fast.cfg import check_cfg, new_cfg, nhwc_shape, read_cfg
 from r329fast.errors import CfgError, FileError, UsageError
@@ -47,7 +47,7 @@ def test_check_collects_everything(project: Path) -> None:
     for expected in (
         r"\[AutoQuantizationTool\] quant_precision: found 'int4', allowed int8",
         r"\[Parser\] output: found 'oout'.*did you mean 'out'",
-        r"\[Parser\] input: found 'dat', the model has data, did you mean 'data'",
+        r"\[Parser\] input: found 'dat', no input, node or .* are data, did you mean 'data'",
         r"\[AutoQuantizationTool\] calibration_data: file not found: datset.npy",
         r"\[AutoQuantizationTool\] calibration_label: file not found: label.npy",
         r"\[GBuilder\] inputs: file not found: none.bin",
@@ -65,7 +65,53 @@ def test_check_compares_shapes_and_counts(project: Path) -> None:
     (project / "input.bin").write_bytes(b"1234")
     lines = "\n".join(str(item) for item in check_cfg(write(project, GOOD)))
     assert "calibration_label: label.npy: found 3 labels, the dataset has 2 images" in lines
-    assert "inputs: found 4 bytes in input.bin, allowed 144 for shape [1, 3, 8, 6]" in lines
+    assert "inputs: found 4 bytes in input.bin, allowed 144 an image (3 x 8 x 6) or a mult" in lines
+
+
+def test_check_takes_several_images_in_an_input_file(project: Path) -> None:
+    for size, good in ((144, True), (3 * 144, True), (0, False), (145, False), (72, False)):
+        (project / "input.bin").write_bytes(bytes(size))
+        for shape in ("[1, 3, 8, 6]", "[2, 3, 8, 6]"):
+            found = check_cfg(write(project, swap("[1, 3, 8, 6]", shape)))
+            assert (not found) is good, (size, shape, found)
+
+
+@pytest.mark.parametrize("name", ["mid", "mul0", "mul0:0"])
+def test_a_cut_inside_the_model(project: Path, name: str) -> None:
+    assert check_cfg(write(project, swap("input= data", f"input= {name}"))) == []
+    assert check_cfg(write(project, swap("output =out", f"output ={name}"))) == []
+    with pytest.raises(CfgError, match=r"input mid has no shape in the model.*--input-shape"):
+        new_cfg("small.onnx", input=[name])
+    config = new_cfg("small.onnx", input=[name], input_shape="[1, 3, 8, 6]", output=["relu0"])
+    assert config.parser.input == ("mid",)  # the tensor, which a run finds in any case
+    assert config.parser.input_shape == ((1, 3, 8, 6),)
+    assert config.parser.input_data_format == "NCHW"
+    config = new_cfg("small.onnx", input=[name], input_shape="[1, 8, 6, 3]")
+    assert config.parser.input_data_format == "NCHW"
+
+
+def test_a_cut_at_an_unknown_name(project: Path) -> None:
+    with pytest.raises(CfgError, match=r"found 'mull0', .* inputs are data, did you mean 'mul0'"):
+        new_cfg("small.onnx", input=["mull0"], input_shape="[1, 3, 8, 6]")
+    lines = [str(item) for item in check_cfg(write(project, swap("input= data", "input= mit")))]
+    assert len(lines) == 1
+    assert lines[0].startswith("[Parser] input: found 'mit', no input, node or computed tensor")
+    assert lines[0].endswith("did you mean 'mid'?")
+
+
+def test_check_of_several_inputs(project: Path) -> None:
+    make_sum(project / "small.onnx")
+    (project / "b.bin").write_bytes(bytes(144))
+    text = swap("input= data", "input= a, b").replace("inputs=input.bin", "inputs=input.bin,b.bin")
+    text = text.replace("[1, 3, 8, 6]", "[1, 3, 8, 6],[1, 3, 8, 6]")
+    lines = [str(item) for item in check_cfg(write(project, text))]
+    assert lines == [
+        "[AutoQuantizationTool] calibration_data: one array cannot hold the data of 2 inputs, "
+        "allowed: ts_max_file and ts_min_file in [AutoQuantizationTool]"
+    ]
+    ranges = "ts_max_file = label.npy\nts_min_file = label.npy\n"
+    text = text.replace("calibration_data = dataset.npy\n", ranges)
+    assert check_cfg(write(project, text)) == []
 
 
 def test_check_says_a_missing_section_once(project: Path) -> None:
@@ -150,7 +196,7 @@ def test_new_needs_fixed_sizes(project: Path) -> None:
 
 
 def test_new_refuses_wrong_names(project: Path) -> None:
-    with pytest.raises(CfgError, match="found 'w', the model has data"):
+    with pytest.raises(CfgError, match=r"found 'w', no input, node or comp.*inputs are data$"):
         new_cfg("small.onnx", input=["w"])
     with pytest.raises(CfgError, match=r"found 'relu', no node or tensor.*did you mean 'relu0'"):
         new_cfg("small.onnx", output=["relu"])
@@ -161,6 +207,25 @@ def test_new_refuses_wrong_names(project: Path) -> None:
     (project / "empty.onnx").write_bytes(b"")
     with pytest.raises(FileError, match="not an ONNX model"):
         new_cfg("empty.onnx")
+
+
+def test_new_for_several_inputs(project: Path) -> None:
+    make_sum(project / "sum.onnx")
+    for mode in ("run", "build"):
+        config = new_cfg("sum.onnx", mode=mode, model_name="net")
+        assert config.parser.input == ("a", "b")
+        assert config.quantization is not None
+        assert config.quantization.ts_max_file == "./max_min/net_max.npy"
+        assert config.quantization.ts_min_file == "./max_min/net_min.npy"
+        assert "calibration_data" not in config.to_text()
+        assert "calibration_label" not in config.to_text()
+        assert read_cfg(config.write(project / "new.cfg")) == config
+    with pytest.raises(CfgError, match=r"calibration_data: found 'd\.npy', one array cannot hold"):
+        new_cfg("sum.onnx", calibration_data="d.npy")
+    with pytest.raises(CfgError, match=r"scheme: found compass42, .*2 inputs need, allowed: aqt20"):
+        new_cfg("sum.onnx", scheme="compass42")
+    one = new_cfg("sum.onnx", input=["sum0"], input_shape="[1, 3, 8, 6]")
+    assert one.calibration_data == "./dataset/dataset.npy"
 
 
 def test_new_layout_and_file_names(project: Path) -> None:

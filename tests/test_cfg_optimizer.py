@@ -8,10 +8,13 @@ from pathlib import Path
 import pytest
 from cfg_files import OPTIMIZER, write
 
+from r329fast.calibration.strategies import parse_strategy
 from r329fast.cfg import Optimizer, parse_scoped, read_cfg
 from r329fast.cfg.optimizer import ACTED_ON, DEFAULTS, SCOPED
 from r329fast.cfg.values import BadValueError
-from r329fast.errors import CfgError
+from r329fast.errors import CfgError, UsageError
+
+STRATEGY = "calibration_strategy_for_activation"
 
 
 def test_all_fields_are_known() -> None:
@@ -76,6 +79,17 @@ def test_optimizer_values_by_type(tmp_path: Path) -> None:
             "calibration_strategy_for_activation = mean & <{a(}:kld>",
             "allowed: a regular expression",
         ),
+        (
+            "calibration_strategy_for_activation = weighted_scale_param[1,0.5,0.3,2]",
+            r"found 'weighted_scale_param\[1,0.5,0.3,2\]', allowed mean, extrema, in_ir, Nstd, ",
+        ),
+        ("calibration_strategy_for_activation = mean & <[Conv]:1.kld>", "found '1.kld', allowed"),
+        (
+            "calibration_strategy_for_weight = 3std",
+            "found '3std', allowed extrema, mean, in_ir .al",
+        ),
+        ("calibration_strategy_for_weight = extrem", "did you mean 'extrema'"),
+        ("calibration_strategy_for_weight = mean & <[Conv]:kld>", "found 'kld', allowed extrema"),
         ("weight_bits = 8 & <[Convolution]:4>", "allowed: one value for all layers"),
         ("min_compatible_zhouyi_target = X9_1", "min_compatible_zhouyi_target: found 'X9'"),
     ],
@@ -91,10 +105,39 @@ def test_optimizer_refuses_what_it_cannot_do(tmp_path: Path, line: str, message:
 @pytest.mark.parametrize(
     "value",
     ["extrema", "in_ir", "3std", "kld", "20KLD", "1.5aciq_gauss", "aciq_laplace", "0.99percentile",
-     "weighted_scale_param[1, 0.5,0.3, 2.]", "mean & <[(1, 3),(7,9)]:kld> <[Pooling]:extrema>"],
+     "mean & <[(1, 3),(7,9)]:kld> <[Pooling]:extrema>"],
 )  # fmt: skip
 def test_optimizer_strategies(tmp_path: Path, value: str) -> None:
     text = OPTIMIZER.format(f"calibration_strategy_for_activation = {value}")
+    assert read_cfg(write(tmp_path, text)).warnings == []
+
+
+@pytest.mark.parametrize(
+    "word",
+    ["mean", "MEAN", "extrema", "in_ir", "3std", "0.5std", "kld", "10kld", "2.5kld", "percentile",
+     "0.99percentile", "aciq_laplace", "1.5aciq_laplace", "aciq_gauss", "3Aciq_Gauss",
+     "std", "2mean", "1extrema", "3in_ir", "1.kld", ".5kld", "3 std", "-1kld", "1e2kld", "median",
+       "kld10", "3.std", "weighted_scale_param", "weighted_scale_param[1,2,3,4]", "in_irx", "²std"],
+)  # fmt: skip
+def test_cfg_and_calibration_agree_on_strategies(word: str) -> None:
+    """The rooms do not know each other, so each has its own pattern."""
+    for value, scoped in ((word, word), (word, f"mean & <[(1,2)]:{word}> <[Pooling]:kld>")):
+        try:
+            parse_strategy(value)
+            good = True
+        except UsageError:
+            good = False
+        try:
+            Optimizer({STRATEGY: scoped}).check(STRATEGY)
+            accepted = True
+        except BadValueError:
+            accepted = False
+        assert accepted == good
+
+
+@pytest.mark.parametrize("value", ["mean", "Extrema", "in_ir", "mean & <[Convolution]:IN_IR>"])
+def test_weight_strategies(tmp_path: Path, value: str) -> None:
+    text = OPTIMIZER.format(f"calibration_strategy_for_weight = {value}")
     assert read_cfg(write(tmp_path, text)).warnings == []
 
 

@@ -236,6 +236,16 @@ def test_json_keeps_stdout_for_the_object(capsys) -> None:
     assert "r329fast: warning: careful\n" in captured.err
 
 
+def test_json_has_no_nan(capsys) -> None:
+    nan, inf = float("nan"), float("inf")
+    value = {"a": nan, "b": [inf, {"c": -inf}], "d": np.float32("nan"), "e": np.array([1.5, inf])}
+    Console(json=True).result({**value, "f": np.float64("inf"), "g": "NaN"})
+    text = capsys.readouterr().out
+    assert json.loads(text, parse_constant=pytest.fail) == {
+        "a": None, "b": [None, {"c": None}], "d": None, "e": [1.5, None], "f": None, "g": "NaN",
+    }  # fmt: skip
+
+
 def test_text_mode_prints_no_object(capsys) -> None:
     out = Console(verbose=1)
     out.result({"a": 1})

@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 import onnx
 import pytest
+from cfg_files import make_model, make_sum
 from onnx import TensorProto, helper
 
 from r329fast.cli import main as cli
@@ -71,6 +72,23 @@ def test_dataset_options(run, images: Path, tmp_path: Path) -> None:
     assert data.shape == (2, 2, 2, 3)
     assert data[1].max() == 2
     assert "choose one of net" in run(*short, tmp_path / "p.json")[2]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["--sub", "nan", 0, 0],
+        ["--div", 1, "inf", 1],
+        ["--sub", 0, 0, "1e300"],
+        ["--size", 32769, 2],
+    ],
+)
+def test_recipes_that_no_dataset_can_have(run, images: Path, tmp_path: Path, words: list) -> None:
+    code, out, err = run("dataset", images, "--out", tmp_path / "d", *words)
+    assert (code, out) == (2, "")
+    assert "allowed" in err
+    assert err.count("\n") == 1
+    assert not (tmp_path / "d").exists()
 
 
 def test_dataset_errors(run, images: Path, tmp_path: Path) -> None:
@@ -177,6 +195,30 @@ def test_cfg_new_and_check(run, tmp_path: Path, monkeypatch) -> None:
         "key": "model_name",
         "message": "is missing, did you mean it by 'model_nam'?",
     }
+
+
+def test_cfg_new_at_an_inner_tensor(run, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    make_model(tmp_path / "m.onnx")
+    new = ["cfg", "new", "m.onnx", "--out", "run.cfg", "--input", "mid"]
+    code, _, err = run(*new)
+    assert code == 2
+    assert "--input-shape" in err
+    assert run(*new, "--input-shape", "[1, 3, 8, 6]")[0] == 0
+    assert "\ninput = mid\n" in (tmp_path / "run.cfg").read_text()
+    assert "[Parser]" not in run("cfg", "check", "run.cfg")[1]
+
+
+def test_cfg_new_for_several_inputs(run, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    make_sum(tmp_path / "m.onnx")
+    assert run("cfg", "new", "m.onnx", "--out", "run.cfg")[0] == 0
+    text = (tmp_path / "run.cfg").read_text()
+    assert "\nts_max_file = ./max_min/m_max.npy\nts_min_file = ./max_min/m_min.npy\n" in text
+    for option in ("--calibration-data", "--calibration-label"):
+        code, _, err = run("cfg", "new", "m.onnx", "--out", "run.cfg", option, "x.npy")
+        assert code == 2
+        assert "one array cannot hold the data of 2 inputs" in err
 
 
 def test_cfg_new_options(run, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -134,6 +135,23 @@ def test_tensors_from_folder_and_npz(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "shape", [(-1, 3), (-2, -6), (2**63, 2), (2**70,), (2**40, 2**40), (2**50, 3), (0, 2**70)]
+)
+def test_tensors_with_absurd_dimensions(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+    with (tmp_path / "a.npy").open("wb") as stream:
+        np.lib.format.write_array_header_1_0(stream, header)
+        stream.write(bytes(48))
+    with zipfile.ZipFile(tmp_path / "a.npz", "w") as archive:
+        archive.write(tmp_path / "a.npy", "a.npy")
+    (tmp_path / "b.npz").write_bytes(b"PK\x03\x04 and no more")
+    for path in (tmp_path, tmp_path / "a.npz", tmp_path / "b.npz"):
+        with pytest.raises(FileError, match="cannot read tensors") as caught:
+            read_tensors(path)
+        assert "\n" not in caught.value.message
+
+
+@pytest.mark.parametrize(
     "text",
     ["tench\ngoldfish, Carassius\n", "tench\r\ngoldfish, Carassius",
      "n01440764 tench\nn01443537 goldfish, Carassius\n\n",
@@ -147,11 +165,13 @@ def test_class_files(tmp_path: Path, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "\n\n", "{0: 'tench'", "{0: open('x')}", "{}", "{'a': 'b'}", "{0: 1}", "[[1]]"]
-)
+    "text", ["", "\n\n", "{0: 'tench'", "{0: open('x')}", "{}", "{'a': 'b'}", "{0: 1}", "[[1]]",
+     '{"²": "a"}', '{"٣": "a"}', "{-1: 'a'}", "{1.0: 'a'}", "{True: 'a'}", "{None: 'a'}",
+     "{(1,): 'a'}", "{[1]: 'a'}", "{'%s': 'a'}" % ("9" * 5000), "{1, 2}"],
+)  # fmt: skip
 def test_class_files_with_mistakes(tmp_path: Path, text: str) -> None:
     path = tmp_path / "classes.txt"
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     with pytest.raises(DataError, match=r"classes\.txt: found no"):
         read_classes(path)
 

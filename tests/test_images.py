@@ -25,6 +25,15 @@ from r329fast.images import (
 )
 
 
+def absurd_npy(path: Path, shape: tuple[int, ...]) -> Path:
+    """A .npy whose header claims a shape that its 48 bytes do not have."""
+    header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+    with path.open("wb") as stream:
+        np.lib.format.write_array_header_1_0(stream, header)
+        stream.write(bytes(48))
+    return path
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     return make_folder(tmp_path / "set")
@@ -91,11 +100,38 @@ def test_interpolation_when_stretching(interpolation: str) -> None:
         ({"shorter": 200, "resize": "crop"}, "shorter side: found 200"),
         ({"sub": (1.0,)}, "sub: found"),
         ({"div": (1.0, 0.0, 1.0)}, "div, scale: found 0"),
+        ({"sub": (0.0, float("nan"), 0.0)}, "sub: found .*allowed: finite float32 numbers"),
+        ({"div": (1.0, 1.0, float("inf"))}, "div: found .*allowed: finite float32 numbers"),
+        ({"scale": float("-inf")}, "scale: found -inf, allowed: finite float32 numbers"),
+        ({"scale": 1e300}, r"scale: found 1e\+300, allowed: finite float32 numbers"),
+        ({"sub": (10**400, 0.0, 0.0)}, r"sub: found \(1000.*\.\.\., allowed: finite"),
+        ({"sub": (10**5000, 0.0, 0.0)}, r"sub: found a number with thousands of digits, allowed"),
+        ({"div": (1e-300, 1.0, 1.0)}, "sub, div, scale: found .* make pixels beyond float32"),
+        ({"div": (1e-38, 1.0, 1.0), "scale": 0.01}, "make pixels beyond float32"),
+        ({"sub": (3e38, 0.0, 0.0), "scale": -1e-38}, "make pixels beyond float32"),
+        (
+            {"size": (32769, 3)},
+            r"size: found \(32769, 3\), allowed: width and height from 1 to 327",
+        ),
+        ({"size": (3, 10**400)}, r"size: found \(3, 1000.*\.\.\., allowed"),
+        ({"size": (3.5, 4)}, r"size: found \(3\.5, 4\)"),
+        ({"size": (float("nan"), 4)}, "size: found"),
+        ({"shorter": 32769, "resize": "crop"}, "shorter side: found 32769, .* to 32768"),
+        ({"shorter": 224.5, "resize": "crop"}, "shorter side: found 224.5"),
     ],
 )
 def test_recipes_that_do_not_go_together(values: dict[str, object], message: str) -> None:
-    with pytest.raises(DataError, match=message):
+    with pytest.raises(DataError, match=message) as caught:
         Preprocess(**values)  # type: ignore[arg-type]
+    assert "\n" not in caught.value.message
+
+
+def test_the_largest_size() -> None:
+    assert Preprocess(size=(32768, 1)).fit(picture(1)).shape == (1, 32768, 3)
+    with pytest.raises(DataError, match="size: found"):
+        Preprocess().with_size(32769, 2)
+    with pytest.raises(DataError, match="size: found"):
+        raw_input(picture(1), (2, 40000))
 
 
 def test_recipes_from_json(tmp_path: Path) -> None:
@@ -130,6 +166,12 @@ def test_recipes_from_json(tmp_path: Path) -> None:
         ('{"size": 3, "sub": 1, "div": [1,1,1]}', DataError, "wrong form"),
         ('{"size": 3, "subb": [0,0,0], "div": [1,1,1]}', DataError, "unknown key 'subb', did you"),
         ('{"size": 3, "sub": [0,0,0], "div": [1,1,0]}', DataError, r"p\.json: preprocess div"),
+        ('{"size": 3, "sub": [0,0,NaN], "div": [1,1,1]}', DataError, "sub: .*finite"),
+        ('{"size": 3, "sub": [0,0,"inf"], "div": [1,1,1]}', DataError, "sub: .*finite"),
+        ('{"size": 3, "sub": [0,0,0], "div": [1,1,1e999]}', DataError, "div: .*finite"),
+        (f'{{"size": 3, "sub": [0,0,{10**400}], "div": [1,1,1]}}', DataError, "wrong form"),
+        ('{"size": 40000, "sub": [0,0,0], "div": [1,1,1]}', DataError, "to 32768"),
+        ("[" * 100_000, FileError, "not JSON"),
     ],
 )
 def test_json_with_mistakes(tmp_path: Path, text: str, kind: type, message: str) -> None:
@@ -241,6 +283,24 @@ def test_files_that_are_no_arrays(tmp_path: Path) -> None:
     np.savez(tmp_path / "z.npz", a=np.zeros(3))
     with pytest.raises(FileError, match=r"a \.npz"):
         load_labels(tmp_path / "z.npz")
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [(-1, 3), (-2, -6), (0, -1), (2**63, 2), (2**70,), (2**40, 2**40), (10**12, 3), (0, 2**70),
+     (10**30, 10**30), (True, 3)],
+)  # fmt: skip
+def test_npy_with_absurd_dimensions(tmp_path: Path, shape: tuple[int, ...]) -> None:
+    path = absurd_npy(tmp_path / "a.npy", shape)
+    for load in (load_dataset, load_labels):
+        with pytest.raises(FileError, match=r"^cannot read .*a\.npy: not a whole \.npy array$"):
+            load(path)
+
+
+def test_npy_that_begins_like_a_zip(tmp_path: Path) -> None:
+    (tmp_path / "a.npy").write_bytes(b"PK\x03\x04 and no more")
+    with pytest.raises(FileError, match=r"a \.npz, allowed one \.npy array$"):
+        load_labels(tmp_path / "a.npy")
 
 
 def test_labels_with_mistakes(tmp_path: Path) -> None:

@@ -105,7 +105,7 @@ def _load_dict(path: Path) -> dict[str, float]:
         raise FileError(f"{path}: no such file", path=str(path)) from None
     except ValueError:
         boxed = _load_pickled(path)
-    except (OSError, EOFError) as error:
+    except (OSError, EOFError, OverflowError) as error:
         raise FileError(f"{path}: not readable as .npy ({error})", path=str(path)) from error
     table = boxed.item() if boxed.dtype == object and boxed.shape == () else None
     if not isinstance(table, Mapping):

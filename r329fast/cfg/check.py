@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from r329fast.cfg.new import (
     check_input_names,
     check_output_names,
     read_model_names,
+    several_inputs,
     shape_mismatch,
 )
 from r329fast.cfg.run_config import Finding, RunConfig, examine, parse_cfg, read_text
@@ -95,7 +97,10 @@ def _calibration(config: RunConfig) -> list[Finding]:
                 findings.append(Finding("error", section, key, f"file not found: {file}"))
         return findings
     count = None
-    if config.calibration_data:
+    if config.calibration_data and len(config.parser.input) > 1:
+        message = several_inputs(len(config.parser.input))
+        findings.append(Finding("error", section, "calibration_data", message))
+    elif config.calibration_data:
         shapes: Sequence[Shape] = config.parser.input_shape
         layout = config.parser.input_data_format
         expected = nhwc_shape(shapes[0], layout) if len(shapes) == 1 else None
@@ -112,14 +117,15 @@ def _calibration(config: RunConfig) -> list[Finding]:
 
 
 def _input_file(file: str, shape: Shape) -> list[Finding]:
-    """An input file holds one byte for every element of its shape."""
+    """An input file holds whole images, one byte for every element of the shape without batch."""
     if not Path(file).is_file():
         return [Finding("error", "GBuilder", "inputs", f"file not found: {file}")]
-    wanted = 1
-    for size in shape:
-        wanted *= size
+    one = math.prod(shape[1:])
     found = Path(file).stat().st_size
-    if found == wanted:
+    if found and found % one == 0:
         return []
-    message = f"found {found} bytes in {file}, allowed {wanted} for shape {list(shape)}"
+    message = (
+        f"found {found} bytes in {file}, allowed {one} an image "
+        f"({' x '.join(map(str, shape[1:]))}) or a multiple"
+    )
     return [Finding("error", "GBuilder", "inputs", message)]

@@ -12,6 +12,8 @@ from r329fast.cfg.sections import DEFAULT_TARGET, Common, GBuilder, Parser, Quan
 from r329fast.cfg.values import BadValueError, Shape, parse_shapes
 from r329fast.errors import CfgError, FileError, UsageError, nearest
 
+DEFAULT_DATA = "./dataset/dataset.npy"
+DEFAULT_LABEL = "./dataset/label.npy"
 # sizes that a channel axis of an image usually has
 _CHANNELS = (1, 3, 4)
 
@@ -21,13 +23,23 @@ class ModelNames:
     """What an ONNX file says of itself.
 
     `inputs` maps a name to its dimensions (a positive number, or the name of a dynamic one);
-    `tensors` and `nodes` hold every name that may be an output.
+    `tensors` are those that nodes make, `nodes` maps a node's name to its first tensor. The graph
+    may be cut at any of these names.
     """
 
     inputs: dict[str, tuple[int | str, ...]]
     outputs: tuple[str, ...]
     tensors: frozenset[str]
-    nodes: frozenset[str]
+    nodes: dict[str, str]
+
+    def tensor(self, name: str) -> str:
+        """The input or inner tensor that a name of either kind means, or '' for an unknown one.
+
+        TensorFlow's `node:0` stands for the node.
+        """
+        if name in self.inputs or name in self.tensors:
+            return name
+        return self.nodes.get(name) or self.nodes.get(name.removesuffix(":0"), "")
 
 
 def read_model_names(path: Path | str) -> ModelNames:
@@ -60,7 +72,11 @@ def read_model_names(path: Path | str) -> ModelNames:
         inputs,
         tuple(item.name for item in graph.output),
         frozenset(tensors),
-        frozenset(node.name for node in graph.node if node.name),
+        {
+            node.name: next(name for name in node.output if name)
+            for node in reversed(graph.node)  # of several with one name the first counts
+            if node.name and any(node.output)
+        },
     )
 
 
@@ -69,8 +85,8 @@ def new_cfg(
     *,
     mode: str = "run",
     scheme: str = "aqt2021",
-    calibration_data: str = "./dataset/dataset.npy",
-    calibration_label: str = "./dataset/label.npy",
+    calibration_data: str | None = None,
+    calibration_label: str | None = None,
     inputs: Sequence[str] = (),
     outputs: str = "",
     input: Sequence[str] = (),
@@ -81,12 +97,17 @@ def new_cfg(
 ) -> RunConfig:
     """A vendor cfg for a model, with everything that the model tells filled in.
 
-    A dynamic batch becomes 1. `input` and `output` choose among the model's names (default: all
-    its inputs and outputs); `inputs` and `outputs` are the files that the run reads and writes.
+    A dynamic batch becomes 1. `input` and `output` choose among the model's tensors and nodes
+    (default: all its inputs and outputs); `inputs` and `outputs` are the files that the run reads
+    and writes.
+    calibration_data, calibration_label: by default `./dataset/dataset.npy` and `label.npy` beside
+    it. One array cannot hold the data of several inputs: their cfg names ready-made ranges
+    instead, ts_max_file and ts_min_file, by the names that a run and the vendor give them.
     calibration_method: by default the extremes (EXTREME, extrema) and not the vendor's MEAN, which
     weighs the last image by a half and so cuts off large values when the set is small.
-    Raises CfgError for a name that the model does not have, or a dynamic dimension other than
-    the batch without an `input_shape`; FileError for an unreadable model.
+    Raises CfgError for a name that the model does not have, a dynamic dimension other than the
+    batch or an input inside the model without an `input_shape`, and several inputs with
+    calibration_data or scheme compass42; FileError for an unreadable model.
     """
     if mode not in ("run", "build"):
         raise UsageError(f"mode: found {mode!r}, allowed run, build{nearest(mode, ('run',))}")
@@ -97,6 +118,9 @@ def new_cfg(
     ends = tuple(output) or names.outputs
     check_input_names(chosen, names)
     check_output_names(ends, names)
+    chosen = tuple(names.tensor(word) for word in chosen)
+    if len(chosen) > 1:
+        _check_several(len(chosen), scheme, calibration_data or calibration_label)
     shapes = _shapes(chosen, names, input_shape)
     name = model_name or Path(model_path).stem
     if mode == "run":
@@ -111,7 +135,10 @@ def new_cfg(
     config = RunConfig(
         common=Common(mode=mode),
         parser=Parser(
-            input_data_format=guess_layout(shapes),
+            input_data_format=guess_layout(
+                # tensors inside an ONNX model have their channels first
+                [size for word, size in zip(chosen, shapes, strict=True) if word in names.inputs]
+            ),
             model_name=name,
             input_model=str(model_path),
             input=chosen,
@@ -125,7 +152,7 @@ def new_cfg(
         config.optimizer = Optimizer(
             {
                 "dataset": "numpydataset",
-                "calibration_data": calibration_data,
+                "calibration_data": calibration_data or DEFAULT_DATA,
                 "calibration_batch_size": "1",
                 "calibration_strategy_for_activation": calibration_method or "extrema",
                 "min_compatible_zhouyi_target": DEFAULT_TARGET,
@@ -134,30 +161,57 @@ def new_cfg(
     else:
         config.quantization = Quantization(
             ops_per_channel=("DepthwiseConv",),
-            calibration_data=calibration_data,
-            calibration_label=calibration_label,
             calibration_method=calibration_method or "EXTREME",
             label_id_offset=0,
         )
+        if len(chosen) > 1:
+            config.quantization.ts_max_file = f"./max_min/{name}_max.npy"
+            config.quantization.ts_min_file = f"./max_min/{name}_min.npy"
+        else:
+            config.quantization.calibration_data = calibration_data or DEFAULT_DATA
+            config.quantization.calibration_label = calibration_label or DEFAULT_LABEL
     return config
 
 
+def several_inputs(count: int) -> str:
+    """Why calibration_data cannot be used with several inputs, and what can."""
+    return (
+        f"one array cannot hold the data of {count} inputs, allowed: ts_max_file and ts_min_file "
+        "in [AutoQuantizationTool]"
+    )
+
+
+def _check_several(count: int, scheme: str, data: str | None) -> None:
+    if scheme == "compass42":
+        raise CfgError(
+            f"scheme: found compass42, whose [Optimizer] has no ready-made ranges, which {count} "
+            "inputs need, allowed: aqt2021 (a run may overrule the scheme)",
+            key="scheme",
+        )
+    if data:
+        raise CfgError(
+            f"calibration_data: found {data!r}, {several_inputs(count)}", key="calibration_data"
+        )
+
+
 def check_input_names(chosen: Sequence[str], names: ModelNames) -> None:
-    """Raise CfgError for a name that is no input of the model."""
+    """Raise CfgError for a name that is no input, inner tensor or node of the model."""
     for name in chosen:
-        if name not in names.inputs:
+        if not names.tensor(name):
+            inner = sorted({*names.tensors, *names.nodes})
             raise CfgError(
-                f"[Parser] input: found {name!r}, the model has "
-                f"{', '.join(names.inputs)}{nearest(name, names.inputs)}",
+                f"[Parser] input: found {name!r}, no input, node or computed tensor of the model "
+                f"has that name, its inputs are {', '.join(names.inputs)}"
+                f"{nearest(name, [*names.inputs, *inner])}",
                 key="input",
             )
 
 
 def check_output_names(chosen: Sequence[str], names: ModelNames) -> None:
     """Raise CfgError for a name that is neither a node nor a tensor of the model."""
-    known = names.tensors | names.nodes
     for name in chosen:
-        if name not in known:
+        if not names.tensor(name) or name in names.inputs:
+            known = {*names.tensors, *names.nodes}
             raise CfgError(
                 f"[Parser] output: found {name!r}, no node or tensor of the model has that name, "
                 f"its outputs are {', '.join(names.outputs)}{nearest(name, sorted(known))}",
@@ -196,14 +250,20 @@ def _shapes(
                 key="input_shape",
             )
         for name, shape in zip(chosen, shapes, strict=True):
-            reason = shape_mismatch(shape, names.inputs[name])
+            reason = shape_mismatch(shape, names.inputs.get(name, ()))
             if reason:
                 raise CfgError(f"input shape of {name}: {reason}", key="input_shape")
         return shapes
-    return tuple(_fixed(name, names.inputs[name]) for name in chosen)
+    return tuple(_fixed(name, names.inputs.get(name, ())) for name in chosen)
 
 
 def _fixed(name: str, dims: tuple[int | str, ...]) -> Shape:
+    if not dims:
+        raise CfgError(
+            f"input {name} has no shape in the model (none is read for a tensor inside it): "
+            "give all with --input-shape, such as [1, 64, 56, 56]",
+            key="input_shape",
+        )
     fixed = []
     for axis, size in enumerate(dims):
         if isinstance(size, str) and axis > 0:

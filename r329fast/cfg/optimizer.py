@@ -141,11 +141,12 @@ _ACTIVATION_METHODS = (
     "per_tensor_symmetric_full_range",
     "per_tensor_asymmetric",
 )
-_NUMBER = r"\d+(?:\.\d*)?"
+_NUMBER = r"\d+(?:\.\d+)?"
+# what calibration.strategies.parse_strategy reads; a test holds the two together
 _STRATEGY = re.compile(
-    rf"mean|extrema|in_ir|\d+std|\d*kld|(?:{_NUMBER})?(?:aciq_laplace|aciq_gauss|percentile)"
-    rf"|weighted_scale_param\[{_NUMBER}(?:,{_NUMBER}){{3}},?\]"
+    rf"mean|extrema|in_ir|{_NUMBER}std|(?:{_NUMBER})?(?:kld|percentile|aciq_laplace|aciq_gauss)"
 )
+_WEIGHT_STRATEGIES = ("extrema", "mean", "in_ir")
 
 Check = Callable[[str], None]
 
@@ -192,9 +193,17 @@ def _strategy(value: str) -> None:
     if not _STRATEGY.fullmatch(value.lower()):
         names = ("mean", "extrema", "in_ir", "kld", "aciq_laplace", "aciq_gauss", "percentile")
         raise BadValueError(
-            f"found {value!r}, allowed mean, extrema, in_ir, Nstd, [N]kld, [R]aciq_laplace, "
-            f"[R]aciq_gauss, [R]percentile, weighted_scale_param[a,b,c,d]"
+            f"found {value!r}, allowed mean, extrema, in_ir, Nstd, [N]kld, [R]percentile, "
+            f"[R]aciq_laplace, [R]aciq_gauss (N, R: numbers such as 3 or 0.9)"
             f"{nearest(value.lower(), names)}"
+        )
+
+
+def _weight_strategy(value: str) -> None:
+    if value.lower() not in _WEIGHT_STRATEGIES:
+        raise BadValueError(
+            f"found {value!r}, allowed {', '.join(_WEIGHT_STRATEGIES)} (all of them the extrema "
+            f"of the weights){nearest(value.lower(), _WEIGHT_STRATEGIES)}"
         )
 
 
@@ -224,7 +233,7 @@ ACTED_ON: dict[str, Check] = {
     "force_dtype_int": _FLAG,
     "force_shift_positive": _FLAG,
     "unify_shifts_for_aiff": _FLAG,
-    "calibration_strategy_for_weight": _strategy,
+    "calibration_strategy_for_weight": _weight_strategy,
     "calibration_strategy_for_activation": _strategy,
     "running_statistic_momentum": _real(0.0, 1.0),
     "histc_bins": _integer(1),
@@ -310,7 +319,7 @@ class Optimizer:
         if name in SCOPED:
             scoped = parse_scoped(text)
             for value in (scoped.value, *(scope.value for scope in scoped.scopes)):
-                rule(value.replace(" ", ""))
+                rule(value)
         else:
             rule(text)
 

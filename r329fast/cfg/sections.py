@@ -21,6 +21,7 @@ from r329fast.cfg.values import (
     Kind,
     Shape,
     choice,
+    choices,
 )
 
 DEFAULT_TARGET = "Z1_0701"
@@ -143,7 +144,9 @@ class Quantization(Section):
     }
 
     quantize_method: str = _key(choice("SYMMETRIC"), "SYMMETRIC", always=True)
-    ops_per_channel: tuple[str, ...] = _key(WORDS, (), always=True)
+    ops_per_channel: tuple[str, ...] = _key(
+        choices("Convolution", "DepthwiseConv", "FullyConnected"), (), always=True
+    )
     reverse_rgb: bool = _key(BOOL, False, always=True)
     calibration_data: str = _key(TEXT, "")
     calibration_label: str = _key(TEXT, "")

@@ -84,6 +84,12 @@ def choice(*allowed: str) -> Kind:
     return Kind(parse)
 
 
+def choices(*allowed: str) -> Kind:
+    """A list of the given words, each in any case; kept in the case given here."""
+    one = choice(*allowed)
+    return Kind(lambda text: tuple(one.parse(word) for word in _parse_list(text)), ",".join)
+
+
 def _parse_model_type(text: str) -> str:
     if text.lower() == "onnx":
         return "onnx"

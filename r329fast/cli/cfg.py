@@ -28,8 +28,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="aqt2021",
         help="[AutoQuantizationTool] of the 2021 tool, or [Optimizer] of the newer one",
     )
-    new.add_argument("--calibration-data", metavar="NPY", default="./dataset/dataset.npy")
-    new.add_argument("--calibration-label", metavar="NPY", default="./dataset/label.npy")
+    new.add_argument(
+        "--calibration-data",
+        metavar="NPY",
+        help="default: ./dataset/dataset.npy; for several inputs none, but ready-made ranges",
+    )
+    new.add_argument(
+        "--calibration-label", metavar="NPY", help="default: ./dataset/label.npy, as above"
+    )
     new.add_argument(
         "--calibration-method",
         metavar="NAME",
@@ -37,10 +43,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     new.add_argument("--inputs", metavar="FILES", help="input file(s) of the run, comma separated")
     new.add_argument("--outputs", metavar="FILE", help="the file that the run writes")
-    new.add_argument("--input", metavar="NAMES", help="input tensor(s), comma separated")
+    new.add_argument("--input", metavar="NAMES", help="input tensor(s) or node(s)")
     new.add_argument("--output", metavar="NAMES", help="output tensor(s) or node(s)")
     new.add_argument(
-        "--input-shape", metavar="SHAPES", help="such as '[1, 3, 224, 224]', where it is not fixed"
+        "--input-shape",
+        metavar="SHAPES",
+        help="such as '[1, 3, 224, 224]', where it is not fixed or --input is inside the model",
     )
     new.add_argument("--model-name", metavar="NAME", help="default: the name of the model file")
     check = commands.add_parser(

@@ -71,7 +71,7 @@ class Console:
     def result(self, value: Mapping[str, Any]) -> None:
         """The command's result as one JSON object on stdout; nothing without --json."""
         if self.json:
-            sys.stdout.write(json.dumps(value, default=_plain) + "\n")
+            sys.stdout.write(_json_text(value) + "\n")
             sys.stdout.flush()
 
     def error(self, line: str, value: Mapping[str, Any]) -> None:
@@ -115,6 +115,15 @@ def _cell(value: object) -> str:
     if value is None:
         return ""
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _json_text(value: Mapping[str, Any]) -> str:
+    """JSON as its standard has it: null in place of NaN and infinity, which it lacks."""
+    try:
+        return json.dumps(value, default=_plain, allow_nan=False)
+    except ValueError:
+        text = json.dumps(value, default=_plain)
+        return json.dumps(json.loads(text, parse_constant=lambda word: None))
 
 
 def _plain(value: Any) -> Any:

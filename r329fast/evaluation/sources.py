@@ -175,7 +175,7 @@ def _open_arrays(path: Path, labels: str | Path | None, limit: int | None) -> So
         changed = path.stat().st_mtime_ns
     except OSError as error:
         raise FileError(f"cannot read {path}: {error.strerror}", path=str(path)) from error
-    except (ValueError, EOFError) as error:
+    except (ValueError, EOFError, OverflowError) as error:
         raise FileError(f"cannot read {path}: not a whole .npy array", path=str(path)) from error
     if array.dtype != np.float32 or array.ndim < 2 or not len(array):
         raise DataError(
