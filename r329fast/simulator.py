@@ -286,6 +286,9 @@ class Simulator:
             default=1,
         )
         most = min(max(_BLOCK_BYTES // largest, 1), _MAX_BLOCK)
+        if self.threads > 1:
+            # The last blocks of a batch rarely end together: smaller ones waste less.
+            most = max(most // 2, 1)
         return -(-share // -(-share // most))
 
     def _workers_for(self, keep: frozenset[str], block: int, parts: int) -> SimpleQueue[_Worker]:

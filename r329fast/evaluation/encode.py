@@ -64,8 +64,10 @@ class Encoder:
         if self.table is None:
             out[...] = _quantize(self.spec, image[None])[0]
             return int(_saturates(self.spec, image[None]).sum())
-        codes = cv2.LUT(image, self.table)
-        out[...] = codes[..., ::-1] if self.reverse else codes
+        if self.reverse:
+            out[...] = cv2.LUT(image, self.table)[..., ::-1]
+        else:
+            cv2.LUT(image, self.table, out)
         return int(np.count_nonzero(cv2.LUT(image, self.cut))) if self.may_cut else 0
 
 
