@@ -10,8 +10,9 @@ Names are loaded on first use, so that `import r329fast` costs nothing.
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
+
+from r329fast.lazy import loader
 
 if TYPE_CHECKING:
     from r329fast.calibration import Ranges, calibrate
@@ -59,8 +60,4 @@ __all__ = [
     "run_cfg",
 ]
 
-
-def __getattr__(name: str) -> object:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+__getattr__ = loader(__name__, _HOMES)

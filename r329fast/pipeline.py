@@ -30,7 +30,6 @@ _TWINS = {
     ("aqt2021", "mean"): "MEAN",
     ("aqt2021", "extrema"): "EXTREME",
 }
-_WEIGHT_STRATEGIES = ("extrema", "mean", "in_ir")
 
 
 @dataclass
@@ -83,7 +82,7 @@ def options_of(
     changes: dict[str, object] = {}
     optimizer, quantization = config.optimizer, config.quantization
     if optimizer is not None:
-        _check_weight_strategy(optimizer.scoped("calibration_strategy_for_weight").value)
+        optimizer.scoped("calibration_strategy_for_weight")  # refused unless it is the extrema
         changes = {
             "quantize_method_for_weight": optimizer.text("quantize_method_for_weight"),
             "quantize_method_for_activation": optimizer.text("quantize_method_for_activation"),
@@ -97,9 +96,7 @@ def options_of(
             ),
         }
     elif quantization is not None and quantization.ops_per_channel:
-        known = {name.lower(): name for name in WEIGHTED_TYPES}
-        words = quantization.ops_per_channel
-        changes = {"ops_per_channel": tuple(known.get(word.lower(), word) for word in words)}
+        changes = {"ops_per_channel": quantization.ops_per_channel}
     if rounding is not None:
         changes["rounding"] = rounding
     options = dataclasses.replace(Options(), **changes)  # type: ignore[arg-type]
@@ -113,17 +110,8 @@ def with_per_channel(options: Options) -> Options:
         quantize_method_for_weight=options.quantize_method_for_weight.replace(
             "per_tensor_", "per_channel_"
         ),
-        ops_per_channel=("Convolution", "DepthwiseConv", "FullyConnected"),
+        ops_per_channel=WEIGHTED_TYPES,
     )
-
-
-def _check_weight_strategy(value: str) -> None:
-    if value not in _WEIGHT_STRATEGIES:
-        raise CfgError(
-            f"[Optimizer] calibration_strategy_for_weight: found {value!r}, allowed "
-            f"{', '.join(_WEIGHT_STRATEGIES)} (all of them the extrema of the weights)",
-            key="calibration_strategy_for_weight",
-        )
 
 
 def calibration_ranges(

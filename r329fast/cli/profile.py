@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from r329fast.cli.output import Console
 from r329fast.cli.preprocess_options import add_preprocess, preprocess_from
-from r329fast.cli.run_options import add_quantization, calibration_progress
+from r329fast.cli.run_options import add_quantization, prepare_cfg
 
 if TYPE_CHECKING:
     from r329fast.graph.ir import Graph
@@ -128,7 +128,7 @@ def execute(args: argparse.Namespace, out: Console) -> int:
 
 def _load(args: argparse.Namespace, out: Console) -> tuple[Program, Graph | None, Prepared | None]:
     from r329fast.graph import load_model
-    from r329fast.pipeline import is_program, prepare
+    from r329fast.pipeline import is_program
     from r329fast.program.storage import load_program
 
     if is_program(args.model):
@@ -137,17 +137,7 @@ def _load(args: argparse.Namespace, out: Console) -> tuple[Program, Graph | None
         if graph is not None:
             _check_same(program, graph)
         return program, graph, None
-    prepared = prepare(
-        args.model,
-        scheme=args.scheme,
-        rounding=args.rounding,
-        method=args.method,
-        per_channel=args.per_channel,
-        threads=args.threads,
-        progress=calibration_progress(out),
-    )
-    for line in prepared.warnings:
-        out.warn(line)
+    prepared = prepare_cfg(args.model, args, out)
     return prepared.program, prepared.graph, prepared
 
 

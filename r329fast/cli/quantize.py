@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from r329fast.cli.output import Console
-from r329fast.cli.run_options import add_quantization, add_threads, calibration_progress
+from r329fast.cli.run_options import add_quantization, add_threads, prepare_cfg
 
 NAME = "quantize"
 HELP = "save the quantised program of a cfg"
@@ -23,21 +23,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(args: argparse.Namespace, out: Console) -> int:
     from r329fast.errors import UsageError
-    from r329fast.pipeline import prepare
 
     if args.out.suffix != ".r329":
         raise UsageError(f"--out {args.out}: found {args.out.suffix!r}, allowed .r329")
-    prepared = prepare(
-        args.cfg,
-        scheme=args.scheme,
-        rounding=args.rounding,
-        method=args.method,
-        per_channel=args.per_channel,
-        threads=args.threads,
-        progress=calibration_progress(out),
-    )
-    for line in prepared.warnings:
-        out.warn(line)
+    prepared = prepare_cfg(args.cfg, args, out)
     program = prepared.program
     program.save(args.out)
     if args.print:

@@ -42,7 +42,7 @@ def execute(args: argparse.Namespace, out: Console) -> int:
         backend=args.backend,
         threads=args.threads,
         dump=args.dump,
-        progress=calibration_progress(out),
+        progress=calibration_progress(),
     )
     for line in result.prepared.warnings:
         out.warn(line)

@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from r329fast.cli.output import Console
+
+if TYPE_CHECKING:
+    from r329fast.pipeline import Prepared
 
 
 def add_quantization(parser: argparse.ArgumentParser) -> None:
@@ -49,9 +55,26 @@ def _positive(text: str) -> int:
     return value
 
 
-def calibration_progress(out: Console) -> Callable[[int, int], None]:
+def prepare_cfg(cfg: Path, args: argparse.Namespace, out: Console) -> Prepared:
+    """`pipeline.prepare` with the options above; its warnings are shown."""
+    from r329fast.pipeline import prepare
+
+    prepared = prepare(
+        cfg,
+        scheme=args.scheme,
+        rounding=args.rounding,
+        method=args.method,
+        per_channel=args.per_channel,
+        threads=args.threads,
+        progress=calibration_progress(),
+    )
+    for line in prepared.warnings:
+        out.warn(line)
+    return prepared
+
+
+def calibration_progress() -> Callable[[int, int], None]:
     """Calibration progress as a line that is rewritten; nothing without a terminal."""
-    import sys
 
     def show(done: int, total: int) -> None:
         end = "\n" if done == total else ""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from r329fast.lazy import loader
+
 if TYPE_CHECKING:
     from r329fast.graph.float_run import FloatSession
     from r329fast.graph.issues import Issue
@@ -11,17 +13,13 @@ if TYPE_CHECKING:
 
 __all__ = ["FloatSession", "Issue", "check_model", "load_model"]
 
-
-def __getattr__(name: str) -> object:
-    """Load the public names on first use, so that importing a part does not import the whole."""
-    homes = {
+# Importing a part must not import the whole.
+__getattr__ = loader(
+    __name__,
+    {
         "FloatSession": "float_run",
         "Issue": "issues",
         "check_model": "load",
         "load_model": "load",
-    }
-    if name not in homes:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
-    return getattr(import_module(f"{__name__}.{homes[name]}"), name)
+    },
+)

@@ -6,9 +6,9 @@ writes the vendor's files, pays nothing for it.
 
 from __future__ import annotations
 
-from importlib import import_module
 from typing import TYPE_CHECKING
 
+from r329fast.lazy import loader
 from r329fast.profile.counters import LayerCounters, layer_counters
 from r329fast.profile.graph_json import graph_json
 from r329fast.profile.grouping import Group, execution_groups, perf_node_count
@@ -62,8 +62,4 @@ __all__ = [
     "vendor_log",
 ]
 
-
-def __getattr__(name: str) -> object:
-    if name not in _LATE:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_LATE[name]}"), name)
+__getattr__ = loader(__name__, _LATE)

@@ -96,10 +96,7 @@ def approximate_8bit(rescale: npt.ArrayLike) -> tuple[Int64Array, Int64Array]:
     # 255.5 / r is the bound of r * 2**N before it rounds to 256 (half to even: 255.5 -> 256).
     shift = np.floor(np.log2(255.5 / r)).astype(np.int64)
     mult = np.rint(r * np.exp2(shift.astype(np.float64))).astype(np.int64)
-    over = mult > 255
-    shift = np.where(over, shift - 1, shift)
-    mult = np.where(over, np.rint(r * np.exp2(shift.astype(np.float64))).astype(np.int64), mult)
-    shift = np.minimum(shift, MAX_SHIFT)
+    shift = np.minimum(np.where(mult > 255, shift - 1, shift), MAX_SHIFT)
     mult = np.rint(r * np.exp2(shift.astype(np.float64))).astype(np.int64)
     return mult, shift
 
