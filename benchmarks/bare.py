@@ -9,20 +9,26 @@ import numpy as np
 from numba import njit
 
 from r329fast.kernels import ISA
-from r329fast.kernels.tile import ROW_BYTES, dot_wide
+from r329fast.kernels.row_tile import HALF, row_tile_wide
+from r329fast.kernels.row_tile_ir import STORE
 
 _INNER = 576  # K of one call: a 3x3 kernel on 64 channels
+_ROW = _INNER * ISA.element + 64
 _REPEAT = 400
 
 
 @njit(nogil=True)
 def _repeat_tile(a, w, acc, steps, repeat):  # type: ignore[no-untyped-def]
+    first = a.ctypes.data
     for _ in range(repeat):
-        dot_wide(a.ctypes.data, w.ctypes.data, steps, acc.ctypes.data, 1)
+        row_tile_wide(
+            first, first + HALF * _ROW, _ROW, 1, 0, steps, w.ctypes.data, w.ctypes.data, 0, 0,
+            STORE, acc.ctypes.data, first, first, 0,
+        )  # fmt: skip
 
 
 _OPERANDS = (
-    np.zeros(ISA.rows * ROW_BYTES + 64, dtype=np.uint8),
+    np.zeros(ISA.rows * _ROW + 64, dtype=np.uint8),
     np.zeros(_INNER * ISA.width * ISA.element + 64, dtype=np.uint8),
     np.zeros(4 * ISA.rows * ISA.width + 64, dtype=np.uint8),
 )

@@ -11,18 +11,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from r329fast.errors import DataError, UsageError, nearest
-from r329fast.program.planner import BufferPlan, plan
+from r329fast.program.blocks import largest_op
 from r329fast.program.program import Program
 
 if TYPE_CHECKING:
-    from r329fast.kernels.prepared import Prepared, Step
+    from r329fast.binding import Binder, Binding
 
 BACKENDS = ("numba", "reference")
 Feeds = dict[str, np.ndarray]
 
-_BLOCK_BYTES = 8 << 20  # activations of a block, about: cache holds them, weights are reused
-_MAX_BLOCK = 64
-_SLACK = 256  # kernels may read whole vectors past the last tensor
+_BUDGET = 8 << 20  # bytes of an op's activations, about: cache holds them
+_LEAST_BLOCK, _MAX_BLOCK = 16, 64  # images that a thread takes at once: late layers want many
+_BINDINGS = 3  # arenas that a worker holds: a batch has one or two sizes of blocks
 
 
 def layer_tensors(program: Program) -> dict[str, str]:
@@ -33,41 +33,19 @@ def layer_tensors(program: Program) -> dict[str, str]:
 
 
 class _Worker:
-    """One arena and the kernel calls bound to it, for each block size that was asked for.
+    """One thread's arenas (or the one that all threads share), for each number of images."""
 
-    parts: how many threads share each op (each with its scratch); 1 unless the batch is small.
-    """
+    def __init__(self, binder: Binder, keep: frozenset[str], budget: int, parts: int = 1) -> None:
+        self.binder, self.keep, self.budget, self.parts = binder, keep, budget, parts
+        self.bindings: dict[int, Binding] = {}
 
-    def __init__(
-        self,
-        program: Program,
-        prepared: list[Prepared],
-        buffers: BufferPlan,
-        block: int,
-        parts: int = 1,
-    ) -> None:
-        self.program, self.prepared, self.buffers = program, prepared, buffers
-        scratch = max((p.scratch_bytes(block) for p in prepared), default=0)
-        pieces = _pieces([buffers.size * block, *[scratch] * parts])
-        self.arena, self.scratches = pieces[0], pieces[1:]
-        self.bound: dict[int, tuple[list[list[Step]], Feeds]] = {}
-
-    def bind(self, count: int) -> tuple[list[list[Step]], Feeds]:
-        """Stages of kernel calls for `count` images, and flat views of all tensors by name."""
-        if count in self.bound:
-            return self.bound[count]
-        views = {}
-        for name, offset in self.buffers.offsets.items():
-            begin = offset * count
-            views[name] = self.arena[begin : begin + count * self.program.tensors[name].elements]
-        stages: list[list[Step]] = []
-        for op, prepared in zip(self.program.ops, self.prepared, strict=True):
-            if op.kind == "reshape":
-                continue  # the planner gave both the same bytes
-            inputs = [views[name] for name in op.inputs]
-            stages += prepared.bind_parts(count, inputs, views[op.outputs[0]], self.scratches)
-        self.bound[count] = (stages, views)
-        return self.bound[count]
+    def bind(self, count: int) -> Binding:
+        """What runs `count` images; the last few are held."""
+        if count not in self.bindings:
+            while len(self.bindings) >= _BINDINGS:
+                self.bindings.pop(next(iter(self.bindings)))
+            self.bindings[count] = self.binder.bind(count, self.keep, self.budget, self.parts)
+        return self.bindings[count]
 
     def run(
         self,
@@ -79,30 +57,17 @@ class _Worker:
     ) -> None:
         """Images first..first+count of flat `feeds` [N, bytes] into flat `results` [N, bytes].
 
-        pool: where the further parts of a stage run; needed if there are any.
+        pool: where the further parts run; needed if there are any.
         """
-        stages, views = self.bind(count)
+        binding = self.bind(count)
+        views, flips = binding.views, self.binder.flips
         for name, array in feeds.items():
-            views[name][:] = array[first : first + count].reshape(-1)
-        for (function, arguments), *others in stages:
-            futures = [pool.submit(f, *a) for f, a in others] if pool else []
-            function(*arguments)
-            for future in futures:
-                future.result()
+            source = array[first : first + count].reshape(-1)
+            np.bitwise_xor(source, flips[name], out=views[name])
+        binding.calls.run(pool)
         for name, array in results.items():
-            array[first : first + count] = views[name].reshape(count, -1)
-
-
-def _pieces(sizes: list[int]) -> list[np.ndarray]:
-    """uint8 buffers of (at least) these sizes, each on a 64-byte boundary, with slack between."""
-    rounded = [-(-size // 64) * 64 + _SLACK for size in sizes]
-    raw = np.empty(sum(rounded) + 64, dtype=np.uint8)
-    start = -raw.ctypes.data % 64
-    pieces = []
-    for size in rounded:
-        pieces.append(raw[start : start + size])
-        start += size
-    return pieces
+            stored = views[name].reshape(count, -1)
+            np.bitwise_xor(stored, flips[name], out=array[first : first + count])
 
 
 class Simulator:
@@ -128,24 +93,20 @@ class Simulator:
         if threads < 1 or (block is not None and block < 1):
             raise UsageError(f"threads {threads} and block {block} must be at least 1")
         self.program, self.backend, self.threads, self.block = program, backend, threads, block
-        self._prepared: list[Prepared] = []
-        self._lock = threading.Lock()
-        self._workers: dict[tuple[frozenset[str], int, int], SimpleQueue[_Worker]] = {}
+        self._binder: Binder | None = None
+        self._lock, self._sharing = threading.Lock(), threading.Lock()
+        self._workers: dict[tuple[frozenset[str], int], SimpleQueue[_Worker]] = {}
         self._pool: ThreadPoolExecutor | None = None
         if backend == "numba":
-            from r329fast.kernels import prepare
+            from r329fast.binding import Binder
 
-            tensors = program.tensors
-            self._prepared = [
-                prepare(op, [tensors[name] for name in op.inputs], tensors[op.outputs[0]])
-                for op in program.ops
-            ]
+            self._binder = Binder(program)
 
     def paths(self) -> dict[str, str]:
         """Layer name -> kernel path of its ops, joined by " + " ("reference" for that backend)."""
         result: dict[str, str] = {}
         for index, op in enumerate(self.program.ops):
-            path = self._prepared[index].path if self._prepared else "reference"
+            path = self._binder.prepared[index].path if self._binder else "reference"
             result[op.layer] = f"{result[op.layer]} + {path}" if op.layer in result else path
         return result
 
@@ -233,11 +194,12 @@ class Simulator:
         flat = {name: array.reshape(count, -1).view(np.uint8) for name, array in arrays.items()}
         keep = frozenset(arrays)
         if self.threads > 1 and count < self.threads:  # too few images: threads share each op
-            workers = self._workers_for(keep, count, self.threads)
-            self._run_block(workers, flat_feeds, flat, 0, count, self._threads())
+            workers = self._workers_for(keep, self.threads)
+            with self._sharing:  # parts wait for each other: two such runs could wait for ever
+                self._run_block(workers, flat_feeds, flat, 0, count, self._threads())
             return
         block = self._block_size(count)
-        workers = self._workers_for(keep, block, 1)
+        workers = self._workers_for(keep, 1)
         blocks = [(first, min(block, count - first)) for first in range(0, count, block)]
         if self.threads == 1:
             for first, size in blocks:
@@ -273,33 +235,23 @@ class Simulator:
             return self._pool
 
     def _block_size(self, count: int) -> int:
-        """Images of a block; where none was asked for, all threads get equal blocks."""
+        """Images that one thread takes at once; all threads get equal blocks."""
         share = -(-count // self.threads)
         if self.block is not None:
             return min(self.block, share)
-        tensors = self.program.tensors
-        largest = max(
-            (
-                sum(tensors[name].elements for name in (*op.inputs, *op.outputs))
-                for op in self.program.ops
-            ),
-            default=1,
-        )
-        most = min(max(_BLOCK_BYTES // largest, 1), _MAX_BLOCK)
-        if self.threads > 1:
-            # The last blocks of a batch rarely end together: smaller ones waste less.
-            most = max(most // 2, 1)
+        fitting = _BUDGET // largest_op(self.program)
+        most = min(max(fitting, _LEAST_BLOCK), _MAX_BLOCK)
         return -(-share // -(-share // most))
 
-    def _workers_for(self, keep: frozenset[str], block: int, parts: int) -> SimpleQueue[_Worker]:
+    def _workers_for(self, keep: frozenset[str], parts: int) -> SimpleQueue[_Worker]:
         """Idle workers of these settings: as many as threads, or one that all threads share."""
+        assert self._binder is not None
         with self._lock:
-            key = (keep, block, parts)
+            key = (keep, parts)
             queue = self._workers.get(key)
             if queue is None:
                 queue = SimpleQueue()
-                buffers = plan(self.program, keep)
                 for _ in range(self.threads // parts):
-                    queue.put(_Worker(self.program, self._prepared, buffers, block, parts))
+                    queue.put(_Worker(self._binder, keep, _BUDGET, parts))
                 self._workers = {key: queue}  # arenas of other settings are dropped
         return queue

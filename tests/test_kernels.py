@@ -14,7 +14,7 @@ from kernel_cases_check import check
 
 from r329fast.kernels import REGISTRY, warmup
 from r329fast.kernels.isa import JIT
-from r329fast.kernels.warmup import SIGNATURES
+from r329fast.kernels.kernel import KERNELS
 from r329fast.program.program import Program
 from r329fast.program.spec import OPS
 
@@ -32,15 +32,11 @@ def test_kernel_equals_reference(kind: str) -> None:
 
 
 @pytest.mark.skipif(not JIT, reason="nothing is compiled")
-def test_warmup_compiles_all_and_each_kernel_once() -> None:
-    warmup()
-    for kind in kernel_cases.CASES:
-        for seed in range(5):
-            rng = np.random.default_rng(seed)
-            program = kernel_cases.CASES[kind](rng)
-            check(program, kernel_cases.feeds(rng, program, 1))
-    for kernel in SIGNATURES:
-        assert len(kernel.signatures) == 1, (kernel.__name__, kernel.signatures)
+def test_warmup_compiles_every_kernel() -> None:
+    told = []
+    assert warmup(lambda name, seconds: told.append(name)) > 0
+    assert told == [kernel.__name__ for kernel in KERNELS]
+    assert all(kernel.ready for kernel in KERNELS)
 
 
 @pytest.mark.parametrize("kind", kernel_cases.CASES)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from kernel_cases_check import check
 
 from r329fast.errors import UsageError
-from r329fast.kernels import conv_choice, prepare, winograd_weights
+from r329fast.kernels import conv_choice, prepare, winograd_tiling, winograd_weights
 from r329fast.kernels.conv_pack import conv_layout
 from r329fast.kernels.isa import ISA
 from r329fast.program.program import Program
@@ -97,8 +97,9 @@ def extreme(channels: int, weight: int, value: int, dtype: str) -> tuple[Program
         ("int8", 127, -128, 229),
         ("int8", -128, -128, 227),
         ("int8", -128, 127, 227),
-        ("uint8", 127, 255, 115),
-        ("uint8", -128, 255, 114),
+        ("uint8", 127, 255, 229),  # uint8 counts as -128..127, less work for the certificate
+        ("uint8", -128, 255, 227),
+        ("uint8", 127, 0, 229),
     ],
 )
 def test_extremes_at_the_certificate(dtype: str, weight: int, value: int, most: int) -> None:
@@ -106,7 +107,7 @@ def test_extremes_at_the_certificate(dtype: str, weight: int, value: int, most: 
     for channels, sums in ((most, 1), (most + 1, 2), (3 * most, 4)):
         program, x = extreme(channels, weight, value, dtype)
         weights = program.ops[0].consts["weights"]
-        chunk = winograd_weights.channel_chunk(weights, signed)
+        chunk = winograd_weights.channel_chunk(weights)
         assert -(-channels // chunk) == sums
         assert check(program, {"x": x}) == WINOGRAD
         # mixed signs: every position of the transforms near its end
@@ -117,11 +118,30 @@ def test_extremes_at_the_certificate(dtype: str, weight: int, value: int, most: 
 def test_largest_sum_is_reached() -> None:
     rng = np.random.default_rng(5)
     weights = rng.integers(-128, 128, (4, 3, 3, 7)).astype(np.int8)
-    for signed, low, high in ((True, -128, 127), (False, 0, 255)):
-        sums = []
-        for row in weights.reshape(4, -1).astype(int):
-            sums += [np.where(row > 0, high, low) @ row, np.where(row > 0, low, high) @ row]
-        assert winograd_weights.largest_sum(weights, signed) == np.abs(sums).max()
+    sums = []
+    for row in weights.reshape(4, -1).astype(int):
+        sums += [np.where(row > 0, 127, -128) @ row, np.where(row > 0, -128, 127) @ row]
+    assert winograd_weights.largest_sum(weights) == np.abs(sums).max()
+
+
+@pytest.mark.parametrize(
+    ("length", "expected"),
+    [(1, (0, 1)), (4, (1, 0)), (5, (0, 2)), (7, (1, 1)), (9, (0, 3)), (13, (1, 3)), (14, (2, 2)),
+     (16, (4, 0)), (27, (6, 1)), (56, (14, 0))],
+)  # fmt: skip
+def test_maps_are_cut_with_the_fewest_points(length: int, expected: tuple[int, int]) -> None:
+    assert winograd_tiling.cut(length) == expected
+
+
+@pytest.mark.parametrize("size", [(7, 7), (14, 14), (13, 9), (3, 14), (27, 22), (2, 7)])
+def test_mixed_tiles(size: tuple[int, int]) -> None:
+    """Tiles of all four sizes in one block, several blocks, and a last one that is not full."""
+    rng = np.random.default_rng(size[0])
+    program = three_by_three(rng, (*size, 33), 40, (1, 1, 1, 1))
+    tiles = -(-size[0] // 4) * -(-size[1] // 4)
+    count = 2 * -(-winograd_tiling.MIXED_BLOCK // tiles) + 1
+    assert winograd_tiling.tiling(*size, count)[1] == (winograd_tiling.mixed(*size) is not None)
+    assert check(program, kernel_cases.feeds(rng, program, count)) == WINOGRAD
 
 
 def test_int16_weights_only_where_the_transform_fits() -> None:
@@ -133,7 +153,7 @@ def test_int16_weights_only_where_the_transform_fits() -> None:
     assert check(program, kernel_cases.feeds(rng, program, 2)) == expected
     weights[...] = 300
     assert not check(program, kernel_cases.feeds(rng, program, 2)).startswith("winograd")
-    assert winograd_weights.channel_chunk(np.full((1, 3, 3, 64), 30000, np.int16), True) == 0
+    assert winograd_weights.channel_chunk(np.full((1, 3, 3, 64), 30000, np.int16)) == 0
 
 
 def test_transformed_weights_fit_for_every_int8() -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from r329fast.errors import UsageError
+from r329fast.program.blocks import Stretch, largest_op, stretches
 from r329fast.program.planner import ALIGNMENT, BufferPlan, plan, roots
 from r329fast.program.program import Op, Program, TensorSpec
 
@@ -25,31 +26,49 @@ def random_program(rng: np.random.Generator, ops: int = 30) -> Program:
     return program
 
 
-def check(program: Program, buffers: BufferPlan, keep: set[str]) -> None:
-    """Walk the ops; every tensor that is still to be read must own its bytes alone."""
+def check(
+    program: Program, buffers: BufferPlan, keep: set[str], images: int, cut: list[Stretch]
+) -> None:
+    """Walk the ops as a batch does; whatever is still to be read must own its bytes alone."""
     root = roots(program)
-    owner = np.full(buffers.size, -1)
     ids = {name: i for i, name in enumerate(program.tensors)}
+    owner = np.full(buffers.size, -1)
 
-    def write(name: str) -> None:
-        start = buffers.offsets[name]
-        assert start % ALIGNMENT == 0
-        owner[start : start + program.tensors[name].elements] = ids[root[name]]
+    def cells(name: str, start: int, count: int) -> np.ndarray:
+        size, begin = program.tensors[name].elements, buffers.offsets[name]
+        assert begin % ALIGNMENT == 0
+        held = buffers.images[name]
+        assert held in (images, count) or held > count
+        begin += start * size if held == images else 0
+        return owner[begin : begin + count * size]
 
-    def intact(name: str) -> None:
-        start = buffers.offsets[name]
-        assert (owner[start : start + program.tensors[name].elements] == ids[root[name]]).all()
+    def mark(name: str, start: int) -> int:
+        return ids[root[name]] * images + start
 
     for name in program.inputs:
-        write(name)
-    for op in program.ops:
-        for name in op.inputs:
-            intact(name)
-        write(op.outputs[0])
-        for name in op.inputs:
-            intact(name)  # the output must not overwrite an input either
+        for image in range(images):
+            cells(name, image, 1)[:] = mark(name, image)
+    for stretch in cut:
+        for start in range(0, images, stretch.images):
+            count = min(stretch.images, images - start)
+            for op in program.ops[stretch.first : stretch.last]:
+                output = op.outputs[0]
+                for name in op.inputs:
+                    size = program.tensors[name].elements
+                    found = cells(name, start, count).reshape(count, size)
+                    wanted = mark(name, start) + np.arange(count)
+                    assert (found == wanted[:, None]).all(), (op.layer, name)
+                before = [cells(name, start, count).copy() for name in op.inputs]
+                size = program.tensors[output].elements
+                cells(output, start, count)[:] = mark(output, start) + np.repeat(
+                    np.arange(count), size
+                )
+                if op.kind != "reshape":  # the output must not overwrite an input either
+                    for name, cell in zip(op.inputs, before, strict=True):
+                        assert np.array_equal(cells(name, start, count), cell)
     for name in (*program.outputs, *keep):
-        intact(name)
+        for image in range(images):
+            assert (cells(name, image, 1) == mark(name, image)).all(), name
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -57,7 +76,23 @@ def test_live_tensors_do_not_overlap(seed: int) -> None:
     rng = np.random.default_rng(seed)
     program = random_program(rng)
     keep = set(rng.choice(list(program.tensors), 3))
-    check(program, plan(program, keep), keep)
+    whole = [Stretch(0, len(program.ops), 1)]
+    check(program, plan(program, keep), keep, 1, whole)
+    images = int(rng.integers(2, 9))
+    cut = stretches(program, images, int(rng.integers(300, 3000)))
+    check(program, plan(program, keep, images, cut), keep, images, cut)
+
+
+def test_stretches_take_ever_more_images() -> None:
+    sizes = (1000, 1000, 400, 90, 90, 300, 10, 10)
+    tensors = {f"t{i}": TensorSpec(f"t{i}", (size,), "int8", 1.0) for i, size in enumerate(sizes)}
+    ops = [Op("lut", f"l{i}", (f"t{i}",), (f"t{i + 1}",)) for i in range(len(sizes) - 1)]
+    program = Program("chain", "test", tensors, ops, [], ("t0",), ("t7",))
+    assert stretches(program, 16, 1 << 20) == [Stretch(0, 7, 16)]
+    # 2000, 1400, 490, 180, 390, 310 and 20 bytes an image
+    assert stretches(program, 16, 4000) == [Stretch(0, 2, 2), Stretch(2, 6, 8), Stretch(6, 7, 16)]
+    assert stretches(program, 5, 1) == [Stretch(0, 7, 1)]
+    assert largest_op(program) == 2000
 
 
 def test_dead_buffers_are_reused_and_reshape_is_free() -> None:

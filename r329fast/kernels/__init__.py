@@ -4,9 +4,21 @@ Importing this package chooses the kernel path (see `isa.py`) and the compile ca
 """
 
 from r329fast.kernels.cache import CACHE_DIR  # isort: skip  (before any kernel is decorated)
-from r329fast.kernels.isa import ISA
+from r329fast.kernels.bound import Bound
+from r329fast.kernels.isa import ISA, STORED
+from r329fast.kernels.kernel import KERNELS
 from r329fast.kernels.prepared import Prepared
 from r329fast.kernels.registry import REGISTRY, prepare
 from r329fast.kernels.warmup import warmup
 
-__all__ = ["CACHE_DIR", "ISA", "REGISTRY", "Prepared", "prepare", "warmup"]
+__all__ = [
+    "CACHE_DIR",
+    "ISA",
+    "KERNELS",
+    "REGISTRY",
+    "STORED",
+    "Bound",
+    "Prepared",
+    "prepare",
+    "warmup",
+]

@@ -1,101 +1,192 @@
-"""Convolution and fully connected: packed blocks of rows through the register tile.
+"""Convolution and fully connected: rows of input positions through the row tile.
 
-A row is one output position: the K = kh*kw*C activations under its window (implicit GEMM; no more
-than a block of rows is ever packed). K is cut into equal chunks; for each chunk the block is
-packed, and every panel of weight columns runs over it while its chunk of weights stays in L1.
+A row is one output position: the K = kh*kw*C activations under its window. Where rows lie decides
+the mode of a layer:
+
+    DIRECT  1x1 of stride 1: rows are the input's own positions, nothing is copied
+    BAND    a band of image rows with its padding is copied once; rows are kh spans of it
+    PACKED  windows are copied one by one: where the tile needs wider elements or another form,
+            where groups or dilation tear the spans apart, and for what is left of a tile
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
 from numba import njit
 
+from r329fast.kernels import finish_ir, row_tile_ir
 from r329fast.kernels.conv_pack import ConvLayout, pack_weights
 from r329fast.kernels.isa import ISA
-from r329fast.kernels.pack import pack_rows
+from r329fast.kernels.kernel import arrays, kernel
+from r329fast.kernels.pack import load_band, pack_rows
 from r329fast.kernels.prepared import Prepared, Step, integers
-from r329fast.kernels.tile import ROW_BYTES, dot_narrow, dot_wide, finish_rows
+from r329fast.kernels.row_tile import HALF, row_tile_narrow, row_tile_wide
+from r329fast.kernels.tile import finish_rows
+from r329fast.kernels.tile_ir import GAP
 
+DIRECT, BAND, PACKED = range(3)
 _ROWS, _WIDTH = ISA.rows, ISA.width
-_ELEMENT, _KGROUP = ISA.element, ISA.kgroup
-_BLOCK_BYTES = 128 * 1024  # packed rows and accumulators of a block: well inside L2
-_MAX_ROWS = 168 // ISA.rows * ISA.rows
+_SMALL = _WIDTH // 2
+_ROW_BLOCK = 192 * 1024  # bytes of rows that all columns run over: well inside L2
+_MAX_ROWS = 420 // _ROWS * _ROWS
+_WASTE = 1.25  # positions of a band's tiles to output positions, at most
+_FUSED = {finish_ir.ONCE: row_tile_ir.ONCE, finish_ir.TWICE: row_tile_ir.TWICE}
 
 
 @njit(nogil=True, cache=True)
-def conv_tiles(p, x, weights, pads, ef, out, scratch):  # type: ignore[no-untyped-def]
-    """Rows p[0]..p[1] of the output [positions, O]; p: see `ConvLayout.parameters`.
+def tile_lines(p, a, line_stride, row_stride, lines, width, w, ef, out, channel, acc):  # type: ignore[no-untyped-def]
+    """All columns of a group over `lines` runs of `width` positions, `line_stride` bytes apart.
 
-    All flat uint8 except ef (float64). scratch: packed rows [block][ROW_BYTES], then int32
-    accumulators [panel][block, width], one panel only if K is a single chunk.
+    a: address of the first row; out: of the first position's first channel; the outputs of the
+    lines follow each other. channel: the group's first; acc: int32 of one tile.
     """
-    channels_out, groups, per_out = p[7], p[16], p[18]
-    chunk, chunks, block, pitch = p[19], p[20], p[21], p[24]
-    panel_bytes, inner = p[25], p[26]
-    a = scratch.ctypes.data
-    accumulators = a + block * ROW_BYTES
+    outs, per_out, pitch, fuse = p[7], p[18], p[23], p[25]
+    steps, taps, jump, column_bytes = p[19], p[20], p[28], p[24]
+    halves = lines * ((width + HALF - 1) // HALF)
+    for column in range(0, per_out, _WIDTH):
+        left = min(per_out - column, _WIDTH)
+        wide = left > _SMALL
+        columns = _WIDTH if wide else _SMALL
+        first = channel + column
+        line, x = 0, 0
+        for half in range(0, halves, 2):
+            count_a = min(HALF, width - x)
+            place_a = a + line * line_stride + x * row_stride
+            out_a = out + (line * width + x) * outs + first
+            x += HALF
+            if x >= width:
+                line, x = line + 1, 0
+            count_b, place_b, out_b = 0, place_a, out_a
+            if half + 1 < halves:
+                count_b = min(HALF, width - x)
+                place_b = a + line * line_stride + x * row_stride
+                out_b = out + (line * width + x) * outs + first
+                x += HALF
+                if x >= width:
+                    line, x = line + 1, 0
+            full = left == columns and count_a + count_b == _ROWS
+            now = fuse if full else 0
+            if wide:
+                row_tile_wide(
+                    place_a, place_b, row_stride, taps, jump, steps, w, ef, first, pitch, now,
+                    acc, out_a, out_b, outs,
+                )  # fmt: skip
+            else:
+                row_tile_narrow(
+                    place_a, place_b, row_stride, taps, jump, steps, w, ef, first, pitch, now,
+                    acc, out_a, out_b, outs,
+                )  # fmt: skip
+            if not now:
+                cell = 4 * columns
+                finish_rows(acc, cell, ef, first, pitch, left, count_a, out_a, outs)
+                finish_rows(acc + HALF * cell, cell, ef, first, pitch, left, count_b, out_b, outs)
+        w += columns * column_bytes
+
+
+@kernel
+def conv_rows(frame):  # type: ignore[no-untyped-def]
+    """Units p[0]..p[1]: output positions, or output rows (BAND). p: see `_parameters`.
+
+    All flat uint8 except ef (float64). scratch: int32 sums of a tile, then rows or a band.
+    """
+    p, x, weights, pads, ef, out, scratch = arrays(frame, "iuuufuu")
+    out_height, out_width, channels, outs = p[5], p[6], p[4], p[7]
+    groups, per_out, block, mode, row_bytes, plain = p[16], p[18], p[21], p[26], p[27], p[29]
+    acc = scratch.ctypes.data
+    rows_at = acc + 4 * _ROWS * _WIDTH
     x_start, pads_start = x.ctypes.data, pads.ctypes.data
     x_end, pads_end = x_start + x.size, pads_start + pads.size
-    for first in range(p[0], p[1], block):
-        rows = min(block, p[1] - first)
+    w, e, o = weights.ctypes.data, ef.ctypes.data, out.ctypes.data
+    if mode == BAND:
+        image, y = p[0] // out_height, p[0] % out_height
+        done = p[0]
+        while done < p[1]:
+            lines = min(block, out_height - y, p[1] - done)
+            load_band(p, rows_at, row_bytes, x_start, x_end, pads_start, pads_end, image, y, lines)
+            place = o + done * out_width * outs
+            stride = p[11] * channels
+            tile_lines(p, rows_at, p[10] * row_bytes, stride, lines, out_width, w, e, place, 0, acc)
+            done += lines
+            y += lines
+            if y == out_height:
+                image, y = image + 1, 0
+        return
+    first = p[0]
+    if mode == DIRECT:
+        end = p[0] + (p[1] - p[0]) // _ROWS * _ROWS
+        for start in range(first, end, block):
+            rows = min(block, end - start)
+            place = x_start + start * channels
+            tile_lines(p, place, 0, channels, 1, rows, w, e, o + start * outs, 0, acc)
+        first = end
+    for start in range(first, p[1], block):
+        rows = min(block, p[1] - start)
         for group in range(groups):
-            w_group = weights.ctypes.data + group * p[27]
-            for index in range(chunks):
-                k0 = index * chunk
-                k1 = min(k0 + chunk, inner)
-                steps = (k1 - k0 + _KGROUP - 1) // _KGROUP
-                pack_rows(p, a, x_start, x_end, pads_start, pads_end, first, rows, group, k0, k1)
-                w = w_group
-                for column in range(0, per_out, _WIDTH):
-                    left = min(per_out - column, _WIDTH)
-                    wide = left > _WIDTH // 2
-                    columns = _WIDTH if wide else _WIDTH // 2
-                    stride = 4 * columns
-                    acc = accumulators + (column * block * 4 if chunks > 1 else 0)
-                    w_chunk = w + k0 * columns * _ELEMENT
-                    for r in range(0, rows, _ROWS):
-                        if wide:
-                            dot_wide(a + r * ROW_BYTES, w_chunk, steps, acc + r * stride, index)
-                        else:
-                            dot_narrow(a + r * ROW_BYTES, w_chunk, steps, acc + r * stride, index)
-                    if index == chunks - 1:
-                        channel = group * per_out + column
-                        finish_rows(
-                            acc,
-                            stride,
-                            ef.ctypes.data,
-                            channel,
-                            pitch,
-                            left,
-                            rows,
-                            out.ctypes.data + first * channels_out + channel,
-                            channels_out,
-                        )
-                    w += panel_bytes * columns
+            pack_rows(
+                p, rows_at, row_bytes, x_start, x_end, pads_start, pads_end, start, rows, group,
+                plain,
+            )  # fmt: skip
+            group_w = w + group * p[30]
+            place = o + start * outs
+            tile_lines(p, rows_at, 0, row_bytes, 1, rows, group_w, e, place, group * per_out, acc)
 
 
-def prepare_tiles(layout: ConvLayout) -> Prepared:
-    """The tile path for `layout`, whose accumulators are known to fit int32."""
-    chunks = math.ceil(layout.inner / layout.max_chunk)
-    chunk = math.ceil(layout.inner / chunks / 4) * 4
-    packed, group_bytes = pack_weights(layout, chunk * chunks)
-    per_out = len(layout.weights) // layout.group
-    columns = -(-per_out // _WIDTH) * _WIDTH if chunks > 1 else _WIDTH
-    block = _BLOCK_BYTES // (ROW_BYTES + 4 * columns) // _ROWS * _ROWS
-    block = min(max(block, _ROWS), _MAX_ROWS)
-    ef = layout.epilogue.ef
-    scratch_bytes = block * (ROW_BYTES + 4 * columns) + 256
-    fixed = layout.parameters(
-        chunk, chunks, block, layout.tile_flip, layout.epilogue.pitch, group_bytes
+def choose_mode(layout: ConvLayout) -> int:
+    """Where the rows of a layer lie."""
+    if ISA.element > 1 or layout.group > 1 or layout.dilation != (1, 1):
+        return PACKED
+    if layout.plain and not layout.tile_flip:
+        return DIRECT
+    if layout.plain or layout.kernel == (1, 1) == layout.stride:
+        return PACKED
+    tiled = -(-layout.out_width // HALF) * HALF
+    return BAND if tiled <= _WASTE * layout.out_width else PACKED
+
+
+def _parameters(layout: ConvLayout, mode: int) -> tuple[tuple[int, ...], np.ndarray, int]:
+    """p[2:] of `conv_rows`, packed weights, bytes of scratch.
+
+    After the geometry: steps, taps, block, flip (22), pitch, bytes of a column, fuse, mode (26),
+    bytes of a packed row or a band's, jump, plain (29), bytes of a group.
+    """
+    kernel_y, kernel_x = layout.kernel
+    taps = kernel_y if mode == BAND else 1
+    packed, group_bytes, steps = pack_weights(layout, taps)
+    if mode == BAND:
+        columns = (layout.out_width - 1) * layout.stride[1] + kernel_x
+        row_bytes = -(-columns * layout.channels // 64) * 64 + GAP
+        lines = _ROW_BLOCK // (row_bytes * layout.stride[0])
+        block = max(1, min(lines, layout.out_height))
+        rows = (block - 1) * layout.stride[0] + kernel_y
+        # a last half is read beyond its line's end
+        size = rows * row_bytes + HALF * layout.stride[1] * layout.channels
+    else:
+        row_bytes = -(-layout.inner * ISA.element // 64) * 64 + GAP
+        held = layout.channels if mode == DIRECT else row_bytes
+        block = min(max(_ROW_BLOCK // held // _ROWS, 1) * _ROWS, _MAX_ROWS)
+        size = (_ROWS if mode == DIRECT else block) * row_bytes
+    fuse = _FUSED.get(int(layout.epilogue.ef[finish_ir.FORM]), row_tile_ir.STORE)
+    values = (
+        *layout.geometry(),
+        *(steps, taps, block, layout.tile_flip, layout.epilogue.pitch, 4 * taps * steps, fuse),
+        *(mode, row_bytes, row_bytes, int(layout.plain), group_bytes),
     )
+    return values, packed, 4 * _ROWS * _WIDTH + size + 256
+
+
+def prepare_rows(layout: ConvLayout) -> Prepared:
+    """The direct path for `layout`, whose sums are known to fit int32."""
+    mode = choose_mode(layout)
+    fixed, packed, scratch_bytes = _parameters(layout, mode)
+    ef = layout.epilogue.ef
+    units = layout.out_height if mode == BAND else layout.positions
 
     def bind(
         batch: int, inputs: Sequence[np.ndarray], output: np.ndarray, scratch: np.ndarray
     ) -> list[Step]:
-        p = integers(0, batch * layout.positions, *fixed)
-        return [(conv_tiles, (p, inputs[0], packed, layout.pads, ef, output, scratch))]
+        p = integers(0, batch * units, *fixed)
+        return [(conv_rows, (p, inputs[0], packed, layout.pads, ef, output, scratch))]
 
     return Prepared(f"{ISA.name}-{layout.describe()}", bind, lambda batch: scratch_bytes, True)

@@ -15,13 +15,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from r329fast.errors import UsageError
-from r329fast.kernels.conv import prepare_tiles
+from r329fast.kernels.conv import prepare_rows
 from r329fast.kernels.conv_pack import ConvLayout
 from r329fast.kernels.isa import ISA
 from r329fast.kernels.prepared import Prepared, Step
 from r329fast.kernels.winograd import prepare_winograd
-from r329fast.kernels.winograd_ir import POSITIONS, TILE
-from r329fast.kernels.winograd_tile import WORDS
+from r329fast.kernels.winograd_ir import POSITIONS
+from r329fast.kernels.winograd_tile import FEW, WORDS
+from r329fast.kernels.winograd_tiling import products, tiling
 from r329fast.program.program import Op, TensorSpec
 
 VARIABLE = "R329FAST_WINOGRAD"
@@ -59,13 +60,16 @@ def direct_cycles(layout: ConvLayout, batch: int) -> float:
 
 def winograd_cycles(layout: ConvLayout, batch: int) -> float:
     """Products, both transforms and epilogue of `batch` images, and the weights once."""
-    tiles_y, tiles_x = -(-layout.out_height // TILE), -(-layout.out_width // TILE)
-    tiles = batch * tiles_y * tiles_x
-    padded = -(-tiles // WORDS.rows) * WORDS.rows
+    kinds, several = tiling(layout.out_height, layout.out_width, batch)
+    tiles = batch * sum(kind.tiles for kind in kinds)
+    groups = len(kinds) if several else 1
+    padded = tiles + groups * (-tiles // groups % FEW.rows)
     inner, outs = -(-layout.channels // 2) * 2, -(-len(layout.weights) // WORDS.lanes) * WORDS.lanes
-    products = POSITIONS * inner * outs / _rate(WORDS.lanes, WORDS.kgroup) / 0.85
+    each = batch * products(kinds) / tiles * padded
+    rate = _rate(WORDS.lanes, WORDS.kgroup) * 0.85
     rest = (6 * inner + 24 * outs) * 8 / WORDS.lanes
-    return padded * products + tiles * rest + _loading(2 * POSITIONS * inner * outs)
+    loading = _loading(2 * POSITIONS * inner * outs)
+    return each * inner * outs / rate + tiles * rest + loading
 
 
 def winograd_batch(layout: ConvLayout) -> int:
@@ -84,10 +88,10 @@ def prepare_dense(op: Op, layout: ConvLayout, output: TensorSpec) -> Prepared:
     least = {"auto": winograd_batch(layout), "0": 0, "1": 1}[chosen] if _unit(layout) else 0
     winograd = prepare_winograd(op, layout, output) if least else None
     if winograd is None:
-        return prepare_tiles(layout)
+        return prepare_rows(layout)
     if least == 1:
         return winograd
-    direct = prepare_tiles(layout)
+    direct = prepare_rows(layout)
 
     def bind(
         batch: int, inputs: Sequence[np.ndarray], output: np.ndarray, scratch: np.ndarray

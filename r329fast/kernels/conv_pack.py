@@ -9,7 +9,6 @@ import numpy as np
 from r329fast.kernels.epilogue import Epilogue, prepare_epilogue
 from r329fast.kernels.isa import ISA
 from r329fast.kernels.prepared import aligned, flip_of
-from r329fast.kernels.tile_ir import CHUNK
 from r329fast.program.program import Op, TensorSpec
 
 _INT32 = (1 << 31) - 1
@@ -41,7 +40,6 @@ class ConvLayout:
     wide_epilogue: Epilogue
     input_flip: int
     fits: bool
-    max_chunk: int = CHUNK
 
     @property
     def positions(self) -> int:
@@ -62,10 +60,8 @@ class ConvLayout:
     def describe(self) -> str:
         return "gemm" if self.plain else "conv" if self.group == 1 else "groups"
 
-    def parameters(
-        self, chunk: int, chunks: int, block: int, flip: int, pitch: int, group_bytes: int
-    ) -> tuple[int, ...]:
-        """p[2:] of the kernels, in order; p[0], p[1] is the range of output positions."""
+    def geometry(self) -> tuple[int, ...]:
+        """p[2:19] of the kernels; p[0], p[1] is the range of what they make."""
         return (
             self.height,
             self.width,
@@ -80,15 +76,6 @@ class ConvLayout:
             self.group,  # 16
             self.weights.shape[3],
             len(self.weights) // self.group,
-            chunk,
-            chunks,  # 20
-            block,
-            flip,
-            int(self.plain),
-            pitch,
-            chunk * chunks * ISA.element,  # 25: bytes of one column of a weight panel
-            self.inner,
-            group_bytes,
         )
 
 
@@ -156,22 +143,23 @@ def conv_layout(op: Op, x: TensorSpec, output: TensorSpec) -> ConvLayout:
     )
 
 
-def pack_weights(layout: ConvLayout, padded: int) -> tuple[np.ndarray, int]:
-    """uint8, per group and panel of columns: [padded / kgroup][columns][kgroup]; bytes a group.
+def pack_weights(layout: ConvLayout, taps: int) -> tuple[np.ndarray, int, int]:
+    """uint8, per group and panel of columns: [taps][steps][columns][kgroup]; bytes a group; steps.
 
-    padded: K rounded up to whole chunks.
+    taps: spans that K is cut into, each filled up with zeros to whole steps.
     """
     kind = np.dtype(np.int8 if ISA.element == 1 else np.int16)
-    inner, per_out = layout.inner, len(layout.weights) // layout.group
+    span, per_out = layout.inner // taps, len(layout.weights) // layout.group
+    steps = -(-span // ISA.kgroup)
     parts = []
     for group in range(layout.group):
-        matrix = layout.weights[group * per_out : (group + 1) * per_out].reshape(per_out, inner)
+        matrix = layout.weights[group * per_out : (group + 1) * per_out]
         for column in range(0, per_out, ISA.width):
             left = min(per_out - column, ISA.width)
             columns = ISA.width if left > ISA.width // 2 else ISA.width // 2
-            panel = np.zeros((columns, padded), dtype=kind)
-            panel[:left, :inner] = matrix[column : column + left]
-            grouped = panel.reshape(columns, padded // ISA.kgroup, ISA.kgroup)
+            panel = np.zeros((columns, taps, steps * ISA.kgroup), dtype=kind)
+            panel[:left, :, :span] = matrix[column : column + left].reshape(left, taps, span)
+            grouped = panel.reshape(columns, taps * steps, ISA.kgroup)
             parts.append(np.ascontiguousarray(grouped.transpose(1, 0, 2)).reshape(-1))
     packed = aligned(np.concatenate(parts).view(np.uint8))
-    return packed, packed.size // layout.group
+    return packed, packed.size // layout.group, steps

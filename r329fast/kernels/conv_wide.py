@@ -5,21 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numba import njit
 
 from r329fast.kernels.conv_pack import ConvLayout
 from r329fast.kernels.finish_wide import finish_wide
+from r329fast.kernels.kernel import arrays, kernel
 from r329fast.kernels.prepared import Prepared, Step, integers
 
 
-@njit(nogil=True, cache=True)
-def conv_wide(p, x, weights, pads, ei, out):  # type: ignore[no-untyped-def]
-    """One output value at a time; weights int64 flat, pads int64 (kw*C,), p as in conv.py."""
+@kernel
+def conv_wide(frame):  # type: ignore[no-untyped-def]
+    """One output value at a time; weights int64 flat, pads int64 (kw*C,), p: geometry, flip."""
+    p, x, weights, pads, ei, out = arrays(frame, "iuiiiu")
     height, width, channels = p[2], p[3], p[4]
     out_height, out_width, channels_out = p[5], p[6], p[7]
     kernel_y, kernel_x, stride_y, stride_x = p[8], p[9], p[10], p[11]
     dilation_y, dilation_x, top, left = p[12], p[13], p[14], p[15]
-    per_group, per_out, flip = p[17], p[18], p[22]
+    per_group, per_out, flip = p[17], p[18], p[19]
     inner = kernel_y * kernel_x * per_group
     for position in range(p[0], p[1]):
         image = position // (out_height * out_width)
@@ -47,7 +48,7 @@ def conv_wide(p, x, weights, pads, ei, out):  # type: ignore[no-untyped-def]
 def prepare_wide(layout: ConvLayout) -> Prepared:
     weights = layout.weights.astype(np.int64).reshape(-1)
     pads = layout.pad_row.astype(np.int64)
-    fixed = layout.parameters(0, 0, 0, layout.input_flip, 0, 0)
+    fixed = (*layout.geometry(), layout.input_flip)
 
     def bind(
         batch: int, inputs: Sequence[np.ndarray], output: np.ndarray, scratch: np.ndarray

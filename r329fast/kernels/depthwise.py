@@ -16,6 +16,7 @@ from r329fast.kernels import depthwise_ir
 from r329fast.kernels.conv_pack import ConvLayout
 from r329fast.kernels.epilogue import prepare_epilogue
 from r329fast.kernels.isa import ISA
+from r329fast.kernels.kernel import arrays, kernel
 from r329fast.kernels.prepared import Prepared, Step, aligned, integers
 from r329fast.kernels.tile import depthwise_row, finish_rows, widen_rows
 from r329fast.program.program import Op, TensorSpec
@@ -52,13 +53,14 @@ def load_row(p, ring, x, x_end, pads, pads_end, image, padded_y, channel, count)
         widen_rows(target, size, source, 0, columns - behind, count, pads_end, flip)
 
 
-@njit(nogil=True, cache=True)
-def depthwise_rows(p, x, weights, pads, ef, out, scratch):  # type: ignore[no-untyped-def]
+@kernel
+def depthwise_rows(frame):  # type: ignore[no-untyped-def]
     """Output rows p[0]..p[1] (image * Ho + y). p: as in conv.py, but from 19 on block of channels,
     passes of _TAPS taps, ring rows, flip, padded columns, pitch, bytes of a ring row.
 
     scratch: addresses of the taps, int32 accumulators [Wo, _CHANNELS], the ring.
     """
+    p, x, weights, pads, ef, out, scratch = arrays(frame, "iuuufuu")
     channels, out_height, out_width = p[4], p[5], p[6]
     kernel_y, kernel_x, stride_y, stride_x = p[8], p[9], p[10], p[11]
     dilation_y, dilation_x, block, passes, ring_rows = p[12], p[13], p[19], p[20], p[21]
@@ -143,8 +145,10 @@ def prepare_depthwise(op: Op, layout: ConvLayout, output: TensorSpec) -> Prepare
     block = max(_RING_BYTES // (2 * ring_rows * columns) // _CHANNELS, 1) * _CHANNELS
     block = min(block, channels)
     row_bytes = 2 * columns * block + _GAP
-    fixed = list(layout.parameters(block, passes, ring_rows, layout.input_flip, epilogue.pitch, 0))
-    fixed[21], fixed[23] = columns, row_bytes  # p[23] and p[25] of the kernel
+    fixed = (
+        *layout.geometry(),
+        *(block, passes, ring_rows, layout.input_flip, columns, epilogue.pitch, row_bytes),
+    )
     scratch_bytes = 8 * passes * _TAPS + 4 * _CHANNELS * layout.out_width + ring_rows * row_bytes
     rows = layout.out_height
 

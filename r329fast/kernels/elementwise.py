@@ -5,22 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numba import njit
 
 from r329fast.kernels.epilogue import prepare_epilogue
 from r329fast.kernels.finish_wide import finish_wide
+from r329fast.kernels.kernel import arrays, kernel
 from r329fast.kernels.prepared import Prepared, Step, flip_of, integers
 from r329fast.kernels.tile import finish_rows
+from r329fast.kernels.vector import add_bytes
 from r329fast.program.program import Op, TensorSpec
 
 _METHODS = {"ADD": 0, "SUB": 1, "MUL": 2, "MAX": 3, "MIN": 4}
 _BLOCK = 512  # elements of a block, at least: a multiple of the channels
-_INT32 = (1 << 31) - 1
+_INT32, _FLOAT32_INTEGERS = (1 << 31) - 1, 1 << 24
 
 
-@njit(nogil=True, cache=True)
-def eltwise_blocks(p, a, b, ef, out, scratch):  # type: ignore[no-untyped-def]
+@kernel
+def eltwise_blocks(frame):  # type: ignore[no-untyped-def]
     """p: batch, elements, block, b's elements an image, method, flips, moves, scales, pitch."""
+    p, a, b, ef, out, scratch = arrays(frame, "iuufuu")
     batch, elements, block, elements_b, method = p[0], p[1], p[2], p[3], p[4]
     flip_a, flip_b = np.uint8(p[5]), np.uint8(p[6])
     move_a, move_b = np.int32(p[7]), np.int32(p[8])
@@ -70,9 +72,10 @@ def eltwise_blocks(p, a, b, ef, out, scratch):  # type: ignore[no-untyped-def]
             )
 
 
-@njit(nogil=True, cache=True)
-def eltwise_wide(p, a, b, ei, out):  # type: ignore[no-untyped-def]
+@kernel
+def eltwise_wide(frame):  # type: ignore[no-untyped-def]
     """The same in int64, a value at a time; p[11]: entries of the constants."""
+    p, a, b, ei, out = arrays(frame, "iuuiu")
     batch, elements, elements_b, method, entries = p[0], p[1], p[3], p[4], p[11]
     for image in range(batch):
         for i in range(elements):
@@ -95,6 +98,19 @@ def eltwise_wide(p, a, b, ei, out):  # type: ignore[no-untyped-def]
             out[image * elements + i] = np.uint8(value & 255)
 
 
+@kernel
+def add_range(frame):  # type: ignore[no-untyped-def]
+    """Bytes p[0]..p[1]: finish(a * scales[0] + b * scales[1] + scales[2]); p[2], p[3]: flips.
+
+    scales: float32 as bytes.
+    """
+    p, a, b, scales, ef, out = arrays(frame, "iuuufu")
+    add_bytes(
+        a.ctypes.data + p[0], b.ctypes.data + p[0], p[2], p[3], scales.ctypes.data,
+        ef.ctypes.data, p[1] - p[0], out.ctypes.data + p[0],
+    )  # fmt: skip
+
+
 def prepare_eltwise(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> Prepared:
     """The second input has the first one's shape or (1, .., 1, C)."""
     a, b = inputs
@@ -112,6 +128,14 @@ def prepare_eltwise(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> Pre
         op.consts[name].size == 1 for name in ("mult", "shift", "slope") if name in op.consts
     )
     flat = same and a.shape == b.shape
+    signs = {"ADD": (1, 1), "SUB": (1, -1)}
+    if flat and method in signs and bound <= _FLOAT32_INTEGERS:
+        epilogue = prepare_epilogue(op, output, 1, bound)
+        if epilogue.rounds_once:
+            factors = [sign * scale for sign, scale in zip(signs[method], scales, strict=True)]
+            move = sum(m * factor for m, factor in zip(moves, factors, strict=True))
+            if max(abs(move), *(255 * abs(factor) for factor in factors)) <= _FLOAT32_INTEGERS:
+                return _prepare_add(a.elements, flips, (*factors, move), epilogue.ef)
     block = _BLOCK if flat else channels * -(-_BLOCK // channels)
     tiled: dict[str, np.ndarray] = {
         name: np.tile(np.broadcast_to(op.consts[name], (channels,)), block // channels)
@@ -139,3 +163,18 @@ def prepare_eltwise(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> Pre
         return [(eltwise_blocks, (p, inputs[0], inputs[1], epilogue.ef, output, scratch))]
 
     return Prepared("vector-eltwise", bind, lambda batch: 5 * block + 256)
+
+
+def _prepare_add(
+    elements: int, flips: Sequence[int], scales: Sequence[int], ef: np.ndarray
+) -> Prepared:
+    """Sum or difference whose every step float32 holds exactly."""
+    packed = np.array(scales, dtype=np.float32).view(np.uint8)
+
+    def bind(
+        batch: int, inputs: Sequence[np.ndarray], output: np.ndarray, scratch: np.ndarray
+    ) -> list[Step]:
+        p = integers(0, batch * elements, *flips)
+        return [(add_range, (p, inputs[0], inputs[1], packed, ef, output))]
+
+    return Prepared("vector-add", bind, lambda batch: 0, True)

@@ -1,6 +1,12 @@
-"""Constants of the epilogue, prepared once: exact float64 where that can be, int64 elsewhere.
+"""Constants of the epilogue, prepared once: float32 or float64 where exact, int64 elsewhere.
 
-With p = a * M, |p| < 2**50, every rounding of p / 2**N is one float64 rounding to nearest even:
+Float32, for half_even: fma(a, M*2**-N, MAGIC) with MAGIC = 3 * 2**22 rounds the exact sum once, to
+an integer, ties to even. It is the wanted one for every a that float32 holds (|a| <= 2**24), and
+a larger a may move only where the result is clamped anyway: `_rounds_once` asks that whatever is
+not clamped is small enough, and that no result reaches 2**22, where integers would end.
+
+Float64: with p = a * M, |p| < 2**50, every rounding of p / 2**N is one float64 rounding to nearest
+even:
 
     half_even  rint(a * M*2**-N)
     half_up    rint(a * M*2**-N + 2**-(N+1))            = floor(p / 2**N + 1/2)
@@ -26,12 +32,18 @@ ACT_CODES = {"NONE": 0, "RELU": 1, "CLIP": 2, "LEAKY": 3}
 _EXACT = 1 << 50
 _MAX_SHIFT = 51
 _MAX_ZERO_POINT = 1 << 20
+_FLOAT32_INTEGERS = 1 << 24
+_LAST_INTEGER = (1 << 22) - (1 << 10)  # of MAGIC's neighbourhood, less room for a moved a
+_INT32 = 1 << 31
 _PAD = 32  # channels are padded to this: vectors may read past the last
 
 
 @dataclass(frozen=True)
 class Epilogue:
-    """ef: float64 [8 + 5*pitch + slack] (see finish_ir), ei: int64 [8 + 4*C] (see finish_wide.py).
+    """ef: float64 [8 + 5*pitch + slack], ei: int64 [8 + 4*C] (see finish_wide.py).
+
+    ef: a header (see finish_ir), then five float64 a channel in rows of `pitch`; in the float32
+    forms a row of float32 factors and one of int32 biases instead.
 
     wide: float64 is not exact for this op, only ei may be used.
     """
@@ -40,6 +52,11 @@ class Epilogue:
     ei: np.ndarray
     pitch: int
     wide: bool
+
+    @property
+    def rounds_once(self) -> bool:
+        """Whether it is one of the float32 forms."""
+        return not self.wide and self.ef[finish_ir.FORM] >= finish_ir.ONCE
 
 
 def _factor_offset(
@@ -73,6 +90,29 @@ def _bounds(op: Op, act: str, output: TensorSpec, rounding: str) -> tuple[int, i
         clip_low, clip_high = (int(v) for v in round_shift(limits, 8, rounding))
         low, high = min(max(clip_low, low), high), min(max(clip_high, low), high)
     return low, high
+
+
+def _rounds_once(
+    act: str,
+    rounding: str,
+    mult: np.ndarray,
+    shift: np.ndarray,
+    largest: int,
+    low: int,
+    high: int,
+) -> bool:
+    """Whether a float32 multiply-add gives every result (see above); largest: of |a|."""
+    if rounding != "half_even" or act not in ("NONE", "RELU", "CLIP"):
+        return False
+    if largest >= _INT32 or mult.max(initial=0) > _FLOAT32_INTEGERS:
+        return False
+    parts = 256 if act == "CLIP" else 1  # the first of two roundings keeps eight more bits
+    factor = np.ldexp(mult.astype(np.float64), -shift.astype(np.int32)) * parts
+    if largest * factor.max(initial=0.0) >= _LAST_INTEGER or shift.max(initial=0) > _MAX_SHIFT:
+        return False
+    kept = (max(abs(low), abs(high)) + 1) * parts  # results beyond this one are clamped
+    moved = largest > _FLOAT32_INTEGERS and (factor > 0) & (kept > factor * _FLOAT32_INTEGERS)
+    return not np.any(moved)
 
 
 def prepare_epilogue(
@@ -113,8 +153,17 @@ def prepare_epilogue(
     pitch = -(-channels // _PAD) * _PAD
     ef = np.zeros(finish_ir.HEADER + 5 * pitch + finish_ir.LANES)  # vectors may read past the end
     rows = ef[finish_ir.HEADER : -finish_ir.LANES].reshape(5, pitch)[:, :channels]
-    if not wide:
-        form = {"CLIP": finish_ir.TWICE, "LEAKY": finish_ir.LEAKY}.get(act, finish_ir.LINEAR)
+    low, high = _bounds(op, act, output, rounding)
+    if not wide and _rounds_once(act, rounding, mult, shift, largest, low, high):
+        form = finish_ir.TWICE if act == "CLIP" else finish_ir.ONCE
+        ef[:6] = low, high, 0, 0, output.zero_point, form
+        words = ef[finish_ir.HEADER :].view(np.float32)
+        first = np.ldexp(mult.astype(np.float64), -shift.astype(np.int32))
+        words[:channels] = first * (256 if act == "CLIP" else 1)
+        words.view(np.int32)[pitch : pitch + channels] = bias
+    elif not wide:
+        forms = {"CLIP": finish_ir.WIDE_TWICE, "LEAKY": finish_ir.LEAKY}
+        form = forms.get(act, finish_ir.WIDE)
         factor, offset = _factor_offset(mult, shift - 8 if act == "CLIP" else shift, rounding)
         second, second_offset = np.array([1.0]), np.zeros(1)
         if act == "CLIP":
@@ -126,7 +175,6 @@ def prepare_epilogue(
             rows[finish_ir.SLOPE], rows[finish_ir.SLOPE_OFFSET] = _factor_offset(
                 slope, np.full(channels, slope_shift), rounding
             )
-        low, high = _bounds(op, act, output, rounding)
         ef[:6] = low, high, second[0], second_offset[0], output.zero_point, form
 
     clip = (op.integer("clip_min"), op.integer("clip_max")) if act == "CLIP" else (0, 0)

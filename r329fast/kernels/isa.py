@@ -37,6 +37,11 @@ class Isa:
     emulated: bool = False
 
     @property
+    def family(self) -> str:
+        """The path that a variant of its tile belongs to."""
+        return self.name.removeprefix("emulated-").split("-")[0]
+
+    @property
     def width(self) -> int:
         """Columns of a full tile (a narrow one has half of them)."""
         return self.lanes * self.vectors
@@ -107,3 +112,5 @@ def choose(features: frozenset[str], forced: str = "", jit: bool = True) -> Isa:
 _CONFIG: Any = numba.config
 JIT = not _CONFIG.DISABLE_JIT
 ISA = choose(target_features() if JIT else frozenset(), os.environ.get("R329FAST_ISA", ""), JIT)
+# What byte tiles multiply without a change: the dtype that a simulator keeps all tensors in.
+STORED = "" if ISA.element > 1 else "int8" if ISA.signed else "uint8"

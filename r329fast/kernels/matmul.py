@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numba import njit
 
 from r329fast.kernels.epilogue import prepare_epilogue
 from r329fast.kernels.finish_wide import finish_wide
+from r329fast.kernels.kernel import arrays, kernel
 from r329fast.kernels.prepared import Prepared, Step, flip_of, integers
 from r329fast.kernels.tile import finish_rows
 from r329fast.program.program import Op, TensorSpec
@@ -16,12 +16,13 @@ from r329fast.program.program import Op, TensorSpec
 _INT32 = (1 << 31) - 1
 
 
-@njit(nogil=True, cache=True)
-def matmul_rows(p, a, b, ef, out, scratch):  # type: ignore[no-untyped-def]
+@kernel
+def matmul_rows(frame):  # type: ignore[no-untyped-def]
     """p: pairs, rows, inner, columns, a's strides (row, inner), b's (inner, column), flips, moves.
 
     scratch: int32 accumulators [columns], then int32 b [inner, columns] with its zero point.
     """
+    p, a, b, ef, out, scratch = arrays(frame, "iuufuu")
     pairs, rows, inner, columns = p[0], p[1], p[2], p[3]
     flip_a, flip_b = np.uint8(p[8]), np.uint8(p[9])
     move_a, move_b, pitch = np.int32(p[10]), np.int32(p[11]), p[12]
@@ -55,9 +56,10 @@ def matmul_rows(p, a, b, ef, out, scratch):  # type: ignore[no-untyped-def]
             )
 
 
-@njit(nogil=True, cache=True)
-def matmul_wide(p, a, b, ei, out):  # type: ignore[no-untyped-def]
+@kernel
+def matmul_wide(frame):  # type: ignore[no-untyped-def]
     """The same in int64, a value at a time."""
+    p, a, b, ei, out = arrays(frame, "iuuiu")
     pairs, rows, inner, columns = p[0], p[1], p[2], p[3]
     for pair in range(pairs):
         a0, b0 = pair * rows * inner, pair * inner * columns

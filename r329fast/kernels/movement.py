@@ -9,16 +9,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numba import njit
 
+from r329fast.kernels.kernel import arrays, kernel
 from r329fast.kernels.prepared import Prepared, Step, integers
 from r329fast.program.program import Op, TensorSpec
 from r329fast.reference.run import FUNCTIONS
 
 
-@njit(nogil=True, cache=True)
-def copy_runs(p, x, index, out):  # type: ignore[no-untyped-def]
+@kernel
+def copy_runs(frame):  # type: ignore[no-untyped-def]
     """out runs of p[3] bytes from x at index (an image's byte offsets), or the byte p[4] at -1."""
+    p, x, index, out = arrays(frame, "iuiu")
     batch, in_elements, out_elements, run = p[0], p[1], p[2], p[3]
     fill = np.uint8(p[4])
     for image in range(batch):

@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numba import njit
 
 from r329fast.kernels.epilogue import ROUNDING_CODES, prepare_epilogue
 from r329fast.kernels.finish_wide import finish_wide, round_shift_wide
+from r329fast.kernels.kernel import arrays, kernel
 from r329fast.kernels.prepared import Prepared, Step, flip_of, integers
 from r329fast.program.program import Op, TensorSpec
 
 _SQRT2_Q30 = 1518500250  # sqrt(2) * 2**30
 
 
-@njit(nogil=True, cache=True)
-def softmax_lut_lines(p, x, table, log_table, out):  # type: ignore[no-untyped-def]
+@kernel
+def softmax_lut_lines(frame):  # type: ignore[no-untyped-def]
     """p: outer, n, inner, flip, form, bits, M, N, rounding, zero point, qmin, qmax, log."""
+    p, x, table, log_table, out = arrays(frame, "iuiiu")
     outer, n, inner, flip, form, bits = p[0], p[1], p[2], p[3], p[4], p[5]
     mult, shift, rounding = p[6], p[7], p[8]
     for line in range(outer * inner):
@@ -43,9 +44,10 @@ def softmax_lut_lines(p, x, table, log_table, out):  # type: ignore[no-untyped-d
             out[start + i * inner] = np.uint8(value & 255)
 
 
-@njit(nogil=True, cache=True)
-def softmax_fast_exp_lines(p, x, out):  # type: ignore[no-untyped-def]
+@kernel
+def softmax_fast_exp_lines(frame):  # type: ignore[no-untyped-def]
     """p: outer, n, inner, flip, mult_in, shift_in, q_bits."""
+    p, x, out = arrays(frame, "iuu")
     outer, n, inner, flip, mult_in, shift_in, q_bits = p[0], p[1], p[2], p[3], p[4], p[5], p[6]
     for line in range(outer * inner):
         start = line // inner * n * inner + line % inner
@@ -74,9 +76,10 @@ def softmax_fast_exp_lines(p, x, out):  # type: ignore[no-untyped-def]
             out[start + i * inner] = np.uint8(min(value, 255))
 
 
-@njit(nogil=True, cache=True)
-def lrn_rows(p, x, table, ei, out):  # type: ignore[no-untyped-def]
+@kernel
+def lrn_rows(frame):  # type: ignore[no-untyped-def]
     """p: rows, channels, flip, move, before, after, sum_mult, sum_shift, rounding, entries."""
+    p, x, table, ei, out = arrays(frame, "iuiiu")
     rows, channels, flip, move, before, after = p[0], p[1], p[2], p[3], p[4], p[5]
     for r in range(rows):
         start = r * channels

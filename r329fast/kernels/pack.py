@@ -1,66 +1,83 @@
-"""Packing: a block of windows as rows of the tile's form, one chunk of K at a time."""
+"""Copies of input for the row tile: windows as rows, or a band of image rows with its padding."""
 
 from __future__ import annotations
 
 from numba import njit
 
 from r329fast.kernels.isa import ISA
-from r329fast.kernels.tile import ROW_BYTES, copy_rows
+from r329fast.kernels.tile import copy_bytes, copy_rows
 
 _ELEMENT = ISA.element
 
 
 @njit(nogil=True, cache=True)
-def pack_taps(p, a, x, x_end, pads, pads_end, image, y, column, end, base, ky, k0, k1):  # type: ignore[no-untyped-def]
+def load_band(p, band, row_bytes, x, x_end, pads, pads_end, image, y, lines):  # type: ignore[no-untyped-def]
+    """The padded image rows under output rows y..y+lines, `row_bytes` apart, as bytes.
+
+    p: as `pack_rows`; only for undilated convolutions of one group.
+    """
+    height, width, channels, left, flip = p[2], p[3], p[4], p[15], p[22]
+    columns = (p[6] - 1) * p[11] + p[9]
+    before = min(left, columns)
+    inside = max(min(width, columns - left), 0)
+    behind = before + inside
+    for row in range((lines - 1) * p[10] + p[8]):
+        source_y = y * p[10] - p[14] + row
+        target = band + row * row_bytes
+        if not 0 <= source_y < height:
+            copy_bytes(target, channels, pads, 0, columns, channels, pads_end, flip)
+            continue
+        if before > 0:
+            copy_bytes(target, channels, pads, 0, before, channels, pads_end, flip)
+        if inside > 0:
+            source = x + (image * height + source_y) * width * channels
+            place = target + before * channels
+            copy_bytes(place, 0, source, 0, 1, inside * channels, x_end, flip)
+        if columns > behind:
+            place = target + behind * channels
+            copy_bytes(place, channels, pads, 0, columns - behind, channels, pads_end, flip)
+
+
+@njit(nogil=True, cache=True)
+def pack_taps(p, a, row_bytes, x, x_end, pads, pads_end, image, y, column, end, base, ky):  # type: ignore[no-untyped-def]
     """Kernel row `ky` of output columns column..end, tap by tap; `a`: row of the first column."""
-    height, width, channels, kernel_x, per_group = p[2], p[3], p[4], p[9], p[17]
+    height, width, channels, kernel_x, count = p[2], p[3], p[4], p[9], p[17]
     stride, flip = p[11], p[22]
     source_y = y * p[10] - p[14] + ky * p[12]
     inside_y = 0 <= source_y < height
     for kx in range(kernel_x):
-        start = (ky * kernel_x + kx) * per_group
-        low, high = max(start, k0), min(start + per_group, k1)
-        if low >= high:
-            continue
-        count, skip = high - low, base + low - start
         # Columns whose source x = column * stride + shift lies inside the image: first..last.
         shift = kx * p[13] - p[15]
         first = min(max((stride - 1 - shift) // stride, column), end)
         last = min(max((width - 1 - shift) // stride + 1, first), end)
         if not inside_y:
             first, last = end, end
-        target = a + (low - k0) * _ELEMENT
+        target = a + (ky * kernel_x + kx) * count * _ELEMENT
         if first > column:
-            copy_rows(target, ROW_BYTES, pads + skip, 0, first - column, count, pads_end, flip)
+            copy_rows(target, row_bytes, pads + base, 0, first - column, count, pads_end, flip)
         if last > first:
-            source = x + ((image * height + source_y) * width + first * stride + shift) * channels
-            target_first = target + (first - column) * ROW_BYTES
+            place = ((image * height + source_y) * width + first * stride + shift) * channels
+            inside = target + (first - column) * row_bytes
             copy_rows(
-                target_first,
-                ROW_BYTES,
-                source + skip,
-                stride * channels,
-                last - first,
-                count,
-                x_end,
+                inside, row_bytes, x + place + base, stride * channels, last - first, count, x_end,
                 flip,
-            )
+            )  # fmt: skip
         if end > last:
-            target_last = target + (last - column) * ROW_BYTES
-            copy_rows(target_last, ROW_BYTES, pads + skip, 0, end - last, count, pads_end, flip)
+            behind = target + (last - column) * row_bytes
+            copy_rows(behind, row_bytes, pads + base, 0, end - last, count, pads_end, flip)
 
 
 @njit(nogil=True, cache=True)
-def pack_rows(p, a, x, x_end, pads, pads_end, position, rows, group, k0, k1):  # type: ignore[no-untyped-def]
-    """Elements k0..k1 of `rows` windows from output `position` on, as packed rows at `a`.
+def pack_rows(p, a, row_bytes, x, x_end, pads, pads_end, position, rows, group, plain):  # type: ignore[no-untyped-def]
+    """`rows` windows from output `position` on, as packed rows at `a`, `row_bytes` apart.
 
-    p: see `ConvLayout.parameters`; x, pads: addresses; pads holds one kernel row of padding.
+    p: `ConvLayout.geometry`, and the flip of the copy at 22; x, pads: addresses; pads holds one
+    kernel row of padding; plain: a row is a whole input position.
     """
     height, width, channels, out_height, out_width = p[2], p[3], p[4], p[5], p[6]
     kernel_x, stride, left, flip = p[9], p[11], p[15], p[22]
-    if p[23]:
-        source = x + position * channels + k0
-        copy_rows(a, ROW_BYTES, source, channels, rows, k1 - k0, x_end, flip)
+    if plain:
+        copy_rows(a, row_bytes, x + position * channels, channels, rows, channels, x_end, flip)
         return
     whole = p[16] == 1 and p[13] == 1
     span = kernel_x * p[17]
@@ -75,51 +92,30 @@ def pack_rows(p, a, x, x_end, pads, pads_end, position, rows, group, k0, k1):  #
         end = min(out_width, column + rows - done)
         first = min(max(inner_first, column), end) if whole else end
         last = min(max(inner_end, first), end)
-        for ky in range(k0 // span, (k1 + span - 1) // span):
+        line = a + done * row_bytes
+        for ky in range(p[8]):
             source_y = y * p[10] - p[14] + ky * p[12]
-            low, high = max(ky * span, k0), min((ky + 1) * span, k1)
-            target = a + done * ROW_BYTES + (low - k0) * _ELEMENT
+            target = line + ky * span * _ELEMENT
             if whole and not 0 <= source_y < height:
-                source = pads + low - ky * span
-                copy_rows(target, ROW_BYTES, source, 0, end - column, high - low, pads_end, flip)
+                copy_rows(target, row_bytes, pads, 0, end - column, span, pads_end, flip)
                 continue
             if first > column:
-                row = a + done * ROW_BYTES
                 pack_taps(
-                    p,
-                    row,
-                    x,
-                    x_end,
-                    pads,
-                    pads_end,
-                    image,
-                    y,
-                    column,
-                    first,
-                    group * p[17],
-                    ky,
-                    k0,
-                    k1,
-                )
+                    p, line, row_bytes, x, x_end, pads, pads_end, image, y, column, first,
+                    group * p[17], ky,
+                )  # fmt: skip
             if last > first:
                 place = (image * height + source_y) * width + first * stride - left
-                source = x + place * channels + low - ky * span
-                target += (first - column) * ROW_BYTES
                 copy_rows(
-                    target,
-                    ROW_BYTES,
-                    source,
-                    stride * channels,
-                    last - first,
-                    high - low,
-                    x_end,
-                    flip,
-                )
+                    target + (first - column) * row_bytes, row_bytes, x + place * channels,
+                    stride * channels, last - first, span, x_end, flip,
+                )  # fmt: skip
             if end > last:
-                row = a + (done + last - column) * ROW_BYTES
+                row = line + (last - column) * row_bytes
                 pack_taps(
-                    p, row, x, x_end, pads, pads_end, image, y, last, end, group * p[17], ky, k0, k1
-                )
+                    p, row, row_bytes, x, x_end, pads, pads_end, image, y, last, end,
+                    group * p[17], ky,
+                )  # fmt: skip
         done += end - column
         column = 0
         y += 1

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numba import njit
 
 from r329fast.errors import ProgramError
 from r329fast.kernels.epilogue import prepare_epilogue
+from r329fast.kernels.kernel import arrays, kernel
 from r329fast.kernels.prepared import Prepared, Step, flip_of, integers
 from r329fast.kernels.tile import finish_rows, max_window
 from r329fast.program.program import Op, TensorSpec
@@ -16,9 +16,10 @@ from r329fast.program.program import Op, TensorSpec
 _INT32 = (1 << 31) - 1
 
 
-@njit(nogil=True, cache=True)
-def maxpool_rows(p, x, out):  # type: ignore[no-untyped-def]
+@kernel
+def maxpool_rows(frame):  # type: ignore[no-untyped-def]
     """Output positions p[0]..p[1]; bytes are compared as q + 128 when int8 (flip in p[15])."""
+    p, x, out = arrays(frame, "iuu")
     height, width, channels, out_height, out_width = p[2], p[3], p[4], p[5], p[6]
     kernel_y, kernel_x, dilation_y, dilation_x = p[7], p[8], p[11], p[12]
     for position in range(p[0], p[1]):
@@ -44,9 +45,10 @@ def maxpool_rows(p, x, out):  # type: ignore[no-untyped-def]
         )
 
 
-@njit(nogil=True, cache=True)
-def avgpool_rows(p, x, which, ef, out, scratch):  # type: ignore[no-untyped-def]
+@kernel
+def avgpool_rows(frame):  # type: ignore[no-untyped-def]
     """Output positions p[0]..p[1]; which: constants of each position (an index into ef's rows)."""
+    p, x, which, ef, out, scratch = arrays(frame, "iuifuu")
     height, width, channels, out_height, out_width = p[2], p[3], p[4], p[5], p[6]
     flip, move, pitch, padded = np.uint8(p[15]), np.int32(p[16]), p[17], p[18]
     acc = scratch[: 4 * channels].view(np.int32)

@@ -8,12 +8,14 @@ from typing import Any
 
 import numpy as np
 
+from r329fast.kernels.kernel import Kernel
 from r329fast.program.program import TensorSpec
 
-Step = tuple[Callable[..., None], tuple[object, ...]]
+Step = tuple[Kernel, tuple[np.ndarray, ...]]  # a kernel and its flat arrays
 Binder = Callable[[int, Sequence[np.ndarray], np.ndarray, np.ndarray], list[Step]]
 
 _ALIGN = 64
+_SLACK = 256
 
 
 def empty_aligned(count: int, kind: Any) -> np.ndarray:
@@ -46,8 +48,8 @@ class Prepared:
     """One op, ready to run; shared by threads (it holds no state).
 
     path: name of the chosen kernel path; binder: (batch, flat uint8 inputs, flat uint8 output,
-    scratch) -> kernel calls; scratch: batch -> bytes; ranged: the first argument of its only call
-    begins with the range of output rows to make, so that threads can share the work.
+    scratch) -> kernel calls; scratch: batch -> bytes; ranged: the first argument of every call
+    begins with the range of what it makes, so that threads can share the work.
     """
 
     path: str
@@ -80,20 +82,30 @@ class Prepared:
         whole = self.bind(batch, inputs, output, scratches[0])
         if not self.ranged or len(scratches) == 1:
             return [[step] for step in whole]
-        parts: list[Step] = []
-        for index, scratch in enumerate(scratches):
-            ((function, arguments),) = self.bind(batch, inputs, output, scratch)
-            span = arguments[0]
-            assert isinstance(span, np.ndarray)
-            end = int(span[1])
-            span[0], span[1] = (end * i // len(scratches) for i in (index, index + 1))
-            if span[0] < span[1]:
-                parts.append((function, arguments))
-        return [parts]
+        shared = [self.bind(batch, inputs, output, scratch) for scratch in scratches]
+        stages = []
+        for steps in zip(*shared, strict=True):
+            parts = []
+            for index, (function, arguments) in enumerate(steps):
+                span = arguments[0]
+                end = int(span[1])
+                span[0], span[1] = (end * i // len(scratches) for i in (index, index + 1))
+                if span[0] < span[1]:
+                    parts.append((function, arguments))
+            stages.append(parts)
+        return stages
 
     def run(self, inputs: list[np.ndarray], output: np.ndarray, scratch: np.ndarray) -> None:
         """Compute int8/uint8 [n, *shape] C-contiguous `output` from such `inputs`."""
-        flat = [array.reshape(-1).view(np.uint8) for array in inputs]
+        flat = [_with_slack(array) for array in inputs]
         out = output.reshape(-1).view(np.uint8)
         for function, arguments in self.bind(len(output), flat, out, scratch):
             function(*arguments)
+
+
+def _with_slack(array: np.ndarray) -> np.ndarray:
+    """Its bytes, flat, with room behind them: kernels may read whole vectors past the last."""
+    flat = array.reshape(-1).view(np.uint8)
+    padded = np.zeros(flat.size + _SLACK, dtype=np.uint8)
+    padded[: flat.size] = flat
+    return padded[: flat.size]

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numba import njit
 
 from r329fast.kernels.epilogue import prepare_epilogue
 from r329fast.kernels.finish_wide import finish_wide
+from r329fast.kernels.kernel import arrays, kernel
 from r329fast.kernels.prepared import Prepared, Step, flip_of, integers
 from r329fast.kernels.tile import finish_rows
 from r329fast.program.program import Op, TensorSpec
@@ -16,9 +16,10 @@ from r329fast.program.program import Op, TensorSpec
 _INT32 = (1 << 31) - 1
 
 
-@njit(nogil=True, cache=True)
-def reduce_rows(p, x, ef, out, scratch):  # type: ignore[no-untyped-def]
+@kernel
+def reduce_rows(frame):  # type: ignore[no-untyped-def]
     """x [outer, summed, inner] -> out [outer, inner]; int32 sums, vectors of `inner`."""
+    p, x, ef, out, scratch = arrays(frame, "iufuu")
     outer, summed, inner = p[0], p[1], p[2]
     flip, move, pitch = np.uint8(p[3]), np.int32(p[4]), p[5]
     acc = scratch[: 4 * inner].view(np.int32)
@@ -42,9 +43,10 @@ def reduce_rows(p, x, ef, out, scratch):  # type: ignore[no-untyped-def]
         )
 
 
-@njit(nogil=True, cache=True)
-def reduce_any(p, x, base, offsets, ei, out):  # type: ignore[no-untyped-def]
+@kernel
+def reduce_any(frame):  # type: ignore[no-untyped-def]
     """out[i] = requant(sum of x[base[i] + offsets]), int64, any axes; constants i % p[5]."""
+    p, x, base, offsets, ei, out = arrays(frame, "iuiiiu")
     flip, move, entries = p[3], p[4], p[5]
     for image in range(p[0]):
         x0, out0 = image * p[1], image * p[2]

@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numba import njit
 
 from r329fast.kernels.epilogue import ROUNDING_CODES
 from r329fast.kernels.finish_wide import round_shift_wide
+from r329fast.kernels.kernel import arrays, kernel
 from r329fast.kernels.prepared import Prepared, Step, flip_of, integers
 from r329fast.program.program import Op, TensorSpec
 
 
-@njit(nogil=True, cache=True)
-def bilinear_rows(p, x, y0, y1, x0, x1, weights, out):  # type: ignore[no-untyped-def]
+@kernel
+def bilinear_rows(frame):  # type: ignore[no-untyped-def]
     """p: batch, H, W, C, flip, weight_shift, rounding, qmin, qmax; weights int64 flat [Ho,Wo,4]."""
+    p, x, y0, y1, x0, x1, weights, out = arrays(frame, "iuiiiiiu")
     batch, height, width, channels, flip = p[0], p[1], p[2], p[3], p[4]
     at = 0
     for image in range(batch):

@@ -16,9 +16,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from r329fast.kernels import depthwise_ir, finish_ir, max_ir, tile_ir
-from r329fast.kernels.isa import ISA, JIT, Isa
-
-ROW_BYTES = tile_ir.row_bytes(ISA)
+from r329fast.kernels.isa import ISA, JIT
 
 
 def call_outlined(
@@ -45,25 +43,6 @@ def call_outlined(
         emit(inner, *values)
         inner.ret_void()
     builder.call(function, args)
-
-
-def dot_tile_intrinsic(isa: Isa, vectors: int) -> Any:
-    """The tile of `isa`, `vectors` vectors wide."""
-
-    @intrinsic
-    def dot_tile(typingctx: Any, a: Any, w: Any, steps: Any, acc: Any, more: Any) -> Any:
-        """int32 acc[rows, width] = (more = 0) or += A[rows, K] * W[K, width], K = steps*kgroup."""
-
-        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            def emit(inner: Any, *values: Any) -> None:
-                tile_ir.emit_dot_tile(inner, isa, vectors, *values)
-
-            call_outlined(builder, f"dot_tile_{isa.name}_{vectors}", args, (0, 1, 3), emit)
-            return context.get_dummy_value()
-
-        return types.void(*(types.int64,) * 5), codegen
-
-    return dot_tile
 
 
 def copy_rows_intrinsic(element: int) -> Any:
@@ -168,22 +147,6 @@ def memory(address: int, count: int, kind: type = np.uint8) -> np.ndarray:
     return array.view(kind)
 
 
-def dot_tile_twin(isa: Isa, vectors: int) -> Any:
-    """The same in NumPy, for paths of int16 pairs."""
-    pitch = tile_ir.row_bytes(isa)
-
-    def dot_tile(a: int, w: int, steps: int, acc: int, more: int) -> None:
-        width, rows = isa.lanes * vectors, isa.rows
-        packed = [memory(a + row * pitch, 2 * steps, np.int16) for row in range(rows)]
-        pairs = memory(w, 2 * steps * width, np.int16).reshape(steps, width, 2)
-        matrix = pairs.transpose(0, 2, 1).reshape(2 * steps, width).astype(np.int64)
-        product = (np.stack(packed).astype(np.int64) @ matrix).reshape(-1)
-        cells = memory(acc, rows * width, np.int32)
-        cells[:] = product + cells if more else product
-
-    return dot_tile
-
-
 def copy_twin(
     dst: int, dst_stride: int, src: int, src_stride: int, rows: int, count: int, end: int, flip: int
 ) -> None:
@@ -231,18 +194,36 @@ def _finish_twin(
 ) -> None:
     low, high, second, second_offset, zero, form = memory(ef, 6, np.float64)
     first = ef + 8 * finish_ir.HEADER
-    table = memory(first, 5 * pitch, np.float64).reshape(5, pitch)[:, channel : channel + count]
+    once = form in (finish_ir.ONCE, finish_ir.TWICE)
+    if once:
+        factors = memory(first + 4 * channel, count, np.float32).astype(np.float64)
+        biases = memory(first + 4 * (pitch + channel), count, np.int32)
+    else:
+        table = memory(first, 5 * pitch, np.float64).reshape(5, pitch)
+        table = table[:, channel : channel + count]
     for row in range(rows):
-        x = memory(acc + row * acc_stride, count, np.int32).astype(np.float64)
-        if form == finish_ir.LEAKY:
-            x = x + table[finish_ir.BIAS]
-            below = np.minimum(x, 0) * table[finish_ir.SLOPE] + table[finish_ir.SLOPE_OFFSET]
-            x = np.maximum(x, 0) + np.rint(below)
-        x = x * table[finish_ir.FACTOR] + table[finish_ir.OFFSET]
-        if form == finish_ir.TWICE:
-            x = np.rint(x) * second + second_offset
+        sums = memory(acc + row * acc_stride, count, np.int32)
+        if once:  # products of float32 are exact in float64
+            x = np.rint((sums + biases).astype(np.float32).astype(np.float64) * factors)
+            x = x / 256 if form == finish_ir.TWICE else x
+        else:
+            x = _finish_wide(sums.astype(np.float64), table, form, second, second_offset)
         q = np.rint(np.minimum(np.maximum(x, low), high)).astype(np.int32) - np.int32(zero)
         memory(out + row * out_stride, count)[:] = q.astype(np.uint8)
+
+
+def _finish_wide(
+    x: np.ndarray, table: np.ndarray, form: float, second: float, second_offset: float
+) -> np.ndarray:
+    """The float64 forms, before their last rounding."""
+    if form == finish_ir.LEAKY:
+        x = x + table[finish_ir.BIAS]
+        below = np.minimum(x, 0) * table[finish_ir.SLOPE] + table[finish_ir.SLOPE_OFFSET]
+        x = np.maximum(x, 0) + np.rint(below)
+    x = x * table[finish_ir.FACTOR] + table[finish_ir.OFFSET]
+    if form == finish_ir.WIDE_TWICE:
+        x = np.rint(x) * second + second_offset
+    return x
 
 
 def _max_window_twin(
@@ -264,20 +245,19 @@ def _max_window_twin(
     memory(out, channels)[:] = result ^ np.uint8(flip)
 
 
-dot_wide: Any
-dot_narrow: Any
 copy_rows: Any  # in the form of the tile
 widen_rows: Any  # as int16
+copy_bytes: Any  # as they are, or flipped
 depthwise_row: Any
 finish_rows: Any
 max_window: Any
 if JIT:
-    dot_wide, dot_narrow = (dot_tile_intrinsic(ISA, n) for n in (ISA.vectors, ISA.vectors // 2))
     copy_rows, widen_rows = copy_rows_intrinsic(ISA.element), copy_rows_intrinsic(2)
+    copy_bytes = copy_rows_intrinsic(1)
     depthwise_row, finish_rows = _depthwise_intrinsic, _finish_intrinsic
     max_window = _max_window_intrinsic
 else:
-    dot_wide, dot_narrow = (dot_tile_twin(ISA, n) for n in (ISA.vectors, ISA.vectors // 2))
     copy_rows = widen_rows = _widen_twin
+    copy_bytes = copy_twin
     depthwise_row, finish_rows = _depthwise_twin, _finish_twin
     max_window = _max_window_twin

@@ -12,20 +12,14 @@ from llvmlite import ir
 
 from r329fast.kernels.isa import Isa
 
-CHUNK = 640  # elements of K that one call of the tile runs over at most
 COPY = 32  # elements that the row copy moves at once
 SHORT = 4  # vectors of a row that the copy takes by straight code
 GAP = 64  # bytes between packed rows: keeps rows out of each other's cache sets, takes overrun
 
 I1, I8, I16, I32, I64 = (ir.IntType(bits) for bits in (1, 8, 16, 32, 64))
-F64 = ir.DoubleType()
+F32, F64 = ir.FloatType(), ir.DoubleType()
 Value = Any  # llvmlite's values are untyped
 Builder = Any
-
-
-def row_bytes(isa: Isa) -> int:
-    """Distance of packed activation rows: a constant, so that the tile needs one pointer only."""
-    return CHUNK * isa.element + GAP
 
 
 def _splat(builder: Builder, value: Value, count: int) -> Value:
@@ -81,88 +75,25 @@ def _generic_dot(builder: Builder, isa: Isa, acc: Value, a: Value, w: Value) -> 
 def _dot(builder: Builder, isa: Isa, acc: Value, a: Value, w: Value) -> Value:
     """acc + products of `kgroup` neighbours, summed in each int32 lane; a, w: <lanes x i32>."""
     vector = ir.VectorType(I32, isa.lanes)
-    if isa.emulated or isa.name in ("plain", "neon-words"):
+    if isa.emulated or isa.family == "plain" or (isa.family == "neon" and isa.element == 2):
         return _generic_dot(builder, isa, acc, a, w)
-    if isa.name.split("-")[0] in ("vnni512", "avxvnni"):
+    if isa.family in ("vnni512", "avxvnni"):
         instruction = "vpdpbusd" if isa.element == 1 else "vpdpwssd"
         name = f"llvm.x86.avx512.{instruction}.{32 * isa.lanes}"
         return builder.call(_declare(builder, name, vector, [vector] * 3), [acc, a, w])
-    if isa.name == "neon":
+    if isa.family == "neon":
         octets = ir.VectorType(I8, 16)
         function = _declare(
             builder, "llvm.aarch64.neon.sdot.v4i32.v16i8", vector, [vector, octets, octets]
         )
         return builder.call(function, [acc, builder.bitcast(a, octets), builder.bitcast(w, octets)])
     words = ir.VectorType(I16, 2 * isa.lanes)
-    name = "llvm.x86.avx512.pmaddw.d.512" if isa.name == "avx512" else "llvm.x86.avx2.pmadd.wd"
+    name = "llvm.x86.avx512.pmaddw.d.512" if isa.lanes == 16 else "llvm.x86.avx2.pmadd.wd"
     pairs = builder.call(
         _declare(builder, name, vector, [words, words]),
         [builder.bitcast(a, words), builder.bitcast(w, words)],
     )
     return builder.add(acc, pairs)
-
-
-def emit_dot_tile(
-    builder: Builder,
-    isa: Isa,
-    vectors: int,
-    a: Value,
-    w: Value,
-    steps: Value,
-    acc: Value,
-    accumulate: Value,
-) -> None:
-    """acc[rows, vectors*lanes] (int32, at `acc`) = or += A * W over `steps` groups of K.
-
-    a: rows of packed activations, `row_bytes` apart; w: [steps][vectors*lanes][kgroup];
-    accumulate: i64, 0 starts from zero.
-    """
-    vector = ir.VectorType(I32, isa.lanes)
-    size = 4 * isa.lanes
-    cells = [(row, v) for row in range(isa.rows) for v in range(vectors)]
-    offsets = [(row * vectors + v) * size for row, v in cells]
-    before = builder.basic_block
-    resume = builder.append_basic_block("tile.resume")
-    loop = builder.append_basic_block("tile.loop")
-    done = builder.append_basic_block("tile.done")
-    enter = builder.append_basic_block("tile.enter")
-    builder.cbranch(builder.icmp_signed("!=", accumulate, I64(0)), resume, enter)
-    builder.position_at_end(resume)
-    loaded = [_load(builder, _at(builder, acc, offset), vector) for offset in offsets]
-    builder.branch(enter)
-    builder.position_at_end(enter)
-    zero = ir.Constant(vector, [0] * isa.lanes)
-    start = []
-    for value in loaded:
-        phi = builder.phi(vector)
-        phi.add_incoming(zero, before)
-        phi.add_incoming(value, resume)
-        start.append(phi)
-    builder.branch(loop)
-
-    builder.position_at_end(loop)
-    step, a_now, w_now = builder.phi(I64), builder.phi(a.type), builder.phi(w.type)
-    sums = [builder.phi(vector) for _ in cells]
-    for phi, value in zip((step, a_now, w_now, *sums), (I64(0), a, w, *start), strict=True):
-        phi.add_incoming(value, enter)
-    columns = [_load(builder, _at(builder, w_now, v * size), vector) for v in range(vectors)]
-    results: list[Value] = []
-    for row in range(isa.rows):
-        scalar = _load(builder, _at(builder, a_now, row * row_bytes(isa)), I32)
-        value = _splat(builder, scalar, isa.lanes)
-        for v in range(vectors):
-            index = row * vectors + v
-            results.append(_dot(builder, isa, sums[index], value, columns[v]))
-    following = builder.add(step, I64(1))
-    step.add_incoming(following, loop)
-    a_now.add_incoming(_at(builder, a_now, 4), loop)
-    w_now.add_incoming(_at(builder, w_now, vectors * size), loop)
-    for phi, value in zip(sums, results, strict=True):
-        phi.add_incoming(value, loop)
-    builder.cbranch(builder.icmp_signed("<", following, steps), loop, done)
-    builder.position_at_end(done)
-    for value, offset in zip(results, offsets, strict=True):
-        _store(builder, value, _at(builder, acc, offset))
 
 
 class Loop:

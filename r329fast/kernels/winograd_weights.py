@@ -11,39 +11,37 @@ from __future__ import annotations
 import numpy as np
 
 from r329fast.kernels.prepared import empty_aligned
-from r329fast.kernels.tile_ir import CHUNK
 from r329fast.kernels.winograd_ir import POSITIONS, WINDOW
-from r329fast.kernels.winograd_tile import PANELS, WORDS
+from r329fast.kernels.winograd_tile import WORDS
 
 _G = np.array([[6, 0, 0], [-4, -4, -4], [-4, 4, -4], [1, 2, 4], [1, -2, 4], [0, 0, 12]])
 _LIMIT = 1 << 25  # 64 * |y| must fit int32
 _STEP = 32  # channels of a chunk are a multiple: whole vectors of every path
 
 
-def largest_sum(weights: np.ndarray, signed: bool) -> int:
-    """Largest |sum| of weights (O, 3, 3, C) times any int8 (signed) or uint8 inputs, exact."""
+def largest_sum(weights: np.ndarray) -> int:
+    """Largest |sum| of weights (O, 3, 3, C) times any values in -128..127, exact.
+
+    uint8 inputs are such values too: the transform takes 128 away, the bias gives it back.
+    """
     flat = weights.reshape(len(weights), -1)
     up = np.maximum(flat, 0).sum(axis=1, dtype=np.int64)
     down = up - flat.sum(axis=1, dtype=np.int64)
-    if signed:
-        ends = np.maximum(127 * up + 128 * down, 128 * up + 127 * down)
-    else:
-        ends = 255 * np.maximum(up, down)
-    return int(ends.max(initial=0))
+    return int(np.maximum(127 * up + 128 * down, 128 * up + 127 * down).max(initial=0))
 
 
-def channel_chunk(weights: np.ndarray, signed: bool) -> int:
+def channel_chunk(weights: np.ndarray) -> int:
     """Input channels that one certified sum may run over; 0 where not even the fewest may.
 
-    As few and equal chunks as the certificate and the tile allow: each is a sum of its own, of
-    which the transform back is exact; the sums are then added as int32.
+    As few and equal chunks as the certificate allows: each is a sum of its own, of which the
+    transform back is exact; the sums are then added as int32.
     """
     channels = weights.shape[3]
-    count = -(-channels // CHUNK)
+    count = 1
     while True:
         chunk = -(-channels // (count * _STEP)) * _STEP
         starts = range(0, channels, chunk)
-        if all(largest_sum(weights[..., k : k + chunk], signed) < _LIMIT for k in starts):
+        if all(largest_sum(weights[..., k : k + chunk]) < _LIMIT for k in starts):
             return chunk
         if chunk == _STEP:
             return 0
@@ -72,8 +70,8 @@ def _transform(w: np.ndarray) -> np.ndarray:
     )
 
 
-def pack_transformed(weights: np.ndarray, chunk: int) -> np.ndarray:
-    """uint8 of int16 [PANELS of columns][chunk][36][panel][channel pair][columns][2].
+def pack_transformed(weights: np.ndarray, chunk: int, panels: int) -> np.ndarray:
+    """uint8 of int16 [`panels` of columns][chunk][36][panel][channel pair][columns][2].
 
     The order in which the kernel reads them. A last panel of at most half the width has only half
     the columns.
@@ -83,8 +81,8 @@ def pack_transformed(weights: np.ndarray, chunk: int) -> np.ndarray:
     even = sum(-(-min(chunk, channels - k) // 2) * 2 for k in range(0, channels, chunk))
     packed = empty_aligned(POSITIONS * sum(columns_in) * even, np.int16)
     place = 0
-    for group in range(0, len(columns_in), PANELS):
-        widths = columns_in[group : group + PANELS]
+    for group in range(0, len(columns_in), panels):
+        widths = columns_in[group : group + panels]
         for start in range(0, channels, chunk):
             count = min(chunk, channels - start)
             pairs = -(-count // 2)

@@ -6,12 +6,10 @@ import time
 
 import numpy as np
 
-from r329fast.kernels import prepare
-from r329fast.kernels.prepared import Step
-from r329fast.program.planner import plan
+from r329fast.binding import Binder
 from r329fast.program.program import Program
 
-_SLACK = 256  # kernels may read whole vectors past the last tensor
+_BUDGET = 1 << 40  # one stretch: every layer is timed with all images
 _MIN_PASSES = 5
 
 
@@ -24,43 +22,29 @@ def host_times(
     zero). Passes go on for about `seconds`, at least five; the first one is not counted.
     """
     count = len(x)
-    buffers = plan(program)
-    arena = np.zeros(buffers.size * count + 2 * _SLACK, dtype=np.uint8)
-    arena = arena[-arena.ctypes.data % 64 :]
-    views = {
-        name: arena[offset * count : offset * count + count * program.tensors[name].elements]
-        for name, offset in buffers.offsets.items()
-    }
-    prepared = [
-        prepare(op, [program.tensors[n] for n in op.inputs], program.tensors[op.outputs[0]])
-        for op in program.ops
-    ]
-    scratch_bytes = max((p.scratch_bytes(count) for p in prepared), default=0)
-    scratch = np.zeros(scratch_bytes + 2 * _SLACK, dtype=np.uint8)
-    scratch = scratch[-scratch.ctypes.data % 64 :]
-    steps: list[list[Step]] = []
-    for op, ready in zip(program.ops, prepared, strict=True):
-        inputs = [views[name] for name in op.inputs]
-        if op.kind == "reshape":
-            steps.append([])  # the planner gave both the same bytes
-        else:
-            steps.append(ready.bind(count, inputs, views[op.outputs[0]], scratch))
+    binder = Binder(program)
+    binding = binder.bind(count, frozenset(program.inputs), _BUDGET)
+    for view in binding.views.values():
+        view[:] = 0
+    ops = [op for op, _ in binding.calls.stages]
+    calls = [binding.calls.single(stage) for stage in range(len(ops))]
     samples: list[list[float]] = []
-    flat = x.reshape(-1).view(np.uint8)
+    name = program.inputs[0]
+    flat = x.reshape(-1).view(np.uint8) ^ binder.flips[name]
     end = time.perf_counter() + seconds
     while len(samples) < _MIN_PASSES + 1 or (
         time.perf_counter() < end and len(samples) <= max_passes
     ):
-        views[program.inputs[0]][:] = flat
+        binding.views[name][:] = flat
         sample = []
-        for calls in steps:
+        for call in calls:
             start = time.perf_counter()
-            for function, arguments in calls:
-                function(*arguments)
+            call()
             sample.append(time.perf_counter() - start)
         samples.append(sample)
-    medians = np.median(np.array(samples[1:]), axis=0) if steps else []
+    medians = np.median(np.array(samples[1:]), axis=0) if calls else []
     result = {layer.name: 0.0 for layer in program.layers}
-    for op, median in zip(program.ops, medians, strict=True):
-        result[op.layer] = result.get(op.layer, 0.0) + float(median) * 1e6 / count
+    for op, median in zip(ops, medians, strict=True):
+        layer = program.ops[op].layer
+        result[layer] = result.get(layer, 0.0) + float(median) * 1e6 / count
     return result

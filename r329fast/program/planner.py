@@ -1,14 +1,15 @@
-"""Where each tensor lives: byte offsets an image in one arena, reused when a tensor is dead.
+"""Where each tensor lives: byte offsets in one arena, reused when a tensor is dead.
 
-Offsets and sizes are multiples of 64 bytes, so that n images take n times the plan.
+Offsets and sizes are multiples of 64 bytes.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from r329fast.errors import UsageError, nearest
+from r329fast.program.blocks import Stretch
 from r329fast.program.program import Program
 
 ALIGNMENT = 64
@@ -16,22 +17,22 @@ ALIGNMENT = 64
 
 @dataclass(frozen=True)
 class BufferPlan:
-    """offsets: tensor name -> first byte, an image; size: bytes of the arena, an image.
-
-    A tensor of e elements of n images occupies [n * offset, n * offset + n * e).
+    """offsets: tensor name -> its first byte; images: how many images of it are held there; size:
+    bytes of the arena.
     """
 
     offsets: dict[str, int]
+    images: dict[str, int]
     size: int
 
 
 @dataclass
 class Lifetime:
-    """A buffer: the op index that makes it (-1: an input), the last that reads it, its bytes."""
+    """A buffer: the op index that makes it (-1: an input), the last that reads it, its images."""
 
     first: int
     last: int
-    size: int
+    images: int
 
 
 def roots(program: Program) -> dict[str, str]:
@@ -43,27 +44,49 @@ def roots(program: Program) -> dict[str, str]:
     return root
 
 
-def lifetimes(program: Program, keep: Collection[str]) -> dict[str, Lifetime]:
-    """Root tensor -> lifetime; program outputs and `keep` live until the end."""
+def lifetimes(
+    program: Program, keep: Collection[str], images: int, stretches: Sequence[Stretch]
+) -> dict[str, Lifetime]:
+    """Root tensor -> lifetime; program outputs and `keep` live until the end.
+
+    A tensor that passes from one stretch to another holds all images, and lives as long as either
+    of them goes round.
+    """
     root = roots(program)
     result: dict[str, Lifetime] = {}
+    where: dict[str, set[int]] = {}
     end = len(program.ops)
-
-    def touch(name: str, index: int) -> None:
-        elements = program.tensors[name].elements
-        size = -(-elements // ALIGNMENT) * ALIGNMENT
-        life = result.setdefault(root[name], Lifetime(index, index, size))
-        life.last = max(life.last, index)
-
-    for name in program.inputs:
-        touch(name, -1)
-    for index, op in enumerate(program.ops):
-        for name in (*op.inputs, *op.outputs):
-            touch(name, index)
     for name in (*program.outputs, *keep):
         if name not in program.tensors:
             raise UsageError(f"unknown tensor {name!r}{nearest(name, program.tensors)}")
-        touch(name, end)
+
+    def touch(name: str, index: int, stretch: int) -> None:
+        life = result.setdefault(root[name], Lifetime(index, index, images))
+        life.last = max(life.last, index)
+        where.setdefault(root[name], set()).add(stretch)
+
+    for name in program.inputs:
+        touch(name, -1, -1)
+    for number, stretch in enumerate(stretches):
+        for index in range(stretch.first, stretch.last):
+            op = program.ops[index]
+            for name in (*op.inputs, *op.outputs):
+                touch(name, index, number)
+    for name in (*program.outputs, *keep):
+        touch(name, end, -1)
+    for name, life in result.items():
+        used = sorted(where[name])
+        if used == [-1]:
+            continue
+        if len(used) == 1:
+            life.images = stretches[used[0]].images
+            continue
+        if life.first >= 0:
+            producer = next(s for s in stretches if s.first <= life.first < s.last)
+            life.first = producer.first if producer.images < images else life.first
+        consumer = stretches[used[-1]]
+        if consumer.images < images:
+            life.last = max(life.last, consumer.last - 1)
     return result
 
 
@@ -77,19 +100,35 @@ def _lowest_gap(size: int, taken: Iterable[tuple[int, int]]) -> int:
     return offset
 
 
-def plan(program: Program, keep: Collection[str] = ()) -> BufferPlan:
-    """Place every tensor; large buffers first, each at the lowest offset that is free."""
-    lives = lifetimes(program, keep)
+def plan(
+    program: Program,
+    keep: Collection[str] = (),
+    images: int = 1,
+    stretches: Sequence[Stretch] = (),
+) -> BufferPlan:
+    """Place every tensor; large buffers first, each at the lowest offset that is free.
+
+    images: of a batch; stretches: how it passes the op list, all at once where absent.
+    """
+    stretches = stretches or [Stretch(0, len(program.ops), images)]
+    lives = lifetimes(program, keep, images, stretches)
+    sizes = {}
+    for name, life in lives.items():
+        size = life.images * program.tensors[name].elements
+        sizes[name] = -(-size // ALIGNMENT) * ALIGNMENT
     placed: dict[str, int] = {}
-    for name in sorted(lives, key=lambda n: (-lives[n].size, lives[n].first, n)):
+    for name in sorted(lives, key=lambda n: (-sizes[n], lives[n].first, n)):
         life = lives[name]
         taken = [
-            (start, start + lives[other].size)
+            (start, start + sizes[other])
             for other, start in placed.items()
             if lives[other].first <= life.last and life.first <= lives[other].last
         ]
-        placed[name] = _lowest_gap(life.size, taken)
+        placed[name] = _lowest_gap(sizes[name], taken)
     root = roots(program)
-    offsets = {name: placed[root[name]] for name in program.tensors if root[name] in placed}
-    size = max((placed[name] + lives[name].size for name in lives), default=0)
-    return BufferPlan(offsets, size)
+    known = [name for name in program.tensors if root[name] in placed]
+    return BufferPlan(
+        {name: placed[root[name]] for name in known},
+        {name: lives[root[name]].images for name in known},
+        max((placed[name] + sizes[name] for name in lives), default=0),
+    )
