@@ -19,6 +19,7 @@ from r329fast.kernels.isa import JIT
 from r329fast.kernels.matmul import matmul_rows, matmul_wide
 from r329fast.kernels.movement import copy_runs
 from r329fast.kernels.normalise import lrn_rows, softmax_fast_exp_lines, softmax_lut_lines
+from r329fast.kernels.pixels import encode_pixels
 from r329fast.kernels.pool import avgpool_rows, maxpool_rows
 from r329fast.kernels.reduce import reduce_any, reduce_rows
 from r329fast.kernels.resize import bilinear_rows
@@ -46,6 +47,7 @@ SIGNATURES: dict[Any, str] = {
     eltwise_wide: "iuuiu",
     matmul_wide: "iuuiu",
     reduce_any: "iuiiiu",
+    encode_pixels: "iuiu",
 }
 _KINDS = {"i": types.int64, "u": types.uint8, "f": types.float64}
 
