@@ -36,8 +36,8 @@ from r329fast.quantization import quantize
 
 def decode_alone(engine: Engine, source: Source, chunks: range) -> None:
     """Read, decode, fit and encode all images, with nothing simulated."""
-    for _ in feed(engine.decoder, source.keys, chunks):
-        pass
+    for chunk in feed(engine.decoder, source.keys, chunks):
+        engine.decoder.give_back(chunk)
 
 
 def timed(work: Callable[[], object]) -> np.ndarray:

@@ -101,7 +101,8 @@ class CachedChunk:
         offset = begin // _PAGE * _PAGE
         length = begin - offset + len(crc) * item
         with open(path, "rb") as file:
-            mapped = mmap.mmap(file.fileno(), length, access=mmap.ACCESS_READ, offset=offset)
+            # a private copy, of which nothing is written: kernels take writable arrays
+            mapped = mmap.mmap(file.fileno(), length, access=mmap.ACCESS_COPY, offset=offset)
         flat = np.frombuffer(mapped, dtype=np.uint8)[begin - offset :]
         self.pixels = flat.reshape(len(crc), *shape)
 
