@@ -19,6 +19,7 @@ from r329fast.evaluation.feed import AHEAD, Chunk, Decoder
 from r329fast.evaluation.laps import Laps
 from r329fast.evaluation.record import identity
 from r329fast.evaluation.sources import ImageReader, open_source
+from r329fast.kernels.pixels import PAGE, checksum, page_sums
 
 COUNT, CHUNK = 100, 8
 OPTIONS = {"preprocess": RECIPE, "threads": 2, "chunk": CHUNK}
@@ -172,6 +173,33 @@ def test_damaged_images_of_the_cache_are_decoded_again(
     assert np.array_equal(first.scores[0], again.scores[0])
     # what was mapped for reading was not written to
     assert path.read_bytes() == bytes(data)
+
+
+def test_checksum_notices_what_disks_do() -> None:
+    rng = np.random.default_rng(4)
+    data = rng.integers(0, 256, 4 * PAGE + 77, dtype=np.uint8)
+    data[7], data[8], data[PAGE + 5] = 1, 2, 0
+    expected = checksum(data)
+    assert checksum(data.copy()) == expected
+    for place in (0, 9, PAGE - 1, PAGE, 2 * PAGE + 500, len(data) - 1):
+        for bit in range(8):
+            other = data.copy()
+            other[place] ^= 1 << bit
+            assert checksum(other) != expected
+    for rows in ([slice(7, 8), slice(8, 9)], [slice(0, PAGE), slice(PAGE, 2 * PAGE)]):
+        other = data.copy()
+        other[rows[0]], other[rows[1]] = data[rows[1]], data[rows[0]]
+        assert checksum(other) != expected
+    for rows in (slice(PAGE, 2 * PAGE), slice(4 * PAGE, None)):
+        other = data.copy()
+        other[rows] = 0
+        assert checksum(other) != expected
+    assert checksum(data[:-1]) != expected
+    # weighed exactly: nothing wraps at the highest values
+    sums = np.empty(1, np.int32)
+    weights = np.full(PAGE, 32767, np.int16)
+    page_sums(np.full(PAGE, 255, np.uint8), weights, sums)
+    assert sums[0] == 255 * 32767 * PAGE
 
 
 def test_time_is_given_to_one_job_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
