@@ -182,7 +182,8 @@ class Preprocess:
         height, width = image.shape[:2]
         if (width, height) != self.size:
             image = self._crop(image) if self.resize == "crop" else self._resized(image, self.size)
-        return image[..., ::-1] if self.order == "RGB" else image
+        # a turned view would be slow to read, value by value
+        return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB)) if self.order == "RGB" else image
 
     def _resized(self, image: Pixels, size: tuple[int, int]) -> Pixels:
         height, width = image.shape[:2]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
@@ -70,6 +71,20 @@ class _Worker:
             np.bitwise_xor(stored, flips[name], out=array[first : first + count])
 
 
+@dataclass
+class Pending:
+    """A batch on its way: the blocks that make it, and where their integers go."""
+
+    futures: list[Future[None]]
+    arrays: dict[str, np.ndarray]
+
+    def result(self) -> dict[str, np.ndarray]:
+        """What `Simulator.run` returns, when all blocks are done."""
+        for future in self.futures:
+            future.result()
+        return self.arrays
+
+
 class Simulator:
     """A program made ready to run; constants are packed once and shared by all threads.
 
@@ -121,17 +136,35 @@ class Simulator:
         feeds = self._feeds(x)
         wanted = self._wanted(keep)
         count = len(next(iter(feeds.values())))
-        tensors = self.program.tensors
-        names = set(wanted.values())
-        arrays = {
-            name: np.empty((count, *tensors[name].shape), dtype=tensors[name].dtype)
-            for name in names
-        }
+        arrays = self._arrays(wanted, count)
         if self.backend == "reference":
             self._run_reference(feeds, arrays, count)
         elif count:
             self._run_kernels(feeds, arrays, count)
         return {name: arrays[tensor] for name, tensor in wanted.items()}
+
+    def submit(
+        self,
+        x: np.ndarray | Mapping[str, np.ndarray],
+        keep: str | Iterable[str] = "outputs",
+        pool: ThreadPoolExecutor | None = None,
+    ) -> Pending:
+        """Begin what `run` does and return at once, so that no thread idles between two batches.
+
+        x must stay as it is until the result is there. pool: of at most `threads` threads, takes
+        blocks in the order in which they come; the simulator's own where absent.
+        """
+        feeds = self._feeds(x)
+        wanted = self._wanted(keep)
+        count = len(next(iter(feeds.values())))
+        arrays = self._arrays(wanted, count)
+        pool = pool or self._threads()
+        futures = []
+        if self.backend == "reference":
+            futures = [pool.submit(self._run_reference, feeds, arrays, count)]
+        elif count:
+            futures = self._submit_blocks(pool, *self._flat(feeds, arrays, count), count)
+        return Pending(futures, {name: arrays[tensor] for name, tensor in wanted.items()})
 
     def close(self) -> None:
         """Give threads and arenas back; the simulator can still run (and makes new ones)."""
@@ -176,6 +209,25 @@ class Simulator:
             wanted[name] = layers.get(name, name)
         return wanted
 
+    def _arrays(self, wanted: Mapping[str, str], count: int) -> Feeds:
+        """Room for the tensors that are wanted, by tensor name."""
+        tensors = self.program.tensors
+        return {
+            name: np.empty((count, *tensors[name].shape), dtype=tensors[name].dtype)
+            for name in set(wanted.values())
+        }
+
+    @staticmethod
+    def _flat(feeds: Feeds, arrays: Feeds, count: int) -> tuple[Feeds, Feeds]:
+        """Both as uint8 [N, bytes]."""
+        flat_feeds = {
+            name: np.ascontiguousarray(array).reshape(count, -1).view(np.uint8)
+            for name, array in feeds.items()
+        }
+        return flat_feeds, {
+            name: array.reshape(count, -1).view(np.uint8) for name, array in arrays.items()
+        }
+
     def _run_reference(self, feeds: Feeds, arrays: Feeds, count: int) -> None:
         from r329fast.reference import run_program
 
@@ -187,31 +239,32 @@ class Simulator:
                 array[first : first + block] = tensors[name]
 
     def _run_kernels(self, feeds: Feeds, arrays: Feeds, count: int) -> None:
-        flat_feeds = {
-            name: np.ascontiguousarray(array).reshape(count, -1).view(np.uint8)
-            for name, array in feeds.items()
-        }
-        flat = {name: array.reshape(count, -1).view(np.uint8) for name, array in arrays.items()}
+        flat_feeds, flat = self._flat(feeds, arrays, count)
         keep = frozenset(arrays)
         if self.threads > 1 and count < self.threads:  # too few images: threads share each op
             workers = self._workers_for(keep, self.threads)
             with self._sharing:  # parts wait for each other: two such runs could wait for ever
                 self._run_block(workers, flat_feeds, flat, 0, count, self._threads())
             return
-        block = self._block_size(count)
-        workers = self._workers_for(keep, 1)
-        blocks = [(first, min(block, count - first)) for first in range(0, count, block)]
         if self.threads == 1:
-            for first, size in blocks:
+            block = self._block_size(count)
+            workers = self._workers_for(keep, 1)
+            for first in range(0, count, block):
+                size = min(block, count - first)
                 self._run_block(workers, flat_feeds, flat, first, size)
             return
-        pool = self._threads()
-        futures = [
-            pool.submit(self._run_block, workers, flat_feeds, flat, first, size)
-            for first, size in blocks
-        ]
-        for future in futures:
+        for future in self._submit_blocks(self._threads(), flat_feeds, flat, count):
             future.result()
+
+    def _submit_blocks(
+        self, pool: ThreadPoolExecutor, feeds: Feeds, results: Feeds, count: int
+    ) -> list[Future[None]]:
+        block = self._block_size(count)
+        workers = self._workers_for(frozenset(results), 1)
+        return [
+            pool.submit(self._run_block, workers, feeds, results, first, min(block, count - first))
+            for first in range(0, count, block)
+        ]
 
     @staticmethod
     def _run_block(

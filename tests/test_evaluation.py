@@ -381,7 +381,7 @@ def test_caches_spare_decoding_and_the_float_run(
 
     with monkeypatch.context() as patch:
         patch.setattr("r329fast.evaluation.sources.ImageReader.load", no_decoding)
-        patch.setattr("r329fast.evaluation.baseline.Baseline.logits", no_decoding)
+        patch.setattr("r329fast.evaluation.baseline.Baseline.submit", no_decoding)
         second = evaluate(folder / "run.cfg", folder / "set.zip", **options)
     assert second.timing.cached_chunks == 4
     assert np.array_equal(first.scores[0], second.scores[0])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import network_cases
 import numpy as np
@@ -71,6 +73,33 @@ def test_keep_by_name(program: Program, expected: dict[str, np.ndarray]) -> None
     assert np.array_equal(found["input"], images(program, 3))
     with pytest.raises(UsageError, match="no layer or tensor 'conv_2d'"):
         Simulator(program).run(images(program, 1), keep=["conv_2d"])
+
+
+@pytest.mark.parametrize("backend", ["numba", "reference"])
+@pytest.mark.parametrize("threads", [1, 3])
+def test_batches_that_overlap(
+    program: Program, expected: dict[str, np.ndarray], backend: str, threads: int
+) -> None:
+    simulator = Simulator(program, backend, threads=threads)
+    x = images(program, 17)
+    rows = [slice(0, 8), slice(8, 16), slice(16, 17), slice(17, 17)]
+    with ThreadPoolExecutor(threads) as pool:
+        gate = threading.Event()
+        blocked = [pool.submit(gate.wait) for _ in range(threads)]
+        pending = [simulator.submit(x[part], keep="all", pool=pool) for part in rows]
+        # nothing can run yet, and nobody waited for it
+        assert not any(future.done() for item in pending for future in item.futures)
+        gate.set()
+        for part, item in zip(rows, pending, strict=True):
+            for name, values in item.result().items():
+                assert np.array_equal(values, expected[name][part]), name
+        assert all(future.result() for future in blocked)
+    own = simulator.submit(x[:5]).result()
+    for name in program.outputs:
+        assert np.array_equal(own[name], simulator.run(x[:5])[name])
+    simulator.close()
+    with pytest.raises(DataError, match="expected int8"):
+        simulator.submit(x.view(np.uint8))
 
 
 def test_no_images(program: Program) -> None:

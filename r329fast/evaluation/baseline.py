@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 
 import numpy as np
 
@@ -18,7 +18,7 @@ _BATCH = 8
 class Baseline:
     """Float logits; threads work on fixed batches of a chunk, each of them alone."""
 
-    def __init__(self, graph: Graph, normaliser: Normaliser, threads: int) -> None:
+    def __init__(self, graph: Graph, normaliser: Normaliser) -> None:
         if len(graph.inputs) != 1 or len(graph.outputs) != 1:
             raise UsageError(
                 f"the float baseline needs one input and one output, {graph.name} has "
@@ -26,13 +26,11 @@ class Baseline:
             )
         self.normaliser = normaliser
         self._session = FloatSession(graph, threads=1)
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="float")
 
-    def logits(self, pixels: np.ndarray) -> np.ndarray:
-        """float32 [n, classes] of pixels [n, height, width, channels]."""
+    def submit(self, pixels: np.ndarray, pool: ThreadPoolExecutor) -> list[Future[np.ndarray]]:
+        """Parts of the float32 [n, classes] of pixels [n, height, width, channels], in order."""
         starts = range(0, len(pixels), _BATCH)
-        parts = self._pool.map(self._batch, (pixels[i : i + _BATCH] for i in starts))
-        return np.concatenate(list(parts))
+        return [pool.submit(self._batch, pixels[first : first + _BATCH]) for first in starts]
 
     def _batch(self, pixels: np.ndarray) -> np.ndarray:
         count = len(pixels)
@@ -40,6 +38,3 @@ class Baseline:
             pixels = np.concatenate([pixels, np.zeros_like(pixels[:1]).repeat(_BATCH - count, 0)])
         (result,) = self._session.run(self.normaliser(pixels)).values()
         return result.reshape(_BATCH, -1)[:count]
-
-    def close(self) -> None:
-        self._pool.shutdown(cancel_futures=True)

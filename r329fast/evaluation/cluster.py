@@ -125,9 +125,7 @@ def _collect(
         following = next(left, None)
         if following is not None:
             pending.add(submit(following))
-        seconds.simulate += spent.simulate
-        seconds.float_run += spent.float_run
-        seconds.decode += spent.decode
+        seconds.add(spent)
         yield number, payload
 
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import pickle
-import threading
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import cv2
@@ -18,16 +16,8 @@ from r329fast import __version__
 from r329fast.evaluation.engine import Engine, Seconds, cores
 from r329fast.evaluation.sources import Key
 
-
-@dataclass
-class _Held:
-    """The engine of one worker process. Its tasks decode side by side and simulate in turn."""
-
-    engine: Engine
-    lock: threading.Lock
-
-
-_held: dict[str, _Held] = {}
+# by job; tasks of one process share its threads: what they simulate stands in one queue
+_engines: dict[str, Engine] = {}
 
 
 class JobPlugin(WorkerPlugin):
@@ -43,28 +33,25 @@ class JobPlugin(WorkerPlugin):
     def _prepare(self) -> None:
         engine = Engine(pickle.loads(self.job), self.threads or cores())
         engine.warm_up()
-        _held[self.key] = _Held(engine, threading.Lock())
+        _engines[self.key] = engine
 
     def teardown(self, worker: Any) -> None:
-        held = _held.pop(self.key, None)
-        if held is not None:
-            held.engine.close()
+        engine = _engines.pop(self.key, None)
+        if engine is not None:
+            engine.close()
 
 
 def run_chunk(
     key: str, number: int, keys: Sequence[Key], classes: np.ndarray
 ) -> tuple[int, bytes, Seconds]:
     """One chunk: its payload, and the seconds that it took."""
-    held = _held[key]
-    engine = held.engine
+    engine = _engines[key]
     chunk, work = engine.decoder.start(number, keys)
     engine.decoder.finish(chunk, work)
-    with held.lock:
-        engine.seconds = Seconds()
-        payload = engine.run(chunk, classes)
-        spent = engine.seconds
+    running = engine.start(chunk, classes)
+    payload = engine.finish(running)
     engine.decoder.give_back(chunk)
-    return number, payload, spent
+    return number, payload, running.seconds
 
 
 def versions() -> dict[str, str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import time
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,12 +14,13 @@ from r329fast.evaluation.baseline import Baseline
 from r329fast.evaluation.chunk_log import pack
 from r329fast.evaluation.encode import Encoder, Normaliser, check_input
 from r329fast.evaluation.feed import Chunk, Decoder, chunk_size
+from r329fast.evaluation.laps import Lap, Laps
 from r329fast.evaluation.score import blank, score, score_float
 from r329fast.evaluation.sources import Reader
 from r329fast.graph.ir import Graph
 from r329fast.images import Preprocess
 from r329fast.program.program import Program
-from r329fast.simulator import Simulator
+from r329fast.simulator import Pending, Simulator
 
 
 @dataclass(frozen=True)
@@ -55,14 +56,37 @@ class Seconds:
     float_run: float = 0.0
     decode: float = 0.0
 
+    def add(self, other: Seconds) -> None:
+        self.simulate += other.simulate
+        self.float_run += other.float_run
+        self.decode += other.decode
+
+
+@dataclass
+class Running:
+    """A chunk on its way through the simulators and the float network.
+
+    floats: its float records, where they are known or asked for. seconds: known when finished.
+    """
+
+    chunk: Chunk
+    classes: np.ndarray
+    simulated: list[Pending]
+    floats: np.ndarray | list[Future[np.ndarray]] | None
+    laps: tuple[Lap, Lap]
+    seconds: Seconds = field(default_factory=Seconds)
+
 
 @dataclass
 class Engine:
-    """Simulators, decoder and float session of one process. Raises DataError for a wrong size."""
+    """Simulators, decoder and float session of one process. Raises DataError for a wrong size.
+
+    Chunks overlap: all work of a chunk stands in the queue of one pool behind that of the chunk
+    before, so that no thread idles while another does the last block.
+    """
 
     job: Job
     threads: int
-    seconds: Seconds = field(default_factory=Seconds)
 
     def __post_init__(self) -> None:
         job = self.job
@@ -85,10 +109,12 @@ class Engine:
                 self._encoders.append(Encoder(spec, normaliser))
             self._encoder_of.append(encoders[same])
         self.simulators = [Simulator(p, job.backend, self.threads) for p in job.programs]
-        self.decoder = Decoder(job.reader, self._encoders, job.chunk_images(), self.threads)
-        self.baseline = None
-        if job.float_graph is not None:
-            self.baseline = Baseline(job.float_graph, normaliser, self.threads)
+        graph = job.float_graph
+        self.baseline = Baseline(graph, normaliser) if graph is not None else None
+        size = job.chunk_images()
+        self.decoder = Decoder(job.reader, self._encoders, size, self.threads, graph is not None)
+        self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="simulate")
+        self._laps = Laps()
 
     @property
     def classes(self) -> int:
@@ -98,49 +124,66 @@ class Engine:
 
     def warm_up(self) -> None:
         """Compile the kernels and bind the buffers, on zeros."""
-        for simulator in self.simulators:
+        for index, simulator in enumerate(self.simulators):
             program = simulator.program
             spec = program.tensors[program.inputs[0]]
             count = self.threads if self.job.backend == "numba" else 0
-            simulator.run(np.zeros((count, *spec.shape), dtype=spec.dtype))
+            zeros = np.zeros((count, *spec.shape), dtype=spec.dtype)
+            simulator.submit(zeros, pool=self._pool).result()
+            image = np.zeros(self.job.reader.shape, dtype=self.job.reader.dtype)
+            self._encoders[self._encoder_of[index]].into(image, np.empty(spec.shape, spec.dtype))
 
-    def run(self, chunk: Chunk, classes: np.ndarray, floats: np.ndarray | None = None) -> bytes:
-        """Simulate and score a chunk; the payload holds `scoreK`, `float`, `logitsK` and `bad`.
+    def start(self, chunk: Chunk, classes: np.ndarray, floats: np.ndarray | None = None) -> Running:
+        """Begin to simulate a chunk; its buffers stay as they are until it is finished.
 
         classes: int64 [n], the true ones. floats: float records that are known already.
         """
+        simulated = [
+            simulator.submit(chunk.inputs[which], pool=self._pool)
+            for simulator, which in zip(self.simulators, self._encoder_of, strict=True)
+        ]
+        first = self._laps.start([future for item in simulated for future in item.futures])
+        parts: np.ndarray | list[Future[np.ndarray]] | None = floats
+        if floats is None and self.baseline is not None:
+            parts = self.baseline.submit(chunk.pixels, self._pool)
+        second = self._laps.start(parts if isinstance(parts, list) else [])
+        return Running(chunk, classes, simulated, parts, (first, second))
+
+    def finish(self, running: Running) -> bytes:
+        """Wait and score; the payload holds `scoreK`, `float`, `logitsK` and `bad`."""
+        chunk, classes = running.chunk, running.classes
         bad = np.array(sorted(chunk.bad), dtype=np.int64)
-        self.seconds.decode += chunk.seconds
         arrays: dict[str, np.ndarray] = {}
-        for index, simulator in enumerate(self.simulators):
-            start = time.perf_counter()
-            which = self._encoder_of[index]
-            (logits,) = simulator.run(chunk.inputs[which]).values()
-            self.seconds.simulate += time.perf_counter() - start
+        for index, item in enumerate(running.simulated):
+            (logits,) = item.result().values()
             logits = logits.reshape(len(classes), -1)
-            records = score(logits, classes, chunk.saturated[which])
+            records = score(logits, classes, chunk.saturated[self._encoder_of[index]])
             blank(records, bad)
             arrays[f"score{index}"] = records
             if self.job.logits:
                 arrays[f"logits{index}"] = logits
-        if floats is None and self.baseline is not None:
-            start = time.perf_counter()
-            floats = score_float(self.baseline.logits(chunk.pixels), classes)
+        floats = running.floats
+        if isinstance(floats, list):
+            floats = score_float(np.concatenate([part.result() for part in floats]), classes)
             blank(floats, bad)
-            self.seconds.float_run += time.perf_counter() - start
         if floats is not None:
             arrays["float"] = floats
         words = json.dumps({str(row): chunk.bad[row] for row in sorted(chunk.bad)})
         arrays["bad"] = np.frombuffer(words.encode(), dtype=np.uint8)
+        simulated, float_run = (self._laps.seconds(lap) for lap in running.laps)
+        running.seconds = Seconds(simulated, float_run, chunk.seconds)
         return pack(arrays)
 
+    def idle(self, since: float) -> float:
+        """Seconds from `since` (of time.perf_counter) to now with nothing to simulate."""
+        return self._laps.idle(since)
+
     def close(self) -> None:
+        self._pool.shutdown(cancel_futures=True)
         self.decoder.close()
         self.job.reader.close()
         for simulator in self.simulators:
             simulator.close()
-        if self.baseline is not None:
-            self.baseline.close()
 
 
 def cores() -> int:

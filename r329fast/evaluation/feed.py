@@ -17,7 +17,7 @@ from r329fast.evaluation.sources import BadImageError, Key, Reader
 
 _CHUNK_BYTES = 16 << 20
 _SIZES = (16, 32, 64, 128, 256, 512)
-AHEAD = 2  # chunks being decoded while one is simulated
+AHEAD = 2  # chunks being decoded while others are simulated
 
 
 def chunk_size(item_bytes: int) -> int:
@@ -30,9 +30,10 @@ def chunk_size(item_bytes: int) -> int:
 class Chunk:
     """Decoded images and what each program's input makes of them.
 
-    pixels: [n, height, width, channels] as the reader gives; inputs: one integer array of that
-    shape for each encoder; saturated: int64 [n] for each encoder; bad: row -> why it could not be
-    used (its pixels and inputs are zeros). seconds: of all decoding threads together.
+    pixels: [n, height, width, channels] as the reader gives, unset where nobody asked for them;
+    inputs: one integer array of that shape for each encoder; saturated: int64 [n] for each
+    encoder; bad: row -> why it could not be used (its pixels and inputs are zeros). seconds: of
+    all decoding threads together.
     """
 
     number: int
@@ -44,23 +45,37 @@ class Chunk:
 
 
 class Decoder:
-    """Fills chunks with a pool of threads; buffers are used again."""
+    """Fills chunks with a pool of threads; buffers that are given back are used again.
+
+    keep_pixels: for the float network; else only a cache that has to be filled gets them.
+    """
 
     def __init__(
-        self, reader: Reader, encoders: Sequence[Encoder], size: int, threads: int
+        self,
+        reader: Reader,
+        encoders: Sequence[Encoder],
+        size: int,
+        threads: int,
+        keep_pixels: bool = False,
     ) -> None:
         self.reader, self.encoders, self.size, self.threads = reader, encoders, size, threads
+        self.keep_pixels = keep_pixels
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="decode")
         self._free: list[Chunk] = []
 
     def start(
-        self, number: int, keys: Sequence[Key], cached: CachedChunk | None = None
+        self,
+        number: int,
+        keys: Sequence[Key],
+        cached: CachedChunk | None = None,
+        keep_pixels: bool = False,
     ) -> tuple[Chunk, list[Future[float]]]:
         """Begin a chunk; its buffers are whole when all futures are done."""
+        keep = keep_pixels or self.keep_pixels
         chunk = self._chunk(number, len(keys))
         step = max(1, len(keys) // max(8, 2 * self.threads))
         ranges = [range(first, min(first + step, len(keys))) for first in range(0, len(keys), step)]
-        work = [self._pool.submit(self._fill, chunk, rows, keys, cached) for rows in ranges]
+        work = [self._pool.submit(self._fill, chunk, rows, keys, cached, keep) for rows in ranges]
         return chunk, work
 
     def finish(self, chunk: Chunk, work: Iterable[Future[float]]) -> Chunk:
@@ -85,21 +100,27 @@ class Decoder:
         shape = (count, *self.reader.shape)
         return Chunk(
             number,
-            np.zeros(shape, dtype=self.reader.dtype),
-            [np.zeros(shape, dtype=encoder.spec.dtype) for encoder in self.encoders],
+            np.empty(shape, dtype=self.reader.dtype),  # takes no memory until it is written
+            [np.empty(shape, dtype=encoder.spec.dtype) for encoder in self.encoders],
             [np.zeros(count, dtype=np.int64) for _ in self.encoders],
         )
 
     def _fill(
-        self, chunk: Chunk, rows: range, keys: Sequence[Key], cached: CachedChunk | None
+        self,
+        chunk: Chunk,
+        rows: range,
+        keys: Sequence[Key],
+        cached: CachedChunk | None,
+        keep: bool,
     ) -> float:
         start = time.perf_counter()
         for row in rows:
             try:
-                chunk.pixels[row] = self._load(keys[row], row, cached)
+                image = self._load(keys[row], row, cached)
+                if keep:
+                    chunk.pixels[row] = image
                 for index, encoder in enumerate(self.encoders):
-                    cut = encoder.into(chunk.pixels[row], chunk.inputs[index][row])
-                    chunk.saturated[index][row] = cut
+                    chunk.saturated[index][row] = encoder.into(image, chunk.inputs[index][row])
             except BadImageError as error:
                 chunk.bad[row] = str(error)
                 chunk.pixels[row] = 0
@@ -123,7 +144,10 @@ def feed(
     numbers: Iterable[int],
     cache: PixelCache | None = None,
 ) -> Iterator[Chunk]:
-    """The chunks with the given numbers, in order; at most AHEAD + 1 are in memory."""
+    """The chunks with the given numbers, in order; AHEAD of them are decoded ahead.
+
+    Whoever takes a chunk gives it back to the decoder when nobody looks at it any more.
+    """
     waiting: deque[tuple[Chunk, list[Future[float]], bool]] = deque()
     todo = iter(numbers)
 
@@ -133,16 +157,15 @@ def feed(
             return
         part = keys[number * decoder.size : (number + 1) * decoder.size]
         cached = cache.open_chunk(number) if cache is not None else None
-        chunk, work = decoder.start(number, part, cached)
-        waiting.append((chunk, work, cached is not None))
+        store = cache is not None and cached is None
+        waiting.append((*decoder.start(number, part, cached, keep_pixels=store), store))
 
     for _ in range(AHEAD):
         more()
     while waiting:
-        chunk, work, known = waiting.popleft()
+        chunk, work, store = waiting.popleft()
         more()
         decoder.finish(chunk, work)
-        if cache is not None and not known:
+        if cache is not None and store:
             cache.store(chunk.number, chunk.pixels, chunk.bad)
         yield chunk
-        decoder.give_back(chunk)

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from r329fast.errors import DataError
-from r329fast.evaluation.chunk_log import ChunkLog, unpack
-from r329fast.evaluation.engine import Engine
+from r329fast.evaluation.chunk_log import ChunkLog, pack, unpack
+from r329fast.evaluation.engine import Engine, Running, Seconds
 from r329fast.evaluation.feed import feed
 from r329fast.evaluation.pixel_cache import PixelCache, key_hash, pixel_key
-from r329fast.evaluation.record import bad_rows, float_identity, labels_hash
+from r329fast.evaluation.record import float_identity, labels_hash
 from r329fast.evaluation.sources import Source
 from r329fast.evaluation.variants import Model
 
@@ -39,6 +40,10 @@ class FloatCache:
             return None
         return unpack(self.log.read(number))["float"]
 
+    def put(self, number: int, payload: bytes) -> None:
+        """Keep the float records of a chunk's payload."""
+        self.log.append(number, pack({"float": unpack(payload)["float"]}))
+
     def close(self) -> None:
         self.log.close()
 
@@ -60,27 +65,39 @@ def local_chunks(
     cache: PixelCache | None,
     floats: FloatCache | None,
     skip_bad: bool,
+    seconds: Seconds,
     waits: list[float],
 ) -> Iterator[tuple[int, bytes]]:
-    """(number, payload) of every chunk; seconds of waiting for pixels are added to `waits`."""
+    """(number, payload) of every chunk, in order; a chunk is begun before the last one is done.
+
+    seconds: filled in on the way. waits: seconds of waiting for pixels are added.
+    """
     size = engine.decoder.size
     chunks = feed(engine.decoder, source.keys, todo, cache)
+    running: deque[Running] = deque()
+
+    def finish() -> tuple[int, bytes]:
+        item = running.popleft()
+        number, payload = item.chunk.number, engine.finish(item)
+        seconds.add(item.seconds)
+        if isinstance(item.floats, list) and floats is not None and not item.chunk.bad:
+            floats.put(number, payload)
+        engine.decoder.give_back(item.chunk)
+        return number, payload
+
     while True:
         start = time.perf_counter()
         chunk = next(chunks, None)
-        waits.append(time.perf_counter() - start)
-        if chunk is None:
-            return
+        waits.append(engine.idle(start))
+        if chunk is None or (chunk.bad and not skip_bad):
+            break
         first = chunk.number * size
-        if chunk.bad and not skip_bad:
-            row = min(chunk.bad)
-            raise bad_image(source, first + row, chunk.bad[row])
         known = floats.get(chunk.number) if floats is not None else None
-        payload = engine.run(chunk, classes[first : first + len(chunk.pixels)], known)
-        if floats is not None and known is None:
-            found = unpack(payload)
-            if not bad_rows(found):
-                from r329fast.evaluation.chunk_log import pack
-
-                floats.log.append(chunk.number, pack({"float": found["float"]}))
-        yield chunk.number, payload
+        running.append(engine.start(chunk, classes[first : first + len(chunk.pixels)], known))
+        if len(running) > 1:
+            yield finish()
+    while running:
+        yield finish()
+    if chunk is not None:
+        row = min(chunk.bad)
+        raise bad_image(source, chunk.number * size + row, chunk.bad[row])

@@ -12,8 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import mmap
-import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import cv2
@@ -37,6 +36,7 @@ def pixel_key(source: Source, chunk: int) -> dict[str, object]:
         "recipe": {name: recipe.get(name) for name in kept},
         "opencv": cv2.__version__,
         "chunk": chunk,
+        "checksum": "page sums",
     }
 
 
@@ -48,7 +48,10 @@ class PixelCache:
     """Chunks of uint8 images in one file that is mapped for reading, chunk by chunk."""
 
     def __init__(self, folder: Path, source: Source, chunk: int) -> None:
+        from r329fast.kernels.pixels import checksum
+
         key = pixel_key(source, chunk)
+        self.checksum = checksum
         self.folder = make_dir(folder / f"pixels-{key_hash(key)}")
         self.shape, self.count, self.chunk = source.reader.shape, len(source), chunk
         self.item = int(np.prod(self.shape))
@@ -65,11 +68,11 @@ class PixelCache:
             return None
         notes = unpack(self.log.read(number))
         start = number * self.chunk
-        if len(notes["crc"]) != min(self.chunk, self.count - start):
+        if len(notes["sums"]) != min(self.chunk, self.count - start):
             return None
         self.hits += 1
         bad = json.loads(notes["bad"].tobytes())
-        return CachedChunk(self.path, start, self.shape, notes["crc"], bad)
+        return CachedChunk(self.path, start, self.shape, notes["sums"], bad, self.checksum)
 
     def store(self, number: int, pixels: np.ndarray, bad: Mapping[int, str]) -> None:
         """Keep a chunk: pixels uint8 [n, height, width, 3]; `bad` says which could not be read."""
@@ -77,8 +80,8 @@ class PixelCache:
             file.seek(number * self.chunk * self.item)
             file.write(pixels.data)
         words = json.dumps({str(row): text for row, text in bad.items()}).encode()
-        crc = np.array([zlib.crc32(image) for image in pixels], dtype=np.uint32)
-        self.log.append(number, pack({"crc": crc, "bad": np.frombuffer(words, dtype=np.uint8)}))
+        sums = np.array([self.checksum(image) for image in pixels], dtype=np.uint32)
+        self.log.append(number, pack({"sums": sums, "bad": np.frombuffer(words, dtype=np.uint8)}))
 
     def close(self) -> None:
         self.log.close()
@@ -92,24 +95,26 @@ class CachedChunk:
         path: Path,
         start: int,
         shape: tuple[int, ...],
-        crc: np.ndarray,
+        sums: np.ndarray,
         bad: Mapping[str, str],
+        checksum: Callable[[np.ndarray], int],
     ) -> None:
-        self.crc, self.bad = crc, bad
+        self.sums, self.bad, self.checksum = sums, bad, checksum
         item = int(np.prod(shape))
         begin = start * item
         offset = begin // _PAGE * _PAGE
-        length = begin - offset + len(crc) * item
+        length = begin - offset + len(sums) * item
         with open(path, "rb") as file:
-            mapped = mmap.mmap(file.fileno(), length, access=mmap.ACCESS_READ, offset=offset)
+            # a private copy, of which nothing is written: kernels take writable arrays
+            mapped = mmap.mmap(file.fileno(), length, access=mmap.ACCESS_COPY, offset=offset)
         flat = np.frombuffer(mapped, dtype=np.uint8)[begin - offset :]
-        self.pixels = flat.reshape(len(crc), *shape)
+        self.pixels = flat.reshape(len(sums), *shape)
 
     def load(self, row: int) -> np.ndarray:
         """uint8 [height, width, 3]; raises BadImageError as decoding did, KeyError if damaged."""
         if str(row) in self.bad:
             raise BadImageError(self.bad[str(row)])
         image = self.pixels[row]
-        if zlib.crc32(image) != int(self.crc[row]):
+        if self.checksum(image) != int(self.sums[row]):
             raise KeyError(row)
         return np.asarray(image)

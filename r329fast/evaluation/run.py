@@ -177,15 +177,15 @@ class _Run:
             if self.todo:
                 engine.warm_up()
             self.timing.warm_up = time.perf_counter() - start
-            waits: list[float] = []
+            seconds, waits = Seconds(), list[float]()
             self._consume(
                 local_chunks(
                     engine, self.source, self.classes, self.todo, pixels, floats, self.skip_bad,
-                    waits,
+                    seconds, waits,
                 )
             )  # fmt: skip
             self.timing.wait = sum(waits)
-            self.timing.add(engine.seconds)
+            self.timing.add(seconds)
             self.timing.cached_chunks = pixels.hits if pixels is not None else 0
 
     def on_cluster(self, address: str, ship: bool, threads: int) -> None:
@@ -194,13 +194,23 @@ class _Run:
 
         seconds = Seconds()
         self._consume(
-            cluster_chunks(
-                address, self.job, self.source, self.classes, self.todo, ship, threads, seconds,
-                self.timing,
+            self._checked(
+                cluster_chunks(
+                    address, self.job, self.source, self.classes, self.todo, ship, threads,
+                    seconds, self.timing,
+                )
             )
         )  # fmt: skip
         self.timing.seconds -= self.timing.warm_up  # connecting, and compiling on the workers
         self.timing.add(seconds)
+
+    def _checked(self, finished: Finished) -> Finished:
+        """The same, up to an image that a worker could not use and nobody allowed to skip."""
+        for number, payload in finished:
+            if not self.skip_bad:
+                for row, why in bad_rows(unpack(payload)).items():
+                    raise bad_image(self.source, number * self.size + row, why)
+            yield number, payload
 
     def _consume(self, finished: Finished) -> None:
         """Write chunks down as they come."""
@@ -209,9 +219,6 @@ class _Run:
         if self.progress:
             self.progress(self.finished, total)
         for number, payload in finished:
-            if not self.skip_bad:
-                for row, why in bad_rows(unpack(payload)).items():
-                    raise bad_image(self.source, number * self.size + row, why)
             self.log.append(number, payload)
             self.finished += self._length(number)
             self.timing.images += self._length(number)

@@ -30,11 +30,11 @@ def ranked(logits: np.ndarray) -> np.ndarray:
     best = min(TOP, classes)
     result = np.full((count, TOP), -1, dtype=np.int32)
     if logits.dtype.kind in "iu":
-        # one distinct number for value and class, so that partition keeps the rule for ties
-        keys = np.arange(classes, dtype=np.int64) - logits.astype(np.int64) * classes
-        first = np.argpartition(keys, best - 1, axis=1)[:, :best]
-        order = np.argsort(np.take_along_axis(keys, first, 1), axis=1)
-        result[:, :best] = np.take_along_axis(first, order, 1)
+        # argmax takes the first of equals, which is the rule for ties
+        left = logits.astype(np.int32)
+        for place in range(best):
+            result[:, place] = left.argmax(axis=1)
+            np.put_along_axis(left, result[:, place, None], np.iinfo(np.int32).min, 1)
     else:
         result[:, :best] = np.argsort(-logits, axis=1, kind="stable")[:, :best]
     return result
