@@ -56,7 +56,12 @@ class Epilogue:
     @property
     def rounds_once(self) -> bool:
         """Whether it is one of the float32 forms."""
-        return not self.wide and self.ef[finish_ir.FORM] >= finish_ir.ONCE
+        return not self.wide and bool(self.ef[finish_ir.FORM] >= finish_ir.ONCE)
+
+    @property
+    def factors(self) -> np.ndarray:
+        """float32 [pitch], of the float32 forms."""
+        return self.ef[finish_ir.HEADER :].view(np.float32)[: self.pitch]
 
 
 def _factor_offset(

@@ -11,31 +11,36 @@ _ELEMENT = ISA.element
 
 
 @njit(nogil=True, cache=True)
-def load_band(p, band, row_bytes, x, x_end, pads, pads_end, image, y, lines):  # type: ignore[no-untyped-def]
-    """The padded image rows under output rows y..y+lines, `row_bytes` apart, as bytes.
+def load_row(p, target, columns, x, x_end, pads, pads_end, image, source_y):  # type: ignore[no-untyped-def]
+    """Row `source_y` of an image (or padding) as bytes, with padding to the left and right.
 
-    p: as `pack_rows`; only for undilated convolutions of one group.
+    p: as `pack_rows`; only for convolutions whose kernel is not dilated.
     """
     height, width, channels, left, flip = p[2], p[3], p[4], p[15], p[22]
-    columns = (p[6] - 1) * p[11] + p[9]
+    if not 0 <= source_y < height:
+        copy_bytes(target, channels, pads, 0, columns, channels, pads_end, flip)
+        return
     before = min(left, columns)
     inside = max(min(width, columns - left), 0)
     behind = before + inside
+    if before > 0:
+        copy_bytes(target, channels, pads, 0, before, channels, pads_end, flip)
+    if inside > 0:
+        source = x + (image * height + source_y) * width * channels
+        copy_bytes(target + before * channels, 0, source, 0, 1, inside * channels, x_end, flip)
+    if columns > behind:
+        place = target + behind * channels
+        copy_bytes(place, channels, pads, 0, columns - behind, channels, pads_end, flip)
+
+
+@njit(nogil=True, cache=True)
+def load_band(p, band, row_bytes, x, x_end, pads, pads_end, image, y, lines):  # type: ignore[no-untyped-def]
+    """The padded image rows under output rows y..y+lines, `row_bytes` apart, as bytes."""
+    columns = (p[6] - 1) * p[11] + p[9]
     for row in range((lines - 1) * p[10] + p[8]):
         source_y = y * p[10] - p[14] + row
         target = band + row * row_bytes
-        if not 0 <= source_y < height:
-            copy_bytes(target, channels, pads, 0, columns, channels, pads_end, flip)
-            continue
-        if before > 0:
-            copy_bytes(target, channels, pads, 0, before, channels, pads_end, flip)
-        if inside > 0:
-            source = x + (image * height + source_y) * width * channels
-            place = target + before * channels
-            copy_bytes(place, 0, source, 0, 1, inside * channels, x_end, flip)
-        if columns > behind:
-            place = target + behind * channels
-            copy_bytes(place, channels, pads, 0, columns - behind, channels, pads_end, flip)
+        load_row(p, target, columns, x, x_end, pads, pads_end, image, source_y)
 
 
 @njit(nogil=True, cache=True)

@@ -8,6 +8,7 @@ from r329fast.kernels.conv_choice import prepare_dense
 from r329fast.kernels.conv_pack import conv_layout
 from r329fast.kernels.conv_wide import prepare_wide
 from r329fast.kernels.depthwise import prepare_depthwise
+from r329fast.kernels.depthwise_quads import prepare_quads
 from r329fast.kernels.elementwise import prepare_eltwise
 from r329fast.kernels.matmul import prepare_matmul
 from r329fast.kernels.movement import prepare_movement
@@ -28,7 +29,7 @@ def prepare_conv(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> Prepar
     if not layout.fits:
         return prepare_wide(layout)
     if layout.group == layout.channels == len(layout.weights) and layout.group > 1:
-        return prepare_depthwise(op, layout, output)
+        return prepare_quads(op, layout, output) or prepare_depthwise(op, layout, output)
     return prepare_dense(op, layout, output)
 
 
