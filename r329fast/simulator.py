@@ -5,8 +5,9 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -108,6 +109,7 @@ class Simulator:
         if threads < 1 or (block is not None and block < 1):
             raise UsageError(f"threads {threads} and block {block} must be at least 1")
         self.program, self.backend, self.threads, self.block = program, backend, threads, block
+        self._most = min(max(_BUDGET // largest_op(program), _LEAST_BLOCK), _MAX_BLOCK)
         self._binder: Binder | None = None
         self._lock, self._sharing = threading.Lock(), threading.Lock()
         self._workers: dict[tuple[frozenset[str], int], SimpleQueue[_Worker]] = {}
@@ -246,14 +248,25 @@ class Simulator:
             with self._sharing:  # parts wait for each other: two such runs could wait for ever
                 self._run_block(workers, flat_feeds, flat, 0, count, self._threads())
             return
-        if self.threads == 1:
-            block = self._block_size(count)
-            workers = self._workers_for(keep, 1)
-            for first in range(0, count, block):
-                size = min(block, count - first)
-                self._run_block(workers, flat_feeds, flat, first, size)
-            return
-        for future in self._submit_blocks(self._threads(), flat_feeds, flat, count):
+        block = self._block_size(count)
+        workers = self._workers_for(keep, 1)
+        waiting = SimpleQueue[int]()
+        for first in range(0, count, block):
+            waiting.put(first)
+
+        def take() -> None:
+            """Blocks until there are no more; a thread that is held up leaves them to others."""
+            with suppress(Empty):
+                while True:
+                    first = waiting.get_nowait()
+                    size = min(block, count - first)
+                    self._run_block(workers, flat_feeds, flat, first, size)
+
+        # the calling thread works too: it is awake already
+        others = range(min(self.threads, -(-count // block)) - 1)
+        futures = [self._threads().submit(take) for _ in others]
+        take()
+        for future in futures:
             future.result()
 
     def _submit_blocks(
@@ -292,9 +305,7 @@ class Simulator:
         share = -(-count // self.threads)
         if self.block is not None:
             return min(self.block, share)
-        fitting = _BUDGET // largest_op(self.program)
-        most = min(max(fitting, _LEAST_BLOCK), _MAX_BLOCK)
-        return -(-share // -(-share // most))
+        return -(-share // -(-share // self._most))
 
     def _workers_for(self, keep: frozenset[str], parts: int) -> SimpleQueue[_Worker]:
         """Idle workers of these settings: as many as threads, or one that all threads share."""

@@ -181,5 +181,5 @@ def test_simulators_keep_one_dtype_where_the_tile_wants_it() -> None:
     program = kernel_cases.convolution(rng, (4, 4, 8), 8, (1, 1), dtype="int8")
     prepared = prepare(program.ops[0], [program.tensors["x"]], program.tensors["y"])
     assert prepared.path.startswith(ISA.name)
-    assert STORED == ("" if ISA.element == 2 else "int8" if ISA.signed else "uint8")
+    assert ("" if ISA.element == 2 else "int8" if ISA.signed else "uint8") == STORED
     assert finish_ir.MAGIC == 12582912.0

@@ -85,8 +85,11 @@ def bench_case(
     case: Case, batch: int, threads: int, rounds: int, families: Sequence[str] = ()
 ) -> dict[str, Any]:
     """One model, batch and number of threads: all engines interleaved."""
+    failed: dict[str, str] = {}
     engines = [ours(case, batch, threads)]
-    engines += [_best_of(peers(case, family, batch, threads)) for family in families]
+    for family in families:
+        forms = peers(case, family, batch, threads, failed)
+        engines += [_best_of(forms)] if forms else []
     timings = interleave({engine.family: engine.run for engine in engines}, rounds)
     expected = FloatSession(case.graph).run(case.images(batch))[case.graph.outputs[0]]
     mine = timings[OURS]
@@ -100,6 +103,7 @@ def bench_case(
         "batch": batch,
         "threads": threads,
         "engines": entries,
+        "failed": failed,
     }
     rivals = [family for family in INT8_PEERS if family in timings]
     if rivals:

@@ -70,8 +70,13 @@ def ours(case: Case, batch: int, threads: int) -> Engine:
     return Engine(OURS, "", lambda: simulator.run(x)[output])
 
 
-def peers(case: Case, family: str, batch: int, threads: int) -> list[Engine]:
-    """The engines of one family: one for each form of the int8 model that it is tried with."""
+def peers(
+    case: Case, family: str, batch: int, threads: int, failed: dict[str, str]
+) -> list[Engine]:
+    """The engines of one family: one for each form of the int8 model that it is tried with.
+
+    A form that the engine cannot run on this machine goes to `failed`, with the engine's word.
+    """
     images = np.ascontiguousarray(case.images(batch).transpose(0, 3, 1, 2))
     if family == "onnxruntime float":
         run = _onnxruntime(case.onnx.SerializeToString(), images, threads)
@@ -80,7 +85,12 @@ def peers(case: Case, family: str, batch: int, threads: int) -> list[Engine]:
     engines = []
     for variant in _VARIANTS[family]:
         model, how = to_qdq(case.graph, case.ranges, variant)
-        run = make(model.SerializeToString(), how.integers(images), threads)
+        try:
+            run = make(model.SerializeToString(), how.integers(images), threads)
+            run()
+        except Exception as error:  # the engines raise what they like
+            failed[f"{family} ({variant})"] = str(error).strip().splitlines()[-1][:200]
+            continue
         engines.append(Engine(family, variant, run))
     return engines
 

@@ -71,6 +71,8 @@ def show(record: dict[str, Any], out: Console) -> None:
             title=f"{result['model']} {result['size']} ({result['gmac']:.3g} GMAC), "
             f"batch {result['batch']}, threads {result['threads']}",
         )
+        for form, why in result["failed"].items():
+            out.print(f"not run: {form}: {why}")
         if "ratio" in result:
             out.print(f"against {result['faster_int8_peer']}: {result['ratio']:.2f}x\n")
 

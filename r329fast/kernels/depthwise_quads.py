@@ -67,9 +67,7 @@ def depthwise_quads(frame):  # type: ignore[no-untyped-def]
         top = (place - image * out_height) * stride
         for row in range(max(loaded, top), top + 3):
             target = ring + row % 3 * row_bytes
-            load_row(
-                p, target, columns, x_start, x_end, pads_start, pads_end, image, row - p[14]
-            )
+            load_row(p, target, columns, x_start, x_end, pads_start, pads_end, image, row - p[14])
         loaded = top + 3
         for ky in range(3):
             rows[ky] = ring + (top + ky) % 3 * row_bytes

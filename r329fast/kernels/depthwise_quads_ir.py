@@ -96,7 +96,9 @@ class Quads:
         shifts = 2 if self.stride == 1 else 1
         for quarter in range(4):
             taps = [
-                _load(builder, _at(builder, weights, (4 * shift + quarter) * self.bytes), self.words)
+                _load(
+                    builder, _at(builder, weights, (4 * shift + quarter) * self.bytes), self.words
+                )
                 for shift in range(shifts)
             ]
             for first in range(0, AT_ONCE, shifts):
@@ -154,7 +156,7 @@ def _columns(
     bounds: tuple[Value, Value, Value],
     twice: bool,
 ) -> list[Value]:
-    """Finished bytes of AT_ONCE output columns; starts: of their first inputs, a kernel row each."""
+    """Finished bytes of AT_ONCE output columns; starts: their first inputs in each kernel row."""
     builder, lanes = quads.builder, quads.lanes
     weights = 3 * (8 if quads.stride == 1 else 4) * quads.bytes
     floats = ir.VectorType(F32, lanes)

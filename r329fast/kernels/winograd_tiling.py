@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from r329fast.kernels.winograd_ir import KINDS, POINTS, SIZES
 
 MIXED_BLOCK = 64  # tiles of a block of whole images
+_LEAST = 32  # tiles of a batch from which on mixing is worth while
 _GAIN = 0.97  # of the points: below it, mixed tiles are worth while
 
 
@@ -82,6 +83,6 @@ def products(kinds: list[Kind]) -> int:
 def tiling(height: int, width: int, batch: int) -> tuple[list[Kind], bool]:
     """The kinds for `batch` maps, and whether tiles are mixed."""
     plain, blend = uniform(height, width), mixed(height, width)
-    if blend is None or batch * plain[0].tiles < MIXED_BLOCK:
+    if blend is None or batch * plain[0].tiles < _LEAST:
         return plain, False
     return blend, True

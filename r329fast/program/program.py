@@ -8,6 +8,7 @@ x = (q + zero_point) / scale for every tensor (spec B.1; zero_point is 0 in sche
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -33,7 +34,7 @@ class TensorSpec:
     @property
     def elements(self) -> int:
         """Number of elements of one image (one byte each)."""
-        return int(np.prod(self.shape, dtype=np.int64))
+        return math.prod(self.shape)
 
     def dequantize(self, q: np.ndarray) -> np.ndarray:
         """Real values of integers `q`, float32."""
