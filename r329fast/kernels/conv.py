@@ -6,7 +6,7 @@ the mode of a layer:
     DIRECT  1x1 of stride 1: rows are the input's own positions, nothing is copied
     BAND    a band of image rows with its padding is copied once; rows are kh spans of it
     PACKED  windows are copied one by one: where the tile needs wider elements or another form,
-            where groups or dilation tear the spans apart, and for what is left of a tile
+            where groups or dilation tear the spans apart, and where half a tile is too many rows
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from r329fast.kernels import finish_ir, row_tile_ir
 from r329fast.kernels.conv_pack import ConvLayout, pack_weights
 from r329fast.kernels.isa import ISA
 from r329fast.kernels.kernel import arrays, kernel
-from r329fast.kernels.pack import load_band, pack_rows
+from r329fast.kernels.pack import clear_rows, load_band, pack_rows
 from r329fast.kernels.prepared import Prepared, Step, integers
 from r329fast.kernels.row_tile import HALF, row_tile_narrow, row_tile_wide
 from r329fast.kernels.tile import finish_rows
@@ -44,30 +44,25 @@ def tile_lines(p, a, line_stride, row_stride, lines, width, w, ef, out, channel,
     """
     outs, per_out, pitch, fuse = p[7], p[18], p[23], p[25]
     steps, taps, jump, column_bytes = p[19], p[20], p[28], p[24]
-    halves = lines * ((width + HALF - 1) // HALF)
+    per_line = (width + HALF - 1) // HALF
+    halves = lines * per_line
+    count = min(HALF, width)  # positions of a half: the last of a line begins earlier if need be
     for column in range(0, per_out, _WIDTH):
         left = min(per_out - column, _WIDTH)
         wide = left > _SMALL
         columns = _WIDTH if wide else _SMALL
         first = channel + column
-        line, x = 0, 0
+        now = fuse if left == columns and count == HALF else 0
         for half in range(0, halves, 2):
-            count_a = min(HALF, width - x)
+            line = half // per_line
+            x = min((half - line * per_line) * HALF, width - count)
             place_a = a + line * line_stride + x * row_stride
             out_a = out + (line * width + x) * outs + first
-            x += HALF
-            if x >= width:
-                line, x = line + 1, 0
-            count_b, place_b, out_b = 0, place_a, out_a
-            if half + 1 < halves:
-                count_b = min(HALF, width - x)
-                place_b = a + line * line_stride + x * row_stride
-                out_b = out + (line * width + x) * outs + first
-                x += HALF
-                if x >= width:
-                    line, x = line + 1, 0
-            full = left == columns and count_a + count_b == _ROWS
-            now = fuse if full else 0
+            other = min(half + 1, halves - 1)  # an odd last one is made twice
+            line = other // per_line
+            x = min((other - line * per_line) * HALF, width - count)
+            place_b = a + line * line_stride + x * row_stride
+            out_b = out + (line * width + x) * outs + first
             if wide:
                 row_tile_wide(
                     place_a, place_b, row_stride, taps, jump, steps, w, ef, first, pitch, now,
@@ -80,8 +75,8 @@ def tile_lines(p, a, line_stride, row_stride, lines, width, w, ef, out, channel,
                 )  # fmt: skip
             if not now:
                 cell = 4 * columns
-                finish_rows(acc, cell, ef, first, pitch, left, count_a, out_a, outs)
-                finish_rows(acc + HALF * cell, cell, ef, first, pitch, left, count_b, out_b, outs)
+                finish_rows(acc, cell, ef, first, pitch, left, count, out_a, outs)
+                finish_rows(acc + HALF * cell, cell, ef, first, pitch, left, count, out_b, outs)
         w += columns * column_bytes
 
 
@@ -102,6 +97,8 @@ def conv_rows(frame):  # type: ignore[no-untyped-def]
     if mode == BAND:
         image, y = p[0] // out_height, p[0] % out_height
         done = p[0]
+        columns = (out_width - 1) * p[11] + p[9]
+        clear_rows(p, rows_at, row_bytes, (block - 1) * p[10] + p[8], columns, pads_start, pads_end)
         while done < p[1]:
             lines = min(block, out_height - y, p[1] - done)
             load_band(p, rows_at, row_bytes, x_start, x_end, pads_start, pads_end, image, y, lines)
@@ -113,15 +110,14 @@ def conv_rows(frame):  # type: ignore[no-untyped-def]
             if y == out_height:
                 image, y = image + 1, 0
         return
-    first = p[0]
-    if mode == DIRECT:
-        end = p[0] + (p[1] - p[0]) // _ROWS * _ROWS
-        for start in range(first, end, block):
-            rows = min(block, end - start)
-            place = x_start + start * channels
-            tile_lines(p, place, 0, channels, 1, rows, w, e, o + start * outs, 0, acc)
-        first = end
-    for start in range(first, p[1], block):
+    if mode == DIRECT and p[1] - p[0] >= HALF:
+        for place in range(p[0], p[1], block):
+            start = min(place, p[1] - HALF)  # a short last block begins earlier
+            rows = min(block, p[1] - start)
+            source = x_start + start * channels
+            tile_lines(p, source, 0, channels, 1, rows, w, e, o + start * outs, 0, acc)
+        return
+    for start in range(p[0], p[1], block):
         rows = min(block, p[1] - start)
         for group in range(groups):
             pack_rows(
@@ -166,7 +162,7 @@ def _parameters(layout: ConvLayout, mode: int) -> tuple[tuple[int, ...], np.ndar
         row_bytes = -(-layout.inner * ISA.element // 64) * 64 + GAP
         held = layout.channels if mode == DIRECT else row_bytes
         block = min(max(_ROW_BLOCK // held // _ROWS, 1) * _ROWS, _MAX_ROWS)
-        size = (_ROWS if mode == DIRECT else block) * row_bytes
+        size = (_ROWS if mode == DIRECT else block) * row_bytes  # DIRECT: fewer than HALF
     fuse = _FUSED.get(int(layout.epilogue.ef[finish_ir.FORM]), row_tile_ir.STORE)
     values = (
         *layout.geometry(),

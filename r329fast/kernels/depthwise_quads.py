@@ -14,7 +14,7 @@ from r329fast.kernels.conv_pack import ConvLayout
 from r329fast.kernels.epilogue import prepare_epilogue
 from r329fast.kernels.isa import ISA, JIT, target_features
 from r329fast.kernels.kernel import arrays, kernel
-from r329fast.kernels.pack import load_row
+from r329fast.kernels.pack import clear_rows, load_row
 from r329fast.kernels.prepared import Prepared, Step, aligned, integers
 from r329fast.kernels.tile import call_outlined
 from r329fast.program.program import Op, TensorSpec
@@ -59,6 +59,7 @@ def depthwise_quads(frame):  # type: ignore[no-untyped-def]
     x_start, pads_start = x.ctypes.data, pads.ctypes.data
     x_end, pads_end = x_start + x.size, pads_start + pads.size
     columns = (out_width - 1) * p[11] + 3
+    clear_rows(p, ring, row_bytes, 3, columns, pads_start, pads_end)
     loaded, image = 0, -1
     for place in range(p[0], p[1]):
         if place // out_height != image:

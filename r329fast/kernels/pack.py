@@ -6,36 +6,47 @@ from numba import njit
 
 from r329fast.kernels.isa import ISA
 from r329fast.kernels.tile import copy_bytes, copy_rows
+from r329fast.kernels.vector import move_bytes
 
 _ELEMENT = ISA.element
 
 
 @njit(nogil=True, cache=True)
+def clear_rows(p, rows_at, row_bytes, rows, columns, pads, pads_end):  # type: ignore[no-untyped-def]
+    """Padding in all of `rows` rows of `columns` positions: what `load_row` leaves as it is."""
+    for row in range(rows):
+        target = rows_at + row * row_bytes
+        copy_bytes(target, p[4], pads, 0, columns, p[4], pads_end, p[22])
+
+
+@njit(nogil=True, cache=True)
 def load_row(p, target, columns, x, x_end, pads, pads_end, image, source_y):  # type: ignore[no-untyped-def]
-    """Row `source_y` of an image (or padding) as bytes, with padding to the left and right.
+    """Row `source_y` of an image (or padding) as bytes, between the padding of a cleared row.
 
     p: as `pack_rows`; only for convolutions whose kernel is not dilated.
     """
     height, width, channels, left, flip = p[2], p[3], p[4], p[15], p[22]
-    if not 0 <= source_y < height:
-        copy_bytes(target, channels, pads, 0, columns, channels, pads_end, flip)
-        return
-    before = min(left, columns)
     inside = max(min(width, columns - left), 0)
-    behind = before + inside
-    if before > 0:
-        copy_bytes(target, channels, pads, 0, before, channels, pads_end, flip)
-    if inside > 0:
-        source = x + (image * height + source_y) * width * channels
-        copy_bytes(target + before * channels, 0, source, 0, 1, inside * channels, x_end, flip)
-    if columns > behind:
-        place = target + behind * channels
-        copy_bytes(place, channels, pads, 0, columns - behind, channels, pads_end, flip)
+    place = target + min(left, columns) * channels
+    source = x + (image * height + source_y) * width * channels
+    within = 0 <= source_y < height
+    if within and flip == 0:
+        move_bytes(place, 0, source, 0, 1, inside * channels)
+        return
+    if within:
+        copy_bytes(place, 0, source, 0, 1, inside * channels, x_end, flip)
+    elif inside > 0:
+        copy_bytes(place, channels, pads, 0, inside, channels, pads_end, flip)
+    # these copies may go past their end
+    behind = columns - left - inside
+    if behind > 0:
+        place += inside * channels
+        copy_bytes(place, channels, pads, 0, behind, channels, pads_end, flip)
 
 
 @njit(nogil=True, cache=True)
 def load_band(p, band, row_bytes, x, x_end, pads, pads_end, image, y, lines):  # type: ignore[no-untyped-def]
-    """The padded image rows under output rows y..y+lines, `row_bytes` apart, as bytes."""
+    """The image rows under output rows y..y+lines, in cleared rows `row_bytes` apart."""
     columns = (p[6] - 1) * p[11] + p[9]
     for row in range((lines - 1) * p[10] + p[8]):
         source_y = y * p[10] - p[14] + row

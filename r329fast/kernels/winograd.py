@@ -16,7 +16,7 @@ from r329fast.kernels.conv_pack import ConvLayout
 from r329fast.kernels.epilogue import prepare_epilogue
 from r329fast.kernels.isa import ISA
 from r329fast.kernels.kernel import arrays, kernel
-from r329fast.kernels.pack import load_band
+from r329fast.kernels.pack import clear_rows, load_band
 from r329fast.kernels.prepared import Prepared, Step, integers
 from r329fast.kernels.tile import finish_rows
 from r329fast.kernels.winograd_ir import KINDS, POSITIONS, WINDOW
@@ -41,7 +41,9 @@ from r329fast.program.program import Op, TensorSpec
 
 _ROWS, _FEW, _WIDTH = WORDS.rows, FEW.rows, WORDS.width
 _GAP = 64  # bytes: keeps rows and points out of each other's cache sets
-_BLOCK = 3 * _ROWS  # tiles that are transformed and multiplied together
+# Tiles that are transformed and multiplied together, up to so many bytes of weights: those of L2
+# are read again for every tile of rows, those of memory as seldom as may be.
+_BLOCKS = ((1 << 20, _ROWS), (8 << 20, 3 * _ROWS), (1 << 62, 6 * _ROWS))
 _FIXED = 35  # where the kinds begin in p, _ENTRIES each
 _ENTRIES = 7  # index, height, width, top, left, tile rows, tile columns
 
@@ -158,6 +160,7 @@ def winograd_tiles(frame):  # type: ignore[no-untyped-def]
     band = sums + 4 * p[32]
     x_start, pads_start = x.ctypes.data, pads.ctypes.data
     x_end, pads_end = x_start + x.size, pads_start + pads.size
+    clear_rows(p, band, p[27], WINDOW, p[6] + 2, pads_start, pads_end)
     for first in range(p[0], p[1], block):
         units = min(block, p[1] - first)
         row = 0
@@ -249,6 +252,7 @@ def prepare_winograd(op: Op, layout: ConvLayout, output: TensorSpec) -> Prepared
         return None
     panels = max(64 // _WIDTH, 1)
     packed = pack_transformed(layout.weights, chunk, panels)
+    block = next(tiles for most, tiles in _BLOCKS if packed.size <= most)
     common = (chunk, panels, epilogue.pitch)
 
     def settings(batch: int) -> tuple[int, tuple[int, ...], int]:
@@ -256,9 +260,9 @@ def prepare_winograd(op: Op, layout: ConvLayout, output: TensorSpec) -> Prepared
         kinds, several = tiling(layout.out_height, layout.out_width, batch)
         each = sum(kind.tiles for kind in kinds)
         if not several:
-            return batch * each, *_parameters(layout, kinds, _BLOCK, *common)
-        block = min(max(MIXED_BLOCK // each, 1), batch)
-        return batch, *_parameters(layout, kinds, block, *common)
+            return batch * each, *_parameters(layout, kinds, block, *common)
+        images = min(max(MIXED_BLOCK // each, 1), batch)
+        return batch, *_parameters(layout, kinds, images, *common)
 
     def bind(
         batch: int, inputs: Sequence[np.ndarray], output: np.ndarray, scratch: np.ndarray
