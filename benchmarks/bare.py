@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 from numba import njit
@@ -32,6 +33,14 @@ _OPERANDS = (
     np.zeros(_INNER * ISA.width * ISA.element + 64, dtype=np.uint8),
     np.zeros(4 * ISA.rows * ISA.width + 64, dtype=np.uint8),
 )
+
+
+def bare_tiles(threads: int, repeat: int = 10 * _REPEAT) -> None:
+    """As many tiles at once, each on operands of its own."""
+    operands = [tuple(array.copy() for array in _OPERANDS) for _ in range(threads)]
+    steps = _INNER // ISA.kgroup
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(lambda arrays: _repeat_tile(*arrays, steps, repeat), operands))
 
 
 def best_seconds(run: Callable[[], object], rounds: int = 5) -> float:

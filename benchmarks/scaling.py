@@ -12,8 +12,11 @@ import argparse
 import statistics
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
+
+from bare import bare_tiles
 
 from r329fast.bench.cases import make_case
 from r329fast.bench.compare import cores, machine
@@ -25,6 +28,7 @@ from r329fast.files import write_json
 
 _SIZES = (96, 128, 160, 192, 224, 256, 320)
 _SIZES_SMALL = (16, 32, 64, 96)
+_LONG_TURN = 1.5  # seconds
 Rows = list[dict[str, Any]]
 
 
@@ -51,16 +55,23 @@ def by_batch(name: str, rounds: int) -> Rows:
 
 
 def by_threads(name: str, rounds: int) -> Rows:
-    """images/s against threads, at full batch and at batch 1. speedup: over one thread."""
+    """images/s against threads, at full batch and at batch 1. speedup: over one thread.
+
+    bare_speedup: of register tiles alone, one a thread, in the same turns: what the machine gives
+    (virtual cores may be halves of one). Turns are long, since cores that were idle need time.
+    """
     case = make_case(name)
     counts = range(1, cores() + 1)
     rows = []
     for batch in (bench_model(name).batch, 1):
         runs = {str(count): ours(case, batch, count).run for count in counts}
-        timings = interleave(runs, rounds)
+        runs |= {f"bare {count}": partial(bare_tiles, count) for count in counts}
+        timings = interleave(runs, rounds, min_turn=_LONG_TURN)
         for n in counts:
             row = _row(timings[str(n)], batch, case.macs, batch=batch, threads=n)
-            rows.append(row | {"speedup": ratio(timings["1"], timings[str(n)])})
+            row["speedup"] = ratio(timings["1"], timings[str(n)])
+            row["bare_speedup"] = n * ratio(timings["bare 1"], timings[f"bare {n}"])
+            rows.append(row)
     return rows
 
 
