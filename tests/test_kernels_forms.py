@@ -15,7 +15,7 @@ from kernel_cases_check import check
 from r329fast.kernels import depthwise_quads, finish_ir, prepare
 from r329fast.kernels.depthwise_quads_ir import blocks
 from r329fast.kernels.epilogue import prepare_epilogue
-from r329fast.kernels.isa import ISA, STORED
+from r329fast.kernels.isa import ISA, JIT, STORED
 from r329fast.program.program import Op, Program, TensorSpec
 from r329fast.program.stored import stored_program
 from r329fast.quantization.fixed_point import requantize
@@ -147,7 +147,7 @@ def finish(sums: np.ndarray, ef: np.ndarray, pitch: int) -> np.ndarray:
         finish_rows(acc.ctypes.data, 64, ef.ctypes.data, 0, pitch, 16, rows, out.ctypes.data, 16)
 
     out = np.zeros(sums.shape, dtype=np.uint8)
-    (run if ISA.name == "plain" else njit(run))(sums, ef, pitch, len(sums), out)
+    (njit(run) if JIT else run)(sums, ef, pitch, len(sums), out)
     return out
 
 
@@ -183,3 +183,16 @@ def test_simulators_keep_one_dtype_where_the_tile_wants_it() -> None:
     assert prepared.path.startswith(ISA.name)
     assert ("" if ISA.element == 2 else "int8" if ISA.signed else "uint8") == STORED
     assert finish_ir.MAGIC == 12582912.0
+
+
+@pytest.mark.skipif(not JIT, reason="nothing is compiled")
+def test_threads_that_compile_at_once_get_one_address() -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    from r329fast.kernels.kernel import Kernel
+    from r329fast.kernels.table import table_rows
+
+    fresh = Kernel(table_rows.function)
+    with ThreadPoolExecutor(8) as pool:
+        addresses = set(pool.map(lambda _: fresh.compile(), range(8)))
+    assert addresses == {fresh.compile()}

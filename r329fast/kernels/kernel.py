@@ -9,6 +9,7 @@ at a barrier that costs microseconds. Un-jitted, a frame is a tuple of arrays.
 from __future__ import annotations
 
 import ctypes
+import threading
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -22,6 +23,7 @@ from numba.np.arrayobj import make_array, populate_array
 from r329fast.kernels.isa import JIT
 
 _KINDS = {"i": types.int64, "u": types.uint8, "f": types.float64}
+_COMPILING = threading.Lock()
 _SPINS = 20_000  # turns of waiting at a barrier before the core is offered to others
 
 
@@ -35,9 +37,10 @@ class Kernel:
 
     def compile(self) -> int:
         """Address of the machine code, made or loaded from the cache on first use."""
-        if self._compiled is None:
-            compiler = cfunc("void(int64)", cache=True, error_model="numpy")
-            self._compiled = compiler(self.function)
+        with _COMPILING:  # an address that a second thread replaced would be of code that is gone
+            if self._compiled is None:
+                compiler = cfunc("void(int64)", cache=True, error_model="numpy")
+                self._compiled = compiler(self.function)
         return int(self._compiled.address)
 
     @property
