@@ -6,17 +6,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from numba import types
-from numba.extending import intrinsic
 
 from r329fast.kernels import depthwise_quads_ir as quads_ir
 from r329fast.kernels.conv_pack import ConvLayout
 from r329fast.kernels.epilogue import prepare_epilogue
 from r329fast.kernels.isa import ISA, JIT, target_features
 from r329fast.kernels.kernel import arrays, kernel
+from r329fast.kernels.leaf import leaf
 from r329fast.kernels.pack import clear_rows, load_row
 from r329fast.kernels.prepared import Prepared, Step, aligned, integers
-from r329fast.kernels.tile import call_outlined
 from r329fast.program.program import Op, TensorSpec
 
 _GAP = 64
@@ -26,24 +24,7 @@ if POSSIBLE and not ISA.emulated:
     POSSIBLE = "avx512vl" in target_features()
 
 
-@intrinsic
-def _quad_row(
-    typingctx: Any, rows: Any, channels: Any, constants: Any, ef: Any, columns: Any, out: Any,
-    stride: Any,
-) -> Any:  # fmt: skip
-    """One output row of all channels (depthwise_quads_ir says how)."""
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        def emit(inner: Any, *values: Any) -> None:
-            quads_ir.emit_quad_row(inner, ISA, *values)
-
-        call_outlined(builder, "quad_row", args, (0, 2, 3, 5), emit)
-        return context.get_dummy_value()
-
-    return types.void(*(types.int64,) * 7), codegen
-
-
-quad_row: Any = _quad_row
+quad_row: Any = leaf("quad_row", (0, 2, 3, 5), quads_ir.emit_quad_row, ISA)
 
 
 @kernel

@@ -1,84 +1,39 @@
-"""The tile of direct convolution as an intrinsic, wide and narrow, and its twin."""
+"""The tiles of direct convolution and of Winograd's products as leaves, and their twins."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
-from numba import types
-from numba.extending import intrinsic
 
 from r329fast.kernels import row_tile_ir
 from r329fast.kernels.isa import ISA, JIT, Isa
-from r329fast.kernels.tile import call_outlined, memory
+from r329fast.kernels.leaf import leaf, memory
 
 HALF = ISA.rows // 2  # rows of each of a tile's two runs of positions
 
 
-def row_tile_intrinsic(isa: Isa, vectors: int) -> Any:
-    """The tile of `isa`, `vectors` vectors wide."""
-
-    @intrinsic
-    def row_tile(
-        typingctx: Any,
-        a: Any,
-        b: Any,
-        row_stride: Any,
-        taps: Any,
-        jump: Any,
-        steps: Any,
-        w: Any,
-        ef: Any,
-        channel: Any,
-        pitch: Any,
-        fuse: Any,
-        acc: Any,
-        out_a: Any,
-        out_b: Any,
-        out_stride: Any,
-    ) -> Any:
-        """Sums of two runs of rows over all of K, finished or not (row_tile_ir says how)."""
-
-        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            def emit(inner: Any, *values: Any) -> None:
-                row_tile_ir.emit_row_tile(inner, isa, vectors, *values)
-
-            pointers = (0, 1, 6, 7, 11, 12, 13)
-            call_outlined(builder, f"row_tile_{isa.name}_{vectors}", args, pointers, emit)
-            return context.get_dummy_value()
-
-        return types.void(*(types.int64,) * 15), codegen
-
-    return row_tile
+def row_tile(isa: Isa, vectors: int) -> Any:
+    """The tile of `isa`, `vectors` vectors wide (row_tile_ir says how)."""
+    name, pointers = f"row_tile_{isa.name}_{vectors}", (0, 1, 6, 7, 11, 12, 13)
+    return leaf(name, pointers, row_tile_ir.emit_row_tile, isa, vectors)
 
 
-def sum_tile_intrinsic(isa: Isa, vectors: int) -> Any:
-    """The tile of `isa`, `vectors` vectors wide, without an epilogue."""
-
-    @intrinsic
-    def sum_tile(typingctx: Any, a: Any, row_stride: Any, steps: Any, w: Any, acc: Any) -> Any:
-        """int32 acc[rows, columns] = sums of rows `row_stride` apart (row_tile_ir says how)."""
-
-        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            def emit(inner: Any, *values: Any) -> None:
-                row_tile_ir.emit_sum_tile(inner, isa, vectors, *values)
-
-            call_outlined(builder, f"sum_tile_{isa.name}_{vectors}", args, (0, 3, 4), emit)
-            return context.get_dummy_value()
-
-        return types.void(*(types.int64,) * 5), codegen
-
-    return sum_tile
+def sum_tile(isa: Isa, vectors: int) -> Any:
+    """The same without an epilogue."""
+    return leaf(
+        f"sum_tile_{isa.name}_{vectors}", (0, 3, 4), row_tile_ir.emit_sum_tile, isa, vectors
+    )
 
 
 def sum_tile_twin(isa: Isa, vectors: int) -> Any:
     tile = row_tile_twin(isa, vectors)
 
-    def sum_tile(a: int, row_stride: int, steps: int, w: int, acc: int) -> None:
+    def run(a: int, row_stride: int, steps: int, w: int, acc: int) -> None:
         b = a + isa.rows // 2 * row_stride
         tile(a, b, row_stride, 1, 0, steps, w, 0, 0, 0, row_tile_ir.STORE, acc, 0, 0, 0)
 
-    return sum_tile
+    return run
 
 
 def row_tile_twin(isa: Isa, vectors: int) -> Any:
@@ -86,7 +41,7 @@ def row_tile_twin(isa: Isa, vectors: int) -> Any:
     columns, size, half = vectors * isa.lanes, isa.element, isa.rows // 2
     kind = {(1, False): np.uint8, (1, True): np.int8, (2, True): np.int16}[size, isa.signed]
 
-    def row_tile(
+    def run(
         a: int,
         b: int,
         row_stride: int,
@@ -120,10 +75,10 @@ def row_tile_twin(isa: Isa, vectors: int) -> Any:
             for start, out in ((acc, out_a), (acc + 4 * half * columns, out_b)):
                 finish_rows(start, 4 * columns, ef, channel, pitch, columns, half, out, out_stride)
 
-    return row_tile
+    return run
 
 
 row_tile_wide: Any
 row_tile_narrow: Any
-make = row_tile_intrinsic if JIT else row_tile_twin
+make = row_tile if JIT else row_tile_twin
 row_tile_wide, row_tile_narrow = make(ISA, ISA.vectors), make(ISA, ISA.vectors // 2)

@@ -1,4 +1,4 @@
-"""The leaf intrinsics (tiles, row copy, epilogue) and their twins for un-jitted runs.
+"""The leaves that many kernels share: row copies, epilogue, windows; and their twins.
 
 All take addresses (int64, of bytes): arrays cost a dozen registers a call. Un-jitted runs take the
 twins, which compute the same in NumPy, in the form of the plain path.
@@ -6,145 +6,13 @@ twins, which compute the same in NumPy, in the form of the plain path.
 
 from __future__ import annotations
 
-import ctypes
-from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic
 
 from r329fast.kernels import depthwise_ir, finish_ir, max_ir, tile_ir
 from r329fast.kernels.isa import ISA, JIT
-
-
-def call_outlined(
-    builder: Any, name: str, args: Any, places: tuple[int, ...], emit: Callable[..., None]
-) -> None:
-    """Call a function of its own that `emit` fills, made once a module: compiled once, not inlined.
-
-    args: int64 values; those at `places` reach `emit` as byte pointers.
-    """
-    module = builder.module
-    function = module.globals.get(name)
-    if function is None:
-        i64, byte = ir.IntType(64), ir.IntType(8).as_pointer()
-        kind = ir.FunctionType(ir.VoidType(), [i64] * len(args))
-        function = ir.Function(module, kind, name)
-        function.linkage = "internal"
-        function.attributes.add("noinline")
-        function.attributes.add("nounwind")
-        inner = ir.IRBuilder(function.append_basic_block("entry"))
-        values = [
-            inner.inttoptr(value, byte) if index in places else value
-            for index, value in enumerate(function.args)
-        ]
-        emit(inner, *values)
-        inner.ret_void()
-    builder.call(function, args)
-
-
-def copy_rows_intrinsic(element: int) -> Any:
-    """The row copy to `element` bytes an element."""
-
-    @intrinsic
-    def copy_rows(
-        typingctx: Any,
-        dst: Any,
-        dst_stride: Any,
-        src: Any,
-        src_stride: Any,
-        rows: Any,
-        count: Any,
-        end: Any,
-        flip: Any,
-    ) -> Any:
-        """`count` elements of `rows` rows from src to dst, as bytes or int16 (tile_ir says how)."""
-
-        def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-            def emit(inner: Any, *values: Any) -> None:
-                tile_ir.emit_copy(inner, element, *values)
-
-            call_outlined(builder, f"copy_rows_{element}", args, (0, 2), emit)
-            return context.get_dummy_value()
-
-        return types.void(*(types.int64,) * 8), codegen
-
-    return copy_rows
-
-
-@intrinsic
-def _depthwise_intrinsic(
-    typingctx: Any,
-    taps: Any,
-    stride: Any,
-    weights: Any,
-    columns: Any,
-    acc: Any,
-    more: Any,
-) -> Any:
-    """int32 acc[columns, CHANNELS] = or += up to TAPS taps (addresses in `taps`) of int16 rows."""
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        def emit(inner: Any, *values: Any) -> None:
-            depthwise_ir.emit_depthwise(inner, ISA, *values)
-
-        call_outlined(builder, "depthwise_row", args, (0, 2, 4), emit)
-        return context.get_dummy_value()
-
-    return types.void(*(types.int64,) * 6), codegen
-
-
-@intrinsic
-def _finish_intrinsic(
-    typingctx: Any,
-    acc: Any,
-    acc_stride: Any,
-    ef: Any,
-    channel: Any,
-    pitch: Any,
-    count: Any,
-    rows: Any,
-    out: Any,
-    out_stride: Any,
-) -> Any:
-    """int32 [rows, count] at acc -> int8 at out, by the constants `ef` from `channel` on."""
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        call_outlined(builder, "finish_rows", args, (0, 2, 7), finish_ir.emit_finish)
-        return context.get_dummy_value()
-
-    return types.void(*(types.int64,) * 9), codegen
-
-
-@intrinsic
-def _max_window_intrinsic(
-    typingctx: Any,
-    x: Any,
-    row_stride: Any,
-    rows: Any,
-    column_stride: Any,
-    columns: Any,
-    channels: Any,
-    lowest: Any,
-    flip: Any,
-    out: Any,
-) -> Any:
-    """Largest bytes (q ^ flip) of rows x columns taps from x on, for each channel."""
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        call_outlined(builder, "max_window", args, (0, 8), max_ir.emit_max_window)
-        return context.get_dummy_value()
-
-    return types.void(*(types.int64,) * 9), codegen
-
-
-def memory(address: int, count: int, kind: type = np.uint8) -> np.ndarray:
-    """`count` elements at `address` as an array."""
-    size = count * np.dtype(kind).itemsize
-    array = np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(int(address)))
-    return array.view(kind)
+from r329fast.kernels.leaf import leaf, memory
 
 
 def copy_twin(
@@ -252,10 +120,13 @@ depthwise_row: Any
 finish_rows: Any
 max_window: Any
 if JIT:
-    copy_rows, widen_rows = copy_rows_intrinsic(ISA.element), copy_rows_intrinsic(2)
-    copy_bytes = copy_rows_intrinsic(1)
-    depthwise_row, finish_rows = _depthwise_intrinsic, _finish_intrinsic
-    max_window = _max_window_intrinsic
+    copy_bytes, widen_rows = (
+        leaf(f"copy_rows_{element}", (0, 2), tile_ir.emit_copy, element) for element in (1, 2)
+    )
+    copy_rows = copy_bytes if ISA.element == 1 else widen_rows
+    depthwise_row = leaf("depthwise_row", (0, 2, 4), depthwise_ir.emit_depthwise, ISA)
+    finish_rows = leaf("finish_rows", (0, 2, 7), finish_ir.emit_finish)
+    max_window = leaf("max_window", (0, 8), max_ir.emit_max_window)
 else:
     copy_rows = widen_rows = _widen_twin
     copy_bytes = copy_twin

@@ -1,75 +1,18 @@
-"""The leaf intrinsics that go over bytes once, and their twins."""
+"""The leaves that go over bytes once, and their twins."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import numpy as np
-from numba import types
-from numba.extending import intrinsic
 
 from r329fast.kernels import finish_ir, vector_ir
 from r329fast.kernels.isa import JIT, target_features
-from r329fast.kernels.tile import call_outlined, finish_rows, memory
+from r329fast.kernels.leaf import leaf, memory
+from r329fast.kernels.tile import finish_rows
 
 # Whether a table of 256 bytes fits the permutations of the target.
 LOOKUP = JIT and "avx512vbmi" in target_features()
-
-
-@intrinsic
-def _add_intrinsic(
-    typingctx: Any, a: Any, b: Any, flip_a: Any, flip_b: Any, scales: Any, ef: Any, count: Any,
-    out: Any,
-) -> Any:  # fmt: skip
-    """Bytes out = finish(a * scales[0] + b * scales[1] + scales[2]) (vector_ir says how)."""
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        call_outlined(builder, "add_bytes", args, (0, 1, 4, 5, 7), vector_ir.emit_add)
-        return context.get_dummy_value()
-
-    return types.void(*(types.int64,) * 8), codegen
-
-
-@intrinsic
-def _affine_intrinsic(
-    typingctx: Any, x: Any, flip: Any, weights: Any, ef: Any, pitch: Any, channels: Any,
-    rows: Any, out: Any,
-) -> Any:  # fmt: skip
-    """Bytes out[rows, channels] = finish(x * weights[channel]) (vector_ir says how)."""
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        call_outlined(builder, "affine_bytes", args, (0, 2, 3, 7), vector_ir.emit_affine)
-        return context.get_dummy_value()
-
-    return types.void(*(types.int64,) * 8), codegen
-
-
-@intrinsic
-def _lookup_intrinsic(
-    typingctx: Any, dst: Any, dst_stride: Any, src: Any, src_stride: Any, rows: Any, count: Any,
-    table: Any,
-) -> Any:  # fmt: skip
-    """dst = table[src], `count` bytes of `rows` rows, by permutations."""
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        emit = vector_ir.emit_lookup if LOOKUP else vector_ir.emit_plain_lookup
-        call_outlined(builder, "lookup_bytes", args, (0, 2, 6), emit)
-        return context.get_dummy_value()
-
-    return types.void(*(types.int64,) * 7), codegen
-
-
-@intrinsic
-def _move_intrinsic(
-    typingctx: Any, dst: Any, dst_stride: Any, src: Any, src_stride: Any, rows: Any, count: Any
-) -> Any:
-    """dst = src, exactly `count` bytes of `rows` rows."""
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        call_outlined(builder, "move_bytes", args, (0, 2), vector_ir.emit_move)
-        return context.get_dummy_value()
-
-    return types.void(*(types.int64,) * 6), codegen
 
 
 def _finish_twin(total: np.ndarray, ef: int, pitch: int, out: int) -> None:
@@ -116,8 +59,11 @@ affine_bytes: Any
 lookup_bytes: Any
 move_bytes: Any
 if JIT:
-    add_bytes, affine_bytes = _add_intrinsic, _affine_intrinsic
-    lookup_bytes, move_bytes = _lookup_intrinsic, _move_intrinsic
+    add_bytes = leaf("add_bytes", (0, 1, 4, 5, 7), vector_ir.emit_add)
+    affine_bytes = leaf("affine_bytes", (0, 2, 3, 7), vector_ir.emit_affine)
+    emit_lookup = vector_ir.emit_lookup if LOOKUP else vector_ir.emit_plain_lookup
+    lookup_bytes = leaf("lookup_bytes", (0, 2, 6), emit_lookup)
+    move_bytes = leaf("move_bytes", (0, 2), vector_ir.emit_move)
 else:
     add_bytes, affine_bytes, lookup_bytes = _add_twin, _affine_twin, _lookup_twin
     move_bytes = _move_twin

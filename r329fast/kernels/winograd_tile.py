@@ -1,4 +1,4 @@
-"""The leaf intrinsics of Winograd convolution and their twins, as in tile.py."""
+"""The leaves of Winograd convolution and their twins, as in tile.py."""
 
 from __future__ import annotations
 
@@ -6,52 +6,16 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from numba import types
-from numba.extending import intrinsic
 
 from r329fast.kernels import winograd_ir
 from r329fast.kernels.isa import ISA, JIT, words
-from r329fast.kernels.row_tile import sum_tile_intrinsic, sum_tile_twin
-from r329fast.kernels.tile import call_outlined, memory
+from r329fast.kernels.leaf import leaf, memory
+from r329fast.kernels.row_tile import sum_tile, sum_tile_twin
 from r329fast.kernels.winograd_ir import KINDS, POINTS, WINDOW
 
 WORDS = words(ISA)
 # A tile of fewer rows for what is left: as fast a row, as its sums still hide the latency.
 FEW = replace(WORDS, name=f"{WORDS.name}-few", rows=max(WORDS.rows // 3 // 2 * 2, 2))
-
-
-@intrinsic
-def _input_intrinsic(
-    typingctx: Any, dst: Any, pitch: Any, src: Any, row_stride: Any, pixel_stride: Any,
-    count: Any, kind: Any,
-) -> Any:  # fmt: skip
-    """int16 B^T x B of a window of `count` channels at src (winograd_ir says how)."""
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        def emit(inner: Any, *values: Any) -> None:
-            winograd_ir.emit_input(inner, WORDS, *values)
-
-        call_outlined(builder, "winograd_input", args, (0, 2), emit)
-        return context.get_dummy_value()
-
-    return types.void(*(types.int64,) * 7), codegen
-
-
-@intrinsic
-def _output_intrinsic(
-    typingctx: Any, y: Any, row_stride: Any, m: Any, pitch: Any, columns: Any, tiles: Any,
-    more: Any, kind: Any,
-) -> Any:  # fmt: skip
-    """int32 y = or += A^T m A / 576 of `tiles` tiles of `columns` channels."""
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        def emit(inner: Any, *values: Any) -> None:
-            winograd_ir.emit_output(inner, WORDS, *values)
-
-        call_outlined(builder, "winograd_output", args, (0, 2), emit)
-        return context.get_dummy_value()
-
-    return types.void(*(types.int64,) * 8), codegen
 
 
 _B = {
@@ -123,10 +87,11 @@ few_wide: Any
 few_narrow: Any
 input_transform: Any
 output_transform: Any
-make = sum_tile_intrinsic if JIT else sum_tile_twin
+make = sum_tile if JIT else sum_tile_twin
 words_wide, words_narrow = make(WORDS, WORDS.vectors), make(WORDS, WORDS.vectors // 2)
 few_wide, few_narrow = make(FEW, FEW.vectors), make(FEW, FEW.vectors // 2)
 if JIT:
-    input_transform, output_transform = _input_intrinsic, _output_intrinsic
+    input_transform = leaf("winograd_input", (0, 2), winograd_ir.emit_input, WORDS)
+    output_transform = leaf("winograd_output", (0, 2), winograd_ir.emit_output, WORDS)
 else:
     input_transform, output_transform = _input_twin, _output_twin

@@ -1,0 +1,66 @@
+"""Leaves: functions written as LLVM IR that kernels call with addresses and other int64."""
+
+from __future__ import annotations
+
+import ctypes
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
+
+
+def leaf(name: str, pointers: tuple[int, ...], emit: Callable[..., None], *settings: Any) -> Any:
+    """A function of int64 arguments for kernels, whose body `emit(builder, *settings, *arguments)`
+    writes.
+
+    name: of the function, one for every `settings`; pointers: arguments that reach `emit` as byte
+    pointers. It is made once a module and called, not inlined: so it is compiled once.
+    """
+
+    def definition(typingctx: Any, *arguments: Any) -> Any:
+        def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
+            function = builder.module.globals.get(name)
+            if function is None:
+                function = _define(builder.module, name, len(values))
+                inner = ir.IRBuilder(function.append_basic_block("entry"))
+                byte = ir.IntType(8).as_pointer()
+                given = [
+                    inner.inttoptr(value, byte) if index in pointers else value
+                    for index, value in enumerate(function.args)
+                ]
+                emit(inner, *settings, *given)
+                inner.ret_void()
+            builder.call(function, values)
+            return context.get_dummy_value()
+
+        return types.void(*(types.int64,) * len(arguments)), codegen
+
+    # Numba wants every argument by name: those of `emit`, but for the builder and the settings.
+    own = list(inspect.signature(emit).parameters)[1 + len(settings) :]
+    parameters = [
+        inspect.Parameter(each, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+        for each in ("typingctx", *own)
+    ]
+    definition.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    definition.__name__ = name
+    return intrinsic(definition)
+
+
+def _define(module: Any, name: str, count: int) -> Any:
+    kind = ir.FunctionType(ir.VoidType(), [ir.IntType(64)] * count)
+    function = ir.Function(module, kind, name)
+    function.linkage = "internal"
+    function.attributes.add("noinline")
+    function.attributes.add("nounwind")
+    return function
+
+
+def memory(address: int, count: int, kind: type = np.uint8) -> np.ndarray:
+    """`count` elements at `address` as an array: for the twins of leaves, in un-jitted runs."""
+    size = count * np.dtype(kind).itemsize
+    array = np.ctypeslib.as_array((ctypes.c_uint8 * size).from_address(int(address)))
+    return array.view(kind)
