@@ -14,7 +14,8 @@ import time
 from pathlib import Path
 
 import numpy as np
-from bare import bare_rate
+
+from r329fast.bench.bare import bare_rate
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
 import network_cases

@@ -16,8 +16,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from bare import bare_tiles
-
+from r329fast.bench.bare import bare_tiles
 from r329fast.bench.cases import make_case
 from r329fast.bench.compare import cores, machine
 from r329fast.bench.engines import ours

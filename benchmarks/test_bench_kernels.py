@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from bare import bare_rate
 from network_cases import NetworkBuilder
 
+from r329fast.bench.bare import bare_rate
 from r329fast.binding import Binder
 from r329fast.program.program import Program
 

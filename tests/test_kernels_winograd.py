@@ -16,7 +16,7 @@ from kernel_cases_check import check
 
 from r329fast.errors import UsageError
 from r329fast.kernels import conv_choice, prepare, winograd_tiling, winograd_weights
-from r329fast.kernels.conv_pack import conv_layout
+from r329fast.kernels.conv_pack import ConvLayout, conv_layout
 from r329fast.kernels.isa import ISA
 from r329fast.program.program import Program
 from r329fast.simulator import Simulator
@@ -183,15 +183,27 @@ def test_the_variable_decides(monkeypatch: pytest.MonkeyPatch) -> None:
         path_of(56, 64, 64)
 
 
-@pytest.mark.skipif(ISA.name != "avx2", reason="the model's constants are those of avx2")
+@pytest.mark.skipif(ISA.name not in ("avx2", "vnni512"), reason="a model of another path's rates")
 def test_the_model_takes_winograd_for_the_layers_of_networks(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.delenv(conv_choice.VARIABLE)
-    for size, channels in ((56, 64), (28, 128), (14, 256), (32, 16), (8, 64)):
+    for size, channels in ((56, 64), (28, 128), (32, 16), (8, 64)):
         assert path_of(size, channels, channels) == WINOGRAD
-    assert path_of(2, 128, 128) == path_of(224, 3, 64) == "avx2-conv"
-    assert path_of(7, 512, 512) == f"{WINOGRAD}, avx2-conv below 2 images"
+    assert path_of(224, 3, 64) == f"{ISA.name}-conv"
+    # the faster the direct path, the more images it takes to pay for reading larger weights
+    assert (
+        conv_choice.winograd_batch(layout_of(14, 256)) in {"avx2": (1,), "vnni512": (2,)}[ISA.name]
+    )
+    assert (
+        conv_choice.winograd_batch(layout_of(7, 512)) in {"avx2": (2,), "vnni512": (8,)}[ISA.name]
+    )
+
+
+def layout_of(size: int, channels: int) -> ConvLayout:
+    rng = np.random.default_rng(0)
+    program = three_by_three(rng, (size, size, channels), channels)
+    return conv_layout(program.ops[0], program.tensors["x"], program.tensors["y"])
 
 
 def test_few_images_take_the_direct_path(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,10 +37,14 @@ _OPERANDS = (
 
 def bare_tiles(threads: int, repeat: int = 10 * _REPEAT) -> None:
     """As many tiles at once, each on operands of its own."""
-    operands = [tuple(array.copy() for array in _OPERANDS) for _ in range(threads)]
     steps = _INNER // ISA.kgroup
     with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(lambda arrays: _repeat_tile(*arrays, steps, repeat), operands))
+        futures = [
+            pool.submit(_repeat_tile, a, w, acc, steps, repeat)
+            for a, w, acc in (tuple(array.copy() for array in _OPERANDS) for _ in range(threads))
+        ]
+        for future in futures:
+            future.result()
 
 
 def best_seconds(run: Callable[[], object], rounds: int = 5) -> float:
