@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from r329fast.errors import DataError, UsageError, nearest
-from r329fast.program.blocks import largest_op
+from r329fast.program.blocks import largest_op, program_macs
 from r329fast.program.program import Program
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ Feeds = dict[str, np.ndarray]
 
 _BUDGET = 8 << 20  # bytes of an op's activations, about: cache holds them
 _LEAST_BLOCK, _MAX_BLOCK = 16, 64  # images that a thread takes at once: late layers want many
+_SHARED_MACS = 100_000_000  # work below it is done before another thread has woken up
 _BINDINGS = 3  # arenas that a worker holds: a batch has one or two sizes of blocks
 
 
@@ -110,6 +111,7 @@ class Simulator:
             raise UsageError(f"threads {threads} and block {block} must be at least 1")
         self.program, self.backend, self.threads, self.block = program, backend, threads, block
         self._most = min(max(_BUDGET // largest_op(program), _LEAST_BLOCK), _MAX_BLOCK)
+        self._macs = program_macs(program)
         self._binder: Binder | None = None
         self._lock, self._sharing = threading.Lock(), threading.Lock()
         self._workers: dict[tuple[frozenset[str], int], SimpleQueue[_Worker]] = {}
@@ -243,7 +245,8 @@ class Simulator:
     def _run_kernels(self, feeds: Feeds, arrays: Feeds, count: int) -> None:
         flat_feeds, flat = self._flat(feeds, arrays, count)
         keep = frozenset(arrays)
-        if self.threads > 1 and count < self.threads:  # too few images: threads share each op
+        if count < self.threads and count * self._macs >= _SHARED_MACS:
+            # too few images for all threads: they share each op
             workers = self._workers_for(keep, self.threads)
             with self._sharing:  # parts wait for each other: two such runs could wait for ever
                 self._run_block(workers, flat_feeds, flat, 0, count, self._threads())

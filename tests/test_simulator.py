@@ -11,6 +11,7 @@ import network_cases
 import numpy as np
 import pytest
 
+from r329fast import simulator as simulator_module
 from r329fast.errors import DataError, UsageError
 from r329fast.program.program import Program
 from r329fast.simulator import Simulator
@@ -34,13 +35,17 @@ def expected(program: Program) -> dict[str, np.ndarray]:
 @pytest.mark.parametrize("threads", [1, 2, 4])
 @pytest.mark.parametrize("count", [1, 2, 3, 17])
 @pytest.mark.parametrize("block", [None, 1, 5])
+@pytest.mark.parametrize("least", [0, 1 << 60])
 def test_batch_and_threads_do_not_matter(
+    monkeypatch: pytest.MonkeyPatch,
     program: Program,
     expected: dict[str, np.ndarray],
     threads: int,
     count: int,
     block: int | None,
+    least: int,
 ) -> None:
+    monkeypatch.setattr(simulator_module, "_SHARED_MACS", least)  # threads share ops, or never
     simulator = Simulator(program, threads=threads, block=block)
     x = images(program, 17)[:count]
     for keep in ("all", "outputs", "all"):
@@ -63,6 +68,23 @@ def test_one_simulator_from_many_threads(program: Program, expected: dict[str, n
     for found in results:
         for name in program.outputs:
             assert np.array_equal(found[name], expected[name])
+
+
+def test_shared_ops_from_many_threads(
+    monkeypatch: pytest.MonkeyPatch, program: Program, expected: dict[str, np.ndarray]
+) -> None:
+    """Runs whose threads wait for each other, of two sizes, all on the same three threads."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    monkeypatch.setattr(simulator_module, "_SHARED_MACS", 0)
+    simulator = Simulator(program, threads=3)
+    x = images(program, 17)
+    counts = [1, 2, 17, 1, 2] * 6
+    with ThreadPoolExecutor(5) as pool:
+        results = list(pool.map(lambda count: simulator.run(x[:count]), counts))
+    for count, found in zip(counts, results, strict=True):
+        for name in program.outputs:
+            assert np.array_equal(found[name], expected[name][:count])
 
 
 def test_keep_by_name(program: Program, expected: dict[str, np.ndarray]) -> None:

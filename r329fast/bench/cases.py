@@ -13,11 +13,11 @@ from r329fast.bench.models import bench_model
 from r329fast.calibration import Ranges, calibrate
 from r329fast.graph import load_model
 from r329fast.graph.ir import Graph
+from r329fast.program.blocks import program_macs
 from r329fast.program.program import Program
 from r329fast.quantization import quantize
 
 _CALIBRATION_IMAGES = 4
-_MAC_OPS = ("conv2d", "depthwise_conv2d", "fully_connected")
 
 
 @dataclass(frozen=True)
@@ -56,13 +56,3 @@ def make_case(name: str, size: int | None = None) -> Case:
     ranges = calibrate(graph, data, method="EXTREME")
     program = quantize(graph, ranges)
     return Case(name, size, onnx_model, graph, ranges, program, program_macs(program))
-
-
-def program_macs(program: Program) -> int:
-    """Multiply-accumulates of one image in convolutions and fully connected layers."""
-    total = 0
-    for op in program.ops:
-        if op.kind in _MAC_OPS:
-            # an output element takes one row of weights, whose size knows the group
-            total += program.tensors[op.outputs[0]].elements * op.consts["weights"][0].size
-    return total

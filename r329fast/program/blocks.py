@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 from r329fast.program.program import Op, Program
 
+_MAC_OPS = ("conv2d", "depthwise_conv2d", "fully_connected")
+
 
 @dataclass(frozen=True)
 class Stretch:
@@ -29,6 +31,16 @@ def op_bytes(program: Program, op: Op) -> int:
 def largest_op(program: Program) -> int:
     """Bytes of activations of the op with most of them, an image; 1 without ops."""
     return max((op_bytes(program, op) for op in program.ops), default=1)
+
+
+def program_macs(program: Program) -> int:
+    """Multiply-accumulates of one image in convolutions and fully connected layers."""
+    total = 0
+    for op in program.ops:
+        if op.kind in _MAC_OPS:
+            # an output element takes one row of weights, whose size knows the group
+            total += program.tensors[op.outputs[0]].elements * op.consts["weights"][0].size
+    return total
 
 
 def stretches(program: Program, images: int, budget: int) -> list[Stretch]:
