@@ -62,8 +62,16 @@ class Binder:
         program = self.program
         cut = stretches(program, images, budget)
         buffers = plan(program, keep, images, cut)
-        most = max((stretch.images for stretch in cut), default=1)
-        scratch = max((p.scratch_bytes(most) for p in self.prepared), default=0)
+        # needs do not always grow with images: ask for every number that an op runs with
+        scratch = max(
+            (
+                self.prepared[index].scratch_bytes(size)
+                for stretch in cut
+                for size in {stretch.images, images % stretch.images or stretch.images}
+                for index in range(stretch.first, stretch.last)
+            ),
+            default=0,
+        )
         arena, *scratches = _pieces([buffers.size, *[scratch] * parts])
 
         def view(name: str, start: int, size: int) -> np.ndarray:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from dataclasses import dataclass
 from queue import Empty, SimpleQueue
@@ -267,8 +267,18 @@ class Simulator:
 
         # the calling thread works too: it is awake already
         others = range(min(self.threads, -(-count // block)) - 1)
-        futures = [self._threads().submit(take) for _ in others]
-        take()
+        futures: list[Future[None]] = []
+        try:
+            for _ in others:
+                futures.append(self._threads().submit(take))
+            take()
+        except BaseException:
+            with suppress(Empty):
+                while True:
+                    waiting.get_nowait()
+            raise
+        finally:  # nobody reads the caller's arrays any more
+            wait(futures)
         for future in futures:
             future.result()
 

@@ -10,11 +10,13 @@ import mmap
 import sys
 
 import kernel_cases
+import network_cases
 import numpy as np
 import pytest
 
-from r329fast import binding
+from r329fast import binding, simulator
 from r329fast.kernels.isa import JIT
+from r329fast.program.blocks import stretches
 from r329fast.program.program import Program
 from r329fast.reference.run import run_program
 from r329fast.simulator import Simulator
@@ -51,6 +53,25 @@ def check(program: Program, rng: np.random.Generator) -> None:
     feeds = kernel_cases.feeds(rng, program, int(rng.integers(1, 9)))
     found = Simulator(program).run(feeds)
     expected = run_program(program, feeds)
+    for name in program.outputs:
+        assert np.array_equal(found[name], expected[name])
+
+
+@pytest.mark.usefixtures("_guarded_buffers")
+@pytest.mark.parametrize("images", [3, 8, 16])
+@pytest.mark.parametrize("mode", ["auto", "1"])
+def test_stretches(monkeypatch: pytest.MonkeyPatch, images: int, mode: str) -> None:
+    """An op that runs with fewer images than a later one may need more scratch than with many."""
+    monkeypatch.setenv("R329FAST_WINOGRAD", mode)
+    monkeypatch.setattr(simulator, "_BUDGET", 40_000)
+    builder = network_cases.NetworkBuilder((7, 8, 96))
+    name = builder.conv("input", 320, 3, 1, "RELU")
+    program = builder.done(builder.conv(builder.conv(name, 64, 3, 1, "RELU"), 8, 1, 1, "NONE"))
+    assert len(stretches(program, images, 40_000)) > 1
+    rng = np.random.default_rng(images)
+    x = rng.integers(-128, 128, (images, 7, 8, 96)).astype(np.int8)
+    found = Simulator(program).run(x)
+    expected = run_program(program, {"input": x})
     for name in program.outputs:
         assert np.array_equal(found[name], expected[name])
 

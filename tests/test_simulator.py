@@ -87,6 +87,30 @@ def test_shared_ops_from_many_threads(
             assert np.array_equal(found[name], expected[name][:count])
 
 
+def test_a_thread_that_does_not_start_holds_nobody_up(
+    monkeypatch: pytest.MonkeyPatch, program: Program
+) -> None:
+    """Neither the parts that wait at a barrier, nor blocks that others would go on with."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    class Pool(ThreadPoolExecutor):
+        left = 1
+
+        def submit(self, *arguments: object, **named: object) -> object:  # type: ignore[override]
+            if not self.left:
+                raise RuntimeError("can't start new thread")
+            self.left -= 1
+            return super().submit(*arguments, **named)  # type: ignore[arg-type]
+
+    for least, count in ((0, 1), (1 << 60, 17)):
+        monkeypatch.setattr(simulator_module, "_SHARED_MACS", least)
+        simulator = Simulator(program, threads=3, block=1)
+        simulator._pool = Pool(3)
+        with pytest.raises(RuntimeError, match="new thread"):
+            simulator.run(images(program, count))
+        simulator.close()
+
+
 def test_keep_by_name(program: Program, expected: dict[str, np.ndarray]) -> None:
     layer = program.layers[1].name
     found = Simulator(program).run(images(program, 3), keep=[layer, "input"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 import numpy as np
 
@@ -40,8 +40,17 @@ class Bound:
         assert pool is not None, "the parts need threads"
         counter = np.zeros(8, dtype=np.int64)
         common = (self.parts, counter.ctypes.data, give_way_address())
-        futures = [pool.submit(run_shared_steps, table, *common) for table in tables[1:]]
-        run_shared_steps(tables[0], *common)
+        futures: list[Future[None]] = []
+        try:
+            for table in tables[1:]:
+                futures.append(pool.submit(run_shared_steps, table, *common))
+        except BaseException:  # nobody waits for parts that never begin
+            counter[0] += self.parts * (tables.shape[1] + 1)
+            raise
+        else:
+            run_shared_steps(tables[0], *common)
+        finally:  # the others look at the counter until they are done
+            wait(futures)
         for future in futures:
             future.result()
 

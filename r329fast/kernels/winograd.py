@@ -57,6 +57,8 @@ def transform_inputs(p, kind, v, band, x, x_end, pads, pads_end, first, tiles): 
     channels, chunk = p[4], p[19]
     row_bytes, band_bytes, point, chunk_bytes = p[26], p[27], p[28], p[30]
     size_y, size_x, lines, columns = p[kind + 1], p[kind + 2], p[kind + 5], p[kind + 6]
+    if tiles == 0:  # no tiles of this size in one of the directions
+        return
     line, column = first // columns, first % columns
     loaded = -1
     for index in range(tiles):
@@ -260,7 +262,8 @@ def prepare_winograd(op: Op, layout: ConvLayout, output: TensorSpec) -> Prepared
         kinds, several = tiling(layout.out_height, layout.out_width, batch)
         each = sum(kind.tiles for kind in kinds)
         if not several:
-            return batch * each, *_parameters(layout, kinds, block, *common)
+            tiles = min(block, batch * each)
+            return batch * each, *_parameters(layout, kinds, tiles, *common)
         images = min(max(MIXED_BLOCK // each, 1), batch)
         return batch, *_parameters(layout, kinds, images, *common)
 
