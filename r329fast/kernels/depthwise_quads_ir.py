@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from llvmlite import ir
 
-from r329fast.kernels.finish_ir import FORM, HIGH, LOW, MAGIC, TWICE, ZERO_POINT
+from r329fast.kernels.finish_ir import HIGH, LOW, ZERO_POINT, is_twice, round_once
 from r329fast.kernels.isa import Isa
 from r329fast.kernels.tile_ir import (
     F32,
@@ -27,7 +27,9 @@ from r329fast.kernels.tile_ir import (
     _at,
     _declare,
     _dot,
+    _join,
     _load,
+    _move,
     _splat,
     _store,
 )
@@ -121,13 +123,7 @@ class Quads:
                 value = builder.select(builder.icmp_signed("<", value, zero), zero, value)
                 value = builder.select(builder.icmp_signed(">", value, most), most, value)
                 parts.append(builder.trunc(value, ir.VectorType(I8, self.lanes)))
-            while len(parts) > 1:
-                count = 2 * parts[0].type.count
-                mask = ir.Constant(ir.VectorType(I32, count), list(range(count)))
-                parts = [
-                    builder.shuffle_vector(a, b, mask)
-                    for a, b in zip(parts[::2], parts[1::2], strict=True)
-                ]
+            joined = _join(builder, parts)
             order = [
                 quarter * self.lanes + 4 * group + i
                 for group in range(self.lanes // 4)
@@ -135,7 +131,7 @@ class Quads:
                 for i in range(4)
             ]
             mask = ir.Constant(ir.VectorType(I32, self.bytes), order)
-            return builder.shuffle_vector(parts[0], parts[0], mask)
+            return builder.shuffle_vector(joined, joined, mask)
         names = {
             16: ("avx512.packssdw.512", "avx512.packuswb.512"),
             8: ("avx2.packssdw", "avx2.packuswb"),
@@ -160,8 +156,6 @@ def _columns(
     builder, lanes = quads.builder, quads.lanes
     weights = 3 * (8 if quads.stride == 1 else 4) * quads.bytes
     floats = ir.VectorType(F32, lanes)
-    magic = ir.Constant(floats, [MAGIC] * lanes)
-    fma = _declare(builder, f"llvm.fma.v{lanes}f32", floats, [floats] * 3)
     biases = [
         _load(builder, _at(builder, constants, weights + quarter * quads.bytes), quads.words)
         for quarter in range(4)
@@ -177,10 +171,7 @@ def _columns(
         for quarter, total in enumerate(column):
             at = weights + (4 + quarter) * quads.bytes
             factor = _load(builder, _at(builder, constants, at), floats)
-            x = builder.call(fma, [builder.sitofp(total, floats), factor, magic])
-            if twice:
-                small = ir.Constant(floats, [1 / 256] * lanes)
-                x = builder.call(fma, [builder.fsub(x, magic), small, magic])
+            x = round_once(builder, builder.sitofp(total, floats), factor, twice)
             results.append(builder.sub(builder.bitcast(x, quads.words), zero))
         value = quads.bytes_of(results)
         value = builder.select(builder.icmp_unsigned("<", value, low), low, value)
@@ -217,8 +208,6 @@ def emit_quad_row(
         for value in scalars.values()
     )
     offset = builder.add(zero, I32(_MAGIC_BITS))
-    form = _load(builder, _at(builder, ef, 8 * FORM), F64)
-    is_twice = builder.fcmp_ordered("==", form, F64(TWICE))
     last = builder.sub(columns, I64(AT_ONCE))
     with builder.goto_entry_block():
         spare = builder.alloca(ir.VectorType(I8, 4 * isa.lanes))
@@ -244,14 +233,7 @@ def emit_quad_row(
                         _store(builder, value, target)
                     with otherwise:
                         _store(builder, value, spare)
-                        copy = _declare(
-                            builder,
-                            "llvm.memcpy.p0.p0.i64",
-                            ir.VoidType(),
-                            [byte, byte, I64, ir.IntType(1)],
-                        )
-                        source_bytes = builder.bitcast(spare, byte)
-                        builder.call(copy, [target, source_bytes, left, ir.IntType(1)(0)])
+                        _move(builder, target, spare, left)
                 target = _at(builder, target, channels)
 
     def all_channels(at_stride: int, twice: bool) -> None:
@@ -281,7 +263,7 @@ def emit_quad_row(
 
     with builder.if_else(builder.icmp_signed("==", stride, I64(1))) as branches:
         for at_stride, branch in zip((1, 2), branches, strict=True):
-            with branch, builder.if_else(is_twice) as forms:
+            with branch, builder.if_else(is_twice(builder, ef)) as forms:
                 for twice, chosen in zip((True, False), forms, strict=True):
                     with chosen:
                         all_channels(at_stride, twice)

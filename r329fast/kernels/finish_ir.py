@@ -59,6 +59,30 @@ def _clamp(builder: Builder, value: Value, low: Value | None, high: Value | None
     return value
 
 
+def fma(builder: Builder, a: Value, b: Value, c: Value) -> Value:
+    """a * b + c of float32 vectors, rounded once."""
+    kind = a.type
+    function = _declare(builder, f"llvm.fma.v{kind.count}f32", kind, [kind] * 3)
+    return builder.call(function, [a, b, c])
+
+
+def round_once(builder: Builder, x: Value, factors: Value, twice: bool) -> Value:
+    """MAGIC + the integer that exact sums (float32) times their factors round to, half to even."""
+    kind = x.type
+    magic = ir.Constant(kind, [MAGIC] * kind.count)
+    x = fma(builder, x, factors, magic)
+    if twice:
+        small = ir.Constant(kind, [1 / 256] * kind.count)
+        x = fma(builder, builder.fsub(x, magic), small, magic)
+    return x
+
+
+def is_twice(builder: Builder, ef: Value) -> Value:
+    """Whether a float32 form rounds twice."""
+    form = _load(builder, _at(builder, ef, 8 * FORM), F64)
+    return builder.fcmp_ordered("==", form, F64(TWICE))
+
+
 class Rounded:
     """The float32 forms, from `channel` on; each has a float32 factor and an int32 bias."""
 
@@ -69,7 +93,6 @@ class Rounded:
         first = builder.add(builder.shl(channel, I64(2)), I64(8 * HEADER))
         self.channels = _at(builder, ef, first)
         self.vector, self.words = ir.VectorType(F32, lanes), ir.VectorType(I32, lanes)
-        self.magic = ir.Constant(self.vector, [MAGIC] * lanes)
         scalars = [_load(builder, _at(builder, ef, 8 * name), F64) for name in (LOW, HIGH)]
         self.low, self.high = (
             _splat(builder, builder.fptrunc(builder.fadd(v, F64(MAGIC)), F32), lanes)
@@ -99,19 +122,10 @@ class Rounded:
     def rounded(self, x: Value, factors: Value, twice: bool) -> Value:
         """<lanes x float> exact sums -> <lanes x i8>."""
         builder = self.builder
-        x = self._fma(x, factors)
-        if twice:
-            small = ir.Constant(self.vector, [1 / 256] * self.lanes)
-            x = self._fma(builder.fsub(x, self.magic), small)
+        x = round_once(builder, x, factors, twice)
         x = _clamp(builder, x, self.low, self.high)
         octets = builder.trunc(builder.bitcast(x, self.words), ir.VectorType(I8, self.lanes))
         return builder.sub(octets, self.zero)
-
-    def _fma(self, a: Value, b: Value) -> Value:
-        """a * b + MAGIC, rounded once: to an integer, half to even."""
-        name = f"llvm.fma.v{self.lanes}f32"
-        function = _declare(self.builder, name, self.vector, [self.vector] * 3)
-        return self.builder.call(function, [a, b, self.magic])
 
 
 def store_part(builder: Builder, spare: Value, place: Value, left: Value) -> None:

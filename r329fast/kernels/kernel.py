@@ -12,6 +12,7 @@ import ctypes
 import platform
 import threading
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -193,6 +194,7 @@ def run_shared_steps(steps, parts, counter, give_way):  # type: ignore[no-untype
                 call(give_way, 0)
 
 
+@cache
 def give_way_address() -> int:
     """Address of the system's `sched_yield`, 0 where there is none."""
     try:

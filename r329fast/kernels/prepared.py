@@ -82,9 +82,9 @@ class Prepared:
         whole = self.bind(batch, inputs, output, scratches[0])
         if not self.ranged or len(scratches) == 1:
             return [[step] for step in whole]
-        shared = [self.bind(batch, inputs, output, scratch) for scratch in scratches]
+        others = [self.bind(batch, inputs, output, scratch) for scratch in scratches[1:]]
         stages = []
-        for steps in zip(*shared, strict=True):
+        for steps in zip(whole, *others, strict=True):
             parts = []
             for index, (function, arguments) in enumerate(steps):
                 span = arguments[0]

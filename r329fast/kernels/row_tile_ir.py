@@ -20,24 +20,13 @@ from r329fast.kernels.tile_ir import (
     Value,
     _at,
     _dot,
+    _join,
     _load,
     _splat,
     _store,
 )
 
 STORE, ONCE, TWICE = range(3)  # what becomes of the sums: `fuse`
-
-
-def _joined(builder: Builder, values: list[Value]) -> Value:
-    """One vector of all of theirs, a power of two of them."""
-    while len(values) > 1:
-        count = 2 * values[0].type.count
-        mask = ir.Constant(ir.VectorType(I32, count), list(range(count)))
-        values = [
-            builder.shuffle_vector(a, b, mask)
-            for a, b in zip(values[::2], values[1::2], strict=True)
-        ]
-    return values[0]
 
 
 class RowTile:
@@ -153,7 +142,7 @@ class RowTile:
         offsets = [builder.mul(stride, I64(row)) for row in range(self.half)]
         for row in range(self.isa.rows):
             first = row * self.vectors
-            joined = _joined(builder, sums[first : first + self.vectors])
+            joined = _join(builder, sums[first : first + self.vectors])
             value = rounded.value(joined, factors, twice)
             _store(builder, value, _at(builder, outs[row // self.half], offsets[row % self.half]))
 

@@ -55,6 +55,26 @@ def _store(builder: Builder, value: Value, pointer: Value) -> None:
     stored.align = 1
 
 
+def _join(builder: Builder, values: list[Value]) -> Value:
+    """One vector of all of theirs, a power of two of them."""
+    while len(values) > 1:
+        count = 2 * values[0].type.count
+        mask = ir.Constant(ir.VectorType(I32, count), list(range(count)))
+        values = [
+            builder.shuffle_vector(a, b, mask)
+            for a, b in zip(values[::2], values[1::2], strict=True)
+        ]
+    return values[0]
+
+
+def _move(builder: Builder, target: Value, source: Value, count: Value) -> None:
+    """`count` bytes, not one more."""
+    byte = ir.IntType(8).as_pointer()
+    arguments = [byte, byte, I64, I1]
+    copy = _declare(builder, "llvm.memcpy.p0.p0.i64", ir.VoidType(), arguments)
+    builder.call(copy, [target, builder.bitcast(source, byte), count, I1(0)])
+
+
 def _generic_dot(builder: Builder, isa: Isa, acc: Value, a: Value, w: Value) -> Value:
     """The same sum in IR that every target has; LLVM finds instructions such as pmaddwd in it."""
     count, element = isa.kgroup * isa.lanes, ir.IntType(8 * isa.element)

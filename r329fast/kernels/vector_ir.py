@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from llvmlite import ir
 
-from r329fast.kernels.finish_ir import HEADER, LANES, TWICE, Rounded, store_part
+from r329fast.kernels.finish_ir import HEADER, LANES, Rounded, fma, is_twice, store_part
 from r329fast.kernels.tile_ir import (
     F32,
     I8,
@@ -16,6 +16,7 @@ from r329fast.kernels.tile_ir import (
     _at,
     _declare,
     _load,
+    _move,
     _splat,
     _store,
 )
@@ -27,17 +28,6 @@ def _floats(builder: Builder, place: Value, flips: Value) -> Value:
     """LANES bytes (byte ^ flip) as float32."""
     octets = builder.xor(_load(builder, place, ir.VectorType(I8, LANES)), flips)
     return builder.uitofp(octets, ir.VectorType(F32, LANES))
-
-
-def _fma(builder: Builder, a: Value, b: Value, c: Value) -> Value:
-    kind = ir.VectorType(F32, LANES)
-    function = _declare(builder, f"llvm.fma.v{LANES}f32", kind, [kind] * 3)
-    return builder.call(function, [a, b, c])
-
-
-def _is_twice(builder: Builder, ef: Value) -> Value:
-    form = _load(builder, _at(builder, ef, 8 * 5), ir.DoubleType())
-    return builder.fcmp_ordered("==", form, ir.DoubleType()(TWICE))
 
 
 def emit_add(
@@ -67,12 +57,12 @@ def emit_add(
     whole = builder.and_(count, I64(-LANES))
 
     def value(index: Value, twice: bool) -> Value:
-        total = _fma(builder, _floats(builder, _at(builder, a, index), flips_a), scale_a, move)
+        total = fma(builder, _floats(builder, _at(builder, a, index), flips_a), scale_a, move)
         second = _floats(builder, _at(builder, b, index), flips_b)
-        total = _fma(builder, second, scale_b, total)
+        total = fma(builder, second, scale_b, total)
         return rounded.rounded(total, factors, twice)
 
-    with builder.if_else(_is_twice(builder, ef)) as branches:
+    with builder.if_else(is_twice(builder, ef)) as branches:
         for twice, branch in zip((True, False), branches, strict=True):
             with branch:
                 with Loop(builder, whole, LANES, "add") as index:
@@ -103,7 +93,7 @@ def emit_affine(
     words = ir.VectorType(I32, LANES)
     with builder.goto_entry_block():
         spare = builder.alloca(ir.VectorType(I8, LANES))
-    with builder.if_else(_is_twice(builder, ef)) as branches:
+    with builder.if_else(is_twice(builder, ef)) as branches:
         for twice, branch in zip((True, False), branches, strict=True):
             with branch, Loop(builder, channels, LANES, "affine.columns") as column:
                 factors, biases = rounded.constants(column)
@@ -204,10 +194,7 @@ def emit_move(
     count: Value,
 ) -> None:
     """dst[row, i] = src[row, i], not a byte more (the row copy of the tiles may write more)."""
-    byte = ir.IntType(8).as_pointer()
-    arguments = [byte, byte, I64, ir.IntType(1)]
-    copy = _declare(builder, "llvm.memcpy.p0.p0.i64", ir.VoidType(), arguments)
     with Loop(builder, rows, 1, "move.row") as row:
         source = _at(builder, src, builder.mul(row, src_stride))
         target = _at(builder, dst, builder.mul(row, dst_stride))
-        builder.call(copy, [target, source, count, ir.IntType(1)(0)])
+        _move(builder, target, source, count)

@@ -18,6 +18,7 @@ _MOVES = frozenset(
     {"maxpool", "reshape", "transpose", "slice", "pad", "channel_shuffle"}
     | {"resize_nearest", "resize_bilinear"}
 )
+_RESULTS = {"lut": "table", "log_softmax": "log_table"}  # tables of output integers
 _SUMS = frozenset({"conv2d", "depthwise_conv2d", "fully_connected", "batchnorm"})
 
 
@@ -73,7 +74,7 @@ def _stored_op(op: Op, moved: dict[str, int]) -> Op:
             consts["pad_values"] = consts["pad_values"] + before
     if op.kind == "pad" and op.text("mode") == "CONSTANT":
         attrs["value"] = op.integer("value") + before
-    for name in ("table", "log_table"):
-        if name in consts and (op.kind, name) in (("lut", "table"), ("log_softmax", "log_table")):
-            consts[name] = consts[name] + after
+    if op.kind in _RESULTS:
+        name = _RESULTS[op.kind]
+        consts[name] = consts[name] + after
     return replace(op, attrs=attrs, consts=consts)
