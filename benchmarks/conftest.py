@@ -23,8 +23,8 @@ def pytest_terminal_summary(terminalreporter: Any, config: pytest.Config) -> Non
     rows = config.stash.get(_ROWS, [])
     if not rows:
         return
+    from r329fast.base.machine import cpu_model
     from r329fast.kernels import ISA
-    from r329fast.machine import cpu_model
 
     terminalreporter.section(f"kernels on path {ISA.name}, one thread, {cpu_model()}")
     for case, path, rate, fraction in rows:

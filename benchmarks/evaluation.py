@@ -26,17 +26,19 @@ from unittest.mock import patch
 
 import numpy as np
 
-from r329fast.bundled import path as bundled
 from r329fast.calibration import calibrate
+from r329fast.deploy.bundled import path as bundled
 from r329fast.evaluation import evaluate, prepare_model
+from r329fast.evaluation.decode_ahead import feed
 from r329fast.evaluation.engine import Engine, Job
-from r329fast.evaluation.feed import feed
 from r329fast.evaluation.sources import Source, open_source
 from r329fast.evaluation.variants import Model
 from r329fast.graph import load_model
-from r329fast.images import ImageSet, Preprocess, build_dataset
+from r329fast.images.dataset import build_dataset
+from r329fast.images.preprocess import Preprocess
+from r329fast.images.sets import ImageSet
 from r329fast.quantization import quantize
-from r329fast.simulator import Pending, Simulator
+from r329fast.simulator.simulator import Pending, Simulator
 
 
 def decode_alone(engine: Engine, source: Source, chunks: range) -> None:

@@ -18,12 +18,12 @@ import numpy as np
 from r329fast.bench.bare import bare_rate
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
-import network_cases
+from support import network_cases
 
+from r329fast.base.machine import cpu_model
 from r329fast.kernels import ISA
-from r329fast.machine import cpu_model
 from r329fast.program.blocks import program_macs
-from r329fast.simulator import Simulator
+from r329fast.simulator.simulator import Simulator
 
 BATCHES = {"resnet18": (1, 16), "mobilenet_v2": (1, 16), "resnet20": (1, 256)}
 ROUNDS = 8

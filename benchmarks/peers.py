@@ -15,11 +15,11 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from r329fast.base.files import write_json
 from r329fast.bench.cases import make_case
-from r329fast.bench.compare import bench_case, cores, machine
+from r329fast.bench.compare_engines import bench_case, cores, machine
 from r329fast.bench.engines import OURS, PEERS, missing_peers
 from r329fast.bench.models import MODELS, bench_model
-from r329fast.files import write_json
 
 # What the project asks of itself, at full batch: times the faster of the int8 peers.
 MUST = {

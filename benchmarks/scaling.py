@@ -16,14 +16,14 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from r329fast.base.files import write_json
 from r329fast.bench.bare import bare_tiles
 from r329fast.bench.cases import make_case
-from r329fast.bench.compare import cores, machine
+from r329fast.bench.compare_engines import cores, machine
 from r329fast.bench.engines import ours
+from r329fast.bench.interleaved import Timing, interleave, ratio
 from r329fast.bench.memory import peak_memory
 from r329fast.bench.models import MODELS, bench_model
-from r329fast.bench.timing import Timing, interleave, ratio
-from r329fast.files import write_json
 
 _SIZES = (96, 128, 160, 192, 224, 256, 320)
 _SIZES_SMALL = (16, 32, 64, 96)

@@ -14,11 +14,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from network_cases import NetworkBuilder
+from support.network_cases import NetworkBuilder
 
 from r329fast.bench.bare import bare_rate
-from r329fast.binding import Binder
 from r329fast.program.program import Program
+from r329fast.simulator.binding import Binder
 
 # name: (size, channels in, channels out, kernel, stride, act)
 CONVOLUTIONS = {

@@ -31,7 +31,7 @@ JPEG_QUALITY = 88
 SEED = 32901
 STREAMS = {"train": 0, "val": 1, "calib": 2, "plain": 3}
 COUNTS = {"val": 500, "calib": 100}  # images stored; both multiples of the ten classes
-BUNDLED = Path(__file__).resolve().parent.parent / "r329fast" / "bundled"
+BUNDLED = Path(__file__).resolve().parent.parent / "r329fast" / "deploy" / "bundled"
 
 # --------------------------------------------------------------------------- the ten outlines
 

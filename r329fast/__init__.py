@@ -12,21 +12,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from r329fast.lazy import loader
+from r329fast.base.lazy import loader
+from r329fast.version import __version__
 
 if TYPE_CHECKING:
     from r329fast.calibration import Ranges, calibrate
+    from r329fast.deploy.pipeline import prepare
+    from r329fast.deploy.run import run_cfg
     from r329fast.evaluation import evaluate
     from r329fast.graph.ir import Graph
     from r329fast.graph.load import check_model, load_model
-    from r329fast.pipeline import prepare
     from r329fast.program import Program
     from r329fast.program.storage import load_program
     from r329fast.quantization import Options, quantize
-    from r329fast.run import run_cfg
-    from r329fast.simulator import Simulator
-
-__version__ = "0.1.0"
+    from r329fast.simulator.simulator import Simulator
 
 _HOMES = {
     "Graph": "graph.ir",
@@ -39,9 +38,9 @@ _HOMES = {
     "evaluate": "evaluation",
     "load_model": "graph.load",
     "load_program": "program.storage",
-    "prepare": "pipeline",
+    "prepare": "deploy.pipeline",
     "quantize": "quantization",
-    "run_cfg": "run",
+    "run_cfg": "deploy.run",
 }
 
 __all__ = [
@@ -50,6 +49,7 @@ __all__ = [
     "Program",
     "Ranges",
     "Simulator",
+    "__version__",
     "calibrate",
     "check_model",
     "evaluate",

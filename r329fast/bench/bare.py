@@ -10,8 +10,8 @@ import numpy as np
 from numba import njit
 
 from r329fast.kernels import ISA
-from r329fast.kernels.row_tile import HALF, row_tile_wide
-from r329fast.kernels.row_tile_ir import STORE
+from r329fast.kernels.ir.gemm_tile import STORE
+from r329fast.kernels.leaves.gemm_tile import HALF, row_tile_wide
 
 _INNER = 576  # K of one call: a 3x3 kernel on 64 channels
 _ROW = _INNER * ISA.element + 64

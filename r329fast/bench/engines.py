@@ -15,7 +15,7 @@ import numpy as np
 
 from r329fast.bench.cases import Case
 from r329fast.bench.qdq import to_qdq
-from r329fast.simulator import Simulator
+from r329fast.simulator.simulator import Simulator
 
 # family -> package that must be installed; the order is that of the tables
 PEERS = {

@@ -60,7 +60,7 @@ def _status(key: str) -> float:
 def _measure(path: str, batch: int, threads: int) -> dict[str, Any]:
     import r329fast.kernels  # noqa: F401  the imports that every run needs
     from r329fast.program.storage import load_program
-    from r329fast.simulator import Simulator
+    from r329fast.simulator.simulator import Simulator
 
     imported = _status("VmRSS")
     program = load_program(Path(path))

@@ -147,7 +147,7 @@ def _batches(
     progress: Progress | None,
 ) -> Iterator[Iterator[tuple[str, np.ndarray]]]:
     """(tensor, values) pairs a statistics batch; a short last batch counts like a full one."""
-    from r329fast.graph.float_run import FloatSession
+    from r329fast.graph.export.float_session import FloatSession
 
     # A graph of inputs alone (for quantising an input) needs no inference.
     only_inputs = all(layer.type == "Input" for layer in graph)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from r329fast.base.files import Writer, npy_writer, write_all
 from r329fast.errors import DataError, FileError, nearest
-from r329fast.files import Writer, npy_writer, write_all
 
 _HIDDEN = (":mean_square", ":softmax")
 

@@ -85,7 +85,7 @@ def _model_shapes(config: RunConfig, names: ModelNames) -> list[Finding]:
 
 def _calibration(config: RunConfig) -> list[Finding]:
     """The dataset and its labels, or the ready-made ranges, are there and of the right size."""
-    from r329fast.images import load_dataset, load_labels
+    from r329fast.images.dataset import load_dataset, load_labels
 
     quantization = config.quantization if config.optimizer is None else None
     section = "AutoQuantizationTool" if config.optimizer is None else "Optimizer"

@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from r329fast.base.files import write_text
 from r329fast.cfg.optimizer import Optimizer
 from r329fast.cfg.sections import Common, GBuilder, Parser, Quantization, Section
 from r329fast.cfg.values import BadValueError
 from r329fast.errors import CfgError, FileError, nearest
-from r329fast.files import write_text
 
 _SECTIONS: tuple[type[Section], ...] = (Common, Parser, Quantization, GBuilder)
 SECTION_TITLES = ("Common", "Parser", "AutoQuantizationTool", "Optimizer", "GBuilder")

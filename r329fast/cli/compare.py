@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from r329fast.cli.output import Console
 
 if TYPE_CHECKING:
-    from r329fast.compare import Comparison, Ranked
+    from r329fast.comparison.compare import Comparison, Ranked
 
 NAME = "compare"
 HELP = "top classes of a result file, or how two differ"
@@ -64,7 +64,7 @@ def execute(args: argparse.Namespace, out: Console) -> int:
 
 
 def _files(args: argparse.Namespace, out: Console) -> int:
-    from r329fast.compare import compare_files, read_classes
+    from r329fast.comparison.compare import compare_files, read_classes
 
     names = read_classes(args.classes) if args.classes else None
     result = compare_files(args.a, args.b, args.dtype, args.top, names)
@@ -88,7 +88,7 @@ def _files(args: argparse.Namespace, out: Console) -> int:
 
 
 def _tensors(args: argparse.Namespace, out: Console) -> int:
-    from r329fast.dumps import compare_dumps, read_dump, read_name_map
+    from r329fast.comparison.dumps import compare_dumps, read_dump, read_name_map
     from r329fast.program.storage import load_program
 
     program = load_program(args.program) if args.program else None

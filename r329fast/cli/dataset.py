@@ -6,8 +6,8 @@ import argparse
 import time
 from pathlib import Path
 
+from r329fast.cli.options.preprocess import add_preprocess, preprocess_from
 from r329fast.cli.output import Console
-from r329fast.cli.preprocess_options import add_preprocess, preprocess_from
 
 NAME = "dataset"
 HELP = "a calibration set (dataset.npy, label.npy) from images"
@@ -33,7 +33,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(args: argparse.Namespace, out: Console) -> int:
     # imported late: cv2 takes its time
     from r329fast.errors import UsageError
-    from r329fast.images import Floats, ImageSet, write_dataset
+    from r329fast.images.dataset import write_dataset
+    from r329fast.images.preprocess import Floats
+    from r329fast.images.sets import ImageSet
 
     if args.limit is not None and args.limit < 1:
         raise UsageError(f"--limit: found {args.limit}, allowed at least 1")

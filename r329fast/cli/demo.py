@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from r329fast.cli.options.run import add_threads
 from r329fast.cli.output import Console
-from r329fast.cli.run_options import add_threads
 
 NAME = "demo"
 HELP = "the whole way on a bundled model and images"
@@ -22,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(args: argparse.Namespace, out: Console) -> int:
-    from r329fast.demo import as_json, run_demo
+    from r329fast.deploy.demo import as_json, run_demo
 
     demo = run_demo(args.out, args.threads, out.print)
     best = ", ".join(f"{name} ({value})" for _, name, value in demo.classes)

@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from r329fast.cli.options.preprocess import add_preprocess, preprocess_from
 from r329fast.cli.output import Console
-from r329fast.cli.preprocess_options import add_preprocess, preprocess_from
 
 if TYPE_CHECKING:
     from r329fast.evaluation import Model
@@ -203,7 +203,7 @@ def _class_names(path: Path | None) -> tuple[dict[int, str], dict[str, int] | No
     """Names by class, and class by folder name: the first word of a line, or all of it."""
     if path is None:
         return {}, None
-    from r329fast.compare import read_classes
+    from r329fast.comparison.compare import read_classes
 
     names = read_classes(path)
     folders = {name: index for index, name in names.items()}

@@ -8,9 +8,9 @@ import os
 import platform
 import time
 
-from r329fast import __version__
+from r329fast.base.machine import cpu_model
 from r329fast.cli.output import Console
-from r329fast.machine import cpu_model
+from r329fast.version import __version__
 
 NAME = "info"
 HELP = "versions, CPU, kernel path, cache"
@@ -40,7 +40,7 @@ def execute(args: argparse.Namespace, out: Console) -> int:
         "cache": CACHE_DIR,
     }
     if args.warmup:
-        from r329fast.kernels.warmup import warmup
+        from r329fast.kernels.runtime.warmup import warmup
 
         start = time.perf_counter()
         warmup()

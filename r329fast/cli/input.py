@@ -6,8 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from r329fast.cli.options.preprocess import add_preprocess, given, preprocess_from
 from r329fast.cli.output import Console
-from r329fast.cli.preprocess_options import add_preprocess, given, preprocess_from
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,9 +38,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(args: argparse.Namespace, out: Console) -> int:
     # imported late: cv2 takes its time
+    from r329fast.base.files import write_bytes
     from r329fast.errors import UsageError
-    from r329fast.files import write_bytes
-    from r329fast.images import decode, raw_input
+    from r329fast.images.dataset import raw_input
+    from r329fast.images.sets import decode
 
     if args.cfg is None:
         extra = [name for name in given(args) if name != "--size"]
@@ -71,9 +72,9 @@ def execute(args: argparse.Namespace, out: Console) -> int:
 def _quantized(args: argparse.Namespace) -> np.ndarray:
     """The image as the network of a cfg wants it: integers [height, width, channels]."""
     from r329fast.cfg import nhwc_shape, read_cfg
+    from r329fast.deploy.pipeline import input_quantizer
     from r329fast.errors import CfgError
-    from r329fast.images import decode
-    from r329fast.pipeline import input_quantizer
+    from r329fast.images.sets import decode
 
     config = read_cfg(args.cfg)
     parser = config.parser

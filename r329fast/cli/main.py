@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, NoReturn
 
-from r329fast import __version__
 from r329fast.cli.output import Console
 from r329fast.errors import R329Error, UnsupportedModelError, UsageError, nearest
+from r329fast.version import __version__
 
 # name -> help. The modules are imported only when their command runs, so that the overview is
 # there at once; a module defines NAME, HELP, add_arguments(parser) and execute(args, out).

@@ -9,14 +9,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from r329fast.cli.options.preprocess import add_preprocess, preprocess_from
+from r329fast.cli.options.run import add_quantization, prepare_cfg
 from r329fast.cli.output import Console
-from r329fast.cli.preprocess_options import add_preprocess, preprocess_from
-from r329fast.cli.run_options import add_quantization, prepare_cfg
 
 if TYPE_CHECKING:
+    from r329fast.deploy.pipeline import Prepared
     from r329fast.graph.ir import Graph
-    from r329fast.pipeline import Prepared
-    from r329fast.profile.images_source import Images
+    from r329fast.profile.images import Images
     from r329fast.profile.record import Findings
     from r329fast.program.program import Program
 
@@ -127,8 +127,8 @@ def execute(args: argparse.Namespace, out: Console) -> int:
 
 
 def _load(args: argparse.Namespace, out: Console) -> tuple[Program, Graph | None, Prepared | None]:
+    from r329fast.deploy.pipeline import is_program
     from r329fast.graph import load_model
-    from r329fast.pipeline import is_program
     from r329fast.program.storage import load_program
 
     if is_program(args.model):
@@ -156,8 +156,8 @@ def _images(
     args: argparse.Namespace, program: Program, prepared: Prepared | None
 ) -> tuple[Images | None, str]:
     """Where the data comes from, and its name for people."""
-    from r329fast.images import load_dataset, load_labels
-    from r329fast.profile.images_source import ArrayImages, SetImages
+    from r329fast.images.dataset import load_dataset, load_labels
+    from r329fast.profile.images import ArrayImages, SetImages
 
     limit = args.limit or None
     if args.images is not None:
@@ -195,10 +195,10 @@ def _write(
     graph: Graph | None,
     source: str | Path,
 ) -> dict[str, str]:
-    from r329fast.files import write_bytes, write_text
-    from r329fast.profile import graph_json, perf_node_count, profile_data
-    from r329fast.profile.vendor_fill import profile_data_of
+    from r329fast.base.files import write_bytes, write_text
     from r329fast.report.outputs import PROFILE_FILE, write_csv, write_html, write_record
+    from r329fast.vendor import graph_json, perf_node_count, profile_data
+    from r329fast.vendor.profile_fill import profile_data_of
 
     program = found.program
     paths: dict[str, Path] = {}

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from r329fast.cli.options.run import add_quantization, add_threads, prepare_cfg
 from r329fast.cli.output import Console
-from r329fast.cli.run_options import add_quantization, add_threads, prepare_cfg
 
 NAME = "quantize"
 HELP = "save the quantised program of a cfg"

@@ -28,8 +28,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(args: argparse.Namespace, out: Console) -> int:
+    from r329fast.base.files import write_text
     from r329fast.errors import UsageError
-    from r329fast.files import write_text
     from r329fast.report.facts import comparison_pairs
     from r329fast.report.html import page
     from r329fast.report.load import load_run

@@ -8,7 +8,7 @@ import numpy as np
 
 from r329fast.errors import UsageError
 from r329fast.evaluation.encode import Normaliser
-from r329fast.graph.float_run import FloatSession
+from r329fast.graph.export.float_session import FloatSession
 from r329fast.graph.ir import Graph
 
 # onnxruntime may add up in another order for another batch size or thread count: both are fixed

@@ -23,8 +23,8 @@ try:
 except ImportError:  # systems without it have no lock, and everything else
     fcntl = None  # type: ignore[assignment]
 
+from r329fast.base.files import make_dir
 from r329fast.errors import FileError, UsageError
-from r329fast.files import make_dir
 
 _FORMAT = "r329fast chunks 1"
 _MAGIC = b"CHNK"

@@ -20,7 +20,7 @@ import numpy as np
 
 from r329fast.errors import FileError, R329Error, UsageError
 from r329fast.evaluation.engine import Job, Seconds
-from r329fast.evaluation.evaluation import Timing
+from r329fast.evaluation.result import Timing
 from r329fast.evaluation.sources import Key, Source
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ import cv2
 import numpy as np
 from distributed import WorkerPlugin
 
-from r329fast import __version__
 from r329fast.evaluation.engine import Engine, Seconds, cores
 from r329fast.evaluation.sources import Key
+from r329fast.version import __version__
 
 # by job; tasks of one process share its threads: what they simulate stands in one queue
 _engines: dict[str, Engine] = {}

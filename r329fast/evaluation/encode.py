@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from r329fast.errors import DataError
-from r329fast.images import Preprocess
+from r329fast.images.preprocess import Preprocess
 from r329fast.program.program import Program, TensorSpec
 
 _WIDE = {"qmin": -(2**15), "qmax": 2**15 - 1, "dtype": "int16"}

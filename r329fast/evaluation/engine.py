@@ -12,15 +12,15 @@ import numpy as np
 from r329fast.errors import DataError, UsageError
 from r329fast.evaluation.baseline import Baseline
 from r329fast.evaluation.chunk_log import pack
+from r329fast.evaluation.decode_ahead import Chunk, Decoder, chunk_size
 from r329fast.evaluation.encode import Encoder, Normaliser, check_input
-from r329fast.evaluation.feed import Chunk, Decoder, chunk_size
-from r329fast.evaluation.laps import Lap, Laps
 from r329fast.evaluation.score import blank, score, score_float
 from r329fast.evaluation.sources import Reader
+from r329fast.evaluation.wall_time import Lap, Laps
 from r329fast.graph.ir import Graph
-from r329fast.images import Preprocess
+from r329fast.images.preprocess import Preprocess
 from r329fast.program.program import Program
-from r329fast.simulator import Pending, Simulator
+from r329fast.simulator.simulator import Pending, Simulator
 
 
 @dataclass(frozen=True)

@@ -11,8 +11,8 @@ import numpy as np
 
 from r329fast.errors import DataError
 from r329fast.evaluation.chunk_log import ChunkLog, pack, unpack
+from r329fast.evaluation.decode_ahead import feed
 from r329fast.evaluation.engine import Engine, Running, Seconds
-from r329fast.evaluation.feed import feed
 from r329fast.evaluation.pixel_cache import PixelCache, key_hash, pixel_key
 from r329fast.evaluation.record import float_identity, labels_hash
 from r329fast.evaluation.sources import Source

@@ -18,9 +18,9 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from r329fast.base.files import make_dir
 from r329fast.evaluation.chunk_log import ChunkLog, pack, unpack
 from r329fast.evaluation.sources import BadImageError, Source
-from r329fast.files import make_dir
 
 _PAGE = mmap.ALLOCATIONGRANULARITY
 

@@ -10,12 +10,12 @@ from typing import Any
 import cv2
 import numpy as np
 
-from r329fast import __version__
 from r329fast.errors import DataError, UsageError
 from r329fast.evaluation.chunk_log import ChunkLog, unpack
 from r329fast.evaluation.engine import Job
 from r329fast.evaluation.sources import Source
 from r329fast.evaluation.variants import Model
+from r329fast.version import __version__
 
 LOG_NAME = "chunks.log"
 

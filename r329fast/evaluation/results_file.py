@@ -14,10 +14,10 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from r329fast.base.files import write_atomic
 from r329fast.errors import UsageError
 from r329fast.evaluation.chunk_log import ChunkLog, unpack
 from r329fast.evaluation.score import TOP
-from r329fast.files import write_atomic
 
 FORMATS = ("parquet", "csv")
 Columns = dict[str, list[Any]]

@@ -13,9 +13,10 @@ import cv2
 import numpy as np
 
 from r329fast.errors import DataError, FileError
-from r329fast.image_sets import LABEL_FILE, ImageSet, decode
-from r329fast.image_stores import DAMAGED, Store, open_store
-from r329fast.images import Preprocess, load_labels
+from r329fast.images.dataset import load_labels
+from r329fast.images.preprocess import Preprocess
+from r329fast.images.sets import LABEL_FILE, ImageSet, decode
+from r329fast.images.stores import DAMAGED, Store, open_store
 
 Key = str | int | bytes
 _opening = threading.Lock()  # readers are sent to other processes, locks cannot be

@@ -12,16 +12,16 @@ from r329fast.calibration import Ranges
 from r329fast.calibration.calibrate import AQT_METHODS
 from r329fast.calibration.strategies import parse_strategy
 from r329fast.cfg import RunConfig
-from r329fast.errors import UsageError
-from r329fast.graph import load_model
-from r329fast.graph.ir import Graph
-from r329fast.pipeline import (
+from r329fast.deploy.pipeline import (
     calibration_ranges,
     is_program,
     load_config,
     load_graph,
     options_of,
 )
+from r329fast.errors import UsageError
+from r329fast.graph import load_model
+from r329fast.graph.ir import Graph
 from r329fast.program.program import Program
 from r329fast.program.storage import load_program
 from r329fast.quantization import quantize

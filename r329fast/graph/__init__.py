@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from r329fast.lazy import loader
+from r329fast.base.lazy import loader
 
 if TYPE_CHECKING:
-    from r329fast.graph.float_run import FloatSession
-    from r329fast.graph.issues import Issue
+    from r329fast.graph.check.issues import Issue
+    from r329fast.graph.export.float_session import FloatSession
     from r329fast.graph.load import check_model, load_model
 
 __all__ = ["FloatSession", "Issue", "check_model", "load_model"]
@@ -17,8 +17,8 @@ __all__ = ["FloatSession", "Issue", "check_model", "load_model"]
 __getattr__ = loader(
     __name__,
     {
-        "FloatSession": "float_run",
-        "Issue": "issues",
+        "FloatSession": "export.float_session",
+        "Issue": "check.issues",
         "check_model": "load",
         "load_model": "load",
     },

@@ -7,15 +7,19 @@ from os import PathLike
 from pathlib import Path
 
 from r329fast.errors import FileError, UnsupportedModelError
-from r329fast.graph import lower_compute, lower_elementwise, lower_misc, lower_pool, lower_shape
-from r329fast.graph.constraints import check_inputs, check_node
+from r329fast.graph.check.constraints import check_inputs, check_node
+from r329fast.graph.check.issues import Issue, Unknown, Unsupported
 from r329fast.graph.fusion import Draft, fuse
 from r329fast.graph.ir import Graph
-from r329fast.graph.issues import Issue, Unknown, Unsupported
-from r329fast.graph.layout import Builder
-from r329fast.graph.onnx_model import Node, OnnxModel
-from r329fast.graph.onnx_reader import InputShapes, read_onnx
-from r329fast.graph.patterns import find_patterns
+from r329fast.graph.lower import compute as lower_compute
+from r329fast.graph.lower import elementwise as lower_elementwise
+from r329fast.graph.lower import normalise as lower_misc
+from r329fast.graph.lower import pool as lower_pool
+from r329fast.graph.lower import shape as lower_shape
+from r329fast.graph.lower.builder import Builder
+from r329fast.graph.onnx.model import Node, OnnxModel
+from r329fast.graph.onnx.patterns import find_patterns
+from r329fast.graph.onnx.reader import InputShapes, read_onnx
 
 IMPORTERS = {
     **lower_compute.IMPORTERS,

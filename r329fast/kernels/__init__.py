@@ -3,13 +3,13 @@
 Importing this package chooses the kernel path (see `isa.py`) and the compile cache's folder.
 """
 
-from r329fast.kernels.cache import CACHE_DIR  # isort: skip  (before any kernel is decorated)
-from r329fast.kernels.bound import Bound
-from r329fast.kernels.isa import ISA, STORED
-from r329fast.kernels.kernel import KERNELS
-from r329fast.kernels.prepared import Prepared
+from r329fast.kernels.runtime.cache import CACHE_DIR  # isort: skip  (before any kernel is decorated)
 from r329fast.kernels.registry import REGISTRY, prepare
-from r329fast.kernels.warmup import warmup
+from r329fast.kernels.runtime.call_table import Bound
+from r329fast.kernels.runtime.isa import ISA, STORED
+from r329fast.kernels.runtime.kernel import KERNELS
+from r329fast.kernels.runtime.op_plan import Prepared
+from r329fast.kernels.runtime.warmup import warmup
 
 __all__ = [
     "CACHE_DIR",

@@ -8,10 +8,10 @@ import numpy as np
 
 from r329fast.kernels.epilogue import prepare_epilogue
 from r329fast.kernels.finish_wide import finish_wide
-from r329fast.kernels.kernel import arrays, kernel
-from r329fast.kernels.prepared import Prepared, Step, flip_of, integers
-from r329fast.kernels.tile import finish_rows
-from r329fast.kernels.vector import add_bytes
+from r329fast.kernels.leaves.tile import finish_rows
+from r329fast.kernels.leaves.vector import add_bytes
+from r329fast.kernels.runtime.kernel import arrays, kernel
+from r329fast.kernels.runtime.op_plan import Prepared, Step, flip_of, integers
 from r329fast.program.program import Op, TensorSpec
 
 _METHODS = {"ADD": 0, "SUB": 1, "MUL": 2, "MAX": 3, "MIN": 4}

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from r329fast.kernels import finish_ir
+from r329fast.kernels.ir import epilogue as finish_ir
 from r329fast.program.program import Op, TensorSpec
 from r329fast.quantization.fixed_point import round_shift
 

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from r329fast.kernels.kernel import arrays, kernel
-from r329fast.kernels.prepared import Prepared, Step, integers
+from r329fast.kernels.runtime.kernel import arrays, kernel
+from r329fast.kernels.runtime.op_plan import Prepared, Step, integers
 from r329fast.program.program import Op, TensorSpec
 from r329fast.reference.run import FUNCTIONS
 

@@ -8,8 +8,8 @@ import numpy as np
 
 from r329fast.kernels.epilogue import ROUNDING_CODES, prepare_epilogue
 from r329fast.kernels.finish_wide import finish_wide, round_shift_wide
-from r329fast.kernels.kernel import arrays, kernel
-from r329fast.kernels.prepared import Prepared, Step, flip_of, integers
+from r329fast.kernels.runtime.kernel import arrays, kernel
+from r329fast.kernels.runtime.op_plan import Prepared, Step, flip_of, integers
 from r329fast.program.program import Op, TensorSpec
 
 _SQRT2_Q30 = 1518500250  # sqrt(2) * 2**30

@@ -8,9 +8,9 @@ import numpy as np
 
 from r329fast.errors import ProgramError
 from r329fast.kernels.epilogue import prepare_epilogue
-from r329fast.kernels.kernel import arrays, kernel
-from r329fast.kernels.prepared import Prepared, Step, flip_of, integers
-from r329fast.kernels.tile import finish_rows, max_window
+from r329fast.kernels.leaves.tile import finish_rows, max_window
+from r329fast.kernels.runtime.kernel import arrays, kernel
+from r329fast.kernels.runtime.op_plan import Prepared, Step, flip_of, integers
 from r329fast.program.program import Op, TensorSpec
 
 _INT32 = (1 << 31) - 1

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from r329fast.kernels.conv_choice import prepare_dense
-from r329fast.kernels.conv_pack import conv_layout
-from r329fast.kernels.conv_wide import prepare_wide
-from r329fast.kernels.depthwise import prepare_depthwise
-from r329fast.kernels.depthwise_quads import prepare_quads
+from r329fast.kernels.conv.choice import prepare_dense
+from r329fast.kernels.conv.depthwise import prepare_depthwise
+from r329fast.kernels.conv.depthwise_quads import prepare_quads
+from r329fast.kernels.conv.layout import conv_layout
+from r329fast.kernels.conv.wide import prepare_wide
 from r329fast.kernels.elementwise import prepare_eltwise
 from r329fast.kernels.matmul import prepare_matmul
 from r329fast.kernels.movement import prepare_movement
 from r329fast.kernels.normalise import prepare_lrn, prepare_softmax, prepare_softmax_fast_exp
 from r329fast.kernels.pool import prepare_avgpool, prepare_maxpool
-from r329fast.kernels.prepared import Prepared
 from r329fast.kernels.reduce import prepare_reduce_sum
 from r329fast.kernels.resize import prepare_resize_bilinear
+from r329fast.kernels.runtime.op_plan import Prepared
 from r329fast.kernels.table import prepare_concat, prepare_table
 from r329fast.program.program import Op, TensorSpec
 

@@ -8,8 +8,8 @@ import numpy as np
 
 from r329fast.kernels.epilogue import ROUNDING_CODES
 from r329fast.kernels.finish_wide import round_shift_wide
-from r329fast.kernels.kernel import arrays, kernel
-from r329fast.kernels.prepared import Prepared, Step, flip_of, integers
+from r329fast.kernels.runtime.kernel import arrays, kernel
+from r329fast.kernels.runtime.op_plan import Prepared, Step, flip_of, integers
 from r329fast.program.program import Op, TensorSpec
 
 

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from r329fast.kernels import finish_ir
 from r329fast.kernels.epilogue import prepare_epilogue
-from r329fast.kernels.kernel import arrays, kernel
-from r329fast.kernels.prepared import Prepared, Step, aligned, flip_of, integers
-from r329fast.kernels.vector import affine_bytes, lookup_bytes, move_bytes
+from r329fast.kernels.ir import epilogue as finish_ir
+from r329fast.kernels.leaves.vector import affine_bytes, lookup_bytes, move_bytes
+from r329fast.kernels.runtime.kernel import arrays, kernel
+from r329fast.kernels.runtime.op_plan import Prepared, Step, aligned, flip_of, integers
 from r329fast.program.program import Op, TensorSpec
 from r329fast.reference.run import FUNCTIONS
 

@@ -18,15 +18,15 @@ from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
-from r329fast.profile.counters import LayerCounters, layer_constants, layer_counters
-from r329fast.profile.grouping import Group, execution_groups
 from r329fast.profile.hardware import Figure, Hardware
-from r329fast.profile.memory import (
+from r329fast.program.counters import LayerCounters, layer_constants, layer_counters
+from r329fast.program.program import LayerRecord, Program
+from r329fast.vendor.grouping import Group, execution_groups
+from r329fast.vendor.memory import (
     align,
     depthwise_data_bytes,
     fully_connected_data_bytes,
 )
-from r329fast.program.program import LayerRecord, Program
 
 _MOVING = ("Input", "Reshape")  # nodes that cost nothing
 _BANDWIDTH_FACTORS = (0.5, 2.0)

@@ -21,7 +21,7 @@ from r329fast.profile.accumulators import (
     clamped_counts,
 )
 from r329fast.program.program import Op, Program
-from r329fast.simulator import Simulator
+from r329fast.simulator.simulator import Simulator
 
 _BLOCK_BYTES = 48 << 20  # integers of a block, all tensors
 _LEVELS = 256

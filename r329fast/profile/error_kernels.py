@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-from r329fast.kernels import cache
+from r329fast.kernels.runtime import cache
 
 assert cache.CACHE_DIR  # set before anything is decorated
 

@@ -6,8 +6,8 @@ import time
 
 import numpy as np
 
-from r329fast.binding import Binder
 from r329fast.program.program import Program
+from r329fast.simulator.binding import Binder
 
 _BUDGET = 1 << 40  # one stretch: every layer is timed with all images
 _MIN_PASSES = 5

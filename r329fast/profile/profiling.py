@@ -12,15 +12,15 @@ from r329fast.calibration.ranges import Ranges
 from r329fast.graph.ir import Graph
 from r329fast.profile.cost import estimate
 from r329fast.profile.data_counters import DataCounter, count_data
-from r329fast.profile.error_analysis import analyse_errors, float_block
+from r329fast.profile.errors import analyse_errors, float_block
 from r329fast.profile.hardware import Hardware, load_hardware
-from r329fast.profile.images_source import Images
+from r329fast.profile.images import Images
 from r329fast.profile.precision import options_of, precision
 from r329fast.profile.record import Findings
 from r329fast.profile.sensitivity import computing_layers, layer_sensitivity
 from r329fast.profile.suggestions import suggest
 from r329fast.program.program import Program
-from r329fast.simulator import Simulator
+from r329fast.simulator.simulator import Simulator
 
 SENSITIVITY_IMAGES = 16
 

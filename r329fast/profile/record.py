@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from r329fast.machine import cpu_model
+from r329fast.base.machine import cpu_model
 from r329fast.profile.cost import CostEstimate
-from r329fast.profile.counters import layer_counters
 from r329fast.profile.data_counters import DataCounters
-from r329fast.profile.error_analysis import BIN_STEPS, BINS_BEYOND, ErrorAnalysis
+from r329fast.profile.errors import BIN_STEPS, BINS_BEYOND, ErrorAnalysis
 from r329fast.profile.precision import Precision
 from r329fast.profile.sensitivity import LayerSensitivity
 from r329fast.profile.suggestions import Suggestion
+from r329fast.program.counters import layer_counters
 from r329fast.program.program import LayerRecord, Program
 
 KIND = "profile"
@@ -123,7 +123,7 @@ def make_record(found: Findings, totals: Mapping[str, Any]) -> dict[str, Any]:
 
     totals: sums of the layer rows, as the columns define them.
     """
-    from r329fast import __version__
+    from r329fast.version import __version__
 
     program = found.program
     images = max((data.images for data in found.data.values()), default=0)

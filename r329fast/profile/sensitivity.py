@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from r329fast.graph.float_run import FloatSession
+from r329fast.graph.export.float_session import FloatSession
 from r329fast.graph.ir import Graph, Layer
 from r329fast.profile.data_counters import Advance
-from r329fast.profile.error_analysis import (
+from r329fast.profile.errors import (
     Batches,
     float_block,
     labelled_blocks,
@@ -31,7 +31,7 @@ from r329fast.profile.subprograms import (
     single_layer,
 )
 from r329fast.program.program import Program
-from r329fast.simulator import Simulator
+from r329fast.simulator.simulator import Simulator
 
 # Layers that only move integers: no error of their own.
 MOVING_TYPES = ("Input", "Reshape", "Transpose", "Slice", "Split", "Pad", "ChannelShuffle")

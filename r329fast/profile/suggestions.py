@@ -19,7 +19,7 @@ import numpy as np
 from r329fast.calibration.ranges import Ranges
 from r329fast.graph.ir import Graph, Layer
 from r329fast.profile.data_counters import DataCounters
-from r329fast.profile.error_analysis import (
+from r329fast.profile.errors import (
     BIN_STEPS,
     BINS_BEYOND,
     Batches,
@@ -30,7 +30,7 @@ from r329fast.profile.sensitivity import OutputScore
 from r329fast.program.program import Program, TensorSpec
 from r329fast.quantization import Options, quantize
 from r329fast.quantization.compass42 import COPYING
-from r329fast.simulator import Simulator
+from r329fast.simulator.simulator import Simulator
 
 _LAYERS_A_KIND = 4  # single layers tried for each kind of change
 _SPREAD = 1.5  # largest over median channel range from which per-channel weights are tried
@@ -176,7 +176,7 @@ class _Expected:
     """The float network's outputs, kept once, and the scoring of programs against them."""
 
     def __init__(self, graph: Graph, batches: Batches, threads: int) -> None:
-        from r329fast.graph.float_run import FloatSession
+        from r329fast.graph.export.float_session import FloatSession
 
         self.threads = threads
         session = FloatSession(graph, threads=threads)

@@ -17,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
+from r329fast.base.files import Writer, write_atomic
 from r329fast.errors import FileError, ProgramError
-from r329fast.files import Writer, write_atomic
 from r329fast.program.program import AttrValue, LayerRecord, Op, Program, TensorSpec
 
 FORMAT = "r329fast program"

@@ -10,7 +10,7 @@ from r329fast.graph.ir import Graph
 from r329fast.program.program import Program
 from r329fast.quantization.aqt2021 import Aqt2021
 from r329fast.quantization.compass42 import Compass42
-from r329fast.quantization.lowering import lower
+from r329fast.quantization.lower.lowering import lower
 from r329fast.quantization.options import SCHEMES, Options
 
 __all__ = ["SCHEMES", "Options", "quantize"]

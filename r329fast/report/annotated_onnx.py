@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from r329fast.base.files import write_bytes
 from r329fast.errors import FileError
-from r329fast.files import write_bytes
 from r329fast.graph.ir import Graph
 from r329fast.report.columns import COLUMNS
 

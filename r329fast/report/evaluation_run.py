@@ -111,7 +111,7 @@ def _thumbnails(
         return {}
     import cv2
 
-    from r329fast.images import ImageSet
+    from r329fast.images.sets import ImageSet
 
     found = {}
     try:

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from r329fast.base.files import write_json, write_text
 from r329fast.errors import DataError, FileError
-from r329fast.files import write_json, write_text
 from r329fast.report.csv_file import layers_csv
 
 PROFILE_FILE = "profile.json"

@@ -1,0 +1,105 @@
+"""The options that say how an image becomes an array, shared by several commands."""
+
+from __future__ import annotations
+
+import argparse
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from r329fast.errors import UsageError
+
+if TYPE_CHECKING:
+    from r329fast.images.preprocess import Preprocess
+
+_OPTIONS = ("size", "sub", "div", "order", "resize", "preprocess")
+
+
+def add_size(parser: argparse._ActionsContainer) -> None:
+    parser.add_argument(
+        "--size", nargs=2, type=int, metavar=("W", "H"), help="width and height (224 224)"
+    )
+
+
+def add_preprocess(parser: argparse.ArgumentParser) -> None:
+    """Add --size, --sub, --div, --order, --resize and --preprocess."""
+    group = parser.add_argument_group(
+        "preprocessing",
+        "Without these, as in the article: stretch to 224x224, RGB,\n"
+        "(x/255 - ImageNet mean) / std.",
+    )
+    add_size(group)
+    group.add_argument(
+        "--sub",
+        nargs=3,
+        type=float,
+        metavar=("R", "G", "B"),
+        help="subtract these from the pixel values 0..255, in the order of --order",
+    )
+    group.add_argument(
+        "--div",
+        nargs=3,
+        type=float,
+        metavar=("R", "G", "B"),
+        help="then divide by these (1 1 1 where only --sub is given)",
+    )
+    group.add_argument("--order", choices=("RGB", "BGR"), help="channel order (RGB)")
+    group.add_argument(
+        "--resize",
+        choices=("stretch", "crop"),
+        help="both sides to the size, or the shorter one and then the centre (stretch)",
+    )
+    group.add_argument(
+        "--preprocess",
+        metavar="FILE.json",
+        help="read all of this from a file; FILE.json:MODEL where it holds several recipes",
+    )
+
+
+def preprocess_from(args: argparse.Namespace, size: tuple[int, int] | None = None) -> Preprocess:
+    """The recipe that the options ask for; `size` is what the model needs, if that is known.
+
+    Single options win over the file. Raises UsageError, FileError and DataError.
+    """
+    # imported late: cv2 takes its time
+    from r329fast.images.preprocess import Preprocess
+
+    recipe = Preprocess()
+    if args.preprocess:
+        path, colon, model = args.preprocess.rpartition(":")
+        named = bool(colon) and path.endswith(".json")
+        recipe = (
+            Preprocess.from_json(path, model) if named else Preprocess.from_json(args.preprocess)
+        )
+    changes: dict[str, Any] = {}
+    if args.sub or args.div:
+        changes.update(
+            sub=tuple(args.sub or (0.0, 0.0, 0.0)),
+            div=tuple(args.div or (1.0, 1.0, 1.0)),
+            scale=1.0,
+        )
+        if args.preprocess:
+            # one of the two may come from the file, but only in the units of pixels
+            if recipe.scale != 1.0:
+                raise UsageError("--sub and --div do not go with a --preprocess file with a scale")
+            changes["sub"] = tuple(args.sub) if args.sub else recipe.sub
+            changes["div"] = tuple(args.div) if args.div else recipe.div
+    if args.order:
+        changes["order"] = args.order
+    if args.resize and args.resize != recipe.resize:
+        changes.update(resize=args.resize, shorter=None)
+    recipe = replace(recipe, **changes)
+    if args.size:
+        return recipe.with_size(*args.size)
+    if size is not None and size != recipe.size:
+        if args.preprocess:
+            raise UsageError(
+                f"the recipe makes {recipe.size[0]}x{recipe.size[1]}, the network takes "
+                f"{size[0]}x{size[1]}: give --size {size[0]} {size[1]} or another recipe"
+            )
+        return recipe.with_size(*size)
+    return recipe
+
+
+def given(args: argparse.Namespace) -> list[str]:
+    """The options of this group that the user gave, as they are written."""
+    return [f"--{name}" for name in _OPTIONS if getattr(args, name) is not None]

@@ -1,0 +1,307 @@
+"""From a vendor cfg to a program: read, load, calibrate, quantise. What `run` and others share."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from r329fast.calibration import Ranges, calibrate
+from r329fast.calibration.ranges import mean_square_key, softmax_key
+from r329fast.cfg import RunConfig, read_cfg
+from r329fast.errors import CfgError, DataError, FileError, UsageError
+from r329fast.graph import load_model
+from r329fast.graph.ir import Graph
+from r329fast.images.dataset import load_dataset, load_labels
+from r329fast.program import Program
+from r329fast.program.storage import load_program
+from r329fast.quantization import Options, quantize
+from r329fast.quantization.options import WEIGHTED_TYPES
+
+Progress = Callable[[int, int], None]
+_NARROW = 0.75
+# What a cfg of one scheme means when the other is asked for.
+_TWINS = {
+    ("compass42", "MEAN"): "mean",
+    ("compass42", "EXTREME"): "extrema",
+    ("aqt2021", "mean"): "MEAN",
+    ("aqt2021", "extrema"): "EXTREME",
+}
+
+
+@dataclass
+class Prepared:
+    """A cfg carried out as far as the program; `warnings` are lines for the user."""
+
+    config: RunConfig
+    graph: Graph
+    ranges: Ranges
+    program: Program
+    scheme: str
+    method: str
+    warnings: list[str] = field(default_factory=list)
+
+
+def load_config(cfg: str | Path | RunConfig) -> RunConfig:
+    """The parsed cfg; raises CfgError and FileError."""
+    return cfg if isinstance(cfg, RunConfig) else read_cfg(cfg)
+
+
+def load_graph(config: RunConfig) -> Graph:
+    """The float graph that a cfg names, cut at its `input` and `output`, named `model_name`."""
+    parser = config.parser
+    try:
+        graph = load_model(
+            parser.input_model,
+            inputs=list(parser.input),
+            outputs=list(parser.output),
+            input_shapes=list(parser.input_shape),
+            name=parser.model_name,
+        )
+    except UsageError as error:  # a name or a shape of the cfg that the model does not have
+        key = "input_shape" if ": shape " in error.message else "input, output"
+        raise CfgError(f"[Parser] {key}: {error.message}", key=key) from error
+    for name, shape, tensor in zip(parser.input, parser.input_shape, graph.inputs, strict=False):
+        layout = graph.input_layouts.get(tensor, "")
+        if len(shape) == 4 and layout in ("NCHW", "NHWC") and layout != parser.input_data_format:
+            raise CfgError(
+                f"[Parser] input_data_format: found {parser.input_data_format}, input {name!r} of "
+                f"the model is {layout}",
+                key="input_data_format",
+            )
+    return graph
+
+
+def options_of(
+    config: RunConfig, *, rounding: str | None = None, per_channel: bool | None = None
+) -> Options:
+    """Quantisation options of a cfg; the arguments overrule it. Raises CfgError, UsageError."""
+    changes: dict[str, object] = {}
+    optimizer, quantization = config.optimizer, config.quantization
+    if optimizer is not None:
+        optimizer.scoped("calibration_strategy_for_weight")  # refused unless it is the extrema
+        changes = {
+            "quantize_method_for_weight": optimizer.text("quantize_method_for_weight"),
+            "quantize_method_for_activation": optimizer.text("quantize_method_for_activation"),
+            "bias_effective_bits": optimizer.integer("bias_effective_bits") or 0,
+            "multiplier_bits": optimizer.integer("multiplier_bits") or 8,
+            "unify_shifts_for_aiff": optimizer.flag("unify_shifts_for_aiff"),
+            "force_shift_positive": optimizer.flag("force_shift_positive"),
+            "force_dtype_int": optimizer.flag("force_dtype_int"),
+            "unify_scales_for_concat_threshold": optimizer.real(
+                "unify_scales_for_concat_threshold"
+            ),
+        }
+    elif quantization is not None and quantization.ops_per_channel:
+        changes = {"ops_per_channel": quantization.ops_per_channel}
+    if rounding is not None:
+        changes["rounding"] = rounding
+    options = dataclasses.replace(Options(), **changes)  # type: ignore[arg-type]
+    return with_per_channel(options) if per_channel else options
+
+
+def with_per_channel(options: Options) -> Options:
+    """The same options with a scale for every output channel of conv and fc weights."""
+    return dataclasses.replace(
+        options,
+        quantize_method_for_weight=options.quantize_method_for_weight.replace(
+            "per_tensor_", "per_channel_"
+        ),
+        ops_per_channel=WEIGHTED_TYPES,
+    )
+
+
+def calibration_ranges(
+    config: RunConfig,
+    graph: Graph,
+    scheme: str,
+    method: str | None = None,
+    *,
+    threads: int = 1,
+    progress: Progress | None = None,
+) -> tuple[Ranges, str]:
+    """(ranges, the method's name): from the cfg's ready-made dicts, or by calibrating.
+
+    Raises CfgError where the cfg names neither, and DataError for a dataset that does not fit.
+    """
+    optimizer = config.optimizer
+    # [AutoQuantizationTool] is not read where [Optimizer] is there too.
+    quantization = config.quantization if optimizer is None else None
+    ready = quantization is not None and quantization.ts_max_file and quantization.ts_min_file
+    if ready and quantization is not None and method is None:
+        ranges = Ranges.load_max_min(Path(quantization.ts_max_file), Path(quantization.ts_min_file))
+        return _complete(graph, ranges), "file"
+    dataset = _dataset(config, graph)
+    settings: dict[str, object] = {}
+    if optimizer is not None:
+        method = method or optimizer.text("calibration_strategy_for_activation")
+    elif quantization is not None:
+        method = method or quantization.calibration_method
+    method = _TWINS.get((scheme, method or ""), method)
+    if scheme == "compass42" and optimizer is not None:
+        settings = {
+            "batch_size": optimizer.integer("calibration_batch_size") or 1,
+            "momentum": optimizer.real("running_statistic_momentum"),
+            "histc_bins": optimizer.integer("histc_bins") or 2048,
+            "activation_method": optimizer.text("quantize_method_for_activation"),
+        }
+    method = method or ("MEAN" if scheme == "aqt2021" else "mean")
+    ranges = calibrate(
+        graph,
+        dataset,
+        scheme,
+        method,
+        threads=threads,
+        progress=progress,
+        **settings,  # type: ignore[arg-type]
+    )
+    return ranges, method
+
+
+def _complete(graph: Graph, ranges: Ranges) -> Ranges:
+    """The entries that the graph needs, of ready-made dicts; DataError where one is missing.
+
+    What LRN and LogSoftmax calibrate beyond their output is not in the vendor's dicts: it is then
+    bounded by the input's range, or by 1.
+    """
+    result = ranges.restricted_to(layer_tops(graph))
+    for layer in graph:
+        if layer.type == "LRN":
+            key = mean_square_key(layer.name)
+            largest = max(map(abs, result[layer.inputs[0]]))
+            result.values[key] = ranges.values.get(key, (0.0, largest**2))
+        elif layer.type == "LogSoftmax":
+            key = softmax_key(layer.name)
+            result.values[key] = ranges.values.get(key, (0.0, 1.0))
+    return result
+
+
+def layer_tops(graph: Graph) -> list[str]:
+    """Every tensor in IR order: the entries of the vendor's max_min dicts."""
+    return [name for layer in graph for name in layer.outputs]
+
+
+def _dataset(config: RunConfig, graph: Graph) -> np.ndarray:
+    """The calibration array that the cfg names, checked against the graph and the labels."""
+    path = config.calibration_data
+    if not path:
+        raise CfgError(
+            "no calibration: allowed are calibration_data, or ts_max_file and ts_min_file",
+            key="calibration_data",
+        )
+    if len(graph.inputs) != 1:
+        raise DataError(
+            f"{path}: calibration data for {len(graph.inputs)} inputs cannot stand in one file; "
+            "use ts_max_file and ts_min_file"
+        )
+    dataset = load_dataset(path, (1, *graph.shapes[graph.inputs[0]]))
+    quantization = config.quantization
+    label = quantization.calibration_label if config.optimizer is None and quantization else ""
+    if label:
+        load_labels(label, len(dataset))
+    return dataset
+
+
+def prepare(
+    cfg: str | Path | RunConfig,
+    *,
+    scheme: str | None = None,
+    rounding: str | None = None,
+    method: str | None = None,
+    per_channel: bool | None = None,
+    threads: int = 1,
+    progress: Progress | None = None,
+) -> Prepared:
+    """Carry out a cfg up to the quantised program.
+
+    scheme, rounding, method and per_channel overrule the cfg. Paths in the cfg are relative to
+    the working folder, as the vendor's are. Raises CfgError, FileError, DataError,
+    UnsupportedModelError and UsageError.
+    """
+    config = load_config(cfg)
+    chosen = scheme or config.scheme
+    graph = load_graph(config)
+    options = options_of(config, rounding=rounding, per_channel=per_channel)
+    ranges, used = calibration_ranges(
+        config, graph, chosen, method, threads=threads, progress=progress
+    )
+    program = quantize(graph, ranges, chosen, options)
+    warnings = [*config.warnings, *narrow_outputs(graph, ranges, used)]
+    return Prepared(config, graph, ranges, program, chosen, used, warnings)
+
+
+def narrow_outputs(graph: Graph, ranges: Ranges, method: str) -> list[str]:
+    """A line for each output whose range leaves out much of what calibration saw.
+
+    The vendor's MEAN weighs the last image by a half; with few images the largest logits then
+    all saturate at the same integer, and the class cannot be told any more.
+    """
+    return [
+        f"output {name!r}: the {method} range covers {ranges.coverage(name):.0%} of what "
+        "calibration saw, larger values saturate; more images or the extremes (calibration_method) "
+        "cover it"
+        for name in graph.outputs
+        if ranges.coverage(name) < _NARROW
+    ]
+
+
+def program_of(
+    path: str | Path, *, threads: int = 1, progress: Progress | None = None
+) -> tuple[Program, Prepared | None]:
+    """The program of a `.r329` file (with None), or of a cfg (with all that led to it)."""
+    if is_program(path):
+        return load_program(path), None
+    prepared = prepare(path, threads=threads, progress=progress)
+    return prepared.program, prepared
+
+
+def is_program(path: str | Path) -> bool:
+    """Whether a file is a program: by its name, or by its first bytes (a zip's)."""
+    if Path(path).suffix == ".r329":
+        return True
+    try:
+        with open(path, "rb") as stream:
+            return stream.read(4) == b"PK\x03\x04"
+    except OSError:
+        return False
+
+
+def input_quantizer(cfg: str | Path) -> Callable[[np.ndarray], np.ndarray]:
+    """A function from float32 [N, H, W, C] to the integers of the first input of a cfg's network.
+
+    Only the input's range is needed, so the network itself is not run.
+    """
+    config = load_config(cfg)
+    graph = load_graph(config)
+    first = Graph(
+        graph.name,
+        [graph.layers[0]],
+        {graph.inputs[0]: graph.shapes[graph.inputs[0]]},
+        (graph.inputs[0],),
+    )
+    ranges, _ = calibration_ranges(config, first, config.scheme)
+    program = quantize(first, ranges, config.scheme, options_of(config))
+    return program.quantize_input
+
+
+def read_input(path: str | Path, program: Program, name: str) -> np.ndarray:
+    """A raw input file as integers [N, *shape]; N images when it is N times as long.
+
+    Raises FileError where it cannot be read and DataError where its length is no multiple.
+    """
+    spec = program.tensors[name]
+    try:
+        data = np.fromfile(path, dtype=spec.dtype)
+    except OSError as error:
+        raise FileError(f"cannot read {path}: {error.strerror}", path=str(path)) from error
+    if not data.size or data.size % spec.elements:
+        shape = " x ".join(map(str, spec.shape))
+        raise DataError(
+            f"{path}: found {data.size} bytes, input {name!r} needs {spec.elements} ({shape}) an "
+            "image",
+            path=str(path),
+        )
+    return data.reshape(-1, *spec.shape)

@@ -1,0 +1,209 @@
+"""`run`: what `aipubuild RUN.cfg` does, with our own simulator: every file it leaves behind."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from r329fast.base.files import Writer, bytes_writer, json_writer, npy_writer, write_all
+from r329fast.deploy.pipeline import Prepared, Progress, load_config, prepare, read_input
+from r329fast.errors import CfgError, UsageError
+from r329fast.program.counters import layer_counters
+from r329fast.program.storage import program_writer
+from r329fast.simulator.simulator import Simulator
+from r329fast.vendor import graph_json, perf_node_count, profile_data, vendor_log
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run made: output arrays [N, ...] by name, the files, and the run record."""
+
+    prepared: Prepared
+    outputs: dict[str, np.ndarray]
+    files: dict[str, str]
+    record: dict[str, object]
+
+
+def run_cfg(
+    cfg: str | Path,
+    *,
+    out: str | Path | None = None,
+    scheme: str | None = None,
+    rounding: str | None = None,
+    method: str | None = None,
+    per_channel: bool | None = None,
+    backend: str = "numba",
+    threads: int = 1,
+    dump: str | Path | None = None,
+    progress: Progress | None = None,
+) -> RunResult:
+    """Parse, calibrate, quantise and (mode run) simulate what a cfg names; write the files.
+
+    out: folder for all that is written, by default the working folder, as the vendor's tool
+    does; a relative `outputs` of the cfg then lies below it. In mode build, `outputs` becomes a
+    `.r329` program, which is no vendor binary. dump: folder for every layer's integers (.npy).
+    Everything is computed before the first file is written, so that a failing run leaves none.
+    Raises CfgError, FileError, DataError, UnsupportedModelError, UsageError.
+    """
+    start = time.perf_counter()
+    if dump is not None and load_config(cfg).common.mode == "build":
+        raise UsageError("a dump needs a simulation, the cfg has mode = build")
+    prepared = prepare(
+        cfg,
+        scheme=scheme,
+        rounding=rounding,
+        method=method,
+        per_channel=per_channel,
+        threads=threads,
+        progress=progress,
+    )
+    ready = time.perf_counter()
+    outputs: dict[str, np.ndarray] = {}
+    tensors: dict[str, np.ndarray] = {}
+    program = prepared.program
+    if prepared.config.common.mode == "run":
+        feeds = _read_inputs(prepared)
+        with closing(Simulator(program, backend=backend, threads=threads)) as simulator:
+            if dump is not None:
+                names = [name for layer in program.layers for name in layer.outputs]
+                tensors = {**feeds, **simulator.run(feeds, keep=names)}
+                outputs = {name: tensors[name] for name in program.outputs}
+            else:
+                outputs = simulator.run(feeds)
+    simulated = time.perf_counter()
+    folder = Path("." if out is None else out)
+    planned = _planned(prepared, outputs, folder)
+    _check_targets(prepared, planned["outputs"][0])
+    files = {name: str(path) for name, (path, _) in planned.items()}
+    files["record"] = str(folder / "run.json")
+    seconds = {
+        "prepare": round(ready - start, 4),
+        "simulate": round(simulated - ready, 4),
+        "all": round(time.perf_counter() - start, 4),
+    }
+    dumped: list[tuple[Path, Writer]] = []
+    if dump is not None:
+        files["dump"] = str(dump)
+        dumped = _planned_dump(Path(dump), tensors)
+        _remove_old_dump(Path(dump))
+    record = _record(prepared, outputs, files, backend, threads, seconds)
+    write_all([*planned.values(), *dumped, (folder / "run.json", json_writer(record))])
+    return RunResult(prepared, outputs, files, record)
+
+
+def _check_targets(prepared: Prepared, target: Path) -> None:
+    """An output file must not be one of the inputs."""
+    for path in prepared.config.gbuilder.inputs:
+        if Path(path).exists() and target.exists() and target.samefile(path):
+            raise CfgError(
+                f"[GBuilder] outputs: {target} is also an input of the run", key="outputs"
+            )
+
+
+def _read_inputs(prepared: Prepared) -> dict[str, np.ndarray]:
+    program, paths = prepared.program, prepared.config.gbuilder.inputs
+    if len(paths) != len(program.inputs):
+        raise CfgError(
+            f"[GBuilder] inputs: found {len(paths)} files, the network has {len(program.inputs)} "
+            f"inputs ({', '.join(program.inputs)})",
+            key="inputs",
+        )
+    return {
+        name: read_input(path, program, name)
+        for name, path in zip(program.inputs, paths, strict=True)
+    }
+
+
+def _planned(
+    prepared: Prepared, outputs: dict[str, np.ndarray], folder: Path
+) -> dict[str, tuple[Path, Writer]]:
+    """All files of a run below `folder`: what each is -> (path, what writes it)."""
+    config, program = prepared.config, prepared.program
+    target = folder / config.gbuilder.outputs
+    method = prepared.method if prepared.method != "file" else "ts_max_file, ts_min_file"
+    files: dict[str, tuple[Path, Writer]] = {}
+    if config.common.mode == "run":
+        joined = b"".join(np.ascontiguousarray(outputs[name]).tobytes() for name in program.outputs)
+        counters = profile_data(perf_node_count(program))
+        files["outputs"] = target, bytes_writer(joined)
+        files["profile_data"] = folder / "profile_data.bin", bytes_writer(counters)
+    else:
+        files["outputs"] = target, program_writer(program)
+    files["graph_json"] = folder / "graph.json", bytes_writer(graph_json(program).encode())
+    files["max"], files["min"] = prepared.ranges.max_min_files(folder / "max_min", program.name)
+    files["log"] = folder / "log.txt", bytes_writer(vendor_log(program, method).encode())
+    return files
+
+
+def _planned_dump(folder: Path, tensors: dict[str, np.ndarray]) -> list[tuple[Path, Writer]]:
+    """One .npy a tensor, in execution order; '/' in names becomes '_'; index.json has the names."""
+    index = {
+        name: f"{number:04d}_{name.replace('/', '_')}.npy" for number, name in enumerate(tensors)
+    }
+    files = [(folder / index[name], npy_writer(array)) for name, array in tensors.items()]
+    return [*files, (folder / "index.json", json_writer(index))]
+
+
+def _remove_old_dump(folder: Path) -> None:
+    """Files that an earlier dump into the same folder names in its index."""
+    try:
+        names = json.loads((folder / "index.json").read_text()).values()
+    except (OSError, ValueError, AttributeError):
+        return
+    for name in names:
+        if isinstance(name, str) and Path(name).name == name:
+            (folder / name).unlink(missing_ok=True)
+
+
+def _record(
+    prepared: Prepared,
+    outputs: dict[str, np.ndarray],
+    files: dict[str, str],
+    backend: str,
+    threads: int,
+    seconds: dict[str, float],
+) -> dict[str, object]:
+    """run.json: what was run with which settings, and what came out."""
+    from r329fast.version import __version__
+
+    program = prepared.program
+    counters = layer_counters(program)
+    return {
+        "r329fast": __version__,
+        "model": prepared.config.parser.input_model,
+        "model_name": program.name,
+        "mode": prepared.config.common.mode,
+        "scheme": prepared.scheme,
+        "calibration_method": prepared.method,
+        "options": program.options,
+        "program_hash": program.hash(),
+        "backend": backend,
+        "threads": threads,
+        "images": len(next(iter(outputs.values()))) if outputs else 0,
+        "outputs": {
+            name: {
+                "dtype": program.tensors[name].dtype,
+                "shape": list(program.tensors[name].shape),
+                "scale": program.tensors[name].scale,
+                "zero_point": program.tensors[name].zero_point,
+                **(
+                    {"sha256": hashlib.sha256(outputs[name].tobytes()).hexdigest()}
+                    if name in outputs
+                    else {}
+                ),
+            }
+            for name in program.outputs
+        },
+        "output_scale": {name: program.tensors[name].scale for name in program.outputs},
+        "weight_bytes": sum(layer.weight_bytes for layer in counters),
+        "macs": sum(layer.macs for layer in counters),
+        "files": files,
+        "seconds": seconds,
+        "warnings": prepared.warnings,
+    }

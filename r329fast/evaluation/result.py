@@ -1,0 +1,159 @@
+"""What `evaluate` gives: figures, records, timing."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from r329fast.evaluation.engine import Seconds
+from r329fast.evaluation.summary import Accuracy, VariantResult
+from r329fast.images.preprocess import Preprocess
+
+
+@dataclass
+class Timing:
+    """Seconds of the wall clock; `decode` is the sum over decoding threads.
+
+    images: done in this run, without those taken over by a resume. memory: (images done, resident
+    megabytes), about 50 samples. cached_chunks: read from the pixel cache.
+    """
+
+    threads: int = 1
+    prepare: float = 0.0
+    warm_up: float = 0.0
+    seconds: float = 0.0
+    wait: float = 0.0
+    simulate: float = 0.0
+    float_run: float = 0.0
+    decode: float = 0.0
+    images: int = 0
+    cached_chunks: int = 0
+    workers: int = 0
+    bytes_sent: int = 0
+    memory: list[tuple[int, float]] = field(default_factory=list)
+
+    def add(self, seconds: Seconds) -> None:
+        self.simulate += seconds.simulate
+        self.float_run += seconds.float_run
+        self.decode += seconds.decode
+
+    @property
+    def images_per_second(self) -> float:
+        return self.images / self.seconds if self.seconds and self.images else 0.0
+
+    def shares(self) -> dict[str, float]:
+        """Of the wall time: simulating, float network, waiting for pixels, the rest.
+
+        `decode` runs beside them: its part of the threads' time. On a cluster, simulate and float
+        are parts of all workers' time.
+        """
+        if not self.seconds:
+            return {}
+        machines = max(self.workers, 1)
+        whole = self.seconds * machines
+        parts = {
+            "simulate": self.simulate / whole,
+            "float": self.float_run / whole,
+            "wait": self.wait / whole,
+        }
+        return {
+            **parts,
+            "other": max(0.0, 1 - sum(parts.values())),
+            "decode": self.decode / (whole * self.threads),
+        }
+
+    def sample_memory(self, done: int) -> None:
+        """Note the resident set; every second sample goes when there are too many."""
+        found = resident_mb()
+        if found is None:
+            return
+        self.memory.append((done, found))
+        if len(self.memory) > 100:
+            del self.memory[1::2]
+
+
+def resident_mb() -> float | None:
+    """Resident memory of this process in megabytes; None where the system does not tell."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+    except (OSError, ValueError, IndexError):
+        return None
+    return round(pages * os.sysconf("SC_PAGE_SIZE") / 1e6, 1)
+
+
+@dataclass
+class Evaluation:
+    """Result of an evaluation; the first of `variants` in `best` loses least.
+
+    skipped: (file, why). scores: one record array (`score.SCORE`) for each variant, a row an
+    image. classes: true class numbers int64 [N].
+    """
+
+    variants: list[VariantResult]
+    float_accuracy: Accuracy | None
+    skipped: list[tuple[str, str]]
+    timing: Timing
+    names: tuple[str, ...]
+    classes: np.ndarray
+    scores: list[np.ndarray]
+    recipe: Preprocess | None
+    label_offset: int
+    files: list[Path] = field(default_factory=list)
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def best(self) -> VariantResult:
+        """The setting with the highest top-1, then top-5; the first of equals."""
+        return max(self.variants, key=lambda item: (item.accuracy.top1, item.accuracy.top5))
+
+    def missed(self, min_top1: float | None = None, max_drop: float | None = None) -> list[str]:
+        """What the best setting does not reach, one line each."""
+        lines, best = [], self.best
+        if min_top1 is not None and best.accuracy.top1 < min_top1:
+            lines.append(f"top-1 {best.accuracy.top1:.4f} is below {min_top1:g}")
+        # a drop is a difference of counts: rounding must not decide at the limit
+        if max_drop is not None and best.against and best.against.drop > max_drop + 1e-12:
+            lines.append(f"top-1 drop {best.against.drop:.4f} is above {max_drop:g}")
+        return lines
+
+    def as_json(self) -> dict[str, Any]:
+        """The figures of the best setting, then of all; what `--json` and run.json hold."""
+        best, floats, timing = self.best.as_json(), self.float_accuracy, self.timing
+        return {
+            **best,
+            "float_top1": floats.top1 if floats else None,
+            "float_top5": floats.top5 if floats else None,
+            "float_mean_rank": floats.mean_rank if floats else None,
+            "agreement": best.get("agreement"),
+            "images_per_second": timing.images_per_second,
+            "seconds": timing.seconds,
+            "prepare_seconds": timing.prepare,
+            "warm_up_seconds": timing.warm_up,
+            "images_this_run": timing.images,
+            "threads": timing.threads,
+            "workers": timing.workers,
+            "shares": timing.shares(),
+            "decode_thread_seconds": timing.decode,
+            "simulate_seconds": timing.simulate,
+            "cached_chunks": timing.cached_chunks,
+            "bytes_sent": timing.bytes_sent,
+            "skipped": [{"file": name, "reason": why} for name, why in self.skipped],
+            "label_offset": self.label_offset,
+            "preprocess": self.recipe.as_json() if self.recipe else None,
+            "settings": [item.as_json() for item in self.variants],
+            "files": [str(path) for path in self.files],
+        }
+
+    def __str__(self) -> str:
+        lines = []
+        if self.float_accuracy is not None:
+            item = self.float_accuracy
+            lines.append(f"float: top-1 {item.top1:.2%}, top-5 {item.top5:.2%}")
+        for found in self.variants:
+            item = found.accuracy
+            lines.append(f"{found.name}: top-1 {item.top1:.2%}, top-5 {item.top5:.2%}")
+        return "\n".join(lines)

@@ -1,0 +1,1 @@
+"""What is supported: constraints, their rules, and what a model breaks."""

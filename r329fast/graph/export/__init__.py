@@ -1,0 +1,1 @@
+"""The graph as ONNX again, and run in float."""

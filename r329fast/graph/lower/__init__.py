@@ -1,0 +1,1 @@
+"""Importers: ONNX nodes to layers, one file a family."""

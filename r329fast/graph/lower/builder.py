@@ -1,0 +1,209 @@
+"""The builder that importers write layers with, and the layouts it keeps track of.
+
+An ONNX tensor of a feature map is (C, H, W) a image, ours is (H, W, C). Every ONNX tensor is
+therefore kept as a `Value`: the graph tensor that holds it and where each of its axes lies there.
+An ONNX Transpose then only changes that record; a Transpose layer appears where an operator
+needs the axes to lie otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from math import prod
+
+import numpy as np
+
+from r329fast.graph.check.issues import Unknown, Unsupported
+from r329fast.graph.ir import Attrs, InputAttrs, Layer, ReshapeAttrs, TransposeAttrs
+from r329fast.graph.onnx.model import Node, OnnxModel
+from r329fast.graph.onnx.reader import unique
+
+# Where the axes of an ONNX feature map (C, H, W) lie in ours.
+NHWC = (2, 0, 1)
+
+
+@dataclass(frozen=True)
+class Value:
+    """One ONNX tensor: logical per-image axis i lies at axis perm[i] of graph tensor `tensor`.
+
+    `scrambled` marks a flattened feature map whose elements are still in storage order: it holds
+    the shape and perm of the map before; only fully connected layers can read it.
+    """
+
+    tensor: str
+    perm: tuple[int, ...]
+    scrambled: tuple[tuple[int, ...], tuple[int, ...]] | None = None
+
+
+def canonical(rank: int) -> tuple[int, ...]:
+    """The perm that operators expect: NHWC for feature maps, else the order as it is."""
+    return NHWC if rank == 3 else tuple(range(rank))
+
+
+class Builder:
+    """Layers so far, their shapes, and the `Value` of every ONNX tensor seen."""
+
+    def __init__(self, model: OnnxModel) -> None:
+        self.model = model
+        self.layers: list[Layer] = []
+        self.shapes: dict[str, tuple[int, ...]] = {}
+        self.values: dict[str, Value] = {}
+        self.input_layouts: dict[str, str] = {}
+        self._taken: set[str] = set()
+        self._moved: dict[str, tuple[str, tuple[int, ...]]] = {}
+        self._cache: dict[tuple[str, tuple[int, ...]], str] = {}
+        shape = model.shape(model.inputs[0]) if model.inputs else None
+        self.batch = shape[0] if shape else 1
+
+    # --- tensors ---------------------------------------------------------------------------
+
+    def value(self, name: str) -> Value:
+        """The value of an ONNX tensor; raises Unknown if its maker was not supported."""
+        if name in self.values:
+            return self.values[name]
+        if name in self.model.consts:
+            raise Unsupported(
+                f"input {name!r} is a constant, an activation is expected",
+                "fold the constant into the graph before exporting",
+            )
+        raise Unknown(name)
+
+    def shape(self, value: Value) -> tuple[int, ...]:
+        """Per-image shape of the ONNX tensor (logical order)."""
+        if value.scrambled:
+            return (prod(value.scrambled[0]),)
+        stored = self.shapes[value.tensor]
+        return tuple(stored[axis] for axis in value.perm)
+
+    def stored(self, value: Value) -> tuple[int, ...]:
+        """Per-image shape as the graph holds it."""
+        return self.shapes[value.tensor]
+
+    def bind(
+        self,
+        name: str,
+        tensor: str,
+        perm: Sequence[int],
+        scrambled: tuple[tuple[int, ...], tuple[int, ...]] | None = None,
+    ) -> None:
+        """Say that ONNX tensor `name` lies in graph tensor `tensor`."""
+        self.values[name] = Value(tensor, tuple(perm), scrambled)
+
+    # --- layers ----------------------------------------------------------------------------
+
+    def add(
+        self,
+        name: str,
+        kind: str,
+        attrs: Attrs,
+        inputs: Sequence[str],
+        shape: Sequence[int],
+        consts: dict[str, np.ndarray] | None = None,
+    ) -> str:
+        """Append a layer with one output; returns its tensor, which bears the layer's name."""
+        name = unique(name, self._taken)
+        self.layers.append(Layer(name, kind, attrs, tuple(inputs), (name,), consts or {}))
+        self.shapes[name] = tuple(int(size) for size in shape)
+        return name
+
+    def add_many(
+        self,
+        name: str,
+        kind: str,
+        attrs: Attrs,
+        inputs: Sequence[str],
+        shapes: Sequence[Sequence[int]],
+    ) -> list[str]:
+        """Append a layer with several outputs, named name_0, name_1, ..."""
+        name = unique(name, self._taken)
+        outputs = [unique(f"{name}_{index}", self._taken) for index in range(len(shapes))]
+        self.layers.append(Layer(name, kind, attrs, tuple(inputs), tuple(outputs)))
+        for output, shape in zip(outputs, shapes, strict=True):
+            self.shapes[output] = tuple(int(size) for size in shape)
+        return outputs
+
+    def add_input(self, name: str, shape: Sequence[int], layout: str) -> None:
+        """Append an Input layer for an ONNX input of per-image `shape` (logical order)."""
+        perm = canonical(len(shape)) if layout == "NCHW" else tuple(range(len(shape)))
+        stored = [0] * len(shape)
+        for axis, place in enumerate(perm):
+            stored[place] = shape[axis]
+        tensor = self.add(name, "Input", InputAttrs(), (), stored)
+        self.bind(name, tensor, perm)
+        self.input_layouts[tensor] = layout
+
+    def like(
+        self,
+        node: Node,
+        kind: str,
+        attrs: Attrs,
+        source: Value,
+        consts: dict[str, np.ndarray] | None = None,
+    ) -> None:
+        """Append a layer of one input whose output has the input's shape and layout."""
+        tensor = self.add(node.name, kind, attrs, (source.tensor,), self.stored(source), consts)
+        self.values[node.outputs[0]] = replace(source, tensor=tensor)
+
+    # --- layouts ---------------------------------------------------------------------------
+
+    def arrange(self, value: Value, perm: Sequence[int]) -> Value:
+        """The same value with its axes lying at `perm`, through a Transpose layer if need be."""
+        perm = tuple(perm)
+        if value.scrambled:
+            raise Unsupported(
+                "a flattened feature map is read in an order that only fully connected layers "
+                "can follow",
+                "flatten after pooling to 1x1",
+            )
+        if value.perm == perm:
+            return value
+        source = value.tensor
+        order = [0] * len(perm)  # new axis -> old axis
+        for old, new in zip(value.perm, perm, strict=True):
+            order[new] = old
+        if source in self._moved:  # two moves in a row are one
+            source, before = self._moved[source]
+            order = [before[axis] for axis in order]
+        key = (source, tuple(order))
+        if order == list(range(len(order))):
+            return Value(source, perm)
+        if key not in self._cache:
+            self._cache[key] = self._move(source, tuple(order))
+        return Value(self._cache[key], perm)
+
+    def _move(self, source: str, order: tuple[int, ...]) -> str:
+        stored = self.shapes[source]
+        shape = tuple(stored[axis] for axis in order)
+        real = [axis for axis in order if stored[axis] > 1]
+        if real == sorted(real):  # only axes of size 1 move: no data does
+            if shape == stored:
+                return source
+            tensor = self.add(f"{source}_reshape", "Reshape", ReshapeAttrs(shape), (source,), shape)
+        else:
+            tensor = self.add(
+                f"{source}_transpose", "Transpose", TransposeAttrs(order), (source,), shape
+            )
+        self._moved[tensor] = (source, order)
+        return tensor
+
+    def canonical(self, value: Value) -> Value:
+        """The value in the layout operators expect: NHWC for feature maps."""
+        return self.arrange(value, canonical(len(value.perm)))
+
+    def channels_last(self, value: Value, axis: int = 0) -> Value:
+        """The value with logical `axis` at the last place, moved only if it is not there."""
+        rank = len(value.perm)
+        if value.perm[axis] == rank - 1:
+            return value
+        others = [place for place in range(rank) if place != axis]
+        perm = [0] * rank
+        perm[axis] = rank - 1
+        for new, old in enumerate(others):
+            perm[old] = new
+        return self.arrange(value, perm)
+
+
+def batch_axis(axis: int, rank: int) -> int:
+    """ONNX axis (batch included, may be negative) -> per-image axis; -1 for the batch axis."""
+    return (axis + rank if axis < 0 else axis) - 1

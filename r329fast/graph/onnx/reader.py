@@ -1,0 +1,324 @@
+"""ONNX file -> `OnnxModel`: parsed, cut, sorted, constants folded, shapes inferred."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from os import PathLike, fspath
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from r329fast.errors import FileError, UnsupportedModelError, UsageError
+from r329fast.graph.check.issues import Issue
+from r329fast.graph.onnx.cut import cut_model
+from r329fast.graph.onnx.folding import fold_and_infer
+from r329fast.graph.onnx.model import Node, OnnxModel
+
+OLDEST_OPSET = 7
+
+InputShapes = Mapping[str, Sequence[int]] | Sequence[Sequence[int]]
+
+
+def read_onnx(
+    path: str | PathLike[str],
+    inputs: Sequence[str] | None = None,
+    outputs: Sequence[str] | None = None,
+    input_shapes: InputShapes | None = None,
+) -> OnnxModel:
+    """Read an ONNX file as far as the front end needs it.
+
+    inputs, outputs: tensor or node names where the graph is cut. input_shapes: ONNX shapes, batch
+    axis included, by input name or in the order of the inputs; they fill in free axes.
+
+    Raises FileError (missing, damaged, inconsistent file), UsageError (unknown name, shape that
+    does not fit) and UnsupportedModelError (operator set outside the supported range).
+    """
+    file = Path(fspath(path))
+    proto = _parse(file)
+    opset = _opset(proto, file)
+    model = _collect(proto, opset, file)
+    shapes = _declared_shapes(proto)
+    cut_model(model, shapes, inputs, outputs, proto)
+    _sort(model, file)
+    _settle_inputs(model, shapes, input_shapes)
+    _check_sources(model, file)
+    fold_and_infer(model, str(file))
+    return model
+
+
+def _parse(file: Path) -> Any:
+    """The ModelProto; FileError if the file is no such thing."""
+    if not file.is_file():
+        raise FileError(f"{file}: no such file", path=str(file))
+    if file.stat().st_size == 0:
+        raise FileError(f"{file}: the file is empty", path=str(file))
+    import onnx  # here, not above: it takes a while
+
+    try:
+        proto = onnx.load(str(file))
+    except Exception as error:  # protobuf and onnx raise many kinds
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise FileError(f"{file}: not a readable ONNX model ({reason})", path=str(file)) from error
+    if not proto.graph.node or not proto.graph.output:
+        raise FileError(
+            f"{file}: not a complete ONNX model (it holds {len(proto.graph.node)} nodes "
+            f"and {len(proto.graph.output)} outputs)",
+            path=str(file),
+        )
+    if proto.functions:
+        from onnx.inliner import inline_local_functions
+
+        proto = inline_local_functions(proto)
+    return proto
+
+
+def _opset(proto: Any, file: Path) -> int:
+    """Version of the default operator set; UnsupportedModelError outside the known range."""
+    from onnx.defs import onnx_opset_version
+
+    newest = int(onnx_opset_version())
+    versions = [
+        int(entry.version) for entry in proto.opset_import if entry.domain in ("", "ai.onnx")
+    ]
+    version = max(versions, default=1)
+    if OLDEST_OPSET <= version <= newest:
+        return version
+    issue = Issue(
+        op="model",
+        layer=str(file),
+        reason=f"operator set {version}, supported are {OLDEST_OPSET} to {newest}",
+        advice="convert it with onnx.version_converter"
+        if version < OLDEST_OPSET
+        else "export it at an older opset or install a newer onnx package",
+    )
+    raise UnsupportedModelError(f"{file}: {issue.reason}", [issue])
+
+
+def _collect(proto: Any, opset: int, file: Path) -> OnnxModel:
+    """Nodes and initializers as plain Python and NumPy."""
+    from onnx import numpy_helper
+
+    consts: dict[str, np.ndarray] = {}
+    for tensor in proto.graph.initializer:
+        try:
+            consts[tensor.name] = numpy_helper.to_array(tensor)
+        except Exception as error:
+            raise FileError(
+                f"{file}: initializer {tensor.name!r} is damaged ({_first_line(error)})",
+                path=str(file),
+            ) from error
+    for sparse in proto.graph.sparse_initializer:
+        consts[sparse.values.name] = _dense(sparse)
+    nodes: list[Node] = []
+    taken: set[str] = set()
+    made = {value.name for value in proto.graph.input} | set(consts)
+    for node in proto.graph.node:
+        outputs = list(node.output)
+        base = node.name or next((name for name in outputs if name), node.op_type)
+        try:
+            attrs = {item.name: _attribute(item) for item in node.attribute}
+        except Exception as error:
+            raise FileError(
+                f"{file}: node {base!r} has a damaged attribute ({_first_line(error)})",
+                path=str(file),
+            ) from error
+        for name in outputs:
+            if name and name in made:
+                raise FileError(
+                    f"{file}: {name!r}, which node {base!r} ({node.op_type}) makes, exists already",
+                    path=str(file),
+                    layer=base,
+                )
+        made.update(outputs)
+        domain = "" if node.domain == "ai.onnx" else node.domain
+        nodes.append(
+            Node(node.op_type, unique(base, taken), list(node.input), outputs, attrs, domain, node)
+        )
+    inputs = [value.name for value in proto.graph.input if value.name not in consts]
+    types = {value.name: _type_name(value) for value in proto.graph.input}
+    return OnnxModel(
+        name=proto.graph.name or file.stem,
+        opset=opset,
+        nodes=nodes,
+        consts=consts,
+        inputs=inputs,
+        outputs=[value.name for value in proto.graph.output],
+        input_types=types,
+    )
+
+
+def unique(name: str, taken: set[str]) -> str:
+    """`name`, or the first of name_1, name_2, ... that is free; it is then taken."""
+    candidate, number = name, 0
+    while candidate in taken:
+        number += 1
+        candidate = f"{name}_{number}"
+    taken.add(candidate)
+    return candidate
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).splitlines()[0] if str(error) else type(error).__name__
+
+
+def _dense(sparse: Any) -> np.ndarray:
+    from onnx import numpy_helper
+
+    values = numpy_helper.to_array(sparse.values)
+    indices = numpy_helper.to_array(sparse.indices)
+    dense = np.zeros(tuple(sparse.dims), values.dtype)
+    if indices.ndim == 1:
+        dense.reshape(-1)[indices] = values
+    else:
+        dense[tuple(indices.T)] = values
+    return dense
+
+
+def _attribute(item: Any) -> Any:
+    """Python value of an AttributeProto; sub-graphs stay protos."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    value = helper.get_attribute_value(item)
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    if isinstance(value, TensorProto):
+        return numpy_helper.to_array(value)
+    if isinstance(value, (int, float, str)):
+        return value
+    try:
+        return [v.decode("utf-8", "replace") if isinstance(v, bytes) else v for v in value]
+    except TypeError:
+        return value
+
+
+def _type_name(value: Any) -> str:
+    from onnx import helper
+
+    code = value.type.tensor_type.elem_type
+    try:
+        return str(np.dtype(helper.tensor_dtype_to_np_dtype(code)).name)
+    except Exception:  # undefined or a sequence
+        return "unknown"
+
+
+def _declared_shapes(proto: Any) -> dict[str, list[int | None]]:
+    """Shapes that the file states for its inputs; None for a free axis."""
+    shapes: dict[str, list[int | None]] = {}
+    for value in proto.graph.input:
+        kind = value.type.tensor_type
+        if kind.HasField("shape"):
+            shapes[value.name] = [
+                dim.dim_value if dim.HasField("dim_value") and dim.dim_value > 0 else None
+                for dim in kind.shape.dim
+            ]
+    return shapes
+
+
+def _sort(model: OnnxModel, file: Path) -> None:
+    """Keep the stored order where it is an execution order, else sort topologically."""
+    known = set(model.consts) | set(model.inputs) | {""}
+    waiting = list(model.nodes)
+    made = {name for node in waiting for name in node.outputs}
+    ordered: list[Node] = []
+    while waiting:
+        left: list[Node] = []
+        for node in waiting:
+            # a tensor that nobody makes is reported later, by name; it must not look like a loop
+            if all(name in known or name not in made for name in node.inputs):
+                ordered.append(node)
+                known.update(node.outputs)
+            else:
+                left.append(node)
+        if len(left) == len(waiting):
+            raise FileError(
+                f"{file}: the graph has a loop through node {left[0].name!r}", path=str(file)
+            )
+        waiting = left
+    model.replace_nodes(ordered)
+
+
+def _settle_inputs(
+    model: OnnxModel, declared: dict[str, list[int | None]], given: InputShapes | None
+) -> None:
+    """Fix every input's shape: batch 1 where it is free, other free axes from `given`."""
+    wanted = _given_shapes(model, given)
+    for name in model.inputs:
+        shape = list(declared[name]) if name in declared else None
+        if name in wanted:
+            shape = _merge_shape(name, shape, wanted[name])
+        if shape is None:
+            model.free_axes[name] = []
+            continue
+        if shape and shape[0] is None:
+            shape[0] = 1
+        free = [axis for axis, size in enumerate(shape) if size is None]
+        if free:
+            model.free_axes[name] = free
+        else:
+            model.shapes[name] = tuple(int(size or 0) for size in shape)
+
+
+def _given_shapes(model: OnnxModel, given: InputShapes | None) -> dict[str, list[int]]:
+    if given is None:
+        return {}
+    if isinstance(given, Mapping):
+        from r329fast.errors import nearest
+
+        for name in given:
+            if name not in model.inputs:
+                raise UsageError(
+                    f"input shape for {name!r}, which is no input of the model"
+                    f"{nearest(name, model.inputs)} (inputs: {', '.join(model.inputs)})",
+                    name=name,
+                )
+        return {name: [int(size) for size in shape] for name, shape in given.items()}
+    shapes = [[int(size) for size in shape] for shape in given]
+    if len(shapes) > len(model.inputs):
+        raise UsageError(
+            f"{len(shapes)} input shapes for {len(model.inputs)} inputs ({', '.join(model.inputs)})"
+        )
+    return dict(zip(model.inputs, shapes, strict=False))
+
+
+def _merge_shape(
+    name: str, declared: list[int | None] | None, given: list[int]
+) -> list[int | None]:
+    """The given shape where it fits the file's; the batch axis is the caller's own affair."""
+    if declared is None:
+        return [size if size > 0 else None for size in given]
+    clash = len(declared) != len(given) or any(
+        have is not None and want > 0 and have != want
+        for have, want in zip(declared[1:], given[1:], strict=False)
+    )
+    if clash:
+        stated = [size if size is not None else "?" for size in declared]
+        raise UsageError(
+            f"input {name!r}: shape {given} does not fit the file's {stated}",
+            name=name,
+            found=given,
+            allowed=stated,
+        )
+    merged: list[int | None] = []
+    for axis, (have, want) in enumerate(zip(declared, given, strict=True)):
+        # a batch that the file fixes stays, since constants in it may have been made for it
+        merged.append(have if have is not None else (want if want > 0 and axis > 0 else None))
+    return merged
+
+
+def _check_sources(model: OnnxModel, file: Path) -> None:
+    """FileError for a tensor that is read and that nothing provides."""
+    known = set(model.consts) | set(model.inputs) | {""}
+    for node in model.nodes:
+        for name in node.inputs:
+            if name not in known:
+                raise FileError(
+                    f"{file}: node {node.name!r} ({node.op}) reads {name!r}, which is neither an "
+                    "input, an initializer nor made by a node",
+                    path=str(file),
+                    layer=node.name,
+                )
+        known.update(node.outputs)
+    for name in model.outputs:
+        if name not in known:
+            raise FileError(f"{file}: nothing makes the output {name!r}", path=str(file))

@@ -1,0 +1,22 @@
+"""Images to arrays: stores and labelled sets, decoding, preprocessing, calibration sets."""
+
+from r329fast.images.dataset import (
+    build_dataset,
+    load_dataset,
+    load_labels,
+    raw_input,
+    write_dataset,
+)
+from r329fast.images.preprocess import Preprocess
+from r329fast.images.sets import ImageSet, decode
+
+__all__ = [
+    "ImageSet",
+    "Preprocess",
+    "build_dataset",
+    "decode",
+    "load_dataset",
+    "load_labels",
+    "raw_input",
+    "write_dataset",
+]

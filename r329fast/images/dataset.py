@@ -1,0 +1,173 @@
+"""Calibration sets and raw input files: images to `dataset.npy`, `label.npy`, `input.bin`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import numpy.typing as npt
+
+from r329fast.base.files import make_dir, write_atomic, write_npy
+from r329fast.errors import DataError, FileError
+from r329fast.images.preprocess import Floats, Labels, Pixels, Preprocess
+from r329fast.images.sets import ImageSet
+
+# what np.load raises for a damaged file, one with absurd dimensions, or none of its own
+DAMAGED_NPY = (OSError, ValueError, EOFError, TypeError, OverflowError)
+# the first bytes of a zip, which a .npz is
+_ZIP = (b"PK\x03\x04", b"PK\x05\x06")
+
+
+def raw_input(image: Pixels, size: tuple[int, int] = (224, 224)) -> npt.NDArray[np.int8]:
+    """The article's input file: RGB, stretched, pixel - 127.5 cut towards zero.
+
+    `image` is decoded BGR, uint8 [h, w, 3]; the result int8 [height, width, 3]. It is *not* on the
+    input scale that calibration found: `Program.quantize_input` is.
+    """
+    pixels = Preprocess(size=size).fit(image)
+    return (pixels - np.float32(127.5)).astype(np.int8)
+
+
+def build_dataset(images: ImageSet, preprocess: Preprocess) -> tuple[Floats, Labels]:
+    """A calibration set in memory: float32 [N, height, width, 3] and int64 [N]."""
+    width, height = preprocess.size
+    data = np.empty((len(images), height, width, 3), dtype=np.float32)
+    for index, (_, image) in enumerate(images):
+        data[index] = preprocess.apply(image)
+    return data, images.labels
+
+
+def write_dataset(
+    out_dir: Path | str,
+    images: ImageSet,
+    preprocess: Preprocess,
+    on_image: Callable[[Floats], object] | None = None,
+) -> tuple[Path, Path]:
+    """Write `dataset.npy` and `label.npy`, both or none, one image in memory at a time.
+
+    `on_image` is called with each float32 [height, width, 3]. Raises FileError where the folder
+    cannot be written, DataError for an unreadable image.
+    """
+    folder = make_dir(Path(out_dir))
+    targets = folder / "dataset.npy", folder / "label.npy"
+    for target in targets:
+        if target.is_dir():
+            raise FileError(f"cannot write {target}: it is a folder", path=str(target))
+    parts = folder / ".dataset.npy.part", folder / ".label.npy.part"
+    width, height = preprocess.size
+    header = {
+        "descr": "<f4",
+        "fortran_order": False,
+        "shape": (len(images), height, width, 3),
+    }
+
+    def write(stream: BinaryIO) -> None:
+        np.lib.format.write_array_header_1_0(stream, header)
+        for _, image in images:
+            array = preprocess.apply(image)
+            stream.write(array.astype("<f4", copy=False).tobytes())
+            if on_image:
+                on_image(array)
+
+    try:
+        write_atomic(parts[0], write)
+        write_npy(parts[1], images.labels)
+        for part, target in zip(parts, targets, strict=True):
+            os.replace(part, target)
+    except OSError as error:
+        raise FileError(f"cannot write to {folder}: {error.strerror}", path=str(folder)) from error
+    finally:
+        for part in parts:
+            part.unlink(missing_ok=True)
+    return targets
+
+
+def load_dataset(
+    path: Path | str, expected_shape: Sequence[int] | None = None
+) -> npt.NDArray[np.float32]:
+    """Open a calibration set: float32 [N, H, W, C], mapped from the file and not copied.
+
+    `expected_shape` is the network's input, channels last, with its batch (whose value is not
+    compared); without it, four dimensions are asked for. Raises FileError for a file that is no
+    plain .npy, DataError for another rank, dtype or size, channels first, NaN or infinity.
+    """
+    array = _open_npy(path)
+    rank = 4 if expected_shape is None else len(expected_shape)
+    if array.ndim != rank:
+        raise DataError(
+            f"{path}: found {array.ndim} dimensions {list(array.shape)}, allowed {rank}"
+            + (" (images, height, width, channels)" if rank == 4 else ""),
+            path=str(path),
+        )
+    if array.dtype != np.float32:
+        raise DataError(
+            f"{path}: found dtype {array.dtype}, allowed float32 (array.astype('float32'))",
+            path=str(path),
+        )
+    if not len(array):
+        raise DataError(f"{path}: found no images, allowed: at least one", path=str(path))
+    _check_layout(path, array.shape, expected_shape)
+    for index, item in enumerate(array):
+        if not np.isfinite(item).all():
+            kind = "NaN" if np.isnan(item).any() else "infinity"
+            raise DataError(f"{path}: found {kind} in image {index}", path=str(path), image=index)
+    return array
+
+
+def _check_layout(
+    path: Path | str, shape: tuple[int, ...], expected_shape: Sequence[int] | None
+) -> None:
+    """Tell channels first from a plain difference in size."""
+    one = tuple(shape[1:])
+    wanted = None if expected_shape is None else tuple(expected_shape[1:])
+    if one == wanted:
+        return
+    if wanted is None:
+        first = len(one) == 3 and one[0] in (1, 3) and one[2] not in (1, 3, 4)
+    else:
+        first = len(one) == 3 and one == (wanted[2], wanted[0], wanted[1])
+    if first:
+        raise DataError(
+            f"{path}: found {list(shape)}, which is channels first (NCHW), allowed: channels last "
+            f"(NHWC), array.transpose(0, 2, 3, 1)",
+            path=str(path),
+        )
+    if wanted is not None:
+        raise DataError(
+            f"{path}: found {list(shape)}, the network's input needs [N, "
+            f"{', '.join(str(size) for size in wanted)}]",
+            path=str(path),
+        )
+
+
+def load_labels(path: Path | str, count: int | None = None) -> Labels:
+    """Read `label.npy`: int64 [N]. Raises DataError for another rank, dtype or count."""
+    array = _open_npy(path)
+    if array.ndim != 1:
+        raise DataError(f"{path}: found shape {list(array.shape)}, allowed [N]", path=str(path))
+    if array.dtype.kind not in "iu":
+        raise DataError(f"{path}: found dtype {array.dtype}, allowed int64", path=str(path))
+    if count is not None and len(array) != count:
+        raise DataError(
+            f"{path}: found {len(array)} labels, the dataset has {count} images", path=str(path)
+        )
+    return np.asarray(array, dtype=np.int64)
+
+
+def _open_npy(path: Path | str) -> np.ndarray:
+    try:
+        with open(path, "rb") as stream:
+            archive = stream.read(4) in _ZIP
+        if archive:
+            raise FileError(f"cannot read {path}: a .npz, allowed one .npy array", path=str(path))
+        # absurd dimensions overflow; the error that follows says it
+        with np.errstate(all="ignore"):
+            array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError as error:
+        raise FileError(f"file not found: {path}", path=str(path)) from error
+    except DAMAGED_NPY as error:
+        raise FileError(f"cannot read {path}: not a whole .npy array", path=str(path)) from error
+    return np.asanyarray(array)

@@ -1,0 +1,1 @@
+"""Convolutions: layout, choice of algorithm, direct, depthwise, Winograd."""

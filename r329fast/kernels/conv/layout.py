@@ -1,0 +1,165 @@
+"""What convolution kernels share: geometry, bounds, packed weights, padding rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from r329fast.kernels.epilogue import Epilogue, prepare_epilogue
+from r329fast.kernels.runtime.isa import ISA
+from r329fast.kernels.runtime.op_plan import aligned, flip_of
+from r329fast.program.program import Op, TensorSpec
+
+_INT32 = (1 << 31) - 1
+
+
+@dataclass(frozen=True)
+class ConvLayout:
+    """A convolution (or a fully connected layer, as 1x1 on `positions` x 1) in kernel terms.
+
+    weights int8/int16 (O, kh, kw, C/group); pads uint8 (kw*C + slack,): padding in input form;
+    tile_flip: what `copy_row` takes; fits: whether the tile's int32 accumulators are exact.
+    """
+
+    height: int
+    width: int
+    channels: int
+    out_height: int
+    out_width: int
+    weights: np.ndarray
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    dilation: tuple[int, int]
+    top_left: tuple[int, int]
+    group: int
+    pads: np.ndarray
+    pad_row: np.ndarray
+    tile_flip: int
+    epilogue: Epilogue
+    wide_epilogue: Epilogue
+    input_flip: int
+    fits: bool
+
+    @property
+    def positions(self) -> int:
+        return self.out_height * self.out_width
+
+    @property
+    def inner(self) -> int:
+        """K: products of one accumulator."""
+        return int(np.prod(self.weights.shape[1:]))
+
+    @property
+    def plain(self) -> bool:
+        """Whether a packed row is a whole input position (1x1, stride 1, no padding)."""
+        same = (self.height, self.width) == (self.out_height, self.out_width)
+        unit = self.kernel == (1, 1) and self.stride == (1, 1) and self.top_left == (0, 0)
+        return same and unit and self.group == 1
+
+    def describe(self) -> str:
+        return "gemm" if self.plain else "conv" if self.group == 1 else "groups"
+
+    def geometry(self) -> tuple[int, ...]:
+        """p[2:19] of the kernels; p[0], p[1] is the range of what they make."""
+        return (
+            self.height,
+            self.width,
+            self.channels,
+            self.out_height,
+            self.out_width,
+            len(self.weights),
+            *self.kernel,
+            *self.stride,
+            *self.dilation,
+            *self.top_left,
+            self.group,  # 16
+            self.weights.shape[3],
+            len(self.weights) // self.group,
+        )
+
+
+def conv_layout(op: Op, x: TensorSpec, output: TensorSpec) -> ConvLayout:
+    """Geometry and constants of conv2d, depthwise_conv2d and fully_connected."""
+    weights = op.consts["weights"]
+    out_shape: tuple[int, ...] = output.shape[:2]
+    if op.kind == "fully_connected":
+        rows = int(np.prod(x.shape[:-1], dtype=np.int64))
+        shape, out_shape = (rows, 1, x.shape[-1]), (rows, 1)
+        weights = weights.reshape(weights.shape[0], 1, 1, weights.shape[1])
+        kernel = stride = dilation = (1, 1)
+        top_left, group = (0, 0), 1
+        pad_values = np.zeros(x.shape[-1], dtype=np.int64)
+    else:
+        shape = (x.shape[0], x.shape[1], x.shape[2])
+        kernel, stride, dilation = (
+            (op.integers(name)[0], op.integers(name)[1])
+            for name in ("kernel", "stride", "dilation")
+        )
+        top_left, group = (op.integers("pads")[0], op.integers("pads")[1]), op.integer("group")
+        fill = np.full(x.shape[2], op.integer("pad_value"))
+        pad_values = op.consts.get("pad_values", fill).astype(np.int64)
+    input_flip = flip_of(x)
+    low = -input_flip
+    byte_pads = bool(((pad_values >= low) & (pad_values <= low + 255)).all())
+    pad_row = np.tile(pad_values, kernel[1])
+    pads = np.zeros(len(pad_row) + 64, dtype=np.uint8)
+    pads[: len(pad_row)] = pad_row.astype(np.uint8)
+
+    # Byte paths multiply q + 128 (unsigned tile) or q - 128 (signed tile): undone in the bias.
+    moved = 0
+    if ISA.element == 1 and ISA.signed != (input_flip == 128):
+        moved = -128 if ISA.signed else 128
+    tile_flip = (128 if moved else 0) if ISA.element == 1 else input_flip
+    flat = weights.reshape(len(weights), -1)
+    sums = flat.sum(axis=1, dtype=np.int64)
+    magnitude = 2 * np.maximum(flat, 0).sum(axis=1, dtype=np.int64) - sums  # of absolute values
+    reach = 255 if moved > 0 or input_flip == 0 else 128
+    bound = int(magnitude.max(initial=0)) * reach
+    bias = op.consts["bias"].astype(np.int64)
+    tile_bias = bias - moved * sums
+    epilogue = prepare_epilogue(op, output, len(weights), bound, tile_bias)
+    largest_pad = int(np.abs(pad_values).max(initial=0))
+    wide_bound = int(magnitude.max(initial=0)) * max(255, largest_pad)
+    wide_epilogue = prepare_epilogue(op, output, len(weights), wide_bound, bias)
+    narrow_weights = weights.dtype == np.int8 or ISA.element == 2
+    return ConvLayout(
+        *shape,
+        out_shape[0],
+        out_shape[1],
+        weights,
+        kernel,
+        stride,
+        dilation,
+        top_left,
+        group,
+        pads,
+        pad_row,
+        tile_flip,
+        epilogue,
+        wide_epilogue,
+        input_flip,
+        fits=byte_pads and narrow_weights and bound <= _INT32 and not epilogue.wide,
+    )
+
+
+def pack_weights(layout: ConvLayout, taps: int) -> tuple[np.ndarray, int, int]:
+    """uint8, per group and panel of columns: [taps][steps][columns][kgroup]; bytes a group; steps.
+
+    taps: spans that K is cut into, each filled up with zeros to whole steps.
+    """
+    kind = np.dtype(np.int8 if ISA.element == 1 else np.int16)
+    span, per_out = layout.inner // taps, len(layout.weights) // layout.group
+    steps = -(-span // ISA.kgroup)
+    parts = []
+    for group in range(layout.group):
+        matrix = layout.weights[group * per_out : (group + 1) * per_out]
+        for column in range(0, per_out, ISA.width):
+            left = min(per_out - column, ISA.width)
+            columns = ISA.width if left > ISA.width // 2 else ISA.width // 2
+            panel = np.zeros((columns, taps, steps * ISA.kgroup), dtype=kind)
+            panel[:left, :, :span] = matrix[column : column + left].reshape(left, taps, span)
+            grouped = panel.reshape(columns, taps * steps, ISA.kgroup)
+            parts.append(np.ascontiguousarray(grouped.transpose(1, 0, 2)).reshape(-1))
+    packed = aligned(np.concatenate(parts).view(np.uint8))
+    return packed, packed.size // layout.group, steps

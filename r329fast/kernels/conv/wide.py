@@ -1,0 +1,59 @@
+"""Convolution of any form in int64: where int32 sums, float64 or byte-sized padding fall short."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from r329fast.kernels.conv.layout import ConvLayout
+from r329fast.kernels.finish_wide import finish_wide
+from r329fast.kernels.runtime.kernel import arrays, kernel
+from r329fast.kernels.runtime.op_plan import Prepared, Step, integers
+
+
+@kernel
+def conv_wide(frame):  # type: ignore[no-untyped-def]
+    """One output value at a time; weights int64 flat, pads int64 (kw*C,), p: geometry, flip."""
+    p, x, weights, pads, ei, out = arrays(frame, "iuiiiu")
+    height, width, channels = p[2], p[3], p[4]
+    out_height, out_width, channels_out = p[5], p[6], p[7]
+    kernel_y, kernel_x, stride_y, stride_x = p[8], p[9], p[10], p[11]
+    dilation_y, dilation_x, top, left = p[12], p[13], p[14], p[15]
+    per_group, per_out, flip = p[17], p[18], p[19]
+    inner = kernel_y * kernel_x * per_group
+    for position in range(p[0], p[1]):
+        image = position // (out_height * out_width)
+        y = position // out_width - image * out_height
+        column = position % out_width
+        for o in range(channels_out):
+            base = o // per_out * per_group
+            total = 0
+            w0 = o * inner
+            for ky in range(kernel_y):
+                source_y = y * stride_y - top + ky * dilation_y
+                for kx in range(kernel_x):
+                    source_x = column * stride_x - left + kx * dilation_x
+                    inside = 0 <= source_y < height and 0 <= source_x < width
+                    x0 = ((image * height + source_y) * width + source_x) * channels + base
+                    for c in range(per_group):
+                        value = (np.int64(x[x0 + c]) ^ flip) - flip if inside else pads[base + c]
+                        total += value * weights[w0 + c]
+                    w0 += per_group
+            out[position * channels_out + o] = np.uint8(
+                finish_wide(total, ei, o, channels_out) & 255
+            )
+
+
+def prepare_wide(layout: ConvLayout) -> Prepared:
+    weights = layout.weights.astype(np.int64).reshape(-1)
+    pads = layout.pad_row.astype(np.int64)
+    fixed = (*layout.geometry(), layout.input_flip)
+
+    def bind(
+        batch: int, inputs: Sequence[np.ndarray], output: np.ndarray, scratch: np.ndarray
+    ) -> list[Step]:
+        p = integers(0, batch * layout.positions, *fixed)
+        return [(conv_wide, (p, inputs[0], weights, pads, layout.wide_epilogue.ei, output))]
+
+    return Prepared("int64-conv", bind, lambda batch: 0, True)

@@ -1,0 +1,140 @@
+"""Copies of input for the row tile: windows as rows, or a band of image rows with its padding."""
+
+from __future__ import annotations
+
+from numba import njit
+
+from r329fast.kernels.leaves.tile import copy_bytes, copy_rows
+from r329fast.kernels.leaves.vector import move_bytes
+from r329fast.kernels.runtime.isa import ISA
+
+_ELEMENT = ISA.element
+
+
+@njit(nogil=True, cache=True)
+def clear_rows(p, rows_at, row_bytes, rows, columns, pads, pads_end):  # type: ignore[no-untyped-def]
+    """Padding in all of `rows` rows of `columns` positions: what `load_row` leaves as it is."""
+    for row in range(rows):
+        target = rows_at + row * row_bytes
+        copy_bytes(target, p[4], pads, 0, columns, p[4], pads_end, p[22])
+
+
+@njit(nogil=True, cache=True)
+def load_row(p, target, columns, x, x_end, pads, pads_end, image, source_y):  # type: ignore[no-untyped-def]
+    """Row `source_y` of an image (or padding) as bytes, between the padding of a cleared row.
+
+    p: as `pack_rows`; only for convolutions whose kernel is not dilated.
+    """
+    height, width, channels, left, flip = p[2], p[3], p[4], p[15], p[22]
+    inside = max(min(width, columns - left), 0)
+    place = target + min(left, columns) * channels
+    source = x + (image * height + source_y) * width * channels
+    within = 0 <= source_y < height
+    if within and flip == 0:
+        move_bytes(place, 0, source, 0, 1, inside * channels)
+        return
+    if within:
+        copy_bytes(place, 0, source, 0, 1, inside * channels, x_end, flip)
+    elif inside > 0:
+        copy_bytes(place, channels, pads, 0, inside, channels, pads_end, flip)
+    # these copies may go past their end
+    behind = columns - left - inside
+    if behind > 0:
+        place += inside * channels
+        copy_bytes(place, channels, pads, 0, behind, channels, pads_end, flip)
+
+
+@njit(nogil=True, cache=True)
+def load_band(p, band, row_bytes, x, x_end, pads, pads_end, image, y, lines):  # type: ignore[no-untyped-def]
+    """The image rows under output rows y..y+lines, in cleared rows `row_bytes` apart."""
+    columns = (p[6] - 1) * p[11] + p[9]
+    for row in range((lines - 1) * p[10] + p[8]):
+        source_y = y * p[10] - p[14] + row
+        target = band + row * row_bytes
+        load_row(p, target, columns, x, x_end, pads, pads_end, image, source_y)
+
+
+@njit(nogil=True, cache=True)
+def pack_taps(p, a, row_bytes, x, x_end, pads, pads_end, image, y, column, end, base, ky):  # type: ignore[no-untyped-def]
+    """Kernel row `ky` of output columns column..end, tap by tap; `a`: row of the first column."""
+    height, width, channels, kernel_x, count = p[2], p[3], p[4], p[9], p[17]
+    stride, flip = p[11], p[22]
+    source_y = y * p[10] - p[14] + ky * p[12]
+    inside_y = 0 <= source_y < height
+    for kx in range(kernel_x):
+        # Columns whose source x = column * stride + shift lies inside the image: first..last.
+        shift = kx * p[13] - p[15]
+        first = min(max((stride - 1 - shift) // stride, column), end)
+        last = min(max((width - 1 - shift) // stride + 1, first), end)
+        if not inside_y:
+            first, last = end, end
+        target = a + (ky * kernel_x + kx) * count * _ELEMENT
+        if first > column:
+            copy_rows(target, row_bytes, pads + base, 0, first - column, count, pads_end, flip)
+        if last > first:
+            place = ((image * height + source_y) * width + first * stride + shift) * channels
+            inside = target + (first - column) * row_bytes
+            copy_rows(
+                inside, row_bytes, x + place + base, stride * channels, last - first, count, x_end,
+                flip,
+            )  # fmt: skip
+        if end > last:
+            behind = target + (last - column) * row_bytes
+            copy_rows(behind, row_bytes, pads + base, 0, end - last, count, pads_end, flip)
+
+
+@njit(nogil=True, cache=True)
+def pack_rows(p, a, row_bytes, x, x_end, pads, pads_end, position, rows, group, plain):  # type: ignore[no-untyped-def]
+    """`rows` windows from output `position` on, as packed rows at `a`, `row_bytes` apart.
+
+    p: `ConvLayout.geometry`, and the flip of the copy at 22; x, pads: addresses; pads holds one
+    kernel row of padding; plain: a row is a whole input position.
+    """
+    height, width, channels, out_height, out_width = p[2], p[3], p[4], p[5], p[6]
+    kernel_x, stride, left, flip = p[9], p[11], p[15], p[22]
+    if plain:
+        copy_rows(a, row_bytes, x + position * channels, channels, rows, channels, x_end, flip)
+        return
+    whole = p[16] == 1 and p[13] == 1
+    span = kernel_x * p[17]
+    # Output columns whose windows lie inside the image from left to right.
+    inner_first = (left + stride - 1) // stride
+    inner_end = max((width - kernel_x + left) // stride + 1, inner_first)
+    image = position // (out_height * out_width)
+    y = position // out_width - image * out_height
+    column = position % out_width
+    done = 0
+    while done < rows:
+        end = min(out_width, column + rows - done)
+        first = min(max(inner_first, column), end) if whole else end
+        last = min(max(inner_end, first), end)
+        line = a + done * row_bytes
+        for ky in range(p[8]):
+            source_y = y * p[10] - p[14] + ky * p[12]
+            target = line + ky * span * _ELEMENT
+            if whole and not 0 <= source_y < height:
+                copy_rows(target, row_bytes, pads, 0, end - column, span, pads_end, flip)
+                continue
+            if first > column:
+                pack_taps(
+                    p, line, row_bytes, x, x_end, pads, pads_end, image, y, column, first,
+                    group * p[17], ky,
+                )  # fmt: skip
+            if last > first:
+                place = (image * height + source_y) * width + first * stride - left
+                copy_rows(
+                    target + (first - column) * row_bytes, row_bytes, x + place * channels,
+                    stride * channels, last - first, span, x_end, flip,
+                )  # fmt: skip
+            if end > last:
+                row = line + (last - column) * row_bytes
+                pack_taps(
+                    p, row, row_bytes, x, x_end, pads, pads_end, image, y, last, end,
+                    group * p[17], ky,
+                )  # fmt: skip
+        done += end - column
+        column = 0
+        y += 1
+        if y == out_height:
+            y = 0
+            image += 1

@@ -1,0 +1,269 @@
+"""LLVM IR of 3x3 depthwise convolution by the dot product of bytes, four columns at a time.
+
+A vector of 4 * lanes channels is read at neighbouring columns; the bytes of four columns are
+interleaved, so that every int32 lane holds four neighbours of one channel and one dot product
+takes three taps of a row. At stride 1 the same four serve two outputs, with the weights moved by
+one. Interleaving leaves the channels in an order that the saturating packs of the epilogue undo.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from llvmlite import ir
+
+from r329fast.kernels.ir.epilogue import HIGH, LOW, ZERO_POINT, is_twice, round_once
+from r329fast.kernels.ir.tile import (
+    F32,
+    F64,
+    I8,
+    I16,
+    I32,
+    I64,
+    Builder,
+    Loop,
+    Value,
+    _at,
+    _declare,
+    _dot,
+    _join,
+    _load,
+    _move,
+    _splat,
+    _store,
+)
+from r329fast.kernels.runtime.isa import Isa
+
+AT_ONCE = 4  # output columns
+_MAGIC_BITS = 0x4B400000  # of the float32 MAGIC
+
+
+def block_bytes(lanes: int, stride: int) -> int:
+    """Bytes of the constants of 4 * lanes channels: weights, int32 biases, float32 factors."""
+    return 16 * lanes * (3 * (2 if stride == 1 else 1) + 2)
+
+
+def blocks(lanes: int, channels: int) -> list[tuple[int, int]]:
+    """(first channel, lanes) of the blocks: whole ones, a half and a quarter one, the last may
+    reach past the channels."""
+    whole = 4 * lanes
+    count = (channels + whole // 4 - 1) // whole
+    result = [(index * whole, lanes) for index in range(count)]
+    first = count * whole
+    if channels - first > whole // 4:
+        result.append((first, lanes // 2))
+        first += whole // 2
+    if channels > first:
+        result.append((first, lanes // 4))
+    return result
+
+
+class Quads:
+    """One block of 4 * lanes channels."""
+
+    def __init__(self, builder: Builder, isa: Isa, lanes: int, stride: int) -> None:
+        self.builder, self.stride = builder, stride
+        self.isa = replace(isa, lanes=lanes)
+        self.lanes, self.bytes = lanes, 4 * lanes
+        self.octets = ir.VectorType(I8, self.bytes)
+        self.words = ir.VectorType(I32, lanes)
+
+    def unpack(self, a: Value, b: Value, size: int, high: bool) -> Value:
+        """Interleave elements of `size` bytes from the low or high halves of 16-byte groups."""
+        kind = ir.VectorType(ir.IntType(8 * size), self.bytes // size)
+        group, count = 16 // size, self.bytes // size
+        picked = []
+        for first in range(0, count, group):
+            start = first + (group // 2 if high else 0)
+            for index in range(start, start + group // 2):
+                picked += [index, count + index]
+        mask = ir.Constant(ir.VectorType(I32, count), picked)
+        mixed = self.builder.shuffle_vector(
+            self.builder.bitcast(a, kind), self.builder.bitcast(b, kind), mask
+        )
+        return self.builder.bitcast(mixed, self.octets)
+
+    def row(self, sums: list[list[Value]], start: Value, step: Value, weights: Value) -> None:
+        """Add one kernel row to the sums [output][quarter]; start: of the first column."""
+        builder = self.builder
+        columns = AT_ONCE + 2 if self.stride == 1 else 2 * AT_ONCE + 2
+        loaded = [
+            _load(builder, _at(builder, start, builder.mul(step, I64(x))), self.octets)
+            for x in range(columns)
+        ]
+        pairs = [
+            [self.unpack(a, b, 1, high) for high in (False, True)]
+            for a, b in zip(loaded[::2], loaded[1::2], strict=True)
+        ]
+        shifts = 2 if self.stride == 1 else 1
+        for quarter in range(4):
+            taps = [
+                _load(
+                    builder, _at(builder, weights, (4 * shift + quarter) * self.bytes), self.words
+                )
+                for shift in range(shifts)
+            ]
+            for first in range(0, AT_ONCE, shifts):
+                pair = first // shifts
+                a, b = pairs[pair][quarter // 2], pairs[pair + 1][quarter // 2]
+                quad = self.unpack(a, b, 2, quarter % 2 == 1)
+                value = builder.bitcast(quad, self.words)
+                for shift in range(shifts):
+                    sums[first + shift][quarter] = _dot(
+                        builder, self.isa, sums[first + shift][quarter], value, taps[shift]
+                    )
+
+    def bytes_of(self, results: list[Value]) -> Value:
+        """Four int32 vectors in interleaved order -> bytes of all channels, saturated at 0..255."""
+        builder = self.builder
+        if self.isa.emulated:
+            parts = []
+            zero, most = (ir.Constant(self.words, [v] * self.lanes) for v in (0, 255))
+            for value in results:
+                value = builder.select(builder.icmp_signed("<", value, zero), zero, value)
+                value = builder.select(builder.icmp_signed(">", value, most), most, value)
+                parts.append(builder.trunc(value, ir.VectorType(I8, self.lanes)))
+            joined = _join(builder, parts)
+            order = [
+                quarter * self.lanes + 4 * group + i
+                for group in range(self.lanes // 4)
+                for quarter in range(4)
+                for i in range(4)
+            ]
+            mask = ir.Constant(ir.VectorType(I32, self.bytes), order)
+            return builder.shuffle_vector(joined, joined, mask)
+        names = {
+            16: ("avx512.packssdw.512", "avx512.packuswb.512"),
+            8: ("avx2.packssdw", "avx2.packuswb"),
+            4: ("sse2.packssdw.128", "sse2.packuswb.128"),
+        }[self.lanes]
+        halves = ir.VectorType(I16, 2 * self.lanes)
+        narrow = _declare(builder, f"llvm.x86.{names[0]}", halves, [self.words] * 2)
+        last = _declare(builder, f"llvm.x86.{names[1]}", self.octets, [halves] * 2)
+        low, high = (builder.call(narrow, results[i : i + 2]) for i in (0, 2))
+        return builder.call(last, [low, high])
+
+
+def _columns(
+    quads: Quads,
+    starts: list[Value],
+    step: Value,
+    constants: Value,
+    bounds: tuple[Value, Value, Value],
+    twice: bool,
+) -> list[Value]:
+    """Finished bytes of AT_ONCE output columns; starts: their first inputs in each kernel row."""
+    builder, lanes = quads.builder, quads.lanes
+    weights = 3 * (8 if quads.stride == 1 else 4) * quads.bytes
+    floats = ir.VectorType(F32, lanes)
+    biases = [
+        _load(builder, _at(builder, constants, weights + quarter * quads.bytes), quads.words)
+        for quarter in range(4)
+    ]
+    sums = [list(biases) for _ in range(AT_ONCE)]
+    for ky, start in enumerate(starts):
+        place = _at(builder, constants, ky * weights // 3)
+        quads.row(sums, start, step, place)
+    zero, low, high = bounds
+    finished = []
+    for column in sums:
+        results = []
+        for quarter, total in enumerate(column):
+            at = weights + (4 + quarter) * quads.bytes
+            factor = _load(builder, _at(builder, constants, at), floats)
+            x = round_once(builder, builder.sitofp(total, floats), factor, twice)
+            results.append(builder.sub(builder.bitcast(x, quads.words), zero))
+        value = quads.bytes_of(results)
+        value = builder.select(builder.icmp_unsigned("<", value, low), low, value)
+        finished.append(builder.select(builder.icmp_unsigned(">", value, high), high, value))
+    return finished
+
+
+def emit_quad_row(
+    builder: Builder,
+    isa: Isa,
+    rows: Value,
+    channels: Value,
+    constants: Value,
+    ef: Value,
+    columns: Value,
+    out: Value,
+    stride: Value,
+) -> None:
+    """One output row of all channels, uint8; `columns` (at least AT_ONCE) outputs.
+
+    rows: int64 addresses of the three padded input rows, `channels` bytes a column; constants: by
+    blocks of 4 * isa.lanes channels, then half and quarter ones (see `block_bytes`); ef: header of
+    a float32 form. Reads whole vectors, and two columns past the last; the last outputs are made
+    twice where `columns` is no multiple of AT_ONCE.
+    """
+    byte = ir.IntType(8).as_pointer()
+    starts = [
+        builder.inttoptr(_load(builder, _at(builder, rows, 8 * ky), I64), byte) for ky in range(3)
+    ]
+    scalars = {name: _load(builder, _at(builder, ef, 8 * name), F64) for name in (LOW, HIGH)}
+    zero = builder.fptosi(_load(builder, _at(builder, ef, 8 * ZERO_POINT), F64), I32)
+    low, high = (
+        builder.trunc(builder.sub(builder.fptosi(value, I32), zero), I8)
+        for value in scalars.values()
+    )
+    offset = builder.add(zero, I32(_MAGIC_BITS))
+    last = builder.sub(columns, I64(AT_ONCE))
+    with builder.goto_entry_block():
+        spare = builder.alloca(ir.VectorType(I8, 4 * isa.lanes))
+
+    def block(lanes: int, at_stride: int, twice: bool, first: Value, place: Value) -> None:
+        quads = Quads(builder, isa, lanes, at_stride)
+        bounds = (
+            _splat(builder, offset, lanes),
+            _splat(builder, low, quads.bytes),
+            _splat(builder, high, quads.bytes),
+        )
+        left = builder.sub(channels, first)
+        full = builder.icmp_signed(">=", left, I64(quads.bytes))
+        with Loop(builder, columns, AT_ONCE, "quads.column") as index:
+            column = builder.select(builder.icmp_signed("<", index, last), index, last)
+            source = builder.add(first, builder.mul(channels, builder.mul(column, I64(at_stride))))
+            inputs = [_at(builder, start, source) for start in starts]
+            values = _columns(quads, inputs, channels, place, bounds, twice)
+            target = _at(builder, out, builder.add(first, builder.mul(column, channels)))
+            for value in values:
+                with builder.if_else(full, likely=True) as (then, otherwise):
+                    with then:
+                        _store(builder, value, target)
+                    with otherwise:
+                        _store(builder, value, spare)
+                        _move(builder, target, spare, left)
+                target = _at(builder, target, channels)
+
+    def all_channels(at_stride: int, twice: bool) -> None:
+        """Whole blocks, then a half and a quarter one for what is left (see `blocks`)."""
+        whole = 4 * isa.lanes
+        size = block_bytes(isa.lanes, at_stride)
+        count = builder.sdiv(builder.add(channels, I64(whole // 4 - 1)), I64(whole))
+        with Loop(builder, count, 1, "quads.block") as index:
+            place = _at(builder, constants, builder.mul(index, I64(size)))
+            block(isa.lanes, at_stride, twice, builder.mul(index, I64(whole)), place)
+        first = builder.mul(count, I64(whole))
+        place = _at(builder, constants, builder.mul(count, I64(size)))
+        half = whole // 2
+        more = builder.icmp_signed(">", builder.sub(channels, first), I64(half // 2))
+        before = builder.basic_block
+        with builder.if_then(more):
+            block(isa.lanes // 2, at_stride, twice, first, place)
+            inside = builder.basic_block
+            first_next = builder.add(first, I64(half))
+            place_next = _at(builder, place, block_bytes(isa.lanes // 2, at_stride))
+        phis = builder.phi(I64), builder.phi(place.type)
+        for phi, old, new in zip(phis, (first, place), (first_next, place_next), strict=True):
+            phi.add_incoming(old, before)
+            phi.add_incoming(new, inside)
+        with builder.if_then(builder.icmp_signed(">", channels, phis[0])):
+            block(isa.lanes // 4, at_stride, twice, *phis)
+
+    with builder.if_else(builder.icmp_signed("==", stride, I64(1))) as branches:
+        for at_stride, branch in zip((1, 2), branches, strict=True):
+            with branch, builder.if_else(is_twice(builder, ef)) as forms:
+                for twice, chosen in zip((True, False), forms, strict=True):
+                    with chosen:
+                        all_channels(at_stride, twice)

@@ -1,0 +1,212 @@
+"""LLVM IR of the tile of direct convolution: rows x columns of sums in registers, over all of K.
+
+A tile's rows are two halves of neighbouring output positions. The rows of a half lie a constant
+distance apart, wherever they are: in the input itself (1x1), in a padded copy of some image rows
+(windows overlap, nothing is copied twice), or in packed windows. K runs over `taps` spans of each
+row, `jump` bytes apart: the rows of a kernel. Where the epilogue is one of the float32 forms and
+the tile is full, the sums become bytes before they leave the registers.
+"""
+
+from __future__ import annotations
+
+from llvmlite import ir
+
+from r329fast.kernels.ir.epilogue import Rounded
+from r329fast.kernels.ir.tile import (
+    I32,
+    I64,
+    Builder,
+    Value,
+    _at,
+    _dot,
+    _join,
+    _load,
+    _splat,
+    _store,
+)
+from r329fast.kernels.runtime.isa import Isa
+
+STORE, ONCE, TWICE = range(3)  # what becomes of the sums: `fuse`
+
+
+class RowTile:
+    """Emits one tile; see `emit_row_tile`."""
+
+    def __init__(self, builder: Builder, isa: Isa, vectors: int) -> None:
+        self.builder, self.isa, self.vectors = builder, isa, vectors
+        self.vector = ir.VectorType(I32, isa.lanes)
+        self.size = 4 * isa.lanes
+        self.half = isa.rows // 2
+        self.cells = [(row, v) for row in range(isa.rows) for v in range(vectors)]
+
+    def start(self, fuse: Value, biases: Value) -> list[Value]:
+        """Sums begin at the biases where the epilogue is fused, at zero elsewhere."""
+        builder = self.builder
+        before = builder.basic_block
+        load = builder.append_basic_block("rows.biases")
+        enter = builder.append_basic_block("rows.enter")
+        builder.cbranch(builder.icmp_signed("!=", fuse, I64(STORE)), load, enter)
+        builder.position_at_end(load)
+        loaded = [
+            _load(builder, _at(builder, biases, v * self.size), self.vector)
+            for v in range(self.vectors)
+        ]
+        builder.branch(enter)
+        builder.position_at_end(enter)
+        columns = []
+        for value in loaded:
+            phi = builder.phi(self.vector)
+            phi.add_incoming(ir.Constant(self.vector, [0] * self.isa.lanes), before)
+            phi.add_incoming(value, load)
+            columns.append(phi)
+        return [columns[v] for _, v in self.cells]
+
+    def sums(
+        self,
+        bases: list[Value],
+        row_stride: Value,
+        taps: Value,
+        jump: Value,
+        steps: Value,
+        w: Value,
+        start: list[Value],
+    ) -> list[Value]:
+        """The loops over taps and steps of K."""
+        builder, isa = self.builder, self.isa
+        offsets = [builder.mul(row_stride, I64(row)) for row in range(self.half)]
+        enter = builder.basic_block
+        outer = builder.append_basic_block("rows.tap")
+        loop = builder.append_basic_block("rows.step")
+        latch = builder.append_basic_block("rows.next")
+        done = builder.append_basic_block("rows.done")
+        builder.branch(outer)
+
+        builder.position_at_end(outer)
+        tap = builder.phi(I64)
+        tap_bases = [builder.phi(base.type) for base in bases]
+        tap_w = builder.phi(w.type)
+        tap_sums = [builder.phi(self.vector) for _ in self.cells]
+        phis = (tap, *tap_bases, tap_w, *tap_sums)
+        for phi, value in zip(phis, (I64(0), *bases, w, *start), strict=True):
+            phi.add_incoming(value, enter)
+        builder.branch(loop)
+
+        builder.position_at_end(loop)
+        step = builder.phi(I64)
+        now = [builder.phi(base.type) for base in bases]
+        w_now = builder.phi(w.type)
+        sums = [builder.phi(self.vector) for _ in self.cells]
+        phis = (step, *now, w_now, *sums)
+        for phi, value in zip(phis, (I64(0), *tap_bases, tap_w, *tap_sums), strict=True):
+            phi.add_incoming(value, outer)
+        columns = [
+            _load(builder, _at(builder, w_now, v * self.size), self.vector)
+            for v in range(self.vectors)
+        ]
+        results: list[Value] = []
+        for row in range(isa.rows):
+            place = _at(builder, now[row // self.half], offsets[row % self.half])
+            value = _splat(builder, _load(builder, place, I32), isa.lanes)
+            for v in range(self.vectors):
+                index = row * self.vectors + v
+                results.append(_dot(builder, isa, sums[index], value, columns[v]))
+        following = builder.add(step, I64(1))
+        w_next = _at(builder, w_now, self.vectors * self.size)
+        forward = [_at(builder, base, 4) for base in now]
+        for phi, value in zip(phis, (following, *forward, w_next, *results), strict=True):
+            phi.add_incoming(value, loop)
+        builder.cbranch(builder.icmp_signed("<", following, steps), loop, latch)
+
+        builder.position_at_end(latch)
+        tap_next = builder.add(tap, I64(1))
+        jumped = [_at(builder, base, jump) for base in tap_bases]
+        outer_phis = (tap, *tap_bases, tap_w, *tap_sums)
+        for phi, value in zip(outer_phis, (tap_next, *jumped, w_next, *results), strict=True):
+            phi.add_incoming(value, latch)
+        builder.cbranch(builder.icmp_signed("<", tap_next, taps), outer, done)
+        builder.position_at_end(done)
+        return results
+
+    def store(self, sums: list[Value], acc: Value) -> None:
+        """int32 acc[rows, columns] = sums."""
+        for (row, v), value in zip(self.cells, sums, strict=True):
+            place = _at(self.builder, acc, (row * self.vectors + v) * self.size)
+            _store(self.builder, value, place)
+
+    def finish(
+        self, sums: list[Value], rounded: Rounded, outs: list[Value], stride: Value, twice: bool
+    ) -> None:
+        """Bytes of all rows to the outputs of both halves."""
+        builder = self.builder
+        factors = rounded.factors(I64(0))
+        offsets = [builder.mul(stride, I64(row)) for row in range(self.half)]
+        for row in range(self.isa.rows):
+            first = row * self.vectors
+            joined = _join(builder, sums[first : first + self.vectors])
+            value = rounded.value(joined, factors, twice)
+            _store(builder, value, _at(builder, outs[row // self.half], offsets[row % self.half]))
+
+
+def emit_row_tile(
+    builder: Builder,
+    isa: Isa,
+    vectors: int,
+    a: Value,
+    b: Value,
+    row_stride: Value,
+    taps: Value,
+    jump: Value,
+    steps: Value,
+    w: Value,
+    ef: Value,
+    channel: Value,
+    pitch: Value,
+    fuse: Value,
+    acc: Value,
+    out_a: Value,
+    out_b: Value,
+    out_stride: Value,
+) -> None:
+    """Sums of rows/2 positions from `a` on and of as many from `b` on, vectors * lanes columns.
+
+    a, b: byte addresses of the first rows; rows `row_stride` apart; w: [taps][steps][columns]
+    [kgroup]; every tap starts `jump` bytes after the one before. fuse STORE: int32 sums without
+    bias to acc[rows, columns]; ONCE or TWICE: finished bytes to out_a and out_b, `out_stride`
+    apart, by the constants `ef` of the columns from `channel` on.
+    """
+    tile = RowTile(builder, isa, vectors)
+    rounded = Rounded(builder, ef, channel, pitch, vectors * isa.lanes)
+    sums = tile.sums(
+        [a, b], row_stride, taps, jump, steps, w, tile.start(fuse, rounded.biases_at(I64(0)))
+    )
+    done = builder.append_basic_block("rows.end")
+    blocks = [builder.append_basic_block(f"rows.{name}") for name in ("store", "once", "twice")]
+    switch = builder.switch(fuse, blocks[STORE])
+    for index in (ONCE, TWICE):
+        switch.add_case(I64(index), blocks[index])
+    for index, block in enumerate(blocks):
+        builder.position_at_end(block)
+        if index == STORE:
+            tile.store(sums, acc)
+        else:
+            tile.finish(sums, rounded, [out_a, out_b], out_stride, index == TWICE)
+        builder.branch(done)
+    builder.position_at_end(done)
+
+
+def emit_sum_tile(
+    builder: Builder,
+    isa: Isa,
+    vectors: int,
+    a: Value,
+    row_stride: Value,
+    steps: Value,
+    w: Value,
+    acc: Value,
+) -> None:
+    """int32 acc[rows, columns] = sums of rows `row_stride` apart from `a` on, one span of K."""
+    tile = RowTile(builder, isa, vectors)
+    b = _at(builder, a, builder.mul(row_stride, I64(tile.half)))
+    zero = ir.Constant(tile.vector, [0] * isa.lanes)
+    start = [zero] * len(tile.cells)
+    tile.store(tile.sums([a, b], row_stride, I64(1), I64(0), steps, w, start), acc)

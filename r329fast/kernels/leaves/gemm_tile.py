@@ -1,0 +1,84 @@
+"""The tiles of direct convolution and of Winograd's products as leaves, and their twins."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from r329fast.kernels.ir import gemm_tile as row_tile_ir
+from r329fast.kernels.runtime.isa import ISA, JIT, Isa
+from r329fast.kernels.runtime.leaf import leaf, memory
+
+HALF = ISA.rows // 2  # rows of each of a tile's two runs of positions
+
+
+def row_tile(isa: Isa, vectors: int) -> Any:
+    """The tile of `isa`, `vectors` vectors wide (row_tile_ir says how)."""
+    name, pointers = f"row_tile_{isa.name}_{vectors}", (0, 1, 6, 7, 11, 12, 13)
+    return leaf(name, pointers, row_tile_ir.emit_row_tile, isa, vectors)
+
+
+def sum_tile(isa: Isa, vectors: int) -> Any:
+    """The same without an epilogue."""
+    return leaf(
+        f"sum_tile_{isa.name}_{vectors}", (0, 3, 4), row_tile_ir.emit_sum_tile, isa, vectors
+    )
+
+
+def sum_tile_twin(isa: Isa, vectors: int) -> Any:
+    tile = row_tile_twin(isa, vectors)
+
+    def run(a: int, row_stride: int, steps: int, w: int, acc: int) -> None:
+        b = a + isa.rows // 2 * row_stride
+        tile(a, b, row_stride, 1, 0, steps, w, 0, 0, 0, row_tile_ir.STORE, acc, 0, 0, 0)
+
+    return run
+
+
+def row_tile_twin(isa: Isa, vectors: int) -> Any:
+    """The same in NumPy; the twin of the epilogue finishes what the tile would have."""
+    columns, size, half = vectors * isa.lanes, isa.element, isa.rows // 2
+    kind = {(1, False): np.uint8, (1, True): np.int8, (2, True): np.int16}[size, isa.signed]
+
+    def run(
+        a: int,
+        b: int,
+        row_stride: int,
+        taps: int,
+        jump: int,
+        steps: int,
+        w: int,
+        ef: int,
+        channel: int,
+        pitch: int,
+        fuse: int,
+        acc: int,
+        out_a: int,
+        out_b: int,
+        out_stride: int,
+    ) -> None:
+        count = steps * isa.kgroup
+        starts = [base + row * row_stride for base in (a, b) for row in range(half)]
+        rows = [
+            np.concatenate([memory(start + tap * jump, count, kind) for tap in range(taps)])
+            for start in starts
+        ]
+        left = np.stack(rows).astype(np.int64).reshape(isa.rows, taps * steps, isa.kgroup)
+        weights = memory(w, taps * count * columns, np.int8 if size == 1 else np.int16)
+        right = weights.reshape(taps * steps, columns, isa.kgroup).astype(np.int64)
+        total = np.einsum("rsk,sck->rc", left, right)
+        memory(acc, isa.rows * columns, np.int32)[:] = total.reshape(-1)
+        if fuse != row_tile_ir.STORE:
+            from r329fast.kernels.leaves.tile import finish_rows
+
+            for start, out in ((acc, out_a), (acc + 4 * half * columns, out_b)):
+                finish_rows(start, 4 * columns, ef, channel, pitch, columns, half, out, out_stride)
+
+    return run
+
+
+row_tile_wide: Any
+row_tile_narrow: Any
+make = row_tile if JIT else row_tile_twin
+row_tile_wide, row_tile_narrow = make(ISA, ISA.vectors), make(ISA, ISA.vectors // 2)

@@ -1,0 +1,1 @@
+"""What kernels run on: compilation, cache, paths, the call table."""

@@ -1,0 +1,210 @@
+"""What a kernel is: one C function that takes the address of its arguments; and who calls it.
+
+A frame is int64 [2 * n]: address and length of each of n flat arrays. Every kernel is compiled to
+`void(int64 frame)` when it is first wanted, so that a whole op list is a table of addresses that
+one compiled loop calls: no time is spent in Python between ops, and threads that share ops meet
+at a barrier that costs microseconds. Un-jitted, a frame is a tuple of arrays.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import platform
+import threading
+from collections.abc import Callable, Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+from llvmlite import ir
+from numba import cfunc, njit, types
+from numba.core import cgutils
+from numba.extending import intrinsic
+from numba.np.arrayobj import make_array, populate_array
+
+from r329fast.kernels.runtime.isa import JIT
+
+_KINDS = {"i": types.int64, "u": types.uint8, "f": types.float64}
+_COMPILING = threading.Lock()
+_SPINS = 2_000  # turns of waiting at a barrier before the core is offered to others
+
+
+class Kernel:
+    """A function of one frame; `compile` gives its address."""
+
+    def __init__(self, function: Callable[[Any], None]) -> None:
+        self.function = function
+        self.__name__, self.__doc__ = function.__name__, function.__doc__
+        self._compiled: Any = None
+
+    def compile(self) -> int:
+        """Address of the machine code, made or loaded from the cache on first use."""
+        with _COMPILING:  # an address that a second thread replaced would be of code that is gone
+            if self._compiled is None:
+                compiler = cfunc("void(int64)", cache=True, error_model="numpy")
+                self._compiled = compiler(self.function)
+        return int(self._compiled.address)
+
+    @property
+    def ready(self) -> bool:
+        """Whether the machine code is there."""
+        return self._compiled is not None
+
+    def assembly(self) -> str:
+        """Its machine code as text, and that of all that it calls."""
+        self.compile()
+        return str(self._compiled._library.get_asm_str())
+
+    def __call__(self, *arrays: np.ndarray) -> None:
+        """Run at once on flat arrays."""
+        if JIT:
+            frame = make_frame(arrays)
+            run_steps(np.array([[self.compile(), frame.ctypes.data]], dtype=np.int64))
+        else:
+            self.function(arrays)
+
+
+KERNELS: list[Kernel] = []
+
+
+def kernel(function: Callable[[Any], None]) -> Kernel:
+    """Decorator: registers the function, whose first line takes its `arrays` from the frame."""
+    KERNELS.append(Kernel(function))
+    return KERNELS[-1]
+
+
+def make_frame(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    """int64 [2 * n]; the arrays must outlive it."""
+    pairs = [(array.ctypes.data, array.size) for array in arrays]
+    return np.array(pairs, dtype=np.int64).reshape(-1)
+
+
+@intrinsic(prefer_literal=True)
+def _arrays_intrinsic(typingctx: Any, frame: Any, kinds: Any) -> Any:
+    """The flat arrays of a frame: a letter of `kinds` each, i int64, u uint8, f float64."""
+    kinds_of = [types.Array(_KINDS[letter], 1, "C") for letter in kinds.literal_value]
+    result = types.Tuple(tuple(kinds_of))
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        i64 = ir.IntType(64)
+        entries = builder.inttoptr(args[0], i64.as_pointer())
+        values = []
+        for index, kind in enumerate(kinds_of):
+            address, size = (
+                builder.load(cgutils.gep_inbounds(builder, entries, 2 * index + part))
+                for part in (0, 1)
+            )
+            array = make_array(kind)(context, builder)
+            data = context.get_data_type(kind.dtype).as_pointer()
+            width = context.get_constant(types.intp, kind.dtype.bitwidth // 8)
+            populate_array(
+                array,
+                data=builder.inttoptr(address, data),
+                shape=[size],
+                strides=[width],
+                itemsize=width,
+                meminfo=None,
+            )
+            values.append(array._getvalue())
+        return context.make_tuple(builder, result, values)
+
+    return result(types.int64, kinds), codegen
+
+
+@intrinsic
+def _call(typingctx: Any, address: Any, frame: Any) -> Any:
+    """Call the kernel at `address` with `frame`."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        i64 = ir.IntType(64)
+        function = ir.FunctionType(ir.VoidType(), [i64]).as_pointer()
+        builder.call(builder.inttoptr(args[0], function), [args[1]])
+        return context.get_dummy_value()
+
+    return types.void(types.int64, types.int64), codegen
+
+
+@intrinsic
+def _arrive(typingctx: Any, counter: Any) -> Any:
+    """Add one to the int64 at address `counter`, for all threads to see."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        i64 = ir.IntType(64)
+        place = builder.inttoptr(args[0], i64.as_pointer())
+        builder.atomic_rmw("add", place, i64(1), "seq_cst")
+        return context.get_dummy_value()
+
+    return types.void(types.int64), codegen
+
+
+@intrinsic
+def _arrived(typingctx: Any, counter: Any) -> Any:
+    """The int64 at address `counter`."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        place = builder.inttoptr(args[0], ir.IntType(64).as_pointer())
+        return builder.load_atomic(place, "seq_cst", 8)
+
+    return types.int64(types.int64), codegen
+
+
+@intrinsic
+def _pause(typingctx: Any) -> Any:
+    """A word to the core that this thread only waits: the other half of it goes faster."""
+
+    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
+        if platform.machine() in ("x86_64", "AMD64"):
+            kind = ir.FunctionType(ir.VoidType(), [])
+            function = cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.sse2.pause")
+            builder.call(function, [])
+        return context.get_dummy_value()
+
+    return types.void(), codegen
+
+
+call: Any = _call
+pause: Any = _pause
+arrive: Any = _arrive
+arrived: Any = _arrived
+
+
+@njit(nogil=True, cache=True)
+def run_steps(steps):  # type: ignore[no-untyped-def]
+    """Call every kernel of steps int64 [n, 2]: its address and its frame's."""
+    for index in range(len(steps)):
+        call(steps[index, 0], steps[index, 1])
+
+
+@njit(nogil=True, cache=True)
+def run_shared_steps(steps, parts, counter, give_way):  # type: ignore[no-untyped-def]
+    """One thread's share of steps int64 [n, 2] (address 0: none), all threads in step.
+
+    counter: address of an int64 that starts at zero; give_way: address of a function that offers
+    the core to other threads, or 0.
+    """
+    for index in range(len(steps)):
+        if steps[index, 0]:
+            call(steps[index, 0], steps[index, 1])
+        arrive(counter)
+        spins = 0
+        while arrived(counter) < (index + 1) * parts:
+            pause()
+            spins += 1
+            if spins > _SPINS and give_way:
+                call(give_way, 0)
+
+
+@cache
+def give_way_address() -> int:
+    """Address of the system's `sched_yield`, 0 where there is none."""
+    try:
+        return ctypes.cast(ctypes.CDLL(None).sched_yield, ctypes.c_void_p).value or 0
+    except (AttributeError, OSError, TypeError):
+        return 0
+
+
+def _arrays_twin(frame: tuple[np.ndarray, ...], kinds: str) -> tuple[np.ndarray, ...]:
+    return frame
+
+
+arrays: Any = _arrays_intrinsic if JIT else _arrays_twin

@@ -1,0 +1,1 @@
+"""Layers to ops of the flat list, one file a family."""

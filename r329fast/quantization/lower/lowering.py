@@ -1,0 +1,109 @@
+"""Graph layers -> ops of the flat list, with the integer parameters that a scheme answers."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+from r329fast.calibration.ranges import Ranges
+from r329fast.errors import DataError, ProgramError
+from r329fast.graph.ir import Graph, Layer
+from r329fast.program.program import AttrValue, LayerRecord, Program, TensorSpec
+from r329fast.quantization.lower import compute as lower_compute
+from r329fast.quantization.lower import movement as lower_movement
+from r329fast.quantization.lower import normalise as lower_normalise
+from r329fast.quantization.lower.context import Lowering
+from r329fast.quantization.scheme import Scheme
+
+Rule = Callable[[Lowering, Layer, list[TensorSpec], list[TensorSpec]], None]
+
+RULES: dict[str, Rule] = {
+    "Input": lambda low, layer, inputs, outputs: None,
+    "Convolution": lower_compute.convolution,
+    "DepthwiseConv": lower_compute.convolution,
+    "FullyConnected": lower_compute.fully_connected,
+    "MatMul": lower_compute.matmul,
+    "BatchNorm": lower_compute.batchnorm,
+    "Activation": lower_compute.activation,
+    "Eltwise": lower_compute.eltwise,
+    "Pooling": lower_compute.pooling,
+    "Reduce": lower_compute.reduce,
+    "Concat": lower_movement.concat,
+    "Reshape": lower_movement.reshape,
+    "Transpose": lower_movement.transpose,
+    "Slice": lower_movement.slice_layer,
+    "Split": lower_movement.split,
+    "Pad": lower_movement.pad,
+    "ChannelShuffle": lower_movement.channel_shuffle,
+    "Resize": lower_movement.resize,
+    "Softmax": lower_normalise.softmax,
+    "LogSoftmax": lower_normalise.log_softmax,
+    "LRN": lower_normalise.lrn,
+}
+
+
+def lower(graph: Graph, ranges: Ranges, scheme: Scheme) -> Program:
+    """Quantise every layer of `graph`; the result is verified against the op list's spec."""
+    low = Lowering(graph, ranges, scheme)
+    for low.index, layer in enumerate(graph):
+        _lower_layer(low, layer)
+    program = Program(
+        graph.name,
+        scheme.name,
+        low.tensors,
+        low.ops,
+        low.records,
+        graph.inputs,
+        graph.outputs,
+        _option_words(scheme),
+    )
+    try:
+        program.verify()
+    except ProgramError as error:
+        if not any(word in error.message for word in ("mult outside", "shift outside")):
+            raise
+        raise DataError(
+            f"{error.message}: the ranges of its input and output do not go together",
+            **error.details,
+        ) from error
+    return program
+
+
+def _option_words(scheme: Scheme) -> dict[str, str]:
+    return {
+        field.name: str(getattr(scheme.options, field.name))
+        for field in dataclasses.fields(scheme.options)
+    }
+
+
+def _detail(layer: Layer) -> dict[str, AttrValue]:
+    """The layer's attributes as plain words and integers, for files and tables."""
+    return {
+        field.name: value
+        for field in dataclasses.fields(layer.attrs)
+        if isinstance(value := getattr(layer.attrs, field.name), int | str | tuple)
+        and not (isinstance(value, tuple) and any(isinstance(item, tuple) for item in value))
+    }
+
+
+def _lower_layer(low: Lowering, layer: Layer) -> None:
+    first = len(low.ops)
+    inputs = [low.tensors[name] for name in layer.inputs]
+    outputs = []
+    for name in layer.outputs:
+        shape = low.graph.shapes[name]
+        spec = low.scheme.tensor(low.index, layer, name, shape, inputs, low.ranges)
+        low.tensors[name] = spec
+        outputs.append(spec)
+    RULES[layer.type](low, layer, inputs, outputs)
+    low.records.append(
+        LayerRecord(
+            layer.name,
+            layer.type,
+            layer.inputs,
+            layer.outputs,
+            (first, len(low.ops)),
+            layer.act.kind,
+            _detail(layer),
+        )
+    )

@@ -1,0 +1,109 @@
+"""Binds a program's kernels to memory: an arena for a number of images, and the calls on it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from r329fast.program.blocks import stretches
+from r329fast.program.planner import plan
+from r329fast.program.program import Program
+from r329fast.program.uniform_dtype import stored_program
+
+if TYPE_CHECKING:
+    from r329fast.kernels import Bound, Prepared
+
+_SLACK = 256  # kernels may read whole vectors past the last tensor
+
+
+@dataclass(frozen=True)
+class Binding:
+    """The calls for `images` images, and what they work on.
+
+    views: tensor -> its flat bytes for all images, for inputs, outputs and what is to be kept.
+    """
+
+    images: int
+    calls: Bound
+    views: dict[str, np.ndarray]
+
+
+class Binder:
+    """A program whose ops are prepared; shared by threads.
+
+    flips: tensor -> what turns its stored bytes into the program's (by exclusive or).
+    """
+
+    def __init__(self, program: Program) -> None:
+        from r329fast.kernels import STORED, prepare
+
+        self.program = program
+        stored = (stored_program(program, STORED) if STORED else None) or program
+        tensors = stored.tensors
+        self.flips = {
+            name: np.uint8(0 if spec.dtype == program.tensors[name].dtype else 128)
+            for name, spec in tensors.items()
+        }
+        self.prepared: list[Prepared] = [
+            prepare(op, [tensors[name] for name in op.inputs], tensors[op.outputs[0]])
+            for op in stored.ops
+        ]
+
+    def bind(self, images: int, keep: frozenset[str], budget: int, parts: int = 1) -> Binding:
+        """Calls in an arena of their own.
+
+        keep: tensors wanted beside the outputs; budget: bytes of activations of an op at most
+        (see `stretches`); parts: threads that share each op.
+        """
+        from r329fast.kernels import Bound
+
+        program = self.program
+        cut = stretches(program, images, budget)
+        buffers = plan(program, keep, images, cut)
+        # needs do not always grow with images: ask for every number that an op runs with
+        scratch = max(
+            (
+                self.prepared[index].scratch_bytes(size)
+                for stretch in cut
+                for size in {stretch.images, images % stretch.images or stretch.images}
+                for index in range(stretch.first, stretch.last)
+            ),
+            default=0,
+        )
+        arena, *scratches = _pieces([buffers.size, *[scratch] * parts])
+
+        def view(name: str, start: int, size: int) -> np.ndarray:
+            elements = program.tensors[name].elements
+            begin = buffers.offsets[name]
+            if buffers.images[name] == images:
+                begin += start * elements
+            return arena[begin : begin + size * elements]
+
+        calls = Bound(parts)
+        for stretch in cut:
+            for start in range(0, images, stretch.images):
+                size = min(stretch.images, images - start)
+                for index in range(stretch.first, stretch.last):
+                    op = program.ops[index]
+                    if op.kind == "reshape":
+                        continue  # the planner gave both the same bytes
+                    inputs = [view(name, start, size) for name in op.inputs]
+                    output = view(op.outputs[0], start, size)
+                    stages = self.prepared[index].bind_parts(size, inputs, output, scratches)
+                    calls.add(index, stages)
+        whole = [name for name in buffers.offsets if buffers.images[name] == images]
+        return Binding(images, calls, {name: view(name, 0, images) for name in whole})
+
+
+def _pieces(sizes: list[int]) -> list[np.ndarray]:
+    """uint8 buffers of (at least) these sizes, each on a 64-byte boundary, with slack between."""
+    rounded = [-(-size // 64) * 64 + _SLACK for size in sizes]
+    raw = np.empty(sum(rounded) + 64, dtype=np.uint8)
+    start = -raw.ctypes.data % 64
+    pieces = []
+    for size in rounded:
+        pieces.append(raw[start : start + size])
+        start += size
+    return pieces

@@ -1,0 +1,219 @@
+"""`r329fast report`: records of profile, run and eval as pages; two side by side; wrong uses."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from support.profiled import bundled_case
+
+from r329fast.cli.main import main
+from r329fast.errors import UsageError
+from r329fast.profile.images import ArrayImages
+from r329fast.profile.profiling import Wanted, collect
+from r329fast.profile.record import layer_rows, make_record
+from r329fast.report.columns import COLUMNS, totals
+from r329fast.report.csv_file import layers_csv
+from r329fast.report.evaluation_run import evaluation_part
+from r329fast.report.html import page
+from r329fast.report.outputs import write_record
+
+
+@pytest.fixture(scope="module")
+def record() -> dict[str, Any]:
+    case = bundled_case()
+    found = collect(
+        case.program,
+        graph=case.graph,
+        images=ArrayImages(case.x, case.labels, 2),
+        wanted=Wanted(host_time=False),
+    )
+    return make_record(found, totals(layer_rows(found)))
+
+
+def embedded(text: str) -> dict[str, Any]:
+    """The JSON inside a page."""
+    found = re.search(r'<script type="application/json" id="data">(.*?)</script>', text, re.S)
+    assert found is not None
+    data: dict[str, Any] = json.loads(found.group(1))
+    return data
+
+
+def report(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, dict[str, Any]]:
+    code = main(["report", "--json", *map(str, words)])
+    return code, json.loads(capsys.readouterr().out)
+
+
+def evaluation(folder: Path) -> Path:
+    """A folder as `eval --out` leaves it, and the images that it was run on."""
+    images = folder / "images"
+    images.mkdir(parents=True)
+    rng = np.random.default_rng(1)
+    lines = []
+    for index in range(4):
+        cv2.imwrite(str(images / f"{index}.png"), rng.integers(0, 255, (40, 300, 3), np.uint8))
+        lines.append(f"{index}.png {index}")
+    (images / "label.txt").write_text("\n".join(lines))
+    fields = ["image", "file", "label", "status", "rank", "top1", "float_rank", "float_top1"]
+    table = [
+        [0, "0.png", 0, "ok", 1, 0, 1, 0],
+        [1, "1.png", 1, "ok", 3, 7, 1, 1],
+        [2, "2.png", 2, "ok", 9, 8, 1, 2],
+        [3, "3.png", 3, "ok", 20, 6, 5, 4],  # float has it wrong too
+    ]
+    with open(folder / "results.csv", "w", newline="") as stream:
+        csv.writer(stream).writerows([fields, *table])
+    run = {
+        "r329fast": "0.1.0", "model": "net.r329", "images": 4, "top1": 0.25, "top5": 0.5,
+        "float_top1": 0.75, "float_top5": 1.0, "agreement": 0.25, "seconds": 2.0,
+        "images_per_second": 2.0,
+    }  # fmt: skip
+    (folder / "run.json").write_text(json.dumps(run))
+    return images
+
+
+# --- pages ---------------------------------------------------------------------------------------
+
+
+def test_page_is_self_contained(record: dict[str, Any]) -> None:
+    text = page([record])
+    assert len(text.encode()) < 2_000_000
+    assert not re.search(r"(src|href)\s*=\s*[\"']?(https?:)?//", text)
+    assert "@import" not in text
+    assert "{{" not in text.split('id="data"')[0]
+    data = embedded(text)
+    assert [column["key"] for column in data["columns"]] == [column.key for column in COLUMNS]
+    assert [layer["macs"] for layer in data["runs"][0]["layers"]] == [
+        layer["macs"] for layer in record["layers"]
+    ]
+
+
+def test_page_survives_odd_text(record: dict[str, Any]) -> None:
+    odd = {**record, "model": "</script><b>{{js}} <!-- &", "source": "\u2028"}
+    text = page([odd])
+    assert embedded(text)["runs"][0]["model"] == odd["model"]
+    assert text.count("</script>") == 2
+    assert "<title>&lt;/script&gt;&lt;b&gt;" in text
+
+
+def test_infinities_and_nan_become_null(record: dict[str, Any]) -> None:
+    layers = [{**record["layers"][1], "snr_entire": float("inf"), "snr_single": float("nan")}]
+    found = embedded(page([{**record, "layers": layers}]))["runs"][0]["layers"][0]
+    assert found["snr_entire"] is found["snr_single"] is None
+
+
+def test_one_or_two_runs(record: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match="one or two"):
+        page([record] * 3)
+
+
+def test_csv_text(record: dict[str, Any]) -> None:
+    lines = layers_csv([{"name": 'a,"b"', "macs": 3, "acc_min": None, "zeros": 0.5}]).split("\n")
+    assert lines == ["name,macs,zeros,acc_min", '"a,""b""",3,0.5,', ""]
+
+
+# --- the command ---------------------------------------------------------------------------------
+
+
+def test_profile_folder(
+    record: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_record(tmp_path / "run" / "profile.json", record)
+    code, found = report(capsys, tmp_path / "run", "--csv", tmp_path / "layers.csv")
+    assert code == 0
+    assert found["files"]["html"] == str(tmp_path / "run" / "report.html")
+    assert found["runs"]["run"]["MACs (exact)"] == f"{record['totals']['macs']:,}"
+    assert (tmp_path / "layers.csv").read_text() == layers_csv(record["layers"])
+
+
+def test_two_profiles(
+    record: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_record(tmp_path / "a" / "profile.json", record)
+    write_record(tmp_path / "b" / "profile.json", {**record, "scheme": "compass42"})
+    target = tmp_path / "both.html"
+    code, found = report(capsys, tmp_path / "a", tmp_path / "b", "--html", target)
+    assert code == 0
+    assert [found["runs"][name]["scheme"] for name in "ab"] == ["aqt2021", "compass42"]
+    data = embedded(target.read_text())
+    assert data["labels"] == ["a", "b"]
+    assert len(data["runs"]) == 2
+
+
+def test_evaluation_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The worst images: float right, int8 rank lowest first; pictures from where it is told."""
+    images = evaluation(tmp_path / "eval")
+    plain = evaluation_part(tmp_path / "eval")
+    assert [item["name"] for item in plain["worst"]] == ["2.png", "1.png"]
+    assert plain["worst"][0]["thumbnail"] == ""
+    assert ("top-1 int8", "25.00%") in plain["figures"]
+    code, found = report(capsys, tmp_path / "eval", "--images", images)
+    assert code == 0
+    assert found["runs"]["eval"]["top-1 float (exact)"] == "75.00%"
+    data = embedded((tmp_path / "eval" / "report.html").read_text())
+    worst = data["runs"][0]["evaluation"]["worst"]
+    assert all(item["thumbnail"].startswith("data:image/jpeg;base64,") for item in worst)
+    assert "int8 says 8" in worst[0]["text"]
+
+
+def test_profile_beside_an_evaluation(
+    record: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    evaluation(tmp_path / "eval")
+    write_record(tmp_path / "eval" / "profile.json", record)
+    code, _ = report(capsys, tmp_path / "eval")
+    assert code == 0
+    run = embedded((tmp_path / "eval" / "report.html").read_text())["runs"][0]
+    assert len(run["layers"]) == len(record["layers"])
+    assert len(run["evaluation"]["worst"]) == 2
+
+
+def test_plain_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = {
+        "r329fast": "0.1.0", "model": "/m/net.onnx", "model_name": "net", "scheme": "aqt2021",
+        "options": {"rounding": "floor"}, "outputs": {"y": {}}, "output_scale": {"y": 8.5},
+        "macs": 1234, "seconds": {"all": 1.5}, "images": 1, "mode": "run",
+    }  # fmt: skip
+    (tmp_path / "run.json").write_text(json.dumps(run))
+    code, found = report(capsys, tmp_path)
+    assert code == 0
+    pairs = found["runs"][tmp_path.name]
+    assert pairs["output_scale of y (exact)"] == "8.5"
+    assert pairs["seconds (measured)"] == "1.5"
+    assert pairs["option rounding"] == "floor"
+    code, found = report(capsys, tmp_path, "--csv", tmp_path / "x.csv")
+    assert code == 2
+    assert "has no layers" in found["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "part"),
+    [
+        ("run.json", "{", "not JSON"),
+        ("run.json", "[]", "found no JSON object"),
+        ("run.json", "{}", "not a run of this program"),
+        ("profile.json", '{"model": "m", "layers": []}', "found no totals"),
+        ("profile.json", '{"model": "m", "layers": [], "totals": {}, "version": 7}', "version 7"),
+        ("other.json", "{}", "found neither profile.json nor run.json"),
+    ],
+)
+def test_wrong_records(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str, text: str, part: str
+) -> None:
+    (tmp_path / name).write_text(text)
+    code, found = report(capsys, tmp_path)
+    assert code == 2
+    assert part in found["error"]["message"]
+    assert not (tmp_path / "report.html").exists()
+
+
+def test_three_runs_are_too_many(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, found = report(capsys, tmp_path, tmp_path, tmp_path)
+    assert code == 2
+    assert "one or two" in found["error"]["message"]

@@ -1,0 +1,107 @@
+"""Kernels stay inside their memory: arena and scratch end at pages that nobody may touch.
+
+Compiled code that goes past the slack behind a buffer kills the process, and with it the run.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import sys
+
+import numpy as np
+import pytest
+from support import kernel_cases, network_cases
+
+from r329fast.kernels.runtime.isa import JIT
+from r329fast.program.blocks import stretches
+from r329fast.program.program import Program
+from r329fast.reference.run import run_program
+from r329fast.simulator import binding, simulator
+from r329fast.simulator.simulator import Simulator
+
+pytestmark = pytest.mark.skipif(
+    not JIT or not sys.platform.startswith("linux"), reason="needs mprotect and compiled kernels"
+)
+_PAGE = mmap.PAGESIZE
+
+
+def guarded(size: int, held: list[object]) -> np.ndarray:
+    """uint8 [size] whose last byte is the last before a page without access."""
+    pages = -(-size // _PAGE)
+    memory = mmap.mmap(-1, (pages + 1) * _PAGE)
+    start = (ctypes.c_char * ((pages + 1) * _PAGE)).from_buffer(memory)
+    protect = ctypes.CDLL(None, use_errno=True).mprotect
+    protect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+    assert protect(ctypes.addressof(start) + pages * _PAGE, _PAGE, 0) == 0
+    held.append((memory, start))  # a mapped page that is given back could be somebody else's
+    return np.ndarray((size,), np.uint8, buffer=memory, offset=pages * _PAGE - size)
+
+
+@pytest.fixture
+def _guarded_buffers(monkeypatch: pytest.MonkeyPatch) -> None:
+    held: list[object] = []
+
+    def pieces(sizes: list[int]) -> list[np.ndarray]:
+        return [guarded(-(-size // 64) * 64 + binding._SLACK, held) for size in sizes]
+
+    monkeypatch.setattr(binding, "_pieces", pieces)
+
+
+def check(program: Program, rng: np.random.Generator) -> None:
+    feeds = kernel_cases.feeds(rng, program, int(rng.integers(1, 9)))
+    found = Simulator(program).run(feeds)
+    expected = run_program(program, feeds)
+    for name in program.outputs:
+        assert np.array_equal(found[name], expected[name])
+
+
+@pytest.mark.usefixtures("_guarded_buffers")
+@pytest.mark.parametrize("images", [3, 8, 16])
+@pytest.mark.parametrize("mode", ["auto", "1"])
+def test_stretches(monkeypatch: pytest.MonkeyPatch, images: int, mode: str) -> None:
+    """An op that runs with fewer images than a later one may need more scratch than with many."""
+    monkeypatch.setenv("R329FAST_WINOGRAD", mode)
+    monkeypatch.setattr(simulator, "_BUDGET", 40_000)
+    builder = network_cases.NetworkBuilder((7, 8, 96))
+    name = builder.conv("input", 320, 3, 1, "RELU")
+    program = builder.done(builder.conv(builder.conv(name, 64, 3, 1, "RELU"), 8, 1, 1, "NONE"))
+    assert len(stretches(program, images, 40_000)) > 1
+    rng = np.random.default_rng(images)
+    x = rng.integers(-128, 128, (images, 7, 8, 96)).astype(np.int8)
+    found = Simulator(program).run(x)
+    expected = run_program(program, {"input": x})
+    for name in program.outputs:
+        assert np.array_equal(found[name], expected[name])
+
+
+@pytest.mark.usefixtures("_guarded_buffers")
+@pytest.mark.parametrize("kind", kernel_cases.CASES)
+def test_every_kind(kind: str) -> None:
+    for seed in range(15):
+        rng = np.random.default_rng(seed)
+        check(kernel_cases.CASES[kind](rng), rng)
+
+
+@pytest.mark.usefixtures("_guarded_buffers")
+@pytest.mark.parametrize("kernel", [(1, 1), (3, 3), (5, 5), (2, 7)])
+@pytest.mark.parametrize("depthwise", [False, True])
+def test_convolutions(kernel: tuple[int, int], depthwise: bool) -> None:
+    for seed in range(12):
+        rng = np.random.default_rng(seed)
+        channels, out = (int(v) for v in rng.integers(2, 150, 2))
+        shape = (int(rng.integers(kernel[0], 30)), int(rng.integers(kernel[1], 30)), channels)
+        stride = int(rng.integers(1, 4))
+        program = kernel_cases.convolution(
+            rng,
+            shape,
+            channels if depthwise else out,
+            kernel,
+            (stride, stride),
+            pads=tuple(int(rng.integers(0, side)) for side in (*kernel, *kernel)),  # type: ignore[arg-type]
+            group=channels if depthwise else 1,
+            chosen=("NONE", "RELU", "CLIP", "LEAKY")[seed % 4],
+            kind="depthwise_conv2d" if depthwise else "conv2d",
+        )
+        program.ops[0].attrs["rounding"] = ("half_even", "half_up")[seed % 2]
+        check(program, rng)

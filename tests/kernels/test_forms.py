@@ -1,0 +1,200 @@
+"""Forms that only some layers take: bytes of four columns, rows in place, sums in float32.
+
+Each is met on purpose here; test_kernels.py meets them by chance.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from support import kernel_cases
+from support.kernel_cases_check import check
+
+from r329fast.kernels import prepare
+from r329fast.kernels.conv import depthwise_quads
+from r329fast.kernels.epilogue import prepare_epilogue
+from r329fast.kernels.ir import epilogue as finish_ir
+from r329fast.kernels.ir.depthwise_quads import blocks
+from r329fast.kernels.runtime.isa import ISA, JIT, STORED
+from r329fast.program.program import Op, Program, TensorSpec
+from r329fast.program.uniform_dtype import stored_program
+from r329fast.quantization.fixed_point import requantize
+
+QUADS = f"{ISA.name}-quads"
+
+
+@st.composite
+def depthwise(draw: st.DrawFn) -> tuple[Program, np.random.Generator]:
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    channels, stride = draw(st.integers(2, 200)), draw(st.integers(1, 2))
+    shape = (draw(st.integers(3, 12)), draw(st.integers(4, 19)), channels)
+    pads = tuple(draw(st.integers(0, 2)) for _ in range(4))
+    act = draw(st.sampled_from(("NONE", "RELU", "CLIP")))
+    program = kernel_cases.convolution(
+        rng, shape, channels, (3, 3), (stride, stride), pads=pads, group=channels,  # type: ignore[arg-type]
+        chosen=act, kind="depthwise_conv2d",
+    )  # fmt: skip
+    op = program.ops[0]
+    op.attrs["rounding"] = "half_even"
+    op.attrs["pad_value"] = int(rng.integers(0, 128))
+    op.consts["bias"] = rng.integers(-9000, 9000, channels).astype(np.int32)
+    sums = 9000 + 9 * 128 * 255
+    op.consts["mult"] = rng.integers(1, 32768, channels).astype(np.int32)
+    least = np.ceil(np.log2(op.consts["mult"] * float(sums) * 256 / 2**21))
+    shift = np.maximum(np.log2(op.consts["mult"] * float(sums) / 300), least)
+    op.consts["shift"] = np.ceil(shift).astype(np.int32)
+    return program, rng
+
+
+@pytest.mark.skipif(not depthwise_quads.POSSIBLE, reason="a path of x86 with byte dot products")
+@settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
+@given(depthwise(), st.integers(1, 3))
+def test_depthwise_by_quads(case: tuple[Program, np.random.Generator], count: int) -> None:
+    program, rng = case
+    path = check(program, kernel_cases.feeds(rng, program, count))
+    wide = program.tensors["y"].shape[1] >= 4
+    assert path == (QUADS if wide else f"{ISA.name}-depthwise")
+
+
+@pytest.mark.parametrize("channels", range(1, 140))
+def test_blocks_of_quads_cover_all_channels(channels: int) -> None:
+    end = 0
+    for first, lanes in blocks(16, channels):
+        assert first == end
+        assert lanes in (16, 8, 4)
+        end = first + 4 * lanes
+    assert channels <= end < channels + 16
+
+
+@pytest.mark.parametrize("shape", [(5, 9, 24), (14, 14, 64), (1, 1, 100), (3, 7, 33)])
+@pytest.mark.parametrize("out", [1, 16, 40, 64])
+@pytest.mark.parametrize("act", ["NONE", "CLIP"])
+def test_one_by_one_at_full_and_broken_tiles(
+    shape: tuple[int, int, int], out: int, act: str
+) -> None:
+    rng = np.random.default_rng(out + shape[2])
+    for dtype in ("int8", "uint8"):
+        program = kernel_cases.convolution(rng, shape, out, (1, 1), chosen=act, dtype=dtype)
+        program.ops[0].attrs["rounding"] = "half_even"
+        for count in (1, 4):
+            check(program, kernel_cases.feeds(rng, program, count))
+
+
+@pytest.mark.parametrize("size", [(7, 7), (14, 28), (13, 15), (30, 21)])
+@pytest.mark.parametrize("stride", [1, 2, 3])
+@pytest.mark.parametrize("kernel", [(3, 3), (7, 7), (2, 5), (1, 1)])
+def test_bands(size: tuple[int, int], stride: int, kernel: tuple[int, int]) -> None:
+    rng = np.random.default_rng(size[0] * stride)
+    pads = (kernel[0] // 2, kernel[1] // 2, kernel[0] // 2, kernel[1] // 2)
+    program = kernel_cases.convolution(
+        rng, (*size, 3), 40, kernel, (stride, stride), pads=pads, chosen="RELU"
+    )
+    check(program, kernel_cases.feeds(rng, program, 3))
+
+
+def epilogue_op(mult: int, shift: int, act: str = "NONE", clip: int = 0) -> Op:
+    consts = {"mult": np.array([mult], np.int32), "shift": np.array([shift], np.int32)}
+    attrs = {"rounding": "half_even", "act": act, "clip_min": 0, "clip_max": clip}
+    return Op("conv2d", "l", ("x",), ("y",), attrs, consts)
+
+
+@pytest.mark.parametrize(
+    ("bound", "mult", "shift", "once"),
+    [
+        (1 << 20, 200, 15, True),  # as the 2021 tool's multipliers are
+        (1 << 24, 32767, 24, True),
+        (1 << 24, 32767, 8, False),  # results pass 2**22
+        ((1 << 24) + 1, 1, 17, False),  # sums beyond 2**24 are not clamped
+        (1 << 30, 32767, 27, True),  # they are
+        (1 << 31, 1, 31, False),
+    ],
+)
+def test_when_float32_is_exact(bound: int, mult: int, shift: int, once: bool) -> None:
+    output = TensorSpec("y", (1, 1, 1), "int8", 1.0)
+    assert prepare_epilogue(epilogue_op(mult, shift), output, 1, bound).rounds_once == once
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8"])
+@pytest.mark.parametrize("shift", [1, 5, 12, 15])
+def test_ties_and_ends_of_a_line(dtype: str, shift: int) -> None:
+    """Every integer of a range around zero, so every tie; and the ends of what float32 holds."""
+    ends = np.array([2**24, 2**24 - 1, -(2**24), 2**22 + 1, -(2**22)])
+    x = np.concatenate([np.arange(-40_000, 40_000), ends])
+    for mult in (1, 2, 3, 77, 128, 255, 32767):
+        output = TensorSpec("y", (1, 1, 16), dtype, 1.0, 3, -128, 127)
+        if dtype == "uint8":
+            output = TensorSpec("y", (1, 1, 16), dtype, 1.0, -5, 0, 255)
+        op = epilogue_op(mult, shift)
+        epilogue = prepare_epilogue(op, output, 16, 2**24)
+        if not epilogue.rounds_once:
+            continue
+        count = len(x) // 16 * 16
+        sums = x[-count:].astype(np.int32)
+        found = finish(sums.reshape(-1, 16), epilogue.ef, epilogue.pitch)
+        wanted = requantize(
+            sums.astype(np.int64), np.array(mult), np.array(shift), output.zero_point,
+            output.qmin, output.qmax, "half_even",
+        )  # fmt: skip
+        assert np.array_equal(found.view(dtype).reshape(-1), wanted.astype(dtype)), mult
+
+
+def finish(sums: np.ndarray, ef: np.ndarray, pitch: int) -> np.ndarray:
+    from numba import njit
+
+    from r329fast.kernels.leaves.tile import finish_rows
+
+    def run(acc, ef, pitch, rows, out):  # type: ignore[no-untyped-def]
+        finish_rows(acc.ctypes.data, 64, ef.ctypes.data, 0, pitch, 16, rows, out.ctypes.data, 16)
+
+    out = np.zeros(sums.shape, dtype=np.uint8)
+    (njit(run) if JIT else run)(sums, ef, pitch, len(sums), out)
+    return out
+
+
+def test_programs_keep_their_meaning_in_another_dtype() -> None:
+    """The reference on a stored program gives the same integers, moved."""
+    from r329fast.reference.run import run_op
+
+    for kind in kernel_cases.CASES:
+        for seed in range(12):
+            rng = np.random.default_rng(seed)
+            program = kernel_cases.CASES[kind](rng)
+            feeds = kernel_cases.feeds(rng, program, 2)
+            op = program.ops[0]
+            expected = run_op(program, op, [feeds[name] for name in op.inputs])
+            for dtype in ("uint8", "int8"):
+                stored = stored_program(program, dtype)
+                if stored is None:
+                    assert kind in ("softmax_fast_exp", "resize_bilinear") or len(op.inputs) == 1
+                    continue
+                moved = [feeds[name].view(np.uint8) for name in op.inputs]
+                for index, name in enumerate(op.inputs):
+                    flip = 0 if program.tensors[name].dtype == dtype else 128
+                    moved[index] = (moved[index] ^ np.uint8(flip)).view(dtype)
+                found = run_op(stored, stored.ops[0], moved).view(np.uint8)
+                flip = 0 if program.tensors[op.outputs[0]].dtype == dtype else 128
+                assert np.array_equal(found ^ np.uint8(flip), expected.view(np.uint8)), (kind, seed)
+
+
+def test_simulators_keep_one_dtype_where_the_tile_wants_it() -> None:
+    rng = np.random.default_rng(0)
+    program = kernel_cases.convolution(rng, (4, 4, 8), 8, (1, 1), dtype="int8")
+    prepared = prepare(program.ops[0], [program.tensors["x"]], program.tensors["y"])
+    assert prepared.path.startswith(ISA.name)
+    assert ("" if ISA.element == 2 else "int8" if ISA.signed else "uint8") == STORED
+    assert finish_ir.MAGIC == 12582912.0
+
+
+@pytest.mark.skipif(not JIT, reason="nothing is compiled")
+def test_threads_that_compile_at_once_get_one_address() -> None:
+    from concurrent.futures import ThreadPoolExecutor
+
+    from r329fast.kernels.runtime.kernel import Kernel
+    from r329fast.kernels.table import table_rows
+
+    fresh = Kernel(table_rows.function)
+    with ThreadPoolExecutor(8) as pool:
+        addresses = set(pool.map(lambda _: fresh.compile(), range(8)))
+    assert addresses == {fresh.compile()}

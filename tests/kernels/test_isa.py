@@ -1,0 +1,206 @@
+"""Kernel paths: how one is chosen, what a wrong choice says, and the machine code of each tile."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+from pathlib import Path
+
+import llvmlite.binding as llvm
+import pytest
+from llvmlite import ir
+
+from r329fast.errors import UsageError
+from r329fast.kernels.ir import gemm_tile as row_tile_ir
+from r329fast.kernels.runtime import isa
+
+TESTS = Path(__file__).parent
+
+
+def by_name(name: str) -> isa.Isa:
+    """A path by its name, or its tile of int16 pairs by that of `isa.words`."""
+    paths = (*isa.ISAS, *isa.EMULATED)
+    return next(path for path in (*paths, *map(isa.words, paths)) if path.name == name)
+
+
+def test_best_path_of_the_target_is_chosen() -> None:
+    vnni = frozenset({"avx2", "avx512f", "avx512bw", "avx512vl", "avx512vnni"})
+    assert isa.choose(vnni).name == "vnni512"
+    assert isa.choose(vnni - {"avx512vnni"}).name == "avx512"
+    assert isa.choose(frozenset({"avx2", "avxvnni"})).name == "avxvnni"
+    assert isa.choose(frozenset({"avx2"})).name == "avx2"
+    assert isa.choose(frozenset({"neon", "dotprod"})).name == "neon"
+    assert isa.choose(frozenset({"neon"})).name == "plain"
+    assert isa.choose(frozenset()).name == "plain"
+
+
+def test_a_forced_path_is_taken_if_possible() -> None:
+    assert isa.choose(frozenset({"avx2"}), "plain").name == "plain"
+    with pytest.raises(UsageError, match="this target lacks avx512bw, avx512f, avx512vnni; poss"):
+        isa.choose(frozenset({"avx2"}), "vnni512")
+    with pytest.raises(UsageError, match="unknown path; possible here: avx2, plain, did you"):
+        isa.choose(frozenset({"avx2"}), "avx3")
+
+
+def test_an_impossible_path_ends_in_one_line() -> None:
+    code = (
+        "import sys\n"
+        "from r329fast.errors import R329Error\n"
+        "from r329fast.simulator.simulator import Simulator\n"
+        "from r329fast.program.program import Program\n"
+        "try:\n"
+        "    Simulator(Program('p', 's', {}, [], [], (), ()))\n"
+        "except R329Error as error:\n"
+        "    sys.exit(str(error))\n"
+    )
+    environment = {**os.environ, "R329FAST_ISA": "nonsense"}
+    run = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 1
+    assert run.stderr.startswith("R329FAST_ISA=nonsense: unknown path; possible here: ")
+
+
+def other_paths() -> list[str]:
+    """Every path but the one of this process; emulated where this machine cannot execute it."""
+    features = isa.target_features()
+    possible = {path.name for path in isa.ISAS if path.possible(features)}
+    emulated = [path.name for path in isa.EMULATED if path.name[len("emulated-") :] not in possible]
+    return [path.name for path in isa.ISAS if path.name in possible - {isa.ISA.name}] + emulated
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", other_paths())
+def test_other_paths_give_the_same_integers(name: str) -> None:
+    """The tile, packing and tails of every path."""
+    run = subprocess.run(
+        [
+            sys.executable,
+            *("-m", "pytest", "-q", "-p", "no:cacheprovider"),
+            *(str(TESTS / "test_registry.py"), str(TESTS / "test_winograd.py")),
+            *("-k", "conv2d or fully_connected or depthwise or eltwise or norm or winograd"),
+        ],
+        env={**os.environ, "R329FAST_ISA": name},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stdout[-3000:]
+
+
+def test_unjitted_twins_give_the_same_integers() -> None:
+    run = subprocess.run(
+        [
+            sys.executable,
+            *("-m", "pytest", "-q", "-p", "no:cacheprovider"),
+            *(str(TESTS / "test_registry.py"), str(TESTS / "test_winograd.py")),
+            *("-k", "small"),
+        ],
+        env={**os.environ, "NUMBA_DISABLE_JIT": "1", "R329FAST_ISA": ""},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stdout[-3000:]
+
+
+def assembly(name: str, triple: str, features: str) -> str:
+    """Assembly of the wide tile of path `name` for `triple`; skips where LLVM lacks the target."""
+    path = by_name(name)
+    module = ir.Module(name=name)
+    module.triple = triple
+    pointer, i64 = ir.IntType(8).as_pointer(), ir.IntType(64)
+    pointers = (0, 1, 6, 7, 11, 12, 13)  # of emit_row_tile
+    kinds = [pointer if index in pointers else i64 for index in range(15)]
+    kind = ir.FunctionType(ir.VoidType(), kinds)
+    function = ir.Function(module, kind, "tile")
+    builder = ir.IRBuilder(function.append_basic_block())
+    row_tile_ir.emit_row_tile(builder, path, path.vectors, *function.args)
+    builder.ret_void()
+    try:
+        llvm.initialize_all_targets()
+        llvm.initialize_all_asmprinters()
+        target = llvm.Target.from_triple(triple)
+    except RuntimeError as error:
+        pytest.skip(f"this llvmlite cannot compile for {triple}: {error}")
+    machine = target.create_target_machine(cpu="", features=features, opt=3)
+    parsed = llvm.parse_assembly(str(module))
+    parsed.verify()
+    return machine.emit_assembly(parsed)
+
+
+X86 = "x86_64-unknown-linux-gnu"
+VNNI = "+avx512f,+avx512bw,+avx512vl,+avx512vnni"
+
+
+@pytest.mark.parametrize(
+    ("name", "triple", "features", "instruction", "per_step"),
+    [
+        ("vnni512", X86, VNNI, "vpdpbusd", 28),
+        ("vnni512-words", X86, f"{VNNI},+fast-dpwssd", "vpdpwssd", 28),
+        ("avxvnni", X86, "+avx2,+avxvnni", "vpdpbusd", 12),
+        ("avxvnni-words", X86, "+avx2,+avxvnni", "vpdpwssd", 12),
+        ("avx512", X86, "+avx512f,+avx512bw", "vpmaddwd", 28),
+        ("avx2", X86, "+avx2", "vpmaddwd", 12),
+        ("neon", "aarch64-unknown-linux-gnu", "+neon,+dotprod", "sdot", 24),
+        ("plain", X86, "+sse2", "pmaddwd", 16),
+    ],
+)
+def test_tile_compiles_to_its_instruction(
+    name: str, triple: str, features: str, instruction: str, per_step: int
+) -> None:
+    text = assembly(name, triple, features)
+    assert text.count(f"{instruction}\t") == per_step, text
+
+
+def test_cache_folder_follows_the_sources_and_needs_no_home(tmp_path: Path) -> None:
+    code = "from r329fast.kernels.runtime.cache import CACHE_DIR; print(CACHE_DIR)"
+
+    def folder(**changes: str) -> Path:
+        environment = {**os.environ, **changes}
+        run = subprocess.run(
+            [sys.executable, "-c", code],
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return Path(run.stdout.strip())
+
+    named = folder(NUMBA_CACHE_DIR=str(tmp_path))
+    assert named.parent == tmp_path
+    assert named.name.startswith("kernels-")
+    assert folder(NUMBA_CACHE_DIR=str(tmp_path), R329FAST_ISA="plain") != named
+    blocked = tmp_path / "file"
+    blocked.write_text("")
+    assert folder(NUMBA_CACHE_DIR=str(blocked), TMPDIR=str(tmp_path)).is_dir()
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64", reason="Numba compiles for the host's family")
+def test_whole_kernels_compile_for_a_vnni_target(tmp_path: Path) -> None:
+    """Compiled, not executed: packing, tiles, Winograd, depthwise and epilogue on 512 bits."""
+    code = (
+        "from r329fast.kernels.runtime.isa import ISA\n"
+        "from r329fast.kernels import KERNELS\n"
+        "print(ISA.name)\n"
+        "wanted = ('conv_rows', 'winograd_tiles', 'depthwise_rows')\n"
+        "for kernel in KERNELS:\n"
+        "    if kernel.__name__ in wanted:\n"
+        "        print(kernel.assembly())\n"
+    )
+    features = "avx,avx2,fma,avx512f,avx512bw,avx512vl,avx512dq,avx512vnni,bmi2,sse4.1,ssse3"
+    environment = {
+        **os.environ,
+        "NUMBA_CPU_NAME": "znver4",
+        "NUMBA_CPU_FEATURES": ",".join(f"+{name}" for name in features.split(",")),
+        "NUMBA_CACHE_DIR": str(tmp_path),
+        "R329FAST_ISA": "",
+    }
+    run = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True
+    )
+    assert run.stdout.startswith("vnni512\n")
+    for instruction in ("vpdpbusd", "vpdpwssd", "vpmovdb"):
+        assert f"{instruction}\t" in run.stdout

@@ -1,0 +1,1 @@
+"""What tests share: cases, networks, readers of vectors, a browser."""

@@ -1,0 +1,41 @@
+"""Runs a program of one op with its kernel, in the simulator's form too, and with the reference."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from r329fast.kernels import prepare
+from r329fast.program.program import Program
+from r329fast.reference.run import run_op
+from r329fast.simulator.simulator import Simulator
+
+
+def check(program: Program, feeds: dict[str, np.ndarray]) -> str:
+    """Run the only op in both forms and with the reference; returns the simulator's kernel path."""
+    op = program.ops[0]
+    inputs = [program.tensors[name] for name in op.inputs]
+    output = program.tensors[op.outputs[0]]
+    arrays = [np.ascontiguousarray(feeds[name]) for name in op.inputs]
+    expected = run_op(program, op, arrays)
+    prepared = prepare(op, inputs, output)
+    found = np.full(expected.shape, 77, dtype=output.dtype)
+    scratch = np.full(prepared.scratch_bytes(len(found)), 0xA5, dtype=np.uint8)
+    prepared.run(arrays, found, scratch)
+    compare(program, prepared.path, found, expected)
+    simulator = Simulator(program)  # may keep its tensors in another form
+    (path,) = simulator.paths().values()
+    compare(program, path, simulator.run(feeds)[output.name], expected)
+    return path
+
+
+def compare(program: Program, path: str, found: np.ndarray, expected: np.ndarray) -> None:
+    if np.array_equal(found, expected):
+        return
+    op = program.ops[0]
+    wrong = np.argwhere(found != expected)
+    first = tuple(wrong[0])
+    raise AssertionError(
+        f"{op.kind} on {path}: {len(wrong)} of {found.size} differ, first at {first}: "
+        f"{found[first]}, expected {expected[first]}; {op.attrs} "
+        f"{ {k: v.shape for k, v in op.consts.items()} } {program.tensors}"
+    )
