@@ -1,4 +1,4 @@
-"""Whole programs with random weights, built by hand: for simulator tests and benchmarks."""
+"""Whole programs with random weights, built op by op: for simulator tests and benchmarks."""
 
 from __future__ import annotations
 
