@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from r329fast.graph.check.rule import Constraint, Result, advise, first_shape, show
 from r329fast.graph.clip import FLOAT_MAX, clip_act
 from r329fast.graph.ir import Act, Layer
 from r329fast.graph.onnx.model import Node, OnnxModel
 from r329fast.graph.onnx.operands import const_axis
+from r329fast.graph.rule import Constraint, Result, advise, first_shape, show
 
 if TYPE_CHECKING:
-    from r329fast.graph.export.writer import Writer
+    from r329fast.graph.onnx.writer import Writer
 
 RealFunction = Callable[[np.ndarray, Act], np.ndarray]
 

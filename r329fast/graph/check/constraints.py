@@ -9,10 +9,10 @@ from pathlib import Path
 
 from r329fast.graph.activations import BY_OPERATOR
 from r329fast.graph.check import rules
-from r329fast.graph.check.issues import Issue
-from r329fast.graph.check.rule import ADVICE, Constraint, message, show
+from r329fast.graph.issues import Issue
 from r329fast.graph.lower.shape import BATCH_ADVICE
 from r329fast.graph.onnx.model import Node, OnnxModel
+from r329fast.graph.rule import ADVICE, Constraint, message, show
 
 GENERIC: tuple[Constraint, ...] = (
     rules.constraint_fixed_shapes,

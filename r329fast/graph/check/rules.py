@@ -10,13 +10,6 @@ from math import prod
 
 import numpy as np
 
-from r329fast.graph.check.rule import (
-    Result,
-    advise,
-    computed_inputs,
-    first_shape,
-    show,
-)
 from r329fast.graph.lower.builder import batch_axis
 from r329fast.graph.lower.pool import reduce_axes, resize_factors
 from r329fast.graph.lower.shape import (
@@ -29,6 +22,13 @@ from r329fast.graph.lower.shape import (
 )
 from r329fast.graph.onnx.model import Node, OnnxModel
 from r329fast.graph.onnx.operands import const_axis
+from r329fast.graph.rule import (
+    Result,
+    advise,
+    computed_inputs,
+    first_shape,
+    show,
+)
 
 # --- every operator ---------------------------------------------------------------------------
 

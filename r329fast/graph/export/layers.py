@@ -12,8 +12,8 @@ import numpy as np
 
 from r329fast.graph import ir
 from r329fast.graph.activations import activate
-from r329fast.graph.export.writer import TO_NHWC, Writer
 from r329fast.graph.ir import Layer
+from r329fast.graph.onnx.writer import TO_NHWC, Writer
 
 
 def _conv(w: Writer, layer: Layer) -> str:
