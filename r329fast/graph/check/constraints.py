@@ -8,8 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from r329fast.graph.check import rules
-from r329fast.graph.check.issues import Issue
 from r329fast.graph.check.rules import ADVICE, Constraint, message, show
+from r329fast.graph.issues import Issue
 from r329fast.graph.lower.elementwise import ACTIVATIONS
 from r329fast.graph.lower.shape import BATCH_ADVICE
 from r329fast.graph.onnx.model import Node, OnnxModel

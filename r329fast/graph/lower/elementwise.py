@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 
-from r329fast.graph.check.issues import Unsupported
 from r329fast.graph.clip import FLOAT_MAX, clip_act
 from r329fast.graph.ir import Act, ActivationAttrs, EltwiseAttrs
+from r329fast.graph.issues import Unsupported
 from r329fast.graph.lower.builder import Builder, Value
 from r329fast.graph.lower.compute import affine
 from r329fast.graph.onnx.model import Node, OnnxModel

@@ -6,8 +6,8 @@ from math import prod
 
 import numpy as np
 
-from r329fast.graph.check.issues import Unsupported
 from r329fast.graph.ir import ConcatAttrs, PadAttrs, ReshapeAttrs, SliceAttrs, SplitAttrs
+from r329fast.graph.issues import Unsupported
 from r329fast.graph.lower.builder import Builder, Value, batch_axis, canonical
 from r329fast.graph.onnx.model import Node, OnnxModel
 
