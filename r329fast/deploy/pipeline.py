@@ -19,6 +19,7 @@ from r329fast.images.dataset import load_dataset, load_labels
 from r329fast.program import Program
 from r329fast.program.storage import load_program
 from r329fast.quantization import Options, quantize
+from r329fast.quantization.aqt2021 import amplified_concats
 from r329fast.quantization.options import WEIGHTED_TYPES
 
 Progress = Callable[[int, int], None]
@@ -229,7 +230,11 @@ def prepare(
         config, graph, chosen, method, threads=threads, progress=progress
     )
     program = quantize(graph, ranges, chosen, options)
-    warnings = [*config.warnings, *narrow_outputs(graph, ranges, used)]
+    warnings = [
+        *config.warnings,
+        *narrow_outputs(graph, ranges, used),
+        *amplified_concats(program),
+    ]
     return Prepared(config, graph, ranges, program, chosen, used, warnings)
 
 
