@@ -43,11 +43,12 @@ class Limit:
 
 
 # Each is the whole of what one file, or one entry of an archive, may hold once it is unpacked.
-TEXT = Limit("R329FAST_MAX_TEXT_MB", 64, "MB")  # cfg, labels, class names, CSV
+CFG = Limit("R329FAST_MAX_CFG_MB", 1, "MB")  # cfg, hardware TOML
+TEXT = Limit("R329FAST_MAX_TEXT_MB", 64, "MB")  # labels, class names, name maps, CSV
 RECORD = Limit("R329FAST_MAX_RECORD_MB", 32, "MB")  # JSON and TOML, many times larger in memory
 CALIBRATION = Limit("R329FAST_MAX_RANGES_MB", 16, "MB")  # max_min dicts
 IMAGE = Limit("R329FAST_MAX_IMAGE_MB", 256, "MB")  # an image file as it is stored
-PIXELS = Limit("R329FAST_MAX_MEGAPIXELS", 100, "megapixels")  # 300 MB once decoded
+PIXELS = Limit("R329FAST_MAX_MEGAPIXELS", 64, "megapixels")  # 192 MB once decoded
 TENSOR = Limit("R329FAST_MAX_TENSOR_MB", 512, "MB")  # an array read whole: dumps, results
 PROGRAM = Limit("R329FAST_MAX_PROGRAM_MB", 512, "MB")  # all constants of a .r329
 MODEL = Limit("R329FAST_MAX_MODEL_MB", 1024, "MB")  # an ONNX file with its external data

@@ -38,6 +38,8 @@ class Header:
     def __init__(self, data: bytes, structured: bool = False) -> None:
         """Parse the first bytes of a file; NpyError where they are no header."""
         version = data[6] if data[:6] == _MAGIC and len(data) > 8 else 0
+        if data[:4] in (b"PK\x03\x04", b"PK\x05\x06"):
+            raise NpyError("it is a .npz, allowed one array")
         if version not in _LENGTHS or data[7] != 0:
             raise NpyError("its first bytes are not those of a .npy array")
         length = _LENGTHS[version]

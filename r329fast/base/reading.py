@@ -72,6 +72,7 @@ def check_size(name: object, size: int, limit: Limit) -> None:
         raise FileError(
             f"cannot read {name}: found {size / (1 << 20):,.0f} MB, {limit.advice()}",
             path=str(name),
+            limit=limit.variable,
         )
 
 

@@ -8,12 +8,12 @@ import pickle
 from collections.abc import Sequence
 from typing import Any
 
-import cv2
 import numpy as np
 from distributed import WorkerPlugin
 
 from r329fast.evaluation.engine import Engine, Seconds, cores
 from r329fast.evaluation.sources import Key
+from r329fast.images.opencv import cv2
 from r329fast.version import __version__
 
 # by job; tasks of one process share its threads: what they simulate stands in one queue
