@@ -2,12 +2,12 @@
 
 import warnings
 
-from r329fast.deploy.run import RunResult, run_cfg
+from r329fast.deploy.run_cfg import RunResult, run_cfg
 
 __all__ = ["RunResult", "run_cfg"]
 
 warnings.warn(
-    "r329fast.run has moved: use r329fast.run_cfg, or r329fast.deploy.run",
+    "r329fast.run has moved: use r329fast.run_cfg, or r329fast.deploy.run_cfg",
     DeprecationWarning,
     stacklevel=2,
 )
