@@ -22,6 +22,7 @@ from r329fast.images.dataset import load_dataset, load_labels
 from r329fast.program import Program
 from r329fast.program.storage import load_program
 from r329fast.quantization import Options, quantize
+from r329fast.quantization.aqt2021 import amplified_concats
 from r329fast.quantization.options import WEIGHTED_TYPES
 
 _NARROW = 0.75
@@ -218,7 +219,11 @@ def prepare(
     options = cfg_options(config, settings)
     ranges, used = calibration_ranges(config, graph, settings)
     program = quantize(graph, ranges, chosen, options)
-    warnings = [*config.warnings, *narrow_outputs(graph, ranges, used)]
+    warnings = [
+        *config.warnings,
+        *narrow_outputs(graph, ranges, used),
+        *amplified_concats(program),
+    ]
     return Prepared(config, graph, ranges, program, chosen, used, warnings)
 
 

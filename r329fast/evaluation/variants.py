@@ -29,6 +29,7 @@ from r329fast.graph.ir import Graph
 from r329fast.program.program import Program
 from r329fast.program.storage import load_program
 from r329fast.quantization import quantize
+from r329fast.quantization.aqt2021 import amplified_concats
 
 
 @dataclass(frozen=True)
@@ -126,6 +127,7 @@ def _of_cfg(config: RunConfig, grid: Grid, settings: Settings) -> Model:
         options = cfg_options(config, chosen)
         program = quantize(graph, ranges, scheme, options)
         variants.append(Variant(program, scheme, options.rounding, used, channels))
+    amplified = [line for variant in variants for line in amplified_concats(variant.program)]
     quantization = config.quantization if config.optimizer is None else None
     return Model(
         variants,
@@ -133,7 +135,7 @@ def _of_cfg(config: RunConfig, grid: Grid, settings: Settings) -> Model:
         float_id=_file_hash(config.parser.input_model),
         label_offset=(quantization.label_id_offset or 0) if quantization else 0,
         reverse=bool(quantization and quantization.reverse_rgb),
-        warnings=list(config.warnings),
+        warnings=[*config.warnings, *dict.fromkeys(amplified)],
     )
 
 

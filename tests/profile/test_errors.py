@@ -282,6 +282,52 @@ def test_narrow_and_wide_ranges_are_found(case: Case) -> None:
             assert any(item.kind == "calibration" for item in found)
 
 
+DEPTHWISE = "/layer3/block1/conv2/Conv"
+
+
+def with_dead_channels(case: Case) -> Case:
+    """Two channels of the depthwise layer that have a bias and nearly no weights."""
+    layers = []
+    for layer in case.graph:
+        if layer.name == DEPTHWISE:
+            consts = {name: array.copy() for name, array in layer.consts.items()}
+            consts["weights"][[1, 4]] *= np.float32(2e-6)
+            consts["bias"][[1, 4]] = 0.05
+            layer = dataclasses.replace(layer, consts=consts)
+        layers.append(layer)
+    graph = dataclasses.replace(case.graph, layers=layers)
+    return dataclasses.replace(case, graph=graph, program=quantize(graph, case.ranges))
+
+
+def test_dead_channels_are_named_and_their_biases_are_suggested(case: Case) -> None:
+    bent = with_dead_channels(case)
+    found = {item.name: item for item in precision(bent.program, bent.graph)}
+    usual = {item.name: item for item in precision(case.program, case.graph)}
+    assert found[DEPTHWISE].dead_channels == 2
+    lost = found[DEPTHWISE].bits_lost_to_dead
+    assert lost > 4
+    assert found[DEPTHWISE].bias_bits_lost == lost + usual[DEPTHWISE].bias_bits_lost
+    assert all(item.bits_lost_to_dead == 0 for item in usual.values())
+
+    advice = [
+        item for item in suggestions_of(bent, bent.program, bent.ranges) if item.kind == "bias"
+    ]
+    assert [item.layer for item in advice] == [DEPTHWISE]
+    assert advice[0].gain > 0.05
+    assert f"{DEPTHWISE}: 1, 4" in advice[0].setting
+    mended = build(bent.graph, "aqt2021", zeroed(bent))
+    op = next(op for op in mended.ops if op.layer == DEPTHWISE)
+    plain = next(op for op in case.program.ops if op.layer == DEPTHWISE)
+    assert list(op.consts["bias"][[1, 4]]) == [0, 0]
+    live = np.setdiff1d(np.arange(len(op.consts["bias"])), [1, 4])
+    np.testing.assert_array_equal(op.consts["bias"][live], plain.consts["bias"][live])
+    assert {item.bits_lost_to_dead for item in precision(mended)} == {0}
+
+
+def zeroed(case: Case) -> Setup:
+    return Setup(case.ranges, options_of(case.program), zero_biases=(DEPTHWISE,))
+
+
 def test_best_range_and_spread(case: Case) -> None:
     errors = analyse_errors(case.graph, case.program, batches(case))
     name = case.program.layers[1].name
