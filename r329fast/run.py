@@ -1,4 +1,4 @@
-"""The old place of `r329fast.deploy.run`; it goes with the next release."""
+"""The old place of `r329fast.deploy.run_cfg`; it goes with the next release."""
 
 import warnings
 

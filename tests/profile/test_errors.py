@@ -325,7 +325,7 @@ def test_dead_channels_are_named_and_their_biases_are_suggested(case: Case) -> N
 
 
 def zeroed(case: Case) -> Setup:
-    return Setup(case.ranges, options_of(case.program), zero_biases=(DEPTHWISE,))
+    return Setup(case.ranges, program_options(case.program), zero_biases=(DEPTHWISE,))
 
 
 def test_best_range_and_spread(case: Case) -> None:
