@@ -30,7 +30,7 @@ class Ranges:
     """Tensor name -> (min, max), float32 values.
 
     seen: smallest and largest value over the whole calibration set, where known. It decides
-    whether an input is unsigned in scheme compass42 (spec B.2), and shows what a range cuts off.
+    whether an input is unsigned (spec A and B.2), and shows what a range cuts off.
     """
 
     values: dict[str, tuple[float, float]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,7 +15,7 @@ from llvmlite import ir
 
 from r329fast.errors import UsageError
 from r329fast.kernels.ir import gemm_tile as row_tile_ir
-from r329fast.kernels.runtime import isa
+from r329fast.kernels.runtime import cache, isa
 
 TESTS = Path(__file__).parent
 
@@ -176,6 +177,19 @@ def test_cache_folder_follows_the_sources_and_needs_no_home(tmp_path: Path) -> N
     blocked = tmp_path / "file"
     blocked.write_text("")
     assert folder(NUMBA_CACHE_DIR=str(blocked), TMPDIR=str(tmp_path)).is_dir()
+
+
+def test_cache_folder_follows_every_source_file(tmp_path: Path) -> None:
+    """An edit of an emitter must not leave the machine code of its callers in use."""
+    package = Path(cache.__file__).parent.parent
+    copy = tmp_path / "kernels"
+    shutil.copytree(package, copy, ignore=shutil.ignore_patterns("__pycache__"))
+    assert cache.sources_hash(copy) == cache.sources_hash(package) == cache.sources_hash()
+    for path in copy.rglob("*.py"):
+        source = path.read_bytes()
+        path.write_bytes(source + b"#")
+        assert cache.sources_hash(copy) != cache.sources_hash(), path
+        path.write_bytes(source)
 
 
 @pytest.mark.skipif(platform.machine() != "x86_64", reason="Numba compiles for the host's family")

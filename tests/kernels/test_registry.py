@@ -12,8 +12,7 @@ from hypothesis import strategies as st
 from support import kernel_cases
 from support.kernel_cases_check import check
 
-from r329fast.kernels import REGISTRY
-from r329fast.kernels.runtime import warmup
+from r329fast.kernels import REGISTRY, warmup
 from r329fast.kernels.runtime.isa import JIT
 from r329fast.kernels.runtime.kernel import KERNELS
 from r329fast.program.program import Program

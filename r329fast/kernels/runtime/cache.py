@@ -29,12 +29,15 @@ def user_cache_dir() -> Path:
     return Path(base) / "r329fast"
 
 
-def sources_hash() -> str:
-    """Hash of all kernel sources, Numba's version and the forced kernel path, if any."""
+def sources_hash(folder: Path = Path(__file__).parent.parent) -> str:
+    """Hash of all kernel sources, Numba's version and the forced kernel path, if any.
+
+    folder: the package of the kernels; all files below it count, in whichever folder they lie.
+    """
     digest = hashlib.sha256(numba.__version__.encode())
     digest.update(os.environ.get("R329FAST_ISA", "").encode())
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        digest.update(path.name.encode() + b"\0" + path.read_bytes())
+    for path in sorted(folder.rglob("*.py")):
+        digest.update(path.relative_to(folder).as_posix().encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()[:16]
 
 
