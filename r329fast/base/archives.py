@@ -46,6 +46,9 @@ class CappedFile:
     def close(self) -> None:
         self.stream.close()
 
+    def __del__(self) -> None:
+        self.stream.close()
+
 
 def open_zip(path: Path | str) -> zipfile.ZipFile:
     """Open a zip for reading; FileError for anything else. `close_zip` closes it."""
