@@ -46,6 +46,10 @@ class CappedFile:
     def close(self) -> None:
         self.stream.close()
 
+
+class _OwnedFile(CappedFile):
+    """One that closes the file with itself."""
+
     def __del__(self) -> None:
         self.stream.close()
 
@@ -53,7 +57,7 @@ class CappedFile:
 def open_zip(path: Path | str) -> zipfile.ZipFile:
     """Open a zip for reading; FileError for anything else. `close_zip` closes it."""
     stream = open_regular(path)
-    file = CappedFile(stream)
+    file = _OwnedFile(stream)
     try:
         archive = zipfile.ZipFile(file)
         file.capped = False
