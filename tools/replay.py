@@ -4,9 +4,9 @@
     python tools/replay.py --out after.json --against before.json     # in the new one
 
 Hashed: programs, calibrated ranges, the integers of every layer, the files and words of commands.
-Only the public names of r329fast, its command line and the readers in tests/ are used, wherever the
-modules inside lie. Float calibration repeats to the last bit only on one machine with one set of
-packages. Exit codes: 0 all equal, 1 a difference or a case that failed, 2 usage.
+Only public names, the command line and the readers in tests/ are used. Float calibration repeats to
+the last bit only on one machine with one set of packages: compare runs of the same one.
+Exit codes: 0 all equal, 1 a difference or a case that failed, 2 usage.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = Path(os.environ.get("R329FAST_SHARED", ROOT.parent / "shared")).resolve()
-for _word in ("VECTORS", "GOLDEN"):
-    os.environ.setdefault(f"R329FAST_{_word}", str(SHARED / _word.lower()))
+os.environ.setdefault("R329FAST_VECTORS", str(SHARED / "vectors"))
+os.environ.setdefault("R329FAST_GOLDEN", str(SHARED / "golden"))
 sys.path[:0] = [str(ROOT), str(ROOT / "tests" / "support"), str(ROOT / "tests")]
 
 import numpy as np  # noqa: E402
@@ -44,8 +44,7 @@ import r329fast  # noqa: E402
 Entries = Iterator[tuple[str, str]]
 Arrays = Mapping[str, np.ndarray]
 
-BUNDLED = next((ROOT / "r329fast").rglob("net.onnx")).parent
-MODELS = SHARED / "data" / "models"
+BUNDLED, MODELS = next((ROOT / "r329fast").rglob("net.onnx")).parent, SHARED / "data" / "models"
 SMALL = ("mobilenet_v1", "resnet20", "resnet44")  # networks that the reference runs too
 SLOW = ("data/", "golden/mobile", "golden/resnet18", "golden/squeeze")
 
@@ -69,8 +68,7 @@ VARIANTS: dict[str, tuple[str, str, dict[str, Any], dict[str, Any]]] = {
     "42-forced": ("compass42", "mean", {}, FORCED),
 }
 
-# What truly varies from run to run, or with the place of the tree; everything else is hashed as
-# it is written. Applied in this order to text: files of _TEXT and what commands print.
+# All that varies from run to run or tree to tree, in text files and in what commands print.
 _TEXT = {".json", ".csv", ".html", ".cfg", ".txt"}
 _VALUE = r'("(?:%s)": ?)(?:\[\s*\[[^{}]*?\]\s*\]|\{[^{}]*\}|[-+.\w]+)'
 _RULES = [
@@ -80,11 +78,10 @@ _RULES = [
     (_VALUE % r"seconds|\w+_seconds|images_per_second|shares|host_us", r"\1<time>"),
     # the CPU and number of cores of the host; resident memory
     (_VALUE % "machine|memory_mb", r"\1<host>"),
-    # measured figures on pages
+    # measured figures on pages, then in printed tables and last lines
     (r'("(?:seconds|images a second|milliseconds here)(?: \(measured\))?"[,:] ?)"[^"]*"', r"\1<>"),
-    # the same in printed tables: reports, the demo, the last lines of `eval` and `profile`
     (r"(?m)^( .*\(measured\) ).*$", r"\1<time>"),
-    (r"(?m)^( (?:float|int8) .*% +)\d+ *$", r"\1<time>"),
+    (r"(?m)^( (?:float|int8) .*%) +\d+ *$", r"\1 <time>"),
     (r"(?m)^(\d+ images in|time: |decoding, beside|measured  ).*$", r"\1<time>"),
 ]
 
@@ -123,27 +120,26 @@ def command(words: str, folder: Path) -> tuple[int, str, str]:
 def dataset(images: Path, count: int, recipe: str, out: str) -> np.ndarray:
     """The first images of a set as the `dataset` command prepares them."""
     words = f"dataset {images} --out {out} --limit {count} --preprocess {recipe}"
-    code, _, error = command(words, Path.cwd())
-    assert code == 0, error
+    assert (done := command(words, Path.cwd()))[0] == 0, done[2]
     return np.load(Path(out) / "dataset.npy")
 
 
-def range_values(ranges: r329fast.Ranges) -> str:
+def range_hash(ranges: r329fast.Ranges) -> str:
     both = (ranges.values, ranges.seen)
     return sha(*({name: np.array(pair, float) for name, pair in table.items()} for table in both))
 
 
 def program_entries(name: str, program: r329fast.Program, feeds: Arrays, slow: int) -> Entries:
     """The program and its integers; the reference runs the first `slow` images."""
-    path = Path("program.r329")
-    program.save(str(path))
+    program.save("program.r329")
     yield f"{name}/program", sha(program.hash(), program)
-    yield f"{name}/r329", sha(path.read_bytes(), r329fast.load_program(path))
+    yield f"{name}/r329", sha(Path("program.r329").read_bytes())
+    yield f"{name}/loaded", sha(r329fast.load_program("program.r329"))
     yield f"{name}/layers", sha(r329fast.Simulator(program).run(feeds, keep="all"))
     if slow:
         few = {tensor: array[:slow] for tensor, array in feeds.items()}
-        reference = r329fast.Simulator(program, backend="reference")
-        yield f"{name}/reference", sha(reference.run(few, keep="all"))
+        simulator = r329fast.Simulator(program, backend="reference")
+        yield f"{name}/reference", sha(simulator.run(few, keep="all"))
 
 
 def vector(files: Any, name: str) -> Entries:
@@ -151,7 +147,7 @@ def vector(files: Any, name: str) -> Entries:
     case = files.load(name)
     if {layer.type for layer in case.graph} & {"LRN", "LogSoftmax"} or name.startswith("calib_"):
         found = r329fast.calibrate(case.graph, case.arrays["calib0"], "compass42", "mean")
-        yield f"vector/{name}/ranges", range_values(found)
+        yield f"vector/{name}/ranges", range_hash(found)
         for key, value in found.values.items():  # what these layers calibrate beside tensors
             case.ranges.values.setdefault(key, value)
     for scheme in ("compass42", "aqt2021"):
@@ -165,8 +161,8 @@ def golden(files: Any, name: str) -> Entries:
     case = files.load(name)
     graph = r329fast.load_model(MODELS / f"{case.model}.onnx")
     program = r329fast.quantize(graph, case.our_ranges(graph), "compass42", case.options())
-    feeds = {program.inputs[0]: case.inputs}
-    yield from program_entries(f"golden/{name}", program, feeds, name.startswith(SMALL))
+    x = {program.inputs[0]: case.inputs}
+    yield from program_entries(f"golden/{name}", program, x, name.startswith(SMALL))
 
 
 def bundled(name: str) -> Entries:
@@ -176,7 +172,7 @@ def bundled(name: str) -> Entries:
     graph = r329fast.load_model(BUNDLED / "net.onnx")
     floats = dataset(BUNDLED / "calib.zip", 40, recipe, "calib")
     ranges = r329fast.calibrate(graph, floats, scheme, method, **arguments)
-    yield f"bundled/{name}/ranges", range_values(ranges)
+    yield f"bundled/{name}/ranges", range_hash(ranges)
     program = r329fast.quantize(graph, ranges, scheme, r329fast.Options(**options))
     x = program.quantize_input(dataset(BUNDLED / "val.zip", 16, recipe, "val"))
     yield from program_entries(f"bundled/{name}", program, {program.inputs[0]: x}, 2)
@@ -192,10 +188,10 @@ def real_model(name: str) -> Entries:
     graph = r329fast.load_model(MODELS / f"{name}.onnx")
     for scheme in ("aqt2021", "compass42"):
         ranges = r329fast.calibrate(graph, floats, scheme)
-        yield f"data/{name}/{scheme}/ranges", range_values(ranges)
+        yield f"data/{name}/{scheme}/ranges", range_hash(ranges)
         program = r329fast.quantize(graph, ranges, scheme)
-        feeds = {program.inputs[0]: program.quantize_input(floats)}
-        yield from program_entries(f"data/{name}/{scheme}", program, feeds, name.startswith(SMALL))
+        x = {program.inputs[0]: program.quantize_input(floats)}
+        yield from program_entries(f"data/{name}/{scheme}", program, x, name.startswith(SMALL))
 
 
 def commands() -> Entries:
@@ -205,7 +201,7 @@ def commands() -> Entries:
     with zipfile.ZipFile(BUNDLED / "val.zip") as archive:
         archive.extract("img/val_0001.jpg", folder / "b")
     given = set(folder.rglob("*"))
-    recipe, image = "--preprocess b/preprocess.json", "b/img/val_0001.jpg"
+    image, recipe = "b/img/val_0001.jpg", "--preprocess b/preprocess.json"
     val = f"--images b/val.zip {recipe}"
     for words in (
         "demo --out demo",
@@ -226,14 +222,12 @@ def commands() -> Entries:
         "compare run/output.bin opt/o.bin --max-off-by 2",
         "compare run/dump opt/dump",
         f"eval run.cfg {val} --float --out eval --threads 2 --scheme aqt2021 compass42",
-        f"eval run.r329 {val} --float-model b/net.onnx --out csv --format csv --logits --chunk 64"
-        " --threads 1 --classes b/classes.txt --min-top1 0.95",
+        f"eval run.r329 {val} --out csv --format csv --logits --chunk 64 --threads 1 --min-top1 1",
         f"profile run.cfg --no-time {val} --out p --onnx p/net.onnx --sensitivity --suggest",
         f"profile run.cfg --no-time {val} --save 42.json --csv 42.csv --scheme compass42",
         f"profile run.r329 --float b/net.onnx {val} --evaluation csv --out timed/p --fill-profile",
         "report p --csv report.csv --html p.html",
-        "report csv --html csv.html",
-        "report p run --html two.html",
+        "report csv run --html two.html",
     ):
         yield f"commands/said/{words}", sha(*command(f"{words} --json", folder))
     with chdir(folder):
@@ -244,11 +238,10 @@ def commands() -> Entries:
     # kernel times are a column of the one file that is left out
     for path in sorted(set(folder.rglob("*")) - given - {folder / "timed/p/layers.csv"}):
         if path.is_file():
-            content: str | bytes = path.read_bytes()
-            if path.name == "chunks.log":  # its first line bears the version and a checksum of it
-                content = path.read_bytes().partition(b"\n")[2]
-            elif path.suffix in _TEXT:
-                content = steady(path.read_text(), folder)
+            data = path.read_bytes()
+            # the first line of the log bears the version and a checksum of it
+            rest = data.partition(b"\n")[2] if path.name == "chunks.log" else data
+            content = steady(data.decode(), folder) if path.suffix in _TEXT else rest
             yield f"commands/file/{path.relative_to(folder).as_posix()}", sha(content)
 
 
@@ -264,18 +257,6 @@ def jobs() -> dict[str, Callable[[], Entries]]:
     }
 
 
-def record(wanted: Mapping[str, Callable[[], Entries]], only: str) -> dict[str, str]:
-    """Entries of all jobs; a job that fails gives one more, `NAME/failed`."""
-    found: dict[str, str] = {}
-    for name, job in wanted.items():
-        try:
-            found.update(entry for entry in job() if fnmatchcase(entry[0], only))
-        except Exception as error:
-            traceback.print_exc()
-            found[f"{name}/failed"] = f"{type(error).__name__}: {error}"
-    return dict(sorted(found.items()))
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--out", metavar="FILE", type=Path, help="write {name: hash} here")
@@ -286,19 +267,23 @@ def main() -> int:
     args = parser.parse_args()
     if not Path(r329fast.__file__).is_relative_to(ROOT):
         parser.error(f"r329fast comes from {r329fast.__file__}, not from {ROOT}")
-    start, known = time.perf_counter(), jobs()
-    fixed = re.split(r"[*?\[]", args.only)[0]  # entries begin with it
+    start, known, found = time.perf_counter(), jobs(), dict[str, str]()
+    fixed = re.split(r"[*?\[]", args.only)[0]  # what entries begin with
     runs = [name for name in known if f"{name}/".startswith(fixed) or fixed.startswith(f"{name}/")]
     runs = [name for name in runs if not (args.quick and name.startswith(SLOW))]
     with tempfile.TemporaryDirectory(prefix="replay") as temporary:
-        work = Path(args.keep or temporary).resolve()
-        work.mkdir(parents=True, exist_ok=True)
+        (work := args.keep or Path(temporary)).mkdir(parents=True, exist_ok=True)
         with chdir(work):
-            found = record({name: known[name] for name in runs}, args.only)
+            for name in runs:
+                try:
+                    found.update(item for item in known[name]() if fnmatchcase(item[0], args.only))
+                except Exception:
+                    found[f"{name}/failed"] = traceback.format_exc()
+    found = dict(sorted(found.items()))
     print(f"{len(found)} entries in {time.perf_counter() - start:.0f} s")
     if args.out:
         args.out.write_text(json.dumps(found, indent=0) + "\n")
-    lines = [f"failed   {name}" for name in found if name.endswith("/failed")]
+    lines = [f"failed   {name}: {found[name]}" for name in found if name.endswith("/failed")]
     left_out = tuple(f"{name}/" for name in known if name not in runs)
     before = json.loads(args.against.read_text()) if args.against else found
     for name in sorted({*before, *found}):
