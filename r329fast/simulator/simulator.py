@@ -17,7 +17,7 @@ from r329fast.program.blocks import largest_op, program_macs
 from r329fast.program.program import Program
 
 if TYPE_CHECKING:
-    from r329fast.simulator.binding import Binder, Binding
+    from r329fast.simulator.binding import BoundProgram, PreparedProgram
 
 BACKENDS = ("numba", "reference")
 Feeds = dict[str, np.ndarray]
@@ -38,16 +38,18 @@ def layer_tensors(program: Program) -> dict[str, str]:
 class _Worker:
     """One thread's arenas (or the one that all threads share), for each number of images."""
 
-    def __init__(self, binder: Binder, keep: frozenset[str], budget: int, parts: int = 1) -> None:
-        self.binder, self.keep, self.budget, self.parts = binder, keep, budget, parts
-        self.bindings: dict[int, Binding] = {}
+    def __init__(
+        self, prepared: PreparedProgram, keep: frozenset[str], budget: int, parts: int = 1
+    ) -> None:
+        self.prepared, self.keep, self.budget, self.parts = prepared, keep, budget, parts
+        self.bindings: dict[int, BoundProgram] = {}
 
-    def bind(self, count: int) -> Binding:
+    def bind(self, count: int) -> BoundProgram:
         """What runs `count` images; the last few are held."""
         if count not in self.bindings:
             while len(self.bindings) >= _BINDINGS:
                 self.bindings.pop(next(iter(self.bindings)))
-            self.bindings[count] = self.binder.bind(count, self.keep, self.budget, self.parts)
+            self.bindings[count] = self.prepared.bind(count, self.keep, self.budget, self.parts)
         return self.bindings[count]
 
     def run(
@@ -63,7 +65,7 @@ class _Worker:
         pool: where the further parts run; needed if there are any.
         """
         binding = self.bind(count)
-        views, flips = binding.views, self.binder.flips
+        views, flips = binding.views, self.prepared.flips
         for name, array in feeds.items():
             source = array[first : first + count].reshape(-1)
             np.bitwise_xor(source, flips[name], out=views[name])
@@ -112,20 +114,20 @@ class Simulator:
         self.program, self.backend, self.threads, self.block = program, backend, threads, block
         self._most = min(max(_BUDGET // largest_op(program), _LEAST_BLOCK), _MAX_BLOCK)
         self._macs = program_macs(program)
-        self._binder: Binder | None = None
+        self._prepared: PreparedProgram | None = None
         self._lock, self._sharing = threading.Lock(), threading.Lock()
         self._workers: dict[tuple[frozenset[str], int], SimpleQueue[_Worker]] = {}
         self._pool: ThreadPoolExecutor | None = None
         if backend == "numba":
-            from r329fast.simulator.binding import Binder
+            from r329fast.simulator.binding import PreparedProgram
 
-            self._binder = Binder(program)
+            self._prepared = PreparedProgram(program)
 
     def paths(self) -> dict[str, str]:
         """Layer name -> kernel path of its ops, joined by " + " ("reference" for that backend)."""
         result: dict[str, str] = {}
         for index, op in enumerate(self.program.ops):
-            path = self._binder.prepared[index].path if self._binder else "reference"
+            path = self._prepared.plans[index].path if self._prepared else "reference"
             result[op.layer] = f"{result[op.layer]} + {path}" if op.layer in result else path
         return result
 
@@ -322,13 +324,13 @@ class Simulator:
 
     def _workers_for(self, keep: frozenset[str], parts: int) -> SimpleQueue[_Worker]:
         """Idle workers of these settings: as many as threads, or one that all threads share."""
-        assert self._binder is not None
+        assert self._prepared is not None
         with self._lock:
             key = (keep, parts)
             queue = self._workers.get(key)
             if queue is None:
                 queue = SimpleQueue()
                 for _ in range(self.threads // parts):
-                    queue.put(_Worker(self._binder, keep, _BUDGET, parts))
+                    queue.put(_Worker(self._prepared, keep, _BUDGET, parts))
                 self._workers = {key: queue}  # arenas of other settings are dropped
         return queue
