@@ -11,16 +11,12 @@ from __future__ import annotations
 
 import sys
 import time
-from pathlib import Path
 
 import numpy as np
 
-from r329fast.bench.bare import bare_rate
-
-sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "tests"))
-from support import network_cases
-
 from r329fast.base.machine import cpu_model
+from r329fast.bench import random_programs
+from r329fast.bench.bare import bare_rate
 from r329fast.kernels import ISA
 from r329fast.program.blocks import program_macs
 from r329fast.simulator.simulator import Simulator
@@ -30,7 +26,7 @@ ROUNDS = 8
 
 
 def measure(name: str) -> None:
-    program = getattr(network_cases, name)()
+    program = getattr(random_programs, name)()
     settings = [(batch, threads) for batch in BATCHES[name] for threads in (1, 2)]
     simulators = {threads: Simulator(program, threads=threads) for threads in (1, 2)}
     shape = program.tensors["input"].shape

@@ -63,7 +63,8 @@ def by_threads(name: str, rounds: int) -> Rows:
     counts = range(1, cores() + 1)
     rows = []
     for batch in (bench_model(name).batch, 1):
-        runs = {str(count): ours(case, batch, count).run for count in counts}
+        runs: dict[str, Callable[[], object]] = {}
+        runs |= {str(count): ours(case, batch, count).run for count in counts}
         runs |= {f"bare {count}": partial(bare_tiles, count) for count in counts}
         timings = interleave(runs, rounds, min_turn=_LONG_TURN)
         for n in counts:

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.network_cases import NetworkBuilder
 
 from r329fast.bench.bare import bare_rate
+from r329fast.bench.random_programs import NetworkBuilder
 from r329fast.program.program import Program
 from r329fast.simulator.binding import PreparedProgram
 

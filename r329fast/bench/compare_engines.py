@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from r329fast.base.machine import cpu_model
+from r329fast.base.machine import cores, cpu_model
 from r329fast.bench.cases import Case, make_case
 from r329fast.bench.engines import INT8_PEERS, OURS, PEERS, Engine, missing_peers, ours, peers
 from r329fast.bench.engines import versions as engine_versions
@@ -20,13 +20,6 @@ from r329fast.errors import UsageError
 from r329fast.graph import FloatSession
 
 Say = Callable[[str], object]
-
-
-def cores() -> int:
-    """Cores this process may use."""
-    with suppress(AttributeError):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def machine() -> dict[str, Any]:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 from r329fast.cli.output import Console
 
 if TYPE_CHECKING:
-    from r329fast.graph.check.issues import Issue
     from r329fast.graph.ir import Graph
+    from r329fast.graph.issues import Issue
 
 NAME = "check"
 HELP = "which ops of a model are supported"

@@ -40,7 +40,7 @@ def execute(args: argparse.Namespace, out: Console) -> int:
         "cache": CACHE_DIR,
     }
     if args.warmup:
-        from r329fast.kernels.runtime.warmup import warmup
+        from r329fast.kernels.warm_up import warmup
 
         start = time.perf_counter()
         warmup()

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from r329fast.cli.options.execution import add_quantization, prepare_cfg
 from r329fast.cli.options.preprocess import add_preprocess, preprocess_from
-from r329fast.cli.options.run import add_quantization, prepare_cfg
 from r329fast.cli.output import Console
 
 if TYPE_CHECKING:
@@ -196,9 +196,9 @@ def _write(
     source: str | Path,
 ) -> dict[str, str]:
     from r329fast.base.files import write_bytes, write_text
+    from r329fast.profile.vendor_fill import profile_data_of
     from r329fast.report.outputs import PROFILE_FILE, write_csv, write_html, write_record
     from r329fast.vendor import graph_json, perf_node_count, profile_data
-    from r329fast.vendor.profile_fill import profile_data_of
 
     program = found.program
     paths: dict[str, Path] = {}

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from r329fast.base.lazy import loader
 
 if TYPE_CHECKING:
-    from r329fast.graph.check.issues import Issue
     from r329fast.graph.export.float_session import FloatSession
+    from r329fast.graph.issues import Issue
     from r329fast.graph.load import check_model, load_model
 
 __all__ = ["FloatSession", "Issue", "check_model", "load_model"]
@@ -18,7 +18,7 @@ __getattr__ = loader(
     __name__,
     {
         "FloatSession": "export.float_session",
-        "Issue": "check.issues",
+        "Issue": "issues",
         "check_model": "load",
         "load_model": "load",
     },

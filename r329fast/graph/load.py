@@ -8,9 +8,9 @@ from pathlib import Path
 
 from r329fast.errors import FileError, UnsupportedModelError
 from r329fast.graph.check.constraints import check_inputs, check_node
-from r329fast.graph.check.issues import Issue, Unknown, Unsupported
 from r329fast.graph.fusion import Draft, fuse
 from r329fast.graph.ir import Graph
+from r329fast.graph.issues import Issue, Unknown, Unsupported
 from r329fast.graph.lower import compute as lower_compute
 from r329fast.graph.lower import elementwise as lower_elementwise
 from r329fast.graph.lower import normalise as lower_misc

@@ -9,7 +9,7 @@ from r329fast.kernels.runtime.call_table import CallTable
 from r329fast.kernels.runtime.isa import ISA, STORED
 from r329fast.kernels.runtime.kernel import KERNELS
 from r329fast.kernels.runtime.op_plan import OpPlan
-from r329fast.kernels.runtime.warmup import warmup
+from r329fast.kernels.warm_up import warmup
 
 __all__ = [
     "CACHE_DIR",

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from r329fast.graph.ir import Graph, Layer
+from r329fast.profile.dead_channels import bits_lost_to_dead, dead_channels
 from r329fast.program.program import LayerRecord, Op, Program
 from r329fast.quantization.aqt2021 import HARDWARE_BIAS_BITS, Aqt2021, fit_bias
 from r329fast.quantization.compass42 import INT32_MAX, INT32_MIN, Compass42
@@ -28,7 +29,9 @@ class Precision:
     multiplier_error: largest |M / 2**N / real rescale - 1| over its channels and inputs, None
     where not known (weights without the float graph); multiplier_min: its smallest M, None
     without; biases_clipped: biases at an end of int32; bias_bits_lost: low bits of all its biases
-    that were cut to fit the hardware's 16 bits with a shift (0 where they are stored whole).
+    that were cut to fit the hardware's 16 bits with a shift (0 where they are stored whole);
+    dead_channels: channels whose multiplier is 0; bits_lost_to_dead: how many of the bits lost
+    only their biases cost.
     """
 
     name: str
@@ -36,9 +39,11 @@ class Precision:
     multiplier_min: int | None
     biases_clipped: int
     bias_bits_lost: int
+    dead_channels: int = 0
+    bits_lost_to_dead: int = 0
 
 
-def options_of(program: Program) -> Options:
+def program_options(program: Program) -> Options:
     """The options that a program was quantised with, from the words that it carries."""
     changes: dict[str, object] = {}
     for field in dataclasses.fields(Options):
@@ -51,7 +56,7 @@ def options_of(program: Program) -> Options:
 
 def precision(program: Program, graph: Graph | None = None) -> list[Precision]:
     """Precision of every layer in IR order; `graph` is the float graph of the program."""
-    options = options_of(program)
+    options = program_options(program)
     scheme = (Aqt2021 if program.scheme == "aqt2021" else Compass42)(options)
     layers = {layer.name: layer for layer in graph} if graph is not None else {}
     result = []
@@ -62,14 +67,12 @@ def precision(program: Program, graph: Graph | None = None) -> list[Precision]:
             weight_scale = _weight_scale(program, scheme, index, layers[record.name])
         errors = [error for op in ops for error in _errors(program, record, op, weight_scale)]
         mults = [int(op.consts["mult"].min()) for op in ops if "mult" in op.consts]
-        clipped, lost = _bias(program, ops, options)
         result.append(
             Precision(
                 record.name,
                 max(errors) if errors else None,
                 min(mults) if mults else None,
-                clipped,
-                lost,
+                *_bias(program, ops, options),
             )
         )
     return result
@@ -121,19 +124,18 @@ def _errors(
     return [float(np.abs(real / ideal - 1).max())]
 
 
-def _bias(program: Program, ops: list[Op], options: Options) -> tuple[int, int]:
-    """(biases at an end of int32, low bits lost)."""
-    biases = [op.consts["bias"] for op in ops if "bias" in op.consts]
-    if not biases:
-        return 0, 0
-    bias = np.concatenate(biases).astype(np.int64)
+def _bias(program: Program, ops: list[Op], options: Options) -> tuple[int, int, int, int]:
+    """(biases at an end of int32, low bits lost, dead channels, bits that only those cost)."""
+    biased = [op for op in ops if "bias" in op.consts]
+    if not biased:
+        return 0, 0, 0, 0
+    bias = np.concatenate([op.consts["bias"] for op in biased]).astype(np.int64)
     clipped = int(((bias >= INT32_MAX) | (bias <= INT32_MIN)).sum())
+    dead = sum(int(dead_channels(op).sum()) for op in biased)
     bits = options.bias_effective_bits
     if not bits:
         bits = HARDWARE_BIAS_BITS if program.scheme == "aqt2021" else 32
-    if ops[0].kind == "batchnorm" and program.scheme == "aqt2021":
-        return clipped, 0
-    if bits >= 32:
-        return clipped, 0
+    if bits >= 32 or (ops[0].kind == "batchnorm" and program.scheme == "aqt2021"):
+        return clipped, 0, dead, 0
     # the stored biases have the low bits floored away: the same shift fits them again
-    return clipped, fit_bias(bias, bits)[1]
+    return clipped, fit_bias(bias, bits)[1], dead, sum(bits_lost_to_dead(op, bits) for op in biased)

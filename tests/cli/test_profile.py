@@ -221,7 +221,7 @@ def test_a_normal_run_loads_nothing_of_this() -> None:
     code = (
         "import sys, numpy as np\n"
         "sys.path.insert(0, 'tests')\n"
-        "from profiled_run import simulate\n"
+        "from support.profiled_run import simulate\n"
         "simulate()\n"
         "bad = [m for m in sys.modules if m.startswith(('r329fast.profile', 'r329fast.report'))]\n"
         "assert not bad, bad\n"

@@ -11,8 +11,9 @@ import sys
 
 import numpy as np
 import pytest
-from support import kernel_cases, network_cases
+from support import kernel_cases
 
+from r329fast.bench import random_programs
 from r329fast.kernels.runtime.isa import JIT
 from r329fast.program.blocks import stretches
 from r329fast.program.program import Program
@@ -63,7 +64,7 @@ def test_stretches(monkeypatch: pytest.MonkeyPatch, images: int, mode: str) -> N
     """An op that runs with fewer images than a later one may need more scratch than with many."""
     monkeypatch.setenv("R329FAST_WINOGRAD", mode)
     monkeypatch.setattr(simulator, "_BUDGET", 40_000)
-    builder = network_cases.NetworkBuilder((7, 8, 96))
+    builder = random_programs.NetworkBuilder((7, 8, 96))
     name = builder.conv("input", 320, 3, 1, "RELU")
     program = builder.done(builder.conv(builder.conv(name, 64, 3, 1, "RELU"), 8, 1, 1, "NONE"))
     assert len(stretches(program, images, 40_000)) > 1

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support import kernel_cases, network_cases
+from support import kernel_cases
 from support.kernel_cases_check import check
 
+from r329fast.bench import random_programs
 from r329fast.errors import UsageError
 from r329fast.kernels import prepare
 from r329fast.kernels.conv import choice as conv_choice
@@ -167,7 +168,7 @@ def test_transformed_weights_fit_for_every_int8() -> None:
 
 
 def path_of(size: int, channels: int, out: int, stride: int = 1) -> str:
-    builder = network_cases.NetworkBuilder((size, size, channels))
+    builder = random_programs.NetworkBuilder((size, size, channels))
     name = builder.conv("input", out, 3, stride)
     program = builder.done(name)
     specs = program.tensors
@@ -232,7 +233,7 @@ def test_layout_of_other_geometries_is_left_alone() -> None:
 
 @pytest.mark.parametrize("threads", [1, 3])
 def test_whole_network(threads: int) -> None:
-    builder = network_cases.NetworkBuilder((13, 10, 3))
+    builder = random_programs.NetworkBuilder((13, 10, 3))
     first = builder.conv("input", 20)
     program = builder.done(builder.eltwise(first, builder.conv(first, 20, act="NONE")))
     x = np.random.default_rng(1).integers(-128, 128, (5, 13, 10, 3)).astype(np.int8)

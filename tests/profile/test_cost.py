@@ -14,10 +14,10 @@ from r329fast.profile.cost import estimate
 from r329fast.profile.data_counters import count_data
 from r329fast.profile.hardware import available, load_hardware
 from r329fast.profile.hardware.describe import FIGURES
+from r329fast.profile.vendor_fill import profile_data_of
 from r329fast.program.program import LayerRecord, Op, Program, TensorSpec
 from r329fast.vendor import graph_json, perf_node_count, profile_data
 from r329fast.vendor.profile_data import FILLED_MARK, NodeRecord, read_profile_data
-from r329fast.vendor.profile_fill import profile_data_of
 
 
 def one_layer(kind: str, height: int, channels: tuple[int, int], kernel: int) -> Program:

@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-from support import network_cases
 
+from r329fast.bench import random_programs
 from r329fast.errors import DataError, UsageError
 from r329fast.program.program import Program
 from r329fast.simulator import simulator as simulator_module
@@ -19,7 +19,7 @@ from r329fast.simulator.simulator import Simulator
 
 @pytest.fixture(scope="module")
 def program() -> Program:
-    return network_cases.tiny()
+    return random_programs.tiny()
 
 
 def images(program: Program, count: int) -> np.ndarray:

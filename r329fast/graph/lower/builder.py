@@ -14,8 +14,8 @@ from math import prod
 
 import numpy as np
 
-from r329fast.graph.check.issues import Unknown, Unsupported
 from r329fast.graph.ir import Attrs, InputAttrs, Layer, ReshapeAttrs, TransposeAttrs
+from r329fast.graph.issues import Unknown, Unsupported
 from r329fast.graph.onnx.model import Node, OnnxModel
 from r329fast.graph.onnx.reader import unique
 

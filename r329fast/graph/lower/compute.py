@@ -6,8 +6,8 @@ from math import ceil
 
 import numpy as np
 
-from r329fast.graph.check.issues import Unsupported
 from r329fast.graph.ir import BatchNormAttrs, ConvAttrs, FullyConnectedAttrs, MatMulAttrs
+from r329fast.graph.issues import Unsupported
 from r329fast.graph.lower.builder import Builder, Value
 from r329fast.graph.onnx.model import Node
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from math import prod
 
-from r329fast.graph.check.issues import Unsupported
 from r329fast.graph.ir import LrnAttrs, ReshapeAttrs, SoftmaxAttrs
+from r329fast.graph.issues import Unsupported
 from r329fast.graph.lower.builder import Builder, batch_axis
 from r329fast.graph.onnx.model import Node
 

@@ -7,8 +7,8 @@ from math import ceil
 
 import numpy as np
 
-from r329fast.graph.check.issues import Unsupported
 from r329fast.graph.ir import PoolingAttrs, ReduceAttrs, ResizeAttrs
+from r329fast.graph.issues import Unsupported
 from r329fast.graph.lower.builder import Builder, batch_axis
 from r329fast.graph.lower.compute import explicit_pads, pair
 from r329fast.graph.onnx.model import Node, OnnxModel

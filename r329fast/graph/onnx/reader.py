@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from r329fast.errors import FileError, UnsupportedModelError, UsageError
-from r329fast.graph.check.issues import Issue
+from r329fast.graph.issues import Issue
 from r329fast.graph.onnx.cut import cut_model
 from r329fast.graph.onnx.folding import fold_and_infer
 from r329fast.graph.onnx.model import Node, OnnxModel

@@ -1,4 +1,4 @@
-"""Whole programs with random weights, built by hand: for simulator tests and benchmarks."""
+"""Whole programs with random weights, built op by op: for simulator tests and benchmarks."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class NetworkBuilder:
         size = [(n + 2 * pad - kernel) // stride + 1 for n in (height, width)]
         weights = self.rng.integers(-127, 128, (out, kernel, kernel, channels // group))
         reach = 73 * 40 * np.sqrt(weights[0].size)
-        consts = {
+        consts: dict[str, np.ndarray] = {
             "weights": weights.astype(np.int8),
             "bias": self.rng.integers(-20000, 20000, out).astype(np.int32),
             **self.requant(out, reach),
@@ -103,7 +103,7 @@ class NetworkBuilder:
 
     def dense(self, x: str, out: int, act: str = "NONE") -> str:
         inner = self.shape(x)[-1]
-        consts = {
+        consts: dict[str, np.ndarray] = {
             "weights": self.rng.integers(-127, 128, (out, inner)).astype(np.int8),
             "bias": self.rng.integers(-20000, 20000, out).astype(np.int32),
             **self.requant(1, 73 * 40 * np.sqrt(inner)),
@@ -116,7 +116,7 @@ class NetworkBuilder:
     def concat(self, *parts: str) -> str:
         height, width, _ = self.shape(parts[0])
         channels = sum(self.shape(part)[2] for part in parts)
-        consts = {
+        consts: dict[str, np.ndarray] = {
             "mult": np.array([1] + [200] * (len(parts) - 1), dtype=np.int32),
             "shift": np.array([0] + [8] * (len(parts) - 1), dtype=np.int32),
         }
