@@ -11,9 +11,9 @@ from r329fast.kernels.conv.layout import ConvLayout, Geometry
 from r329fast.kernels.conv.windows import clear_rows, load_row
 from r329fast.kernels.epilogue import prepare_epilogue
 from r329fast.kernels.ir import depthwise_quads as quads_ir
+from r329fast.kernels.leaves.leaf import leaf
 from r329fast.kernels.runtime.isa import ISA, JIT, target_features
 from r329fast.kernels.runtime.kernel import arrays, kernel
-from r329fast.kernels.runtime.leaf import leaf
 from r329fast.kernels.runtime.op_plan import OpPlan, Step, aligned
 from r329fast.kernels.runtime.parameters import pack
 from r329fast.program.program import Op, TensorSpec

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from r329fast.kernels.ir.gemm_tile import STORE, emit_row_tile, emit_sum_tile
+from r329fast.kernels.leaves.leaf import leaf, memory
+from r329fast.kernels.leaves.rows import epilogue_rows
 from r329fast.kernels.runtime.isa import ISA, JIT, Isa
-from r329fast.kernels.runtime.leaf import leaf, memory
 
 HALF = ISA.rows // 2  # rows of each of a tile's two runs of positions
 
@@ -67,8 +68,6 @@ def row_tile_twin(isa: Isa, vectors: int) -> Any:
         total = np.einsum("rsk,sck->rc", left, right)
         memory(acc, isa.rows * columns, np.int32)[:] = total.reshape(-1)
         if fuse != STORE:
-            from r329fast.kernels.leaves.rows import epilogue_rows
-
             for start, out in ((acc, out_a), (acc + 4 * half * columns, out_b)):
                 epilogue_rows(
                     start, 4 * columns, epilogue, channel, pitch, columns, half, out, out_stride

@@ -14,8 +14,8 @@ from r329fast.kernels.ir import depthwise as depthwise_ir
 from r329fast.kernels.ir import epilogue as epilogue_ir
 from r329fast.kernels.ir.copy_rows import emit_copy
 from r329fast.kernels.ir.max_pool import emit_max_window
+from r329fast.kernels.leaves.leaf import leaf, memory
 from r329fast.kernels.runtime.isa import ISA, JIT
-from r329fast.kernels.runtime.leaf import leaf, memory
 
 
 def copy_twin(

@@ -8,9 +8,9 @@ import numpy as np
 
 from r329fast.kernels.ir import epilogue as epilogue_ir
 from r329fast.kernels.ir import vector as vector_ir
+from r329fast.kernels.leaves.leaf import leaf, memory
 from r329fast.kernels.leaves.rows import epilogue_rows
 from r329fast.kernels.runtime.isa import JIT, target_features
-from r329fast.kernels.runtime.leaf import leaf, memory
 
 # Whether a table of 256 bytes fits the permutations of the target.
 LOOKUP = JIT and "avx512vbmi" in target_features()

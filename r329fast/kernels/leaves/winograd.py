@@ -9,8 +9,8 @@ import numpy as np
 
 from r329fast.kernels.ir.winograd import KINDS, POINTS, WINDOW, emit_input, emit_output
 from r329fast.kernels.leaves.gemm_tile import sum_tile, sum_tile_twin
+from r329fast.kernels.leaves.leaf import leaf, memory
 from r329fast.kernels.runtime.isa import ISA, JIT, words
-from r329fast.kernels.runtime.leaf import leaf, memory
 
 WORDS = words(ISA)
 # A tile of fewer rows for what is left: as fast a row, as its sums still hide the latency.
