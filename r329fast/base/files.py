@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import tempfile
+import zipfile
+import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import BinaryIO
@@ -12,6 +14,12 @@ from typing import BinaryIO
 import numpy as np
 
 from r329fast.errors import FileError
+
+# what np.load raises for a file that is none of its own, damaged, or has absurd dimensions
+UNREADABLE_NPY = (
+    OSError, ValueError, EOFError, AttributeError, TypeError, OverflowError, MemoryError,
+    zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
 
 
 def make_dir(path: Path) -> Path:

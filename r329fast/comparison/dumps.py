@@ -12,7 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from r329fast.comparison.compare import TensorComparison, compare_tensors, read_raw, read_tensors
+from r329fast.base.files import UNREADABLE_NPY
+from r329fast.comparison.differences import TensorComparison, compare_tensors
+from r329fast.comparison.result_files import read_raw, read_tensors
 from r329fast.errors import DataError, FileError, nearest
 from r329fast.program.program import Program
 
@@ -198,7 +200,7 @@ def _read(file: Path, name: str, program: Program | None, dtype: str) -> np.ndar
     if file.suffix == ".npy":
         try:
             return np.asarray(np.load(file, allow_pickle=False))
-        except (OSError, ValueError, EOFError, OverflowError) as error:
+        except UNREADABLE_NPY as error:
             raise FileError(f"cannot read {file}: {error}", path=str(file)) from error
     spec = program.tensors.get(name) if program is not None else None
     if spec is None:

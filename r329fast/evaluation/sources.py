@@ -12,6 +12,7 @@ from typing import Any
 import cv2
 import numpy as np
 
+from r329fast.base.files import UNREADABLE_NPY
 from r329fast.errors import DataError, FileError
 from r329fast.images.dataset import load_labels
 from r329fast.images.preprocess import Preprocess
@@ -97,18 +98,23 @@ class ArrayReader:
     dtype = "float32"
 
     def ship(self, key: Key) -> bytes:
-        assert isinstance(key, int)
-        return np.load(self.path, mmap_mode="r")[key].tobytes()
+        return self._item(key).tobytes()
 
     def load(self, key: Key) -> np.ndarray:
         """float32 [height, width, channels]; raises BadImageError for NaN and infinity."""
         if isinstance(key, bytes):
             item = np.frombuffer(key, dtype=np.float32).reshape(self.shape)
         else:
-            item = np.array(np.load(self.path, mmap_mode="r")[key])
+            item = self._item(key)
         if not np.isfinite(item).all():
             raise BadImageError("holds NaN or infinity")
         return item
+
+    def _item(self, key: Key) -> np.ndarray:
+        try:
+            return np.array(np.load(self.path, mmap_mode="r")[int(key)])
+        except (*UNREADABLE_NPY, IndexError):  # it was whole when the set was opened
+            raise BadImageError("the array has changed or cannot be read") from None
 
     def close(self) -> None:
         """Nothing stays open."""
@@ -176,7 +182,7 @@ def _open_arrays(path: Path, labels: str | Path | None, limit: int | None) -> So
         changed = path.stat().st_mtime_ns
     except OSError as error:
         raise FileError(f"cannot read {path}: {error.strerror}", path=str(path)) from error
-    except (ValueError, EOFError, OverflowError) as error:
+    except UNREADABLE_NPY as error:
         raise FileError(f"cannot read {path}: not a whole .npy array", path=str(path)) from error
     if array.dtype != np.float32 or array.ndim < 2 or not len(array):
         raise DataError(

@@ -10,13 +10,11 @@ from typing import BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from r329fast.base.files import make_dir, write_atomic, write_npy
+from r329fast.base.files import UNREADABLE_NPY, make_dir, write_atomic, write_npy
 from r329fast.errors import DataError, FileError
 from r329fast.images.preprocess import Floats, Labels, Pixels, Preprocess
 from r329fast.images.sets import ImageSet
 
-# what np.load raises for a damaged file, one with absurd dimensions, or none of its own
-DAMAGED_NPY = (OSError, ValueError, EOFError, TypeError, OverflowError)
 # the first bytes of a zip, which a .npz is
 _ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 
@@ -168,6 +166,6 @@ def _open_npy(path: Path | str) -> np.ndarray:
             array = np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError as error:
         raise FileError(f"file not found: {path}", path=str(path)) from error
-    except DAMAGED_NPY as error:
+    except UNREADABLE_NPY as error:
         raise FileError(f"cannot read {path}: not a whole .npy array", path=str(path)) from error
     return np.asanyarray(array)
