@@ -12,6 +12,5 @@ __getattr__ = moved(
         **dict.fromkeys(_CLASSES, "r329fast.comparison.classes"),
         **dict.fromkeys(_DIFFERENCES, "r329fast.comparison.differences"),
         **dict.fromkeys(_FILES, "r329fast.comparison.result_files"),
-        "UNREADABLE": "r329fast.base.files:UNREADABLE_NPY",
     },
 )

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-import zipfile
-import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import BinaryIO
@@ -14,12 +12,6 @@ from typing import BinaryIO
 import numpy as np
 
 from r329fast.errors import FileError
-
-# what np.load raises for a file that is none of its own, damaged, or has absurd dimensions
-UNREADABLE_NPY = (
-    OSError, ValueError, EOFError, AttributeError, TypeError, OverflowError, MemoryError,
-    zipfile.BadZipFile, zlib.error,
-)  # fmt: skip
 
 
 def make_dir(path: Path) -> Path:

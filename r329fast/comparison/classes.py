@@ -10,8 +10,9 @@ from pathlib import Path
 
 import numpy as np
 
+from r329fast.base.reading import read_text
 from r329fast.comparison.differences import check_integers
-from r329fast.errors import DataError, FileError
+from r329fast.errors import DataError
 
 _CLASS = re.compile(r"[0-9]{1,18}")
 
@@ -42,12 +43,7 @@ def read_classes(path: Path | str) -> dict[int, str]:
     A Python dict or list (`{0: 'tench', ...}`), lines `wnid name` as in a synset file, or one
     name a line. Raises FileError and DataError.
     """
-    try:
-        text = Path(path).read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise FileError(f"cannot read {path}: {error.strerror}", path=str(path)) from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not a text file in UTF-8", path=str(path)) from error
+    text = read_text(path)
     if text.lstrip().startswith(("{", "[")):
         return _literal_classes(path, text)
     lines = [line.strip() for line in text.split("\n")]

@@ -8,7 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from r329fast.base.files import UNREADABLE_NPY
+from r329fast.base.archives import close_zip, open_zip, read_entry
+from r329fast.base.limits import TENSOR
+from r329fast.base.npy import NpyError, parse_npy, read_npy
+from r329fast.base.reading import check_size, read_bytes
 from r329fast.comparison.classes import Ranked, top_k
 from r329fast.comparison.differences import Comparison, compare_arrays
 from r329fast.errors import DataError, FileError, UsageError, nearest
@@ -54,10 +57,7 @@ def read_raw(path: Path | str, dtype: str = "int8") -> np.ndarray:
         raise UsageError(
             f"dtype: found {dtype!r}, allowed {', '.join(DTYPES)}{nearest(dtype, DTYPES)}"
         )
-    try:
-        data = Path(path).read_bytes()
-    except OSError as error:
-        raise FileError(f"cannot read {path}: {error.strerror}", path=str(path)) from error
+    data = read_bytes(path, TENSOR)
     width = np.dtype(dtype).itemsize
     if not data or len(data) % width:
         raise DataError(
@@ -74,17 +74,29 @@ def read_tensors(path: Path | str) -> dict[str, np.ndarray]:
     """
     path = Path(path)
     try:
-        # absurd dimensions overflow; the error that follows says it
-        with np.errstate(all="ignore"):
-            if path.is_dir():
-                files = sorted(path.glob("*.npy"))
-                tensors = {file.stem: np.load(file, allow_pickle=False) for file in files}
-            else:
-                # opened here, because np.load leaves a damaged zip open
-                with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-                    tensors = {name: archive[name] for name in archive.files}
-    except UNREADABLE_NPY as error:
-        raise FileError(f"cannot read tensors from {path}: {error}", path=str(path)) from error
+        if path.is_dir():
+            tensors = {file.stem: read_npy(file) for file in sorted(path.glob("*.npy"))}
+        else:
+            tensors = _npz(path)
+    except FileError as error:
+        text = error.message.removeprefix(f"cannot read {path}: ")
+        raise FileError(f"cannot read tensors from {path}: {text}", path=str(path)) from error
     if not tensors:
         raise FileError(f"no tensors (.npy files) in {path}", path=str(path))
     return tensors
+
+
+def _npz(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of a .npz, no more of them than one array may hold."""
+    archive = open_zip(path)
+    try:
+        entries = [entry for entry in archive.infolist() if entry.filename.endswith(".npy")]
+        check_size(path, sum(entry.file_size for entry in entries), TENSOR)
+        return {
+            entry.filename.removesuffix(".npy"): parse_npy(read_entry(archive, entry, TENSOR, path))
+            for entry in entries
+        }
+    except NpyError as error:
+        raise FileError(f"cannot read {path}: {error}", path=str(path)) from error
+    finally:
+        close_zip(archive)

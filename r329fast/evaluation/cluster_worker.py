@@ -8,7 +8,6 @@ import pickle
 from collections.abc import Sequence
 from typing import Any
 
-import cv2
 import numpy as np
 from distributed import WorkerPlugin
 
@@ -16,6 +15,7 @@ from r329fast.base.machine import cores
 from r329fast.evaluation.evaluator import Evaluator
 from r329fast.evaluation.sources import Key
 from r329fast.evaluation.wall_time import Seconds
+from r329fast.images.opencv import cv2
 from r329fast.version import __version__
 
 # by job; tasks of one process share its threads: what they simulate stands in one queue

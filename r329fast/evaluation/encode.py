@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import cv2
 import numpy as np
 
 from r329fast.errors import DataError
+from r329fast.images.opencv import cv2
 from r329fast.images.preprocess import Preprocess
 from r329fast.program.program import Program, TensorSpec
 

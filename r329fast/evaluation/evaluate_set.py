@@ -8,7 +8,6 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from r329fast.base.arguments import with_arguments
@@ -24,6 +23,7 @@ from r329fast.evaluation.result import Evaluation, Timing
 from r329fast.evaluation.results_file import choose_format, write_results
 from r329fast.evaluation.sources import open_source
 from r329fast.evaluation.variants import Model, prepare_model
+from r329fast.images.opencv import cv2
 from r329fast.images.preprocess import Preprocess
 from r329fast.program.program import Program
 

@@ -7,7 +7,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from r329fast.errors import DataError, UsageError
@@ -15,6 +14,7 @@ from r329fast.evaluation.chunk_log import ChunkLog, unpack
 from r329fast.evaluation.job import ChunkPlan
 from r329fast.evaluation.sources import Source
 from r329fast.evaluation.variants import Model
+from r329fast.images.opencv import cv2
 from r329fast.version import __version__
 
 LOG_NAME = "chunks.log"

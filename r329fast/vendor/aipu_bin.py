@@ -15,6 +15,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from r329fast.base.limits import TENSOR
+from r329fast.base.reading import read_bytes
 from r329fast.errors import FileError
 from r329fast.vendor.aiff import DESCRIPTOR_WORDS, Descriptor
 
@@ -242,8 +244,4 @@ def parse_aipu_bin(blob: bytes) -> AipuBin:
 
 def read_aipu_bin(path: Path) -> AipuBin:
     """Read and parse a file; raises FileError."""
-    try:
-        blob = path.read_bytes()
-    except OSError as error:
-        raise FileError(f"cannot read {path}: {error.strerror}", path=str(path)) from error
-    return parse_aipu_bin(blob)
+    return parse_aipu_bin(read_bytes(path, TENSOR))

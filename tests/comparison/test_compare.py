@@ -174,7 +174,7 @@ def test_class_file_that_cannot_be_read(tmp_path: Path) -> None:
     with pytest.raises(FileError, match="No such file"):
         read_classes(tmp_path / "none.txt")
     (tmp_path / "x").write_bytes(b"\xff\xff")
-    with pytest.raises(DataError, match="UTF-8"):
+    with pytest.raises(FileError, match="UTF-8"):
         read_classes(tmp_path / "x")
 
 

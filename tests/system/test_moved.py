@@ -10,7 +10,7 @@ import pytest
 
 # module of 0.1 -> its public names
 OLD = {
-    "compare": "Comparison DTYPES FileComparison Ranked TensorComparison UNREADABLE compare_arrays "
+    "compare": "Comparison DTYPES FileComparison Ranked TensorComparison compare_arrays "
     "compare_files compare_tensors read_classes read_raw read_tensors top_k",
     "errors": "CfgError DataError FileError ProgramError R329Error UnsupportedModelError "
     "UsageError nearest",
