@@ -65,7 +65,7 @@ class Buffer:
 
 
 @dataclass(frozen=True)
-class Section:
+class BinSection:
     """A constant (`data_offset` in Data) or, where that is None, working memory."""
 
     data_offset: int | None
@@ -97,8 +97,8 @@ class AipuBin:
 
     header: Header
     stack_bytes: int
-    static: list[Section]
-    reuse: list[Section]
+    static: list[BinSection]
+    reuse: list[BinSection]
     nodes: list[PerfNode]
     data: bytes
     links: int = 0
@@ -159,7 +159,7 @@ def _words(blob: bytes, span: tuple[int, int]) -> Words:
     return np.frombuffer(blob, "<u4", count=size // 4, offset=offset)
 
 
-def _section(cursor: _Cursor, static: bool) -> Section:
+def _section(cursor: _Cursor, static: bool) -> BinSection:
     data_offset = cursor.take(1)[0] if static else None
     size, align, count = cursor.take(3)
     buffers = []
@@ -168,7 +168,7 @@ def _section(cursor: _Cursor, static: bool) -> Section:
         offset, nbytes, kind, index, dtype = entry[:5]
         ro_offsets = cursor.take(entry[11])
         buffers.append(Buffer(offset, nbytes, kind, index, dtype, entry[6:10], ro_offsets))
-    return Section(data_offset, size, align, tuple(buffers))
+    return BinSection(data_offset, size, align, tuple(buffers))
 
 
 def _node(index: int, words: Words, patched: frozenset[int], desc: dict[int, Words]) -> PerfNode:

@@ -1,6 +1,6 @@
 """Forms that only some layers take: bytes of four columns, rows in place, sums in float32.
 
-Each is met on purpose here; test_kernels.py meets them by chance.
+Each is met on purpose here; test_registry.py meets them by chance.
 """
 
 from __future__ import annotations
