@@ -12,9 +12,9 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from r329fast.graph.activations import ACTIVATIONS
 from r329fast.graph.clip import clip_act, clip_bounds
 from r329fast.graph.ir import (
-    FUSABLE_ACTIVATIONS,
     ActivationAttrs,
     ChannelShuffleAttrs,
     ConvAttrs,
@@ -243,7 +243,7 @@ def fuse_activations(draft: Draft) -> None:
             continue
         act = layer.params(ActivationAttrs).act
         producer = draft.producers().get(layer.inputs[0])
-        if act.kind not in FUSABLE_ACTIVATIONS or not _alone(draft, draft.uses(), layer, producer):
+        if not ACTIVATIONS[act.kind].fusable or not _alone(draft, draft.uses(), layer, producer):
             continue
         assert producer is not None
         attrs = producer.attrs

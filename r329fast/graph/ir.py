@@ -19,25 +19,10 @@ from typing import TypeVar
 
 import numpy as np
 
-# Activations that a compute layer may carry (the vendor's with_activation) and those that exist
-# only as layers of their own, through a lookup table (spec B.8).
-FUSABLE_ACTIVATIONS = ("NONE", "RELU", "RELU6", "CLIP", "LEAKYRELU", "PRELU")
-LUT_ACTIVATIONS = (
-    "SIGMOID",
-    "TANH",
-    "HARDSWISH",
-    "HARDSIGMOID",
-    "ELU",
-    "SOFTPLUS",
-    "GELU",
-    "MISH",
-    "SILU",
-)
-
 
 @dataclass(frozen=True)
 class Act:
-    """An activation: `kind` as above with its parameters.
+    """An activation: its `kind` (a row of `graph/activations.py`) with its parameters.
 
     alpha: slope of LEAKYRELU, alpha of ELU / HARDSIGMOID; beta: beta of HARDSIGMOID;
     clip_min, clip_max: bounds of CLIP (RELU6 is a kind of its own); tanh_gelu: GELU's tanh form.

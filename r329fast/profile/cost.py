@@ -18,6 +18,7 @@ from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
 
+from r329fast.errors import ProgramError
 from r329fast.profile.hardware import Figure, Hardware
 from r329fast.program.counters import LayerCounters, layer_constants, layer_counters
 from r329fast.program.program import LayerRecord, Program
@@ -140,7 +141,8 @@ def padded_macs(program: Program, layer: LayerRecord, macs: int, hardware: Hardw
         return prod(output[:-1]) * align(output[-1], hardware.step("fc_output_step")) * inputs
     if layer.type in ("Convolution", "DepthwiseConv"):
         group = layer.detail.get("group", 1)
-        assert isinstance(group, int)
+        if not isinstance(group, int):
+            raise ProgramError(f"layer {layer.name!r}: found group {group!r}, allowed an integer")
         inputs = align(weights.shape[3], hardware.step("input_channel_step"))
         outputs = group * align(weights.shape[0] // group, out_step)
         rows = prod(output[:-2]) * align(output[-2], hardware.step("position_step"))

@@ -43,7 +43,7 @@ class Precision:
     bits_lost_to_dead: int = 0
 
 
-def options_of(program: Program) -> Options:
+def program_options(program: Program) -> Options:
     """The options that a program was quantised with, from the words that it carries."""
     changes: dict[str, object] = {}
     for field in dataclasses.fields(Options):
@@ -56,7 +56,7 @@ def options_of(program: Program) -> Options:
 
 def precision(program: Program, graph: Graph | None = None) -> list[Precision]:
     """Precision of every layer in IR order; `graph` is the float graph of the program."""
-    options = options_of(program)
+    options = program_options(program)
     scheme = (Aqt2021 if program.scheme == "aqt2021" else Compass42)(options)
     layers = {layer.name: layer for layer in graph} if graph is not None else {}
     result = []

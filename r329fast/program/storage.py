@@ -17,8 +17,12 @@ from typing import Any
 
 import numpy as np
 
+from r329fast.base.archives import close_zip, open_zip, read_entry
 from r329fast.base.files import Writer, write_atomic
-from r329fast.errors import FileError, ProgramError
+from r329fast.base.limits import PROGRAM, RECORD
+from r329fast.base.npy import parse_npy
+from r329fast.base.reading import check_size, parse_json, reason
+from r329fast.errors import FileError
 from r329fast.program.program import AttrValue, LayerRecord, Op, Program, TensorSpec
 
 FORMAT = "r329fast program"
@@ -88,33 +92,34 @@ def load_program(path: str | Path) -> Program:
     """
     path = Path(path)
     try:
-        with zipfile.ZipFile(path) as archive:
-            header = json.loads(archive.read("header.json"))
-            _check_version(path, header)
-            arrays = {
-                name.removesuffix(".npy"): np.lib.format.read_array(
-                    io.BytesIO(archive.read(name)), allow_pickle=False
-                )
-                for name in archive.namelist()
-                if name.endswith(".npy")
-            }
+        header, arrays = _read(path)
         program = _build(header, arrays)
         program.verify()
         if header["header_hash"] != _digest(header) or header["hash"] != program.hash():
             raise FileError(f"{path}: damaged, its contents do not match its hash", path=str(path))
-    except FileNotFoundError:
-        raise FileError(f"{path}: no such file", path=str(path)) from None
-    except OSError as error:
-        raise FileError(f"{path}: {error.strerror or error}", path=str(path)) from error
-    except FileError:
+    except (FileError, MemoryError):
         raise
-    except (zipfile.BadZipFile, ValueError, KeyError, TypeError, EOFError, ProgramError) as error:
-        raise FileError(
-            f"{path}: damaged or no r329fast program ({error})", path=str(path)
-        ) from error
-    except Exception as error:  # zlib.error and friends of a truncated entry
-        raise FileError(f"{path}: damaged ({error})", path=str(path)) from error
+    except Exception as error:  # a header of the wrong form can raise anything
+        text = f"{path}: damaged or no r329fast program ({reason(error)})"
+        raise FileError(text, path=str(path)) from error
     return program
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """The header and the constants that it names; other entries are not read."""
+    archive = open_zip(path)
+    try:
+        header = parse_json(read_entry(archive, "header.json", RECORD, path), path)
+        _check_version(path, header)
+        names = dict.fromkeys(key for op in header["ops"] for key in op[5].values())
+        entries = [archive.getinfo(f"{name}.npy") for name in names]
+        check_size(path, sum(entry.file_size for entry in entries), PROGRAM)
+        arrays = {}
+        for name, entry in zip(names, entries, strict=True):
+            arrays[name] = parse_npy(read_entry(archive, entry, PROGRAM, path)).copy("K")
+        return header, arrays
+    finally:
+        close_zip(archive)
 
 
 def _check_version(path: Path, header: Any) -> None:

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 
 from r329fast.calibration.ranges import Ranges
+from r329fast.graph.activations import result_is_signed
 from r329fast.graph.ir import ConvAttrs, Layer
 from r329fast.program.program import TensorSpec
 from r329fast.quantization.fixed_point import (
@@ -30,18 +31,8 @@ COPYING = (
     "ChannelShuffle",
     "Resize",
 )
-_UNSIGNED_TABLES = ("SIGMOID", "SOFTPLUS", "HARDSIGMOID")
 INT32_MIN, INT32_MAX = -(2**31), 2**31 - 1
 SOFTMAX_LUT, SOFTMAX_FAST_EXP = "LUT", "FAST_EXP"
-
-
-def activation_is_signed(kind: str, clip_min: float) -> bool | None:
-    """Whether an activation's output is signed; None: as without activation (spec B.2)."""
-    if kind in ("RELU", "RELU6") or kind in _UNSIGNED_TABLES:
-        return False
-    if kind == "CLIP":
-        return clip_min < 0
-    return None if kind == "NONE" else True
 
 
 def output_is_signed(layer: Layer, inputs: list[TensorSpec], smallest: float) -> bool:
@@ -50,7 +41,7 @@ def output_is_signed(layer: Layer, inputs: list[TensorSpec], smallest: float) ->
         return not smallest >= 0
     if layer.type == "Softmax":
         return False
-    by_activation = activation_is_signed(layer.act.kind, layer.act.clip_min)
+    by_activation = result_is_signed(layer.act)
     if by_activation is not None:
         return by_activation
     if layer.type in ("Convolution", "DepthwiseConv", "FullyConnected", "BatchNorm", "LogSoftmax"):

@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import prod
 
+from r329fast.errors import ProgramError
 from r329fast.program.counters import (
     GLOBAL_AVERAGE_POOL_BYTES,
     SOFTMAX_TABLE_BYTES,
@@ -91,7 +92,8 @@ def batchnorm_data_bytes(channels: int) -> int:
 def _weighted_sizes(program: Program, layer: LayerRecord) -> tuple[int, int] | None:
     """(Desc, Data) of a layer with weights."""
     weights, _ = layer_constants(program, layer)
-    assert weights is not None, layer.name
+    if weights is None:
+        raise ProgramError(f"layer {layer.name!r}: no op of this {layer.type} has weights")
     outputs = weights.shape[0]
     one_tile = descriptor_bytes(1)
     if layer.type == "BatchNorm":

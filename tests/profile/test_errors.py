@@ -27,7 +27,7 @@ from r329fast.profile.errors import (
     ratio_db,
 )
 from r329fast.profile.images import ArrayImages
-from r329fast.profile.precision import options_of, precision
+from r329fast.profile.precision import precision, program_options
 from r329fast.profile.sensitivity import MOVING_TYPES, layer_sensitivity
 from r329fast.profile.subprograms import SINGLE, graph_behind, isolated, program_behind
 from r329fast.profile.suggestions import (
@@ -219,7 +219,7 @@ def suggestions_of(case: Case, program: object, ranges: Ranges) -> list:  # type
         case.graph,
         program,  # type: ignore[arg-type]
         ranges,
-        options_of(program),  # type: ignore[arg-type]
+        program_options(program),  # type: ignore[arg-type]
         errors,
         counter.layers,
         {item.name: item.multiplier_error for item in precision(program, case.graph)},  # type: ignore[arg-type]
@@ -233,7 +233,9 @@ def test_gains_are_those_of_the_change(scheme: str) -> None:
     case = bundled_case(scheme)
     found = suggestions_of(case, case.program, case.ranges)
     whole = next(item for item in found if item.kind == "per_channel" and not item.layer)
-    program = quantize(case.graph, case.ranges, scheme, all_per_channel(options_of(case.program)))
+    program = quantize(
+        case.graph, case.ranges, scheme, all_per_channel(program_options(case.program))
+    )
     errors = analyse_errors(case.graph, program, batches(case, 12))
     assert whole.after["snr"] == pytest.approx(errors.output.snr, abs=1e-3)
     assert whole.after["top1"] == errors.top1
@@ -257,9 +259,9 @@ def test_settings_of_compass42_can_be_used() -> None:
     single = next((item for item in found if item.kind == "per_channel" and item.layer), None)
     assert single is not None
     method = single.setting.partition(" = ")[2]
-    options = dataclasses.replace(options_of(case.program), quantize_method_for_weight=method)
+    options = dataclasses.replace(program_options(case.program), quantize_method_for_weight=method)
     program = quantize(case.graph, case.ranges, "compass42", options)
-    setup = Setup(case.ranges, options_of(case.program), (single.layer,))
+    setup = Setup(case.ranges, program_options(case.program), (single.layer,))
     assert program.hash() == build(case.graph, "compass42", setup).hash()
 
 
@@ -323,7 +325,7 @@ def test_dead_channels_are_named_and_their_biases_are_suggested(case: Case) -> N
 
 
 def zeroed(case: Case) -> Setup:
-    return Setup(case.ranges, options_of(case.program), zero_biases=(DEPTHWISE,))
+    return Setup(case.ranges, program_options(case.program), zero_biases=(DEPTHWISE,))
 
 
 def test_best_range_and_spread(case: Case) -> None:

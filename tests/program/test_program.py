@@ -100,7 +100,7 @@ def test_newer_version_is_refused(tmp_path) -> None:
 
 
 def test_missing_and_foreign_files(tmp_path) -> None:
-    with pytest.raises(FileError, match="no such file"):
+    with pytest.raises(FileError, match="No such file"):
         load_program(tmp_path / "none.r329")
     foreign = tmp_path / "foreign.r329"
     with zipfile.ZipFile(foreign, "w") as archive:

@@ -18,7 +18,7 @@ from r329fast.errors import UsageError
 from r329fast.kernels.conv.direct import prepare_rows
 from r329fast.kernels.conv.layout import ConvLayout
 from r329fast.kernels.conv.winograd import prepare_winograd
-from r329fast.kernels.conv.winograd_tiling import products, tiling
+from r329fast.kernels.conv.winograd_tiling import choose_tiling, products
 from r329fast.kernels.ir.winograd import POSITIONS
 from r329fast.kernels.leaves.winograd import FEW, WORDS
 from r329fast.kernels.runtime.isa import ISA
@@ -60,7 +60,7 @@ def direct_cycles(layout: ConvLayout, batch: int) -> float:
 
 def winograd_cycles(layout: ConvLayout, batch: int) -> float:
     """Products, both transforms and epilogue of `batch` images, and the weights once."""
-    kinds, several = tiling(layout.out_height, layout.out_width, batch)
+    kinds, several = choose_tiling(layout.out_height, layout.out_width, batch)
     tiles = batch * sum(kind.tiles for kind in kinds)
     groups = len(kinds) if several else 1
     padded = tiles + groups * (-tiles // groups % FEW.rows)

@@ -38,18 +38,13 @@ def flip_of(spec: TensorSpec) -> int:
     return 128 if spec.dtype == "int8" else 0
 
 
-def integers(*values: int) -> np.ndarray:
-    """Kernel parameters: int64 (n,)."""
-    return np.array(values, dtype=np.int64)
-
-
 @dataclass(frozen=True)
 class Prepared:
     """One op, ready to run; shared by threads (it holds no state).
 
     path: name of the chosen kernel path; binder: (batch, flat uint8 inputs, flat uint8 output,
     scratch) -> kernel calls; scratch: batch -> bytes; ranged: the first argument of every call
-    begins with the range of what it makes, so that threads can share the work.
+    has the parameters `first` and `end`, so that threads can share the work.
     """
 
     path: str
@@ -87,10 +82,10 @@ class Prepared:
         for steps in zip(whole, *others, strict=True):
             parts = []
             for index, (function, arguments) in enumerate(steps):
-                span = arguments[0]
-                end = int(span[1])
-                span[0], span[1] = (end * i // len(scratches) for i in (index, index + 1))
-                if span[0] < span[1]:
+                first, end = arguments[0]["first"], arguments[0]["end"]
+                length = int(end[0])
+                first[0], end[0] = (length * i // len(scratches) for i in (index, index + 1))
+                if first[0] < end[0]:
                     parts.append((function, arguments))
             stages.append(parts)
         return stages

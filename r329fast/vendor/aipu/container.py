@@ -15,6 +15,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from r329fast.base.limits import PROGRAM
+from r329fast.base.reading import read_bytes
 from r329fast.errors import FileError, UnsupportedModelError
 
 Words = npt.NDArray[np.uint32]
@@ -69,7 +71,7 @@ class Buffer:
 
 
 @dataclass(frozen=True)
-class Section:
+class BinSection:
     """A constant (`data_offset` in Data) or, where that is None, working memory."""
 
     data_offset: int | None
@@ -97,8 +99,8 @@ class AipuBin:
 
     header: Header
     stack_bytes: int
-    static: list[Section]
-    reuse: list[Section]
+    static: list[BinSection]
+    reuse: list[BinSection]
     ro: Words
     desc: Words
     data: bytes
@@ -189,7 +191,7 @@ def _words(blob: bytes, span: tuple[int, int]) -> Words:
     return np.frombuffer(blob, "<u4", count=size // 4, offset=offset)
 
 
-def _section(cursor: _Cursor, static: bool) -> Section:
+def _section(cursor: _Cursor, static: bool) -> BinSection:
     data_offset = cursor.take(1)[0] if static else None
     size, align, count = cursor.take(3)
     buffers = []
@@ -198,7 +200,7 @@ def _section(cursor: _Cursor, static: bool) -> Section:
         offset, nbytes, kind, index, dtype = entry[:5]
         ro_offsets = cursor.take(entry[11])
         buffers.append(Buffer(offset, nbytes, kind, index, dtype, entry[6:10], ro_offsets))
-    return Section(data_offset, size, align, tuple(buffers))
+    return BinSection(data_offset, size, align, tuple(buffers))
 
 
 def _links(blob: bytes, header: Header) -> tuple[Link, ...]:
@@ -255,8 +257,4 @@ def parse_aipu_bin(blob: bytes) -> AipuBin:
 
 def read_aipu_bin(path: str | Path) -> AipuBin:
     """Read and parse a file; raises FileError and UnsupportedModelError."""
-    try:
-        blob = Path(path).read_bytes()
-    except OSError as error:
-        raise FileError(f"cannot read {path}: {error.strerror}", path=str(path)) from error
-    return parse_aipu_bin(blob)
+    return parse_aipu_bin(read_bytes(path, PROGRAM))
