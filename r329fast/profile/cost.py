@@ -143,7 +143,7 @@ def padded_macs(program: Program, layer: LayerRecord, macs: int, hardware: Hardw
     if form in (Weights.WINDOW, Weights.DEPTHWISE):
         group = layer.detail.get("group", 1)
         if not isinstance(group, int):
-            raise ProgramError(f"layer {layer.name!r}: group {group!r}", layer=layer.name)
+            raise ProgramError(f"layer {layer.name!r}: found group {group!r}, allowed an integer")
         inputs = align(weights.shape[3], hardware.step("input_channel_step"))
         outputs = group * align(weights.shape[0] // group, out_step)
         rows = prod(output[:-2]) * align(output[-2], hardware.step("position_step"))

@@ -98,7 +98,7 @@ _NOTHING = (0, 0)
 def _weights(program: Program, layer: LayerRecord) -> np.ndarray:
     weights, _ = layer_constants(program, layer)
     if weights is None:
-        raise ProgramError(f"layer {layer.name!r}: no op has its weights", layer=layer.name)
+        raise ProgramError(f"layer {layer.name!r}: no op of this {layer.type} has weights")
     return weights
 
 
