@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from r329fast.kernels.epilogue import FLOAT32_INTEGERS, INT32_MAX, prepare_epilogue
+from r329fast.base.integers import INT32_MAX
+from r329fast.kernels.epilogue import FLOAT32_INTEGERS, prepare_epilogue
 from r329fast.kernels.epilogue_wide import epilogue_wide
 from r329fast.kernels.leaves.rows import epilogue_rows
 from r329fast.kernels.leaves.vector import add_bytes
@@ -221,3 +222,6 @@ def _prepare_add(
         return [(add_range, (p, inputs[0], inputs[1], packed, constants, output))]
 
     return OpPlan("vector-add", bind, lambda batch: 0, True)
+
+
+PREPARE = {"eltwise": prepare_eltwise}

@@ -23,12 +23,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from r329fast.base.integers import INT32_MAX
 from r329fast.kernels.epilogue_wide import ACT_CODES, ROUNDING_CODES
 from r329fast.kernels.ir import epilogue as epilogue_ir
 from r329fast.program.program import Op, TensorSpec
 from r329fast.quantization.fixed_point import round_shift
 
-INT32_MAX = (1 << 31) - 1  # accumulators of all paths but the int64 ones
 FLOAT32_INTEGERS = 1 << 24  # float32 holds every integer up to this one
 _EXACT = 1 << 50
 _MAX_SHIFT = 51

@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from r329fast.kernels.epilogue import INT32_MAX, prepare_epilogue
+from r329fast.base.integers import INT32_MAX
+from r329fast.kernels.epilogue import prepare_epilogue
 from r329fast.kernels.epilogue_wide import epilogue_wide
 from r329fast.kernels.leaves.rows import epilogue_rows
 from r329fast.kernels.runtime.kernel import arrays, kernel
@@ -142,3 +143,6 @@ def prepare_matmul(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> OpPl
         return [(matmul_rows, (p, s, inputs[0], inputs[1], epilogue.constants, output, scratch))]
 
     return OpPlan("vector-matmul", bind, lambda batch: start + 4 * inner * columns + 256)
+
+
+PREPARE = {"matmul": prepare_matmul}

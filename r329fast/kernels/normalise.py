@@ -218,3 +218,11 @@ def prepare_lrn(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> OpPlan:
         return [(lrn_rows, (p, inputs[0], table, epilogue.wide_constants, output))]
 
     return OpPlan("int64-lrn", bind, lambda batch: 0)
+
+
+PREPARE = {
+    "softmax_lut": prepare_softmax,
+    "softmax_fast_exp": prepare_softmax_fast_exp,
+    "log_softmax": prepare_softmax,
+    "lrn": prepare_lrn,
+}

@@ -7,8 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from r329fast.base.integers import INT32_MAX
 from r329fast.errors import ProgramError
-from r329fast.kernels.epilogue import INT32_MAX, prepare_epilogue
+from r329fast.kernels.epilogue import prepare_epilogue
 from r329fast.kernels.leaves.rows import epilogue_rows, max_window
 from r329fast.kernels.runtime.kernel import arrays, kernel
 from r329fast.kernels.runtime.op_plan import OpPlan, Step, flip_of
@@ -194,3 +195,9 @@ def prepare_avgpool(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> OpP
         return [(avgpool_rows, (p, window, inputs[0], index, epilogue.constants, output, scratch))]
 
     return OpPlan("vector-avgpool", bind, lambda batch: 4 * channels + 256, True)
+
+
+PREPARE = {
+    "maxpool": prepare_maxpool,
+    "avgpool": prepare_avgpool,
+}

@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from r329fast.kernels.epilogue import INT32_MAX, prepare_epilogue
+from r329fast.base.integers import INT32_MAX
+from r329fast.kernels.epilogue import prepare_epilogue
 from r329fast.kernels.epilogue_wide import epilogue_wide
 from r329fast.kernels.leaves.rows import epilogue_rows
 from r329fast.kernels.runtime.kernel import arrays, kernel
@@ -127,3 +128,6 @@ def prepare_reduce_sum(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> 
         return [(reduce_any, (p, inputs[0], base, offsets, wide.wide_constants, output))]
 
     return OpPlan("int64-reduce", bind_any, lambda batch: 0)
+
+
+PREPARE = {"reduce_sum": prepare_reduce_sum}

@@ -75,3 +75,6 @@ def prepare_resize_bilinear(op: Op, inputs: list[TensorSpec], output: TensorSpec
         return [(bilinear_rows, (p, inputs[0], y0, y1, x0, x1, weights, output))]
 
     return OpPlan("int64-bilinear", bind, lambda batch: 0)
+
+
+PREPARE = {"resize_bilinear": prepare_resize_bilinear}

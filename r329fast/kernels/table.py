@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from r329fast.kernels.epilogue import INT32_MAX, prepare_epilogue
+from r329fast.base.integers import INT32_MAX
+from r329fast.kernels.epilogue import prepare_epilogue
 from r329fast.kernels.ir import epilogue as epilogue_ir
 from r329fast.kernels.leaves.vector import affine_bytes, lookup_bytes, move_bytes
 from r329fast.kernels.runtime.kernel import arrays, kernel
@@ -175,3 +176,11 @@ def prepare_concat(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> OpPl
 
     copied = all(place.copies for _, place in parts)
     return OpPlan("copy" if copied else "table", bind, lambda batch: 0, True)
+
+
+PREPARE = {
+    "batchnorm": prepare_table,
+    "requantize": prepare_table,
+    "lut": prepare_table,
+    "concat": prepare_concat,
+}

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from r329fast.kernels.runtime.op_plan import SLACK
 from r329fast.program.blocks import stretches
+from r329fast.program.ops import OPS
 from r329fast.program.planner import plan
 from r329fast.program.program import Program
 from r329fast.program.uniform_dtype import stored_program
 
 if TYPE_CHECKING:
     from r329fast.kernels import CallTable, OpPlan
-
-_SLACK = 256  # kernels may read whole vectors past the last tensor
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class PreparedProgram:
                 size = min(stretch.images, images - start)
                 for index in range(stretch.first, stretch.last):
                     op = program.ops[index]
-                    if op.kind == "reshape":
+                    if OPS[op.kind].alias:
                         continue  # the planner gave both the same bytes
                     inputs = [view(name, start, size) for name in op.inputs]
                     output = view(op.outputs[0], start, size)
@@ -99,7 +99,7 @@ class PreparedProgram:
 
 def _pieces(sizes: list[int]) -> list[np.ndarray]:
     """uint8 buffers of (at least) these sizes, each on a 64-byte boundary, with slack between."""
-    rounded = [-(-size // 64) * 64 + _SLACK for size in sizes]
+    rounded = [-(-size // 64) * 64 + SLACK for size in sizes]
     raw = np.empty(sum(rounded) + 64, dtype=np.uint8)
     start = -raw.ctypes.data % 64
     pieces = []

@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from r329fast.kernels.epilogue import INT32_MAX, Epilogue, prepare_epilogue
+from r329fast.base.integers import INT32_MAX
+from r329fast.kernels.epilogue import Epilogue, prepare_epilogue
 from r329fast.kernels.runtime.isa import ISA
 from r329fast.kernels.runtime.op_plan import aligned, flip_of
 from r329fast.program.program import Op, TensorSpec
