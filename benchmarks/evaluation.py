@@ -29,8 +29,9 @@ import numpy as np
 from r329fast.calibration import calibrate
 from r329fast.deploy.bundled import path as bundled
 from r329fast.evaluation import evaluate, prepare_model
-from r329fast.evaluation.decode_ahead import feed
-from r329fast.evaluation.engine import Engine, Job
+from r329fast.evaluation.decode_ahead import decoded_chunks
+from r329fast.evaluation.evaluator import Evaluator
+from r329fast.evaluation.job import Job
 from r329fast.evaluation.sources import Source, open_source
 from r329fast.evaluation.variants import Model
 from r329fast.graph import load_model
@@ -41,10 +42,10 @@ from r329fast.quantization import quantize
 from r329fast.simulator.simulator import Pending, Simulator
 
 
-def decode_alone(engine: Engine, source: Source, chunks: range) -> None:
+def decode_alone(evaluator: Evaluator, source: Source, chunks: range) -> None:
     """Read, decode, fit and encode all images, with nothing simulated."""
-    for chunk in feed(engine.decoder, source.keys, chunks):
-        engine.decoder.give_back(chunk)
+    for chunk in decoded_chunks(evaluator.decoder, source.keys, chunks):
+        evaluator.decoder.give_back(chunk)
 
 
 def timed(work: Callable[[], object]) -> np.ndarray:
@@ -54,8 +55,10 @@ def timed(work: Callable[[], object]) -> np.ndarray:
     return np.array([time.perf_counter() - start[0], time.process_time() - start[1]])
 
 
-def all_inputs(engine: Engine, source: Source, chunks: range) -> np.ndarray:
-    parts = [chunk.inputs[0].copy() for chunk in feed(engine.decoder, source.keys, chunks)]
+def all_inputs(evaluator: Evaluator, source: Source, chunks: range) -> np.ndarray:
+    parts = [
+        chunk.inputs[0].copy() for chunk in decoded_chunks(evaluator.decoder, source.keys, chunks)
+    ]
     return np.concatenate(parts)
 
 
@@ -66,10 +69,10 @@ def throughput(args: argparse.Namespace) -> None:
     source = open_source(args.images, None, recipe, limit=args.limit)
     programs = tuple(item.program for item in model.variants)
     job = Job(programs, source.reader, recipe)
-    engine = Engine(job, args.threads)
+    evaluator = Evaluator(job, args.threads)
     chunks = range(-(-len(source) // job.chunk_images()))
-    inputs = all_inputs(engine, source, chunks)
-    engine.warm_up()
+    inputs = all_inputs(evaluator, source, chunks)
+    evaluator.warm_up()
     shares: list[dict[str, float]] = []
 
     def together(cache: str | None = None) -> np.ndarray:
@@ -96,8 +99,8 @@ def throughput(args: argparse.Namespace) -> None:
             rounds.append(
                 np.array(
                     [
-                        timed(lambda: decode_alone(engine, source, chunks)),
-                        timed(lambda: engine.simulators[0].run(inputs)),
+                        timed(lambda: decode_alone(evaluator, source, chunks)),
+                        timed(lambda: evaluator.simulators[0].run(inputs)),
                         together(),
                         together(cache),
                     ]
@@ -106,7 +109,7 @@ def throughput(args: argparse.Namespace) -> None:
             rates = len(source) / rounds[-1][:, 0]
             words = ", ".join(f"{name} {rate:.1f}" for name, rate in zip(names, rates, strict=True))
             print(f"images/s: {words}", flush=True)
-    engine.close()
+    evaluator.close()
     seconds = np.median(rounds, axis=0)
     for index, unit in enumerate(("wall", "CPU")):
         decode, simulate, both, cached = (

@@ -18,7 +18,7 @@ from r329fast.version import __version__
 if TYPE_CHECKING:
     from r329fast.calibration import Ranges, calibrate
     from r329fast.deploy.pipeline import prepare
-    from r329fast.deploy.run import run_cfg
+    from r329fast.deploy.run_cfg import run_cfg
     from r329fast.evaluation import evaluate
     from r329fast.graph.ir import Graph
     from r329fast.graph.load import check_model, load_model
@@ -40,7 +40,7 @@ _HOMES = {
     "load_program": "program.storage",
     "prepare": "deploy.pipeline",
     "quantize": "quantization",
-    "run_cfg": "deploy.run",
+    "run_cfg": "deploy.run_cfg",
 }
 
 __all__ = [

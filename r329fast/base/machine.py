@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from contextlib import suppress
 from pathlib import Path
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    with suppress(AttributeError):  # not every system tells
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def cpu_model() -> str:

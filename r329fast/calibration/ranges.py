@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from r329fast.base.files import Writer, npy_writer, write_all
+from r329fast.calibration.max_min_file import read_max_min
 from r329fast.errors import DataError, FileError, nearest
 
 _HIDDEN = (":mean_square", ":softmax")
@@ -29,7 +30,7 @@ class Ranges:
     """Tensor name -> (min, max), float32 values.
 
     seen: smallest and largest value over the whole calibration set, where known. It decides
-    whether an input is unsigned in scheme compass42 (spec B.2), and shows what a range cuts off.
+    whether an input is unsigned (spec A and B.2), and shows what a range cuts off.
     """
 
     values: dict[str, tuple[float, float]]
@@ -81,7 +82,7 @@ class Ranges:
     @staticmethod
     def load_max_min(max_file: Path, min_file: Path) -> Ranges:
         """Read the vendor's max_min dicts (`ts_max_file`, `ts_min_file`); raises FileError."""
-        high, low = _load_dict(max_file), _load_dict(min_file)
+        high, low = read_max_min(max_file), read_max_min(min_file)
         if set(high) != set(low):
             odd = sorted(set(high) ^ set(low))[0]
             raise FileError(f"{max_file} and {min_file}: entry {odd!r} is in only one of them")
@@ -96,48 +97,3 @@ class Ranges:
     def restricted_to(self, tensors: Iterable[str]) -> Ranges:
         """Only the named entries, in that order; DataError where one is missing."""
         return Ranges({name: self[name] for name in tensors}, dict(self.seen))
-
-
-def _load_dict(path: Path) -> dict[str, float]:
-    try:
-        boxed = np.load(path, allow_pickle=False)
-    except FileNotFoundError:
-        raise FileError(f"{path}: no such file", path=str(path)) from None
-    except ValueError:
-        boxed = _load_pickled(path)
-    except (OSError, EOFError, OverflowError) as error:
-        raise FileError(f"{path}: not readable as .npy ({error})", path=str(path)) from error
-    table = boxed.item() if boxed.dtype == object and boxed.shape == () else None
-    if not isinstance(table, Mapping):
-        raise FileError(f"{path}: expected a 0-d object array holding a dict", path=str(path))
-    result = {}
-    for name, value in table.items():
-        array = np.asarray(value)
-        if array.dtype.kind not in "fiu" or array.size != 1:
-            raise FileError(f"{path}: entry {name!r} is no single number", path=str(path))
-        result[str(name)] = float(array.reshape(-1)[0])
-    return result
-
-
-def _load_pickled(path: Path) -> np.ndarray:
-    """The vendor pickles these dicts; only numbers, strings and arrays are let through."""
-    import pickle
-
-    class Numbers(pickle.Unpickler):
-        def find_class(self, module: str, name: str) -> object:
-            root = module.split(".")[0]
-            allowed = {"_reconstruct", "ndarray", "dtype", "scalar", "encode", "_frombuffer"}
-            if (root == "numpy" or module == "_codecs") and name in allowed:
-                return super().find_class(module, name)
-            raise pickle.UnpicklingError(f"{module}.{name} is not allowed")
-
-    try:
-        with open(path, "rb") as stream:
-            version = np.lib.format.read_magic(stream)
-            if version == (1, 0):
-                np.lib.format.read_array_header_1_0(stream)
-            else:
-                np.lib.format.read_array_header_2_0(stream)
-            return np.asarray(Numbers(stream, encoding="latin1").load(), dtype=object)
-    except Exception as error:  # a damaged pickle can raise anything
-        raise FileError(f"{path}: not a max_min dictionary ({error})", path=str(path)) from error

@@ -12,11 +12,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from r329fast.base import reading
 from r329fast.base.files import write_text
+from r329fast.base.limits import CFG
 from r329fast.cfg.optimizer import Optimizer
 from r329fast.cfg.sections import Common, GBuilder, Parser, Quantization, Section
 from r329fast.cfg.values import BadValueError
-from r329fast.errors import CfgError, FileError, nearest
+from r329fast.errors import CfgError, nearest
 
 _SECTIONS: tuple[type[Section], ...] = (Common, Parser, Quantization, GBuilder)
 SECTION_TITLES = ("Common", "Parser", "AutoQuantizationTool", "Optimizer", "GBuilder")
@@ -116,13 +118,7 @@ def read_cfg(path: Path | str) -> RunConfig:
 
 def read_text(path: Path | str) -> str:
     """The text of a cfg, with any kind of line end; raises FileError."""
-    try:
-        text = Path(path).read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise FileError(f"cannot read {path}: {error.strerror}", path=str(path)) from error
-    except UnicodeDecodeError as error:
-        raise FileError(f"cannot read {path}: not a text file in UTF-8", path=str(path)) from error
-    return text.replace("\r\n", "\n").replace("\r", "\n")
+    return reading.read_text(path, CFG).replace("\r\n", "\n").replace("\r", "\n")
 
 
 def parse_cfg(text: str) -> tuple[RunConfig, list[Finding]]:
@@ -195,8 +191,14 @@ def _lenient(text: str) -> tuple[configparser.RawConfigParser, list[Finding]]:
         try:
             reader.read_string("\n".join(lines))
         except configparser.MissingSectionHeaderError as error:
-            findings.append(_bad_line(error.lineno, error.line, "a [Section] header first"))
-            lines[error.lineno - 1] = ""
+            # all lines up to the first header at once: each try reads the whole text
+            for number in range(error.lineno, len(lines) + 1):
+                line = lines[number - 1].strip()
+                if reader.SECTCRE.match(line):
+                    break
+                if line and line[0] not in "#;":
+                    findings.append(_bad_line(number, line, "a [Section] header first"))
+                    lines[number - 1] = ""
         except configparser.ParsingError as error:
             for number, _ in error.errors:
                 findings.append(_bad_line(number, lines[number - 1], "key = value"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from r329fast.cli.options.run import add_threads
+from r329fast.cli.options.execution import add_threads
 from r329fast.cli.output import Console
 
 NAME = "demo"

@@ -116,9 +116,9 @@ def _add_running(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(args: argparse.Namespace, out: Console) -> int:
+    from r329fast.base.machine import cores
     from r329fast.cli.eval_tables import show
     from r329fast.evaluation import evaluate, prepare_model
-    from r329fast.evaluation.engine import cores
 
     _check(args)
     wants_float = args.float or args.max_drop is not None or args.float_model is not None
@@ -203,7 +203,7 @@ def _class_names(path: Path | None) -> tuple[dict[int, str], dict[str, int] | No
     """Names by class, and class by folder name: the first word of a line, or all of it."""
     if path is None:
         return {}, None
-    from r329fast.comparison.compare import read_classes
+    from r329fast.comparison.classes import read_classes
 
     names = read_classes(path)
     folders = {name: index for index, name in names.items()}
@@ -218,7 +218,7 @@ def _class_names(path: Path | None) -> tuple[dict[int, str], dict[str, int] | No
 
 @contextmanager
 def _progress(out: Console) -> Iterator[Callable[[int, int], None] | None]:
-    """A bar with images a second and time left; only where stderr is a terminal."""
+    """A bar with images per second and time left; only where stderr is a terminal."""
     if not sys.stderr.isatty():
         yield None
         return

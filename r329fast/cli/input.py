@@ -21,9 +21,10 @@ There are two recipes, and they give different numbers:
               cut to int8. It knows nothing of the calibration.
   --cfg FILE  what the network expects: the image is normalised as the calibration
               set was, then quantised at the input scale that calibration found,
-              127 / max|dataset| for an int8 input.
-The article's bytes work because they are roughly proportional to the right ones, but
-their scale is off; use --cfg where the numbers matter."""
+              127 / max|dataset| for an int8 input, 255 / max for a uint8 one
+              (a set whose values never go below 0).
+The article's bytes work for an int8 input because they are roughly proportional to the
+right ones, but their scale is off; use --cfg where the numbers matter."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

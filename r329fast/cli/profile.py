@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from r329fast.cli.options.execution import add_quantization, prepare_cfg
 from r329fast.cli.options.preprocess import add_preprocess, preprocess_from
-from r329fast.cli.options.run import add_quantization, prepare_cfg
 from r329fast.cli.output import Console
 
 if TYPE_CHECKING:

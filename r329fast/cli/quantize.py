@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from r329fast.cli.options.run import add_quantization, add_threads, prepare_cfg
+from r329fast.cli.options.execution import add_quantization, add_threads, prepare_cfg
 from r329fast.cli.output import Console
 
 NAME = "quantize"

@@ -6,11 +6,11 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from r329fast.cli.options.run import add_execution, add_quantization, calibration_progress
+from r329fast.cli.options.execution import add_execution, add_quantization, settings_from
 from r329fast.cli.output import Console
 
 if TYPE_CHECKING:
-    from r329fast.deploy.run import RunResult
+    from r329fast.deploy.run_cfg import RunResult
 
 NAME = "run"
 HELP = "parse, calibrate, quantise and simulate what a cfg names"
@@ -30,19 +30,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(args: argparse.Namespace, out: Console) -> int:
-    from r329fast.deploy.run import run_cfg
+    from r329fast.deploy.run_cfg import run_cfg
 
     result = run_cfg(
-        args.cfg,
-        out=args.out,
-        scheme=args.scheme,
-        rounding=args.rounding,
-        method=args.method,
-        per_channel=args.per_channel,
-        backend=args.backend,
-        threads=args.threads,
-        dump=args.dump,
-        progress=calibration_progress(),
+        args.cfg, settings_from(args), out=args.out, dump=args.dump, backend=args.backend
     )
     for line in result.prepared.warnings:
         out.warn(line)
@@ -75,7 +66,7 @@ def _show_top(name: str, array: object, out: Console) -> None:
     """The best classes of the first images, in the words of the article's script."""
     import numpy as np
 
-    from r329fast.comparison.compare import top_k
+    from r329fast.comparison.classes import top_k
 
     values = np.asarray(array)
     for image, logits in enumerate(values.reshape(len(values), -1)[:3]):

@@ -6,13 +6,15 @@ A folder's order is that of the program, if one is given, else of its `index.jso
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
 
-from r329fast.comparison.compare import TensorComparison, compare_tensors, read_raw, read_tensors
+from r329fast.base.npy import read_npy
+from r329fast.base.reading import parse_json, read_json, read_text
+from r329fast.comparison.differences import TensorComparison, compare_tensors
+from r329fast.comparison.result_files import read_raw, read_tensors
 from r329fast.errors import DataError, FileError, nearest
 from r329fast.program.program import Program
 
@@ -59,17 +61,9 @@ def read_name_map(path: Path | str) -> dict[str, str]:
     In lines the names are parted by a comma, or by blanks where there is none. Raises FileError
     and DataError.
     """
-    try:
-        text = Path(path).read_bytes().decode("utf-8-sig")
-    except OSError as error:
-        raise FileError(f"cannot read {path}: {error.strerror}", path=str(path)) from error
-    except UnicodeDecodeError as error:
-        raise DataError(f"{path}: not a text file in UTF-8", path=str(path)) from error
+    text = read_text(path)
     if text.lstrip().startswith("{"):
-        try:
-            table = json.loads(text)
-        except ValueError as error:
-            raise DataError(f"{path}: not JSON ({error})", path=str(path)) from error
+        table = parse_json(text, path)
         if not all(isinstance(value, str) for value in table.values()):
             raise DataError(f"{path}: allowed is an object of names", path=str(path))
         return dict(table)
@@ -185,10 +179,7 @@ def _index(path: Path) -> dict[str, str]:
     file = path / INDEX
     if not file.is_file():
         return {}
-    try:
-        index = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise FileError(f"cannot read {file}: {error}", path=str(file)) from error
+    index = read_json(file)
     if not isinstance(index, dict) or not all(isinstance(v, str) for v in index.values()):
         raise DataError(f"{file}: allowed is an object: tensor name -> file name", path=str(file))
     return index
@@ -196,10 +187,7 @@ def _index(path: Path) -> dict[str, str]:
 
 def _read(file: Path, name: str, program: Program | None, dtype: str) -> np.ndarray:
     if file.suffix == ".npy":
-        try:
-            return np.asarray(np.load(file, allow_pickle=False))
-        except (OSError, ValueError, EOFError, OverflowError) as error:
-            raise FileError(f"cannot read {file}: {error}", path=str(file)) from error
+        return read_npy(file)
     spec = program.tensors.get(name) if program is not None else None
     if spec is None:
         return read_raw(file, dtype)

@@ -1,4 +1,4 @@
-"""The whole way on the bundled network and images, into one folder."""
+"""Every step on the bundled network and images, into one folder."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ import numpy as np
 
 from r329fast.base.files import make_dir, write_bytes, write_json
 from r329fast.cfg import new_cfg
-from r329fast.comparison.compare import read_classes, top_k
+from r329fast.comparison.classes import read_classes, top_k
 from r329fast.deploy import bundled
 from r329fast.deploy.pipeline import input_quantizer, prepare
-from r329fast.deploy.run import RunResult, run_cfg
+from r329fast.deploy.run_cfg import RunResult, run_cfg
 from r329fast.graph.export.float_session import FloatSession
 from r329fast.images.dataset import write_dataset
 from r329fast.images.preprocess import Preprocess
@@ -28,7 +28,7 @@ SCHEMES = ("aqt2021", "compass42")
 
 
 @dataclass
-class Accuracy:
+class AccuracyRow:
     """Top-1 of one way of computing, as fractions; agreement is with the float network."""
 
     name: str
@@ -45,7 +45,7 @@ class Demo:
     image: str
     label: str
     classes: list[tuple[int, str, int]]
-    accuracy: list[Accuracy] = field(default_factory=list)
+    accuracy: list[AccuracyRow] = field(default_factory=list)
     seconds: dict[str, float] = field(default_factory=dict)
 
 
@@ -117,10 +117,10 @@ def _validation(preprocess: Preprocess) -> tuple[np.ndarray, np.ndarray, list[st
 
 def _accuracy(
     cfg: Path, result: RunResult, floats: np.ndarray, labels: np.ndarray, threads: int
-) -> list[Accuracy]:
+) -> list[AccuracyRow]:
     session = FloatSession(result.prepared.graph, keep="outputs", threads=threads)
     exact, rate = _classes(lambda x: next(iter(session.run(x).values())), floats)
-    rows = [Accuracy("float (onnxruntime)", float((exact == labels).mean()), 1.0, rate)]
+    rows = [AccuracyRow("float (onnxruntime)", float((exact == labels).mean()), 1.0, rate)]
     for scheme in SCHEMES:
         program = (
             result.prepared.program
@@ -132,7 +132,7 @@ def _accuracy(
         simulator.run(q[:1])  # compile and pack before the clock starts
         found, rate = _classes(partial(_logits, simulator), q)
         rows.append(
-            Accuracy(
+            AccuracyRow(
                 f"int8 {scheme}",
                 float((found == labels).mean()),
                 float((found == exact).mean()),
@@ -150,7 +150,7 @@ def _logits(simulator: Simulator, x: np.ndarray) -> np.ndarray:
 def _classes(
     compute: Callable[[np.ndarray], np.ndarray], inputs: np.ndarray
 ) -> tuple[np.ndarray, float]:
-    """(best class of every image, images a second)."""
+    """(best class of every image, images per second)."""
     start = time.perf_counter()
     best = [
         compute(inputs[first : first + _BATCH]).reshape(-1, 10).argmax(axis=1)

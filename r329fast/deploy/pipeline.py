@@ -6,22 +6,24 @@ import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from r329fast.base.arguments import with_arguments
 from r329fast.calibration import Ranges, calibrate
 from r329fast.calibration.ranges import mean_square_key, softmax_key
 from r329fast.cfg import RunConfig, read_cfg
+from r329fast.deploy.settings import Settings
 from r329fast.errors import CfgError, DataError, FileError, UsageError
 from r329fast.graph import load_model
-from r329fast.graph.ir import Graph
+from r329fast.graph.ir import LINEAR_TYPES, Graph
 from r329fast.images.dataset import load_dataset, load_labels
 from r329fast.program import Program
 from r329fast.program.storage import load_program
 from r329fast.quantization import Options, quantize
-from r329fast.quantization.options import WEIGHTED_TYPES
+from r329fast.quantization.aqt2021 import amplified_concats
 
-Progress = Callable[[int, int], None]
 _NARROW = 0.75
 # What a cfg of one scheme means when the other is asked for.
 _TWINS = {
@@ -75,15 +77,14 @@ def load_graph(config: RunConfig) -> Graph:
     return graph
 
 
-def options_of(
-    config: RunConfig, *, rounding: str | None = None, per_channel: bool | None = None
-) -> Options:
-    """Quantisation options of a cfg; the arguments overrule it. Raises CfgError, UsageError."""
-    changes: dict[str, object] = {}
+def cfg_options(config: RunConfig, settings: Settings | None = None, **changes: Any) -> Options:
+    """Quantisation options of a cfg; the settings overrule it. Raises CfgError, UsageError."""
+    settings = with_arguments(settings or Settings(), changes, "cfg_options")
+    found: dict[str, object] = {}
     optimizer, quantization = config.optimizer, config.quantization
     if optimizer is not None:
         optimizer.scoped("calibration_strategy_for_weight")  # refused unless it is the extrema
-        changes = {
+        found = {
             "quantize_method_for_weight": optimizer.text("quantize_method_for_weight"),
             "quantize_method_for_activation": optimizer.text("quantize_method_for_activation"),
             "bias_effective_bits": optimizer.integer("bias_effective_bits") or 0,
@@ -96,11 +97,11 @@ def options_of(
             ),
         }
     elif quantization is not None and quantization.ops_per_channel:
-        changes = {"ops_per_channel": quantization.ops_per_channel}
-    if rounding is not None:
-        changes["rounding"] = rounding
-    options = dataclasses.replace(Options(), **changes)  # type: ignore[arg-type]
-    return with_per_channel(options) if per_channel else options
+        found = {"ops_per_channel": quantization.ops_per_channel}
+    if settings.rounding is not None:
+        found["rounding"] = settings.rounding
+    options = dataclasses.replace(Options(), **found)  # type: ignore[arg-type]
+    return with_per_channel(options) if settings.per_channel else options
 
 
 def with_per_channel(options: Options) -> Options:
@@ -110,23 +111,19 @@ def with_per_channel(options: Options) -> Options:
         quantize_method_for_weight=options.quantize_method_for_weight.replace(
             "per_tensor_", "per_channel_"
         ),
-        ops_per_channel=WEIGHTED_TYPES,
+        ops_per_channel=LINEAR_TYPES,
     )
 
 
 def calibration_ranges(
-    config: RunConfig,
-    graph: Graph,
-    scheme: str,
-    method: str | None = None,
-    *,
-    threads: int = 1,
-    progress: Progress | None = None,
+    config: RunConfig, graph: Graph, settings: Settings | None = None, **changes: Any
 ) -> tuple[Ranges, str]:
     """(ranges, the method's name): from the cfg's ready-made dicts, or by calibrating.
 
     Raises CfgError where the cfg names neither, and DataError for a dataset that does not fit.
     """
+    settings = with_arguments(settings or Settings(), changes, "calibration_ranges")
+    scheme, method = settings.scheme or config.scheme, settings.method
     optimizer = config.optimizer
     # [AutoQuantizationTool] is not read where [Optimizer] is there too.
     quantization = config.quantization if optimizer is None else None
@@ -135,14 +132,14 @@ def calibration_ranges(
         ranges = Ranges.load_max_min(Path(quantization.ts_max_file), Path(quantization.ts_min_file))
         return _complete(graph, ranges), "file"
     dataset = _dataset(config, graph)
-    settings: dict[str, object] = {}
+    statistics: dict[str, object] = {}
     if optimizer is not None:
         method = method or optimizer.text("calibration_strategy_for_activation")
     elif quantization is not None:
         method = method or quantization.calibration_method
     method = _TWINS.get((scheme, method or ""), method)
     if scheme == "compass42" and optimizer is not None:
-        settings = {
+        statistics = {
             "batch_size": optimizer.integer("calibration_batch_size") or 1,
             "momentum": optimizer.real("running_statistic_momentum"),
             "histc_bins": optimizer.integer("histc_bins") or 2048,
@@ -154,9 +151,9 @@ def calibration_ranges(
         dataset,
         scheme,
         method,
-        threads=threads,
-        progress=progress,
-        **settings,  # type: ignore[arg-type]
+        threads=settings.threads,
+        progress=settings.progress,
+        **statistics,  # type: ignore[arg-type]
     )
     return ranges, method
 
@@ -206,30 +203,26 @@ def _dataset(config: RunConfig, graph: Graph) -> np.ndarray:
 
 
 def prepare(
-    cfg: str | Path | RunConfig,
-    *,
-    scheme: str | None = None,
-    rounding: str | None = None,
-    method: str | None = None,
-    per_channel: bool | None = None,
-    threads: int = 1,
-    progress: Progress | None = None,
+    cfg: str | Path | RunConfig, settings: Settings | None = None, **changes: Any
 ) -> Prepared:
     """Carry out a cfg up to the quantised program.
 
-    scheme, rounding, method and per_channel overrule the cfg. Paths in the cfg are relative to
-    the working folder, as the vendor's are. Raises CfgError, FileError, DataError,
-    UnsupportedModelError and UsageError.
+    settings, or its fields as keywords (`prepare("run.cfg", scheme="compass42", threads=2)`),
+    overrule the cfg. Paths in the cfg are relative to the working folder, as the vendor's are.
+    Raises CfgError, FileError, DataError, UnsupportedModelError and UsageError.
     """
+    settings = with_arguments(settings or Settings(), changes, "prepare")
     config = load_config(cfg)
-    chosen = scheme or config.scheme
+    chosen = settings.scheme or config.scheme
     graph = load_graph(config)
-    options = options_of(config, rounding=rounding, per_channel=per_channel)
-    ranges, used = calibration_ranges(
-        config, graph, chosen, method, threads=threads, progress=progress
-    )
+    options = cfg_options(config, settings)
+    ranges, used = calibration_ranges(config, graph, settings)
     program = quantize(graph, ranges, chosen, options)
-    warnings = [*config.warnings, *narrow_outputs(graph, ranges, used)]
+    warnings = [
+        *config.warnings,
+        *narrow_outputs(graph, ranges, used),
+        *amplified_concats(program),
+    ]
     return Prepared(config, graph, ranges, program, chosen, used, warnings)
 
 
@@ -249,12 +242,12 @@ def narrow_outputs(graph: Graph, ranges: Ranges, method: str) -> list[str]:
 
 
 def program_of(
-    path: str | Path, *, threads: int = 1, progress: Progress | None = None
+    path: str | Path, settings: Settings | None = None, **changes: Any
 ) -> tuple[Program, Prepared | None]:
     """The program of a `.r329` file (with None), or of a cfg (with all that led to it)."""
     if is_program(path):
         return load_program(path), None
-    prepared = prepare(path, threads=threads, progress=progress)
+    prepared = prepare(path, settings, **changes)
     return prepared.program, prepared
 
 
@@ -282,8 +275,8 @@ def input_quantizer(cfg: str | Path) -> Callable[[np.ndarray], np.ndarray]:
         {graph.inputs[0]: graph.shapes[graph.inputs[0]]},
         (graph.inputs[0],),
     )
-    ranges, _ = calibration_ranges(config, first, config.scheme)
-    program = quantize(first, ranges, config.scheme, options_of(config))
+    ranges, _ = calibration_ranges(config, first)
+    program = quantize(first, ranges, config.scheme, cfg_options(config))
     return program.quantize_input
 
 

@@ -1,7 +1,25 @@
 """Accuracy over whole image sets, on one machine or several."""
 
 from r329fast.evaluation.evaluate_set import evaluate
+from r329fast.evaluation.options import (
+    EvaluationOptions,
+    Execution,
+    Grid,
+    RecordOptions,
+    Selection,
+)
 from r329fast.evaluation.result import Evaluation, Timing
 from r329fast.evaluation.variants import Model, prepare_model
 
-__all__ = ["Evaluation", "Model", "Timing", "evaluate", "prepare_model"]
+__all__ = [
+    "Evaluation",
+    "EvaluationOptions",
+    "Execution",
+    "Grid",
+    "Model",
+    "RecordOptions",
+    "Selection",
+    "Timing",
+    "evaluate",
+    "prepare_model",
+]

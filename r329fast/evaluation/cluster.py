@@ -14,14 +14,13 @@ import itertools
 import pickle
 import time
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from r329fast.errors import FileError, R329Error, UsageError
-from r329fast.evaluation.engine import Job, Seconds
+from r329fast.evaluation.job import ChunkPlan
+from r329fast.evaluation.options import Execution
 from r329fast.evaluation.result import Timing
-from r329fast.evaluation.sources import Key, Source
+from r329fast.evaluation.sources import Source
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -32,37 +31,29 @@ _MAX_DEATHS = 20  # chunks given up by the scheduler that are handed in again
 
 
 def cluster_chunks(
-    address: str,
-    job: Job,
-    source: Source,
-    classes: np.ndarray,
-    todo: Sequence[int],
-    ship: bool,
-    threads: int,
-    seconds: Seconds,
-    timing: Timing,
+    plan: ChunkPlan, todo: Sequence[int], execution: Execution, timing: Timing
 ) -> Iterator[tuple[int, bytes]]:
-    """(number, payload) of every chunk, in the order in which they are done.
+    """(number, payload) of the chunks `todo`, in the order in which they are done.
 
-    ship: send the bytes of the files instead of their names. threads: of a worker, 0 for all its
-    cores. seconds and timing (workers, bytes sent) are filled in on the way. Raises FileError
-    where the scheduler cannot be reached, UsageError where workers are missing, differ, or do not
-    see the images.
+    execution: where the scheduler is, threads of a worker (all its cores where absent), and
+    whether to send the bytes of the files instead of their names. timing is filled in on the way.
+    Raises FileError where the scheduler cannot be reached, UsageError where workers are missing,
+    differ, or do not see the images.
     """
     start = time.perf_counter()
-    client = _connect(address)
+    client = _connect(execution.scheduler or "")
     try:
-        timing.workers = _check_workers(client, source, ship)
-        data = pickle.dumps(job)
+        timing.workers = _check_workers(client, plan.source, execution.ship_images)
+        data = pickle.dumps(plan.job)
         from r329fast.evaluation.cluster_worker import JobPlugin
 
         key = hashlib.sha256(data).hexdigest()[:16]
-        plugin = JobPlugin(key, data, threads)
+        plugin = JobPlugin(key, data, execution.threads or 0)
         client.register_plugin(plugin, name=plugin.name)
         timing.warm_up += time.perf_counter() - start
         timing.bytes_sent += len(data) * timing.workers
         try:
-            yield from _collect(client, key, job, source, classes, todo, ship, seconds, timing)
+            yield from _collect(client, key, plan, todo, execution.ship_images, timing)
         finally:
             # workers that are gone cannot answer, and need not
             with contextlib.suppress(Exception):
@@ -72,31 +63,25 @@ def cluster_chunks(
 
 
 def _collect(
-    client: Client,
-    key: str,
-    job: Job,
-    source: Source,
-    classes: np.ndarray,
-    todo: Sequence[int],
-    ship: bool,
-    seconds: Seconds,
-    timing: Timing,
+    client: Client, key: str, plan: ChunkPlan, todo: Sequence[int], ship: bool, timing: Timing
 ) -> Iterator[tuple[int, bytes]]:
     """Keep a bounded number of chunks on their way."""
     from distributed import KilledWorker, as_completed
 
     from r329fast.evaluation.cluster_worker import run_chunk
 
-    size = job.chunk_images()
     numbers: dict[object, int] = {}
 
-    def submit(number: int) -> Future:
-        rows = slice(number * size, (number + 1) * size)
-        keys: Sequence[Key] = source.keys[rows]
+    def submit(number: int) -> Future[Any]:
+        keys = plan.keys(number)
+        classes = plan.classes[plan.rows(number)]
         if ship:
-            keys = [source.reader.ship(item) for item in keys]
-        timing.bytes_sent += len(pickle.dumps(keys)) if not ship else sum(map(len, keys))  # type: ignore[arg-type]
-        future = client.submit(run_chunk, key, number, keys, classes[rows], pure=False, retries=2)
+            shipped = [plan.source.reader.ship(item) for item in keys]
+            timing.bytes_sent += sum(map(len, shipped))
+            keys = shipped
+        else:
+            timing.bytes_sent += len(pickle.dumps(keys))
+        future = client.submit(run_chunk, key, number, keys, classes, pure=False, retries=2)
         numbers[future.key] = number
         return future
 
@@ -125,7 +110,7 @@ def _collect(
         following = next(left, None)
         if following is not None:
             pending.add(submit(following))
-        seconds.add(spent)
+        timing.add(spent)
         yield number, payload
 
 

@@ -8,16 +8,18 @@ import pickle
 from collections.abc import Sequence
 from typing import Any
 
-import cv2
 import numpy as np
 from distributed import WorkerPlugin
 
-from r329fast.evaluation.engine import Engine, Seconds, cores
+from r329fast.base.machine import cores
+from r329fast.evaluation.evaluator import Evaluator
 from r329fast.evaluation.sources import Key
+from r329fast.evaluation.wall_time import Seconds
+from r329fast.images.opencv import cv2
 from r329fast.version import __version__
 
 # by job; tasks of one process share its threads: what they simulate stands in one queue
-_engines: dict[str, Engine] = {}
+_evaluators: dict[str, Evaluator] = {}
 
 
 class JobPlugin(WorkerPlugin):
@@ -31,26 +33,26 @@ class JobPlugin(WorkerPlugin):
         await asyncio.to_thread(self._prepare)
 
     def _prepare(self) -> None:
-        engine = Engine(pickle.loads(self.job), self.threads or cores())
-        engine.warm_up()
-        _engines[self.key] = engine
+        evaluator = Evaluator(pickle.loads(self.job), self.threads or cores())
+        evaluator.warm_up()
+        _evaluators[self.key] = evaluator
 
     def teardown(self, worker: Any) -> None:
-        engine = _engines.pop(self.key, None)
-        if engine is not None:
-            engine.close()
+        evaluator = _evaluators.pop(self.key, None)
+        if evaluator is not None:
+            evaluator.close()
 
 
 def run_chunk(
     key: str, number: int, keys: Sequence[Key], classes: np.ndarray
 ) -> tuple[int, bytes, Seconds]:
     """One chunk: its payload, and the seconds that it took."""
-    engine = _engines[key]
-    chunk, work = engine.decoder.start(number, keys)
-    engine.decoder.finish(chunk, work)
-    running = engine.start(chunk, classes)
-    payload = engine.finish(running)
-    engine.decoder.give_back(chunk)
+    evaluator = _evaluators[key]
+    chunk, work = evaluator.decoder.start(number, keys)
+    evaluator.decoder.finish(chunk, work)
+    running = evaluator.start(chunk, classes)
+    payload = evaluator.finish(running)
+    evaluator.decoder.give_back(chunk)
     return number, payload, running.seconds
 
 

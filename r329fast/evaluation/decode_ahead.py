@@ -138,7 +138,7 @@ class Decoder:
         return self.reader.load(key)
 
 
-def feed(
+def decoded_chunks(
     decoder: Decoder,
     keys: Sequence[Key],
     numbers: Iterable[int],

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import cv2
 import numpy as np
 
 from r329fast.errors import DataError
+from r329fast.images.opencv import cv2
 from r329fast.images.preprocess import Preprocess
 from r329fast.program.program import Program, TensorSpec
 
@@ -59,7 +59,7 @@ class Encoder:
             values = normaliser.table.reshape(1, 256, 1, 3)
             codes, cut = _quantize(spec, values), _saturates(spec, values)
             self.table = pixel_tables(codes.reshape(256, 3), cut.reshape(256, 3))
-            self._place = np.array([int(np.prod(spec.shape[:2])), self.reverse], dtype=np.int64)
+            self._pixels = int(np.prod(spec.shape[:2]))
             self._encode = encode_pixels
 
     def into(self, image: np.ndarray, out: np.ndarray) -> int:
@@ -71,7 +71,7 @@ class Encoder:
             raise ValueError(f"image {image.shape} for an input {out.shape}")
         flat = out.reshape(-1).view(np.uint8)
         pixels = np.ascontiguousarray(image).reshape(-1)
-        return int(self._encode(self._place, pixels, self.table, flat))
+        return int(self._encode(self._pixels, self.reverse, pixels, self.table, flat))
 
 
 def _saturates(spec: TensorSpec, values: np.ndarray) -> np.ndarray:

@@ -9,29 +9,28 @@ from pathlib import Path
 
 import numpy as np
 
-from r329fast.errors import DataError
 from r329fast.evaluation.chunk_log import ChunkLog, pack, unpack
-from r329fast.evaluation.decode_ahead import feed
-from r329fast.evaluation.engine import Engine, Running, Seconds
+from r329fast.evaluation.decode_ahead import decoded_chunks
+from r329fast.evaluation.evaluator import Evaluator, Running
+from r329fast.evaluation.job import ChunkPlan
 from r329fast.evaluation.pixel_cache import PixelCache, key_hash, pixel_key
 from r329fast.evaluation.record import float_identity, labels_hash
-from r329fast.evaluation.sources import Source
+from r329fast.evaluation.result import Timing
 from r329fast.evaluation.variants import Model
 
 
 class FloatCache:
     """Float records by chunk, kept from run to run; keyed by model, pixels, labels and runtime."""
 
-    def __init__(
-        self, folder: Path, model: Model, source: Source, classes: np.ndarray, chunk: int
-    ) -> None:
+    def __init__(self, folder: Path, model: Model, plan: ChunkPlan) -> None:
+        source = plan.source
         recipe = source.recipe.as_json() if source.recipe is not None else None
         key = {
-            "pixels": pixel_key(source, chunk),
+            "pixels": pixel_key(source, plan.size),
             "recipe": recipe,
             "reverse": model.reverse,
             "float": float_identity(model),
-            "labels": labels_hash(source, classes),
+            "labels": labels_hash(source, plan.classes),
         }
         self.log = ChunkLog(folder / f"float-{key_hash(key)}.log", {"float": key})
 
@@ -48,56 +47,44 @@ class FloatCache:
         self.log.close()
 
 
-def bad_image(source: Source, image: int, why: str) -> DataError:
-    """The error that ends a run without --skip-bad."""
-    return DataError(
-        f"cannot use image {source.names[image]} in {source.path}: {why} (--skip-bad goes on "
-        "without such images)",
-        image=source.names[image],
-    )
-
-
 def local_chunks(
-    engine: Engine,
-    source: Source,
-    classes: np.ndarray,
+    evaluator: Evaluator,
+    plan: ChunkPlan,
     todo: Sequence[int],
     cache: PixelCache | None,
     floats: FloatCache | None,
     skip_bad: bool,
-    seconds: Seconds,
-    waits: list[float],
+    timing: Timing,
 ) -> Iterator[tuple[int, bytes]]:
     """(number, payload) of every chunk, in order; a chunk is begun before the last one is done.
 
-    seconds: filled in on the way. waits: seconds of waiting for pixels are added.
+    timing: what the chunks took, and seconds of waiting for pixels, are added.
     """
-    size = engine.decoder.size
-    chunks = feed(engine.decoder, source.keys, todo, cache)
+    decoder = evaluator.decoder
+    chunks = decoded_chunks(decoder, plan.source.keys, todo, cache)
     running: deque[Running] = deque()
 
     def finish() -> tuple[int, bytes]:
         item = running.popleft()
-        number, payload = item.chunk.number, engine.finish(item)
-        seconds.add(item.seconds)
+        number, payload = item.chunk.number, evaluator.finish(item)
+        timing.add(item.seconds)
         if isinstance(item.floats, list) and floats is not None and not item.chunk.bad:
             floats.put(number, payload)
-        engine.decoder.give_back(item.chunk)
+        decoder.give_back(item.chunk)
         return number, payload
 
     while True:
         start = time.perf_counter()
         chunk = next(chunks, None)
-        waits.append(engine.idle(start))
+        timing.wait += evaluator.idle(start)
         if chunk is None or (chunk.bad and not skip_bad):
             break
-        first = chunk.number * size
         known = floats.get(chunk.number) if floats is not None else None
-        running.append(engine.start(chunk, classes[first : first + len(chunk.pixels)], known))
+        running.append(evaluator.start(chunk, plan.classes[plan.rows(chunk.number)], known))
         if len(running) > 1:
             yield finish()
     while running:
         yield finish()
     if chunk is not None:
         row = min(chunk.bad)
-        raise bad_image(source, chunk.number * size + row, chunk.bad[row])
+        raise plan.unusable(plan.rows(chunk.number).start + row, chunk.bad[row])

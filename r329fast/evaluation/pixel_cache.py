@@ -15,12 +15,12 @@ import mmap
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import cv2
 import numpy as np
 
 from r329fast.base.files import make_dir
 from r329fast.evaluation.chunk_log import ChunkLog, pack, unpack
 from r329fast.evaluation.sources import BadImageError, Source
+from r329fast.images.opencv import cv2
 
 _PAGE = mmap.ALLOCATIONGRANULARITY
 

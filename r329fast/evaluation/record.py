@@ -7,28 +7,27 @@ import json
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
 from r329fast.errors import DataError, UsageError
 from r329fast.evaluation.chunk_log import ChunkLog, unpack
-from r329fast.evaluation.engine import Job
+from r329fast.evaluation.job import ChunkPlan
 from r329fast.evaluation.sources import Source
 from r329fast.evaluation.variants import Model
+from r329fast.images.opencv import cv2
 from r329fast.version import __version__
 
 LOG_NAME = "chunks.log"
 
 
-def identity(
-    model: Model, job: Job, source: Source, classes: np.ndarray, chunk: int
-) -> dict[str, Any]:
+def identity(model: Model, plan: ChunkPlan) -> dict[str, Any]:
     """Everything that decides a result, under the names that a refusal uses."""
+    job, source = plan.job, plan.source
     return {
         "r329fast": __version__,
         "model": [[item.name, item.program.hash()] for item in model.variants],
         "images": source.stamp,
-        "labels": labels_hash(source, classes),
+        "labels": labels_hash(source, plan.classes),
         "preprocessing": {
             "recipe": source.recipe.as_json() if source.recipe else None,
             "reverse_rgb": job.reverse,
@@ -36,8 +35,8 @@ def identity(
         },
         "float baseline": float_identity(model) if job.float_graph is not None else None,
         "logits": job.logits,
-        "chunk size": chunk,
-        "chunks": -(-len(source) // chunk),
+        "chunk size": plan.size,
+        "chunks": plan.chunks,
     }
 
 
@@ -88,16 +87,17 @@ def _check_same(folder: Path, found: dict[str, Any], header: dict[str, Any]) -> 
 class Records:
     """The records of all images, from a complete log."""
 
-    def __init__(self, log: ChunkLog, variants: int, count: int, chunk: int) -> None:
+    def __init__(self, log: ChunkLog, variants: int, plan: ChunkPlan) -> None:
         from r329fast.evaluation.score import FLOAT_SCORE, SCORE
 
+        count = len(plan.source)
         self.scores = [np.zeros(count, dtype=SCORE) for _ in range(variants)]
         self.floats: np.ndarray | None = None
         self.bad: dict[int, str] = {}
         seen = 0
         for number in log.done:
             payload = unpack(log.read(number))
-            first = number * chunk
+            first = plan.rows(number).start
             for index, scores in enumerate(self.scores):
                 part = payload[f"score{index}"]
                 scores[first : first + len(part)] = part

@@ -9,13 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from r329fast.evaluation.engine import Seconds
 from r329fast.evaluation.summary import Accuracy, VariantResult
+from r329fast.evaluation.wall_time import Seconds
 from r329fast.images.preprocess import Preprocess
 
 
 @dataclass
-class Timing:
+class Timing(Seconds):
     """Seconds of the wall clock; `decode` is the sum over decoding threads.
 
     images: done in this run, without those taken over by a resume. memory: (images done, resident
@@ -27,19 +27,11 @@ class Timing:
     warm_up: float = 0.0
     seconds: float = 0.0
     wait: float = 0.0
-    simulate: float = 0.0
-    float_run: float = 0.0
-    decode: float = 0.0
     images: int = 0
     cached_chunks: int = 0
     workers: int = 0
     bytes_sent: int = 0
     memory: list[tuple[int, float]] = field(default_factory=list)
-
-    def add(self, seconds: Seconds) -> None:
-        self.simulate += seconds.simulate
-        self.float_run += seconds.float_run
-        self.decode += seconds.decode
 
     @property
     def images_per_second(self) -> float:

@@ -1,4 +1,4 @@
-"""One row an image: `results.parquet` where pyarrow is installed, else `results.csv`.
+"""One row per image: `results.parquet` where pyarrow is installed, else `results.csv`.
 
 Both are written chunk by chunk, in the order of the label file, whoever did the chunks and when.
 """
@@ -17,6 +17,7 @@ import numpy as np
 from r329fast.base.files import write_atomic
 from r329fast.errors import UsageError
 from r329fast.evaluation.chunk_log import ChunkLog, unpack
+from r329fast.evaluation.job import ChunkPlan
 from r329fast.evaluation.score import TOP
 
 FORMATS = ("parquet", "csv")
@@ -70,26 +71,19 @@ def columns_of(
     return found
 
 
-def _chunks(
-    log: ChunkLog, variant: int, size: int, names: tuple[str, ...], labels: np.ndarray
-) -> Iterator[Columns]:
+def _chunks(log: ChunkLog, variant: int, plan: ChunkPlan) -> Iterator[Columns]:
+    names, classes = plan.source.names, plan.classes
     for number in sorted(log.done):
-        yield columns_of(unpack(log.read(number)), variant, number * size, names, labels)
+        payload = unpack(log.read(number))
+        yield columns_of(payload, variant, plan.rows(number).start, names, classes)
 
 
-def write_results(
-    path: Path,
-    log: ChunkLog,
-    variant: int,
-    size: int,
-    names: tuple[str, ...],
-    labels: np.ndarray,
-) -> Path:
+def write_results(path: Path, log: ChunkLog, variant: int, plan: ChunkPlan) -> Path:
     """Write the rows of one variant from a complete log; `.parquet` or `.csv` by the ending.
 
-    labels: class numbers int64 [N]. Raises FileError where the file cannot be written.
+    Raises FileError where the file cannot be written.
     """
-    chunks = _chunks(log, variant, size, names, labels)
+    chunks = _chunks(log, variant, plan)
     write = _write_parquet if path.suffix == ".parquet" else _write_csv
     return write_atomic(path, lambda stream: write(stream, chunks))
 

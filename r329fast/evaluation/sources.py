@@ -9,14 +9,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
+from r329fast.base.npy import map_npy
 from r329fast.errors import DataError, FileError
 from r329fast.images.dataset import load_labels
+from r329fast.images.opencv import cv2
 from r329fast.images.preprocess import Preprocess
 from r329fast.images.sets import LABEL_FILE, ImageSet, decode
-from r329fast.images.stores import DAMAGED, Store, open_store
+from r329fast.images.stores import Store, open_store
 
 Key = str | int | bytes
 _opening = threading.Lock()  # readers are sent to other processes, locks cannot be
@@ -58,7 +59,10 @@ class ImageReader:
             raise BadImageError("the file is empty or cannot be read")
         try:
             return self.recipe.fit(decode(data))
-        except DataError:
+        except DataError as error:
+            if "limit" in error.details:
+                why = f"too many pixels ({error.details['limit']} raises the limit)"
+                raise BadImageError(why) from None
             raise BadImageError("not an image that OpenCV reads") from None
         except cv2.error as error:
             raise BadImageError(f"OpenCV cannot resize it ({error.err})") from None
@@ -70,7 +74,11 @@ class ImageReader:
             store = self._store
         try:
             return store.read(str(key))
-        except DAMAGED:
+        except FileError as error:
+            if "limit" in error.details:
+                raise BadImageError(
+                    f"too large ({error.details['limit']} raises the limit)"
+                ) from None
             raise BadImageError("the file is empty or cannot be read") from None
 
     def close(self) -> None:
@@ -97,18 +105,24 @@ class ArrayReader:
     dtype = "float32"
 
     def ship(self, key: Key) -> bytes:
-        assert isinstance(key, int)
-        return np.load(self.path, mmap_mode="r")[key].tobytes()
+        return self._item(int(key)).tobytes()
 
     def load(self, key: Key) -> np.ndarray:
         """float32 [height, width, channels]; raises BadImageError for NaN and infinity."""
         if isinstance(key, bytes):
             item = np.frombuffer(key, dtype=np.float32).reshape(self.shape)
         else:
-            item = np.array(np.load(self.path, mmap_mode="r")[key])
+            item = np.array(self._item(int(key)))
         if not np.isfinite(item).all():
             raise BadImageError("holds NaN or infinity")
         return item
+
+    def _item(self, index: int) -> np.ndarray:
+        """One item; raises BadImageError where the file has been made shorter meanwhile."""
+        array = map_npy(self.path)
+        if index >= len(array) or array.shape[1:] != self.shape or array.dtype != np.float32:
+            raise BadImageError("the file has been changed meanwhile")
+        return array[index]
 
     def close(self) -> None:
         """Nothing stays open."""
@@ -171,13 +185,8 @@ def open_source(
 
 
 def _open_arrays(path: Path, labels: str | Path | None, limit: int | None) -> Source:
-    try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
-        changed = path.stat().st_mtime_ns
-    except OSError as error:
-        raise FileError(f"cannot read {path}: {error.strerror}", path=str(path)) from error
-    except (ValueError, EOFError, OverflowError) as error:
-        raise FileError(f"cannot read {path}: not a whole .npy array", path=str(path)) from error
+    array = map_npy(path)
+    changed = path.stat().st_mtime_ns
     if array.dtype != np.float32 or array.ndim < 2 or not len(array):
         raise DataError(
             f"{path}: found {array.dtype} {list(array.shape)}, allowed float32 [N, height, width, "

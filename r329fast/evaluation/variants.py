@@ -4,29 +4,32 @@ from __future__ import annotations
 
 import hashlib
 import itertools
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
+from r329fast.base.arguments import Progress, with_arguments
 from r329fast.calibration import Ranges
 from r329fast.calibration.calibrate import AQT_METHODS
 from r329fast.calibration.strategies import parse_strategy
 from r329fast.cfg import RunConfig
 from r329fast.deploy.pipeline import (
     calibration_ranges,
+    cfg_options,
     is_program,
     load_config,
     load_graph,
-    options_of,
 )
+from r329fast.deploy.settings import Settings
 from r329fast.errors import UsageError
+from r329fast.evaluation.options import Grid
 from r329fast.graph import load_model
 from r329fast.graph.ir import Graph
 from r329fast.program.program import Program
 from r329fast.program.storage import load_program
 from r329fast.quantization import quantize
-
-Progress = Callable[[int, int], None]
+from r329fast.quantization.aqt2021 import amplified_concats
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,11 @@ class Variant:
         """What tables and file names call it."""
         weights = {True: "per-channel", False: "per-tensor", None: ""}[self.per_channel]
         return " ".join(word for word in (self.scheme, self.rounding, self.method, weights) if word)
+
+    def settings(self) -> dict[str, object]:
+        """What tables and records show of it."""
+        names = ("scheme", "rounding", "method", "per_channel")
+        return {name: getattr(self, name) for name in names}
 
 
 @dataclass
@@ -65,31 +73,31 @@ class Model:
 
 def prepare_model(
     model: str | Path | RunConfig | Program,
+    grid: Grid | None = None,
     *,
-    schemes: Sequence[str] = (),
-    roundings: Sequence[str] = (),
-    methods: Sequence[str] = (),
-    per_channel: Sequence[bool] = (),
     float_model: str | Path | None = None,
     threads: int = 1,
     progress: Progress | None = None,
+    **changes: Any,
 ) -> Model:
-    """The programs of a cfg (every combination of the settings) or of a `.r329` file.
+    """The programs of a cfg (every combination of the grid) or of a `.r329` file.
 
-    Settings that are not given are those of the cfg. A method counts for the scheme that knows
-    it. float_model: an ONNX file for the baseline, needed where `model` is a program.
+    grid, or its fields as keywords (`schemes=["aqt2021", "compass42"]`). float_model: an ONNX file
+    for the baseline, needed where `model` is a program. threads, progress: of calibration.
     Raises what `pipeline.prepare` raises.
     """
-    if isinstance(model, Program) or (not isinstance(model, RunConfig) and is_program(model)):
-        if schemes or roundings or methods or per_channel:
-            raise UsageError("a program is quantised already: scheme, rounding, method and "
-                             "per-channel go with a cfg")  # fmt: skip
-        found = _of_program(model if isinstance(model, Program) else load_program(str(model)))
-    else:
-        assert not isinstance(model, Program)
-        found = _of_cfg(
-            load_config(model), schemes, roundings, methods, per_channel, threads, progress
+    own = ("float_model", "threads", "progress")
+    grid = with_arguments(grid or Grid(), changes, "prepare_model", own)
+    if not isinstance(model, RunConfig | Program) and is_program(model):
+        model = load_program(str(model))
+    if not isinstance(model, Program):
+        found = _of_cfg(load_config(model), grid, Settings(threads=threads, progress=progress))
+    elif grid.given:
+        raise UsageError(
+            "a program is quantised already: scheme, rounding, method and per-channel go with a cfg"
         )
+    else:
+        found = _of_program(model)
     if float_model is not None:
         found.graph = load_model(str(float_model))
         found.float_id = _file_hash(float_model)
@@ -102,29 +110,24 @@ def _of_program(program: Program) -> Model:
     return Model([variant], None)
 
 
-def _of_cfg(
-    config: RunConfig,
-    schemes: Sequence[str],
-    roundings: Sequence[str],
-    methods: Sequence[str],
-    per_channel: Sequence[bool],
-    threads: int,
-    progress: Progress | None,
-) -> Model:
+def _of_cfg(config: RunConfig, grid: Grid, settings: Settings) -> Model:
     graph = load_graph(config)
-    pairs = _scheme_methods(list(schemes) or [config.scheme], methods)
+    pairs = _scheme_methods(list(grid.schemes) or [config.scheme], grid.methods)
     known: dict[tuple[str, str | None], tuple[Ranges, str]] = {}
     variants: list[Variant] = []
-    grid = itertools.product(pairs, roundings or [None], per_channel or [None])  # type: ignore[list-item]
-    for (scheme, method), rounding, channels in grid:
+    roundings: list[str | None] = [*grid.roundings] or [None]
+    per_channel: list[bool | None] = [*grid.per_channel] or [None]
+    for (scheme, method), rounding, channels in itertools.product(pairs, roundings, per_channel):
+        chosen = replace(
+            settings, scheme=scheme, method=method, rounding=rounding, per_channel=channels
+        )
         if (scheme, method) not in known:
-            known[scheme, method] = calibration_ranges(
-                config, graph, scheme, method, threads=threads, progress=progress
-            )
+            known[scheme, method] = calibration_ranges(config, graph, chosen)
         ranges, used = known[scheme, method]
-        options = options_of(config, rounding=rounding, per_channel=channels)
+        options = cfg_options(config, chosen)
         program = quantize(graph, ranges, scheme, options)
         variants.append(Variant(program, scheme, options.rounding, used, channels))
+    amplified = [line for variant in variants for line in amplified_concats(variant.program)]
     quantization = config.quantization if config.optimizer is None else None
     return Model(
         variants,
@@ -132,7 +135,7 @@ def _of_cfg(
         float_id=_file_hash(config.parser.input_model),
         label_offset=(quantization.label_id_offset or 0) if quantization else 0,
         reverse=bool(quantization and quantization.reverse_rgb),
-        warnings=list(config.warnings),
+        warnings=[*config.warnings, *dict.fromkeys(amplified)],
     )
 
 

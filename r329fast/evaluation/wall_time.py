@@ -6,10 +6,25 @@ import threading
 import time
 from collections.abc import Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass
 from typing import Any
 
 
-class Lap:
+@dataclass
+class Seconds:
+    """Where the time went: of the simulator, the float network and of all decoding threads."""
+
+    simulate: float = 0.0
+    float_run: float = 0.0
+    decode: float = 0.0
+
+    def add(self, other: Seconds) -> None:
+        self.simulate += other.simulate
+        self.float_run += other.float_run
+        self.decode += other.decode
+
+
+class Span:
     """One job: when it was handed in, and when the last of its futures was done."""
 
     def __init__(self, futures: Sequence[Future[Any]]) -> None:
@@ -26,27 +41,27 @@ class Lap:
         return all(future.done() for future in self._futures)
 
 
-class Laps:
+class WallTime:
     """Gives every moment to one job at most: while two overlap, to the earlier."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._counted = 0.0  # until here all time is given out
-        self._last = Lap([])
+        self._last = Span([])
 
-    def start(self, futures: Sequence[Future[Any]]) -> Lap:
+    def start(self, futures: Sequence[Future[Any]]) -> Span:
         """A job that was handed in just now, behind those before it."""
-        lap = Lap(futures)
+        span = Span(futures)
         if futures:
-            self._last = lap
-        return lap
+            self._last = span
+        return span
 
-    def seconds(self, lap: Lap) -> float:
+    def seconds(self, span: Span) -> float:
         """Of a job that is done."""
         with self._lock:
-            begun = max(lap.begun, self._counted)
-            self._counted = max(self._counted, lap.ended)
-            return max(lap.ended - begun, 0.0)
+            begun = max(span.begun, self._counted)
+            self._counted = max(self._counted, span.ended)
+            return max(span.ended - begun, 0.0)
 
     def idle(self, since: float) -> float:
         """Seconds from `since` to now with no job to do."""

@@ -11,14 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from r329fast.base.files import make_dir, write_atomic, write_npy
+from r329fast.base.npy import map_npy
 from r329fast.errors import DataError, FileError
 from r329fast.images.preprocess import Floats, Labels, Pixels, Preprocess
 from r329fast.images.sets import ImageSet
-
-# what np.load raises for a damaged file, one with absurd dimensions, or none of its own
-DAMAGED_NPY = (OSError, ValueError, EOFError, TypeError, OverflowError)
-# the first bytes of a zip, which a .npz is
-_ZIP = (b"PK\x03\x04", b"PK\x05\x06")
 
 
 def raw_input(image: Pixels, size: tuple[int, int] = (224, 224)) -> npt.NDArray[np.int8]:
@@ -94,7 +90,7 @@ def load_dataset(
     compared); without it, four dimensions are asked for. Raises FileError for a file that is no
     plain .npy, DataError for another rank, dtype or size, channels first, NaN or infinity.
     """
-    array = _open_npy(path)
+    array = map_npy(path)
     rank = 4 if expected_shape is None else len(expected_shape)
     if array.ndim != rank:
         raise DataError(
@@ -145,7 +141,7 @@ def _check_layout(
 
 def load_labels(path: Path | str, count: int | None = None) -> Labels:
     """Read `label.npy`: int64 [N]. Raises DataError for another rank, dtype or count."""
-    array = _open_npy(path)
+    array = map_npy(path)
     if array.ndim != 1:
         raise DataError(f"{path}: found shape {list(array.shape)}, allowed [N]", path=str(path))
     if array.dtype.kind not in "iu":
@@ -155,19 +151,3 @@ def load_labels(path: Path | str, count: int | None = None) -> Labels:
             f"{path}: found {len(array)} labels, the dataset has {count} images", path=str(path)
         )
     return np.asarray(array, dtype=np.int64)
-
-
-def _open_npy(path: Path | str) -> np.ndarray:
-    try:
-        with open(path, "rb") as stream:
-            archive = stream.read(4) in _ZIP
-        if archive:
-            raise FileError(f"cannot read {path}: a .npz, allowed one .npy array", path=str(path))
-        # absurd dimensions overflow; the error that follows says it
-        with np.errstate(all="ignore"):
-            array = np.load(path, mmap_mode="r", allow_pickle=False)
-    except FileNotFoundError as error:
-        raise FileError(f"file not found: {path}", path=str(path)) from error
-    except DAMAGED_NPY as error:
-        raise FileError(f"cannot read {path}: not a whole .npy array", path=str(path)) from error
-    return np.asanyarray(array)

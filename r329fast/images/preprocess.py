@@ -6,18 +6,18 @@ The defaults are the recipe of the article that the vendor's examples use. They 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from numbers import Integral
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
-from r329fast.errors import DataError, FileError, nearest
+from r329fast.base.reading import read_json
+from r329fast.errors import DataError, nearest
+from r329fast.images.opencv import cv2
 
 Pixels = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
@@ -228,12 +228,7 @@ def _short(value: object) -> str:
 
 def _select(path: Path | str, model: str) -> Mapping[str, Any]:
     """The recipe in a JSON file, by model name where it holds several."""
-    try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise FileError(f"cannot read {path}: {error.strerror}", path=str(path)) from error
-    except (ValueError, RecursionError) as error:
-        raise FileError(f"cannot read {path}: not JSON ({error})", path=str(path)) from error
+    content = read_json(path)
     if not isinstance(content, dict) or not content:
         raise DataError(f"{path}: found no object, allowed: an object with size, sub, div")
     if not all(isinstance(value, dict) for value in content.values()):

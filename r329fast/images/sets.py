@@ -6,12 +6,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from types import TracebackType
 
-import cv2
 import numpy as np
 import numpy.typing as npt
 
+from r329fast.base.limits import IMAGE, PIXELS, TEXT
+from r329fast.base.reading import decoded, read_bytes, read_text
 from r329fast.errors import DataError, FileError, nearest
-from r329fast.images.stores import DAMAGED, Store, open_store
+from r329fast.images.opencv import cv2
+from r329fast.images.stores import Store, open_store
 
 Pixels = npt.NDArray[np.uint8]
 LABEL_FILE = "label.txt"
@@ -34,25 +36,25 @@ def decode(source: bytes | Path | str, name: str = "") -> Pixels:
         data = source
     else:
         name = name or str(source)
-        try:
-            data = Path(source).read_bytes()
-        except OSError as error:
-            raise FileError(f"cannot read {source}: {error.strerror}", path=name) from error
-    image = _imdecode(data)
+        data = read_bytes(source, IMAGE)
+    image = _imdecode(data, name)
     if image is None and data.startswith(b"\xff\xd8\xff"):
         # imread hands out end markers where a file ends early; imdecode gives up
-        image = _imdecode(data + b"\xff\xd9" * (1 << 15))
+        image = _imdecode(data + b"\xff\xd9" * (1 << 15), name)
     if image is None:
         raise DataError(f"cannot decode {name or 'image'}: not an image that OpenCV reads")
     return np.asarray(image, dtype=np.uint8)
 
 
-def _imdecode(data: bytes) -> Pixels | None:
+def _imdecode(data: bytes, name: str) -> Pixels | None:
     if not data:
         return None
     try:
         return cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_COLOR)  # type: ignore[return-value]
-    except cv2.error:  # for instance dimensions beyond cv2's limit
+    except cv2.error as error:
+        if "CV_IO_MAX_IMAGE" in str(error):
+            text = f"cannot decode {name or 'image'}: too many pixels, {PIXELS.advice()}"
+            raise DataError(text, limit=PIXELS.variable) from error
         return None
 
 
@@ -134,13 +136,7 @@ class ImageSet:
 
     def read(self, index: int) -> bytes:
         """The bytes of one image file; safe to call from several threads."""
-        member = self.members[index]
-        try:
-            return self.store.read(member)
-        except DAMAGED as error:
-            raise FileError(
-                f"cannot read {member} in {self.path}: {error}", path=str(self.path)
-            ) from error
+        return self.store.read(self.members[index])
 
     def image(self, index: int) -> Pixels:
         """One decoded image: uint8 [height, width, 3], BGR."""
@@ -150,13 +146,8 @@ class ImageSet:
         self, store: Store, labels: Path | str | None
     ) -> tuple[str, str, PurePosixPath]:
         """Where the label file is (for messages), its text, and its folder inside the set."""
-        if labels is not None and Path(labels).is_file():
-            try:
-                return str(labels), _text(Path(labels).read_bytes(), labels), PurePosixPath()
-            except OSError as error:
-                raise FileError(
-                    f"cannot read {labels}: {error.strerror}", path=str(labels)
-                ) from error
+        if labels is not None and not Path(labels).is_dir() and Path(labels).exists():
+            return str(labels), read_text(labels), PurePosixPath()
         wanted = str(labels) if labels is not None else LABEL_FILE
         names = [name for name in store.names if _clean(name)]
         same = [name for name in names if name == wanted]
@@ -169,25 +160,14 @@ class ImageSet:
                 f"{where} in {self.path}; name one whose lines are 'filename label'",
                 path=str(self.path),
             )
-        try:
-            data = store.read(same[0])
-        except DAMAGED as error:
-            raise FileError(f"cannot read {same[0]} in {self.path}: {error}") from error
         where = f"{self.path}/{same[0]}"
-        return where, _text(data, where), PurePosixPath(same[0]).parent
+        return where, decoded(store.read(same[0], TEXT), where), PurePosixPath(same[0]).parent
 
 
 def _clean(name: str) -> bool:
     """Not one of the files that desktop systems add."""
     parts = PurePosixPath(name).parts
     return "__MACOSX" not in parts and not parts[-1].startswith("._")
-
-
-def _text(data: bytes, where: object) -> str:
-    try:
-        return data.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise DataError(f"{where}: not a text file in UTF-8") from error
 
 
 def _parse_labels(where: str, text: str) -> list[tuple[int, str, int]]:

@@ -2,42 +2,39 @@
 
 from __future__ import annotations
 
+import bz2
+import gzip
 import lzma
 import os
-import shutil
 import tarfile
 import tempfile
 import threading
 import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
-from typing import IO, Protocol, cast
+from typing import BinaryIO, Protocol, cast
 
+from r329fast.base.archives import DAMAGED_ZIP, CappedFile, close_zip, open_zip, read_entry
+from r329fast.base.limits import IMAGE, RATIO, UNPACKED, Limit
+from r329fast.base.reading import check_size, open_regular, read_bytes, reason, size_of
 from r329fast.errors import FileError
 
-# what a damaged, encrypted or oddly compressed archive raises when a member is read
-DAMAGED = (
-    OSError,
-    zipfile.BadZipFile,
-    tarfile.TarError,
-    EOFError,
-    zlib.error,
-    lzma.LZMAError,
-    RuntimeError,
-    NotImplementedError,
-)
+_DAMAGED = (*DAMAGED_ZIP, tarfile.TarError, lzma.LZMAError, zlib.error)
+_PIECE = 1 << 20
+# a compressed tar of this size may be of one colour; beyond it the ratio counts
+_ALWAYS = 256 << 20
 
 
 class Store(Protocol):
     """Where the files of a set are: their names, relative and with `/`, and their bytes.
 
-    `read` may be called from several threads; `stamp` changes when a file does, without reading
-    it.
+    `read` may be called from several threads and raises FileError, also for a file above
+    `limit`; `stamp` changes when a file does, without reading it.
     """
 
     names: list[str]
 
-    def read(self, name: str) -> bytes: ...
+    def read(self, name: str, limit: Limit = IMAGE) -> bytes: ...
 
     def stamp(self, name: str) -> str: ...
 
@@ -53,8 +50,8 @@ class _Folder:
             self.names += [(relative / file).as_posix() for file in files]
         self.names.sort()
 
-    def read(self, name: str) -> bytes:
-        return (self.root / name).read_bytes()
+    def read(self, name: str, limit: Limit = IMAGE) -> bytes:
+        return read_bytes(self.root / name, limit)
 
     def stamp(self, name: str) -> str:
         status = (self.root / name).stat()
@@ -66,37 +63,33 @@ class _Folder:
 
 class _Zip:
     def __init__(self, path: Path) -> None:
-        self.archive = zipfile.ZipFile(path)
+        self.path, self.archive = path, open_zip(path)
         self.names = [item.filename for item in self.archive.infolist() if not item.is_dir()]
 
-    def read(self, name: str) -> bytes:
+    def read(self, name: str, limit: Limit = IMAGE) -> bytes:
         # zipfile locks the file itself, so that threads inflate side by side
-        return self.archive.read(name)
+        return read_entry(self.archive, name, limit, self.path)
 
     def stamp(self, name: str) -> str:
         item = self.archive.getinfo(name)
         return f"{item.file_size} {item.CRC:08x}"
 
     def close(self) -> None:
-        self.archive.close()
+        close_zip(self.archive)
 
 
 class _Tar:
     """A compressed tar is unpacked once into one temporary file: it cannot be read at random."""
 
     def __init__(self, path: Path) -> None:
-        self.lock = threading.Lock()
+        self.path, self.lock = path, threading.Lock()
         self.changed = path.stat().st_mtime_ns
-        self.file: IO[bytes] = path.open("rb")
+        self.file: BinaryIO = open_regular(path)
         try:
             if not _is_plain_tar(self.file):
-                with tarfile.open(path) as packed, self.file:
-                    self.file = tempfile.TemporaryFile()  # noqa: SIM115 (closed by close)
-                    stream = cast(IO[bytes], packed.fileobj)
-                    stream.seek(0)
-                    shutil.copyfileobj(stream, self.file)
-                    self.file.seek(0)
-            with tarfile.open(fileobj=self.file, mode="r:") as archive:
+                with self.file as packed:
+                    self.file = _unpacked(packed, path)
+            with _open_tar(self.file) as archive:
                 # sizes and places are enough: each member is read from the file itself
                 self.members = {
                     str(PurePosixPath(item.name)): (item.offset_data, item.size)
@@ -108,11 +101,16 @@ class _Tar:
             raise
         self.names = list(self.members)
 
-    def read(self, name: str) -> bytes:
+    def read(self, name: str, limit: Limit = IMAGE) -> bytes:
         offset, size = self.members[name]
-        with self.lock:
-            self.file.seek(offset)
-            return self.file.read(size)
+        check_size(f"{name} in {self.path}", size, limit)
+        try:
+            with self.lock:
+                self.file.seek(offset)
+                return self.file.read(size)
+        except (OSError, ValueError) as error:  # ValueError: an absurd offset
+            text = f"cannot read {name} in {self.path}: {reason(error)}"
+            raise FileError(text, path=str(self.path)) from error
 
     def stamp(self, name: str) -> str:
         offset, size = self.members[name]
@@ -122,14 +120,51 @@ class _Tar:
         self.file.close()
 
 
-def _is_plain_tar(file: IO[bytes]) -> bool:
+def _open_tar(file: BinaryIO) -> tarfile.TarFile:
+    return tarfile.open(fileobj=CappedFile(file), mode="r:")  # type: ignore[call-overload]
+
+
+def _is_plain_tar(file: BinaryIO) -> bool:
     try:
-        tarfile.open(fileobj=file, mode="r:").close()
+        _open_tar(file).close()
     except tarfile.ReadError:
         return False
     finally:
         file.seek(0)
     return True
+
+
+def _unpacked(packed: BinaryIO, path: Path) -> BinaryIO:
+    """What a compressed file holds, as a temporary file; FileError where that is too much."""
+    start = packed.read(3)
+    packed.seek(0)
+    stream: gzip.GzipFile | bz2.BZ2File | lzma.LZMAFile
+    if start[:2] == b"\x1f\x8b":
+        stream = gzip.GzipFile(fileobj=packed)
+    elif start == b"BZh":
+        stream = bz2.BZ2File(packed)
+    else:
+        stream = lzma.LZMAFile(packed)  # noqa: SIM115 (closed below)
+    most = max(RATIO.get() * size_of(packed), _ALWAYS)
+    unpacked = cast(BinaryIO, tempfile.TemporaryFile())  # noqa: SIM115 (closed by whoever reads it)
+    total = 0
+    try:
+        with stream:
+            while piece := stream.read(_PIECE):
+                total += len(piece)
+                check_size(f"{path}, unpacked", total, UNPACKED)
+                if total > most:
+                    raise FileError(
+                        f"cannot read {path}: it unpacks to more than {most >> 20:,} MB, "
+                        f"{RATIO.advice()}",
+                        path=str(path),
+                    )
+                unpacked.write(piece)
+        unpacked.seek(0)
+    except BaseException:
+        unpacked.close()
+        raise
+    return unpacked
 
 
 def open_store(path: Path) -> Store:
@@ -139,10 +174,13 @@ def open_store(path: Path) -> Store:
     if not path.exists():
         raise FileError(f"image set not found: {path}", path=str(path))
     try:
-        if zipfile.is_zipfile(path):
-            return _Zip(path)
-        return _Tar(path)
-    except DAMAGED as error:
+        with open_regular(path) as file:
+            zipped = zipfile.is_zipfile(file)
+        return _Zip(path) if zipped else _Tar(path)
+    except FileError:
+        raise
+    except _DAMAGED as error:
+        why = f" ({reason(error)})" if isinstance(error, OSError) and error.errno else ""
         raise FileError(
-            f"cannot open {path}: found no folder, zip or tar", path=str(path)
+            f"cannot open {path}: found no folder, zip or tar{why}", path=str(path)
         ) from error

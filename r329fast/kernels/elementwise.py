@@ -3,30 +3,62 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
-from r329fast.kernels.epilogue import prepare_epilogue
-from r329fast.kernels.finish_wide import finish_wide
-from r329fast.kernels.leaves.tile import finish_rows
+from r329fast.kernels.epilogue import FLOAT32_INTEGERS, INT32_MAX, prepare_epilogue
+from r329fast.kernels.epilogue_wide import epilogue_wide
+from r329fast.kernels.leaves.rows import epilogue_rows
 from r329fast.kernels.leaves.vector import add_bytes
 from r329fast.kernels.runtime.kernel import arrays, kernel
-from r329fast.kernels.runtime.op_plan import Prepared, Step, flip_of, integers
+from r329fast.kernels.runtime.op_plan import OpPlan, Step, flip_of
+from r329fast.kernels.runtime.parameters import pack
 from r329fast.program.program import Op, TensorSpec
 
-_METHODS = {"ADD": 0, "SUB": 1, "MUL": 2, "MAX": 3, "MIN": 4}
+ADD, SUB, MUL, MAX, MIN = range(5)
+_METHODS = {"ADD": ADD, "SUB": SUB, "MUL": MUL, "MAX": MAX, "MIN": MIN}
 _BLOCK = 512  # elements of a block, at least: a multiple of the channels
-_INT32, _FLOAT32_INTEGERS = (1 << 31) - 1, 1 << 24
+
+
+class Eltwise(NamedTuple):
+    batch: int  # images
+    elements: int  # of a and of the output, per image
+    elements_b: int  # of b per image: as many, or one per channel
+    method: int  # ADD, SUB, MUL, MAX or MIN
+    flip_a: int  # 128 for int8, 0 for uint8
+    flip_b: int
+    move_a: int  # added to (byte ^ flip): the integer with its zero point
+    move_b: int
+    scale_a: int  # factors of both sides, unless they are multiplied
+    scale_b: int
+
+
+class Blocks(NamedTuple):
+    block: int  # elements made at once, a multiple of elements_b where that is smaller
+    pitch: int  # entries of a row of epilogue constants
+
+
+class Entries(NamedTuple):
+    entries: int  # channels of the epilogue's constants: one, or one per channel
+
+
+class AddRange(NamedTuple):
+    first: int  # byte (over all images) to begin with
+    end: int
+    flip_a: int  # 128 for int8, 0 for uint8
+    flip_b: int
 
 
 @kernel
 def eltwise_blocks(frame):  # type: ignore[no-untyped-def]
-    """p: batch, elements, block, b's elements an image, method, flips, moves, scales, pitch."""
-    p, a, b, ef, out, scratch = arrays(frame, "iuufuu")
-    batch, elements, block, elements_b, method = p[0], p[1], p[2], p[3], p[4]
-    flip_a, flip_b = np.uint8(p[5]), np.uint8(p[6])
-    move_a, move_b = np.int32(p[7]), np.int32(p[8])
-    scale_a, scale_b, pitch = np.int32(p[9]), np.int32(p[10]), p[11]
+    """Any method with int32 results: blocks of accumulators in L1, each finished at once."""
+    p, s, a, b, epilogue, out, scratch = arrays(frame, Eltwise, Blocks, "uufuu")
+    batch, elements, elements_b, method = p.batch, p.elements, p.elements_b, p.method
+    flip_a, flip_b = np.uint8(p.flip_a), np.uint8(p.flip_b)
+    move_a, move_b = np.int32(p.move_a), np.int32(p.move_b)
+    scale_a, scale_b = np.int32(p.scale_a), np.int32(p.scale_b)
+    block, pitch = s.block, s.pitch
     acc = scratch[: 4 * block].view(np.int32)
     spread = scratch[4 * block + 64 : 5 * block + 64]
     for image in range(batch):
@@ -38,12 +70,12 @@ def eltwise_blocks(frame):  # type: ignore[no-untyped-def]
             start = image * elements + first
             va = a[start : start + count]
             vb = spread if elements_b < elements else b[start : start + count]
-            if method == 0:
+            if method == ADD:
                 for i in range(count):
                     left = np.int32(np.int32(va[i] ^ flip_a) + move_a)
                     right = np.int32(np.int32(vb[i] ^ flip_b) + move_b)
                     acc[i] = np.int32(np.int32(left * scale_a) + np.int32(right * scale_b))
-            elif method == 2:
+            elif method == MUL:
                 for i in range(count):
                     left = np.int32(np.int32(va[i] ^ flip_a) + move_a)
                     right = np.int32(np.int32(vb[i] ^ flip_b) + move_b)
@@ -53,16 +85,16 @@ def eltwise_blocks(frame):  # type: ignore[no-untyped-def]
                     left = np.int32(np.int32(va[i] ^ flip_a) + move_a)
                     right = np.int32(np.int32(vb[i] ^ flip_b) + move_b)
                     left, right = np.int32(left * scale_a), np.int32(right * scale_b)
-                    if method == 1:
+                    if method == SUB:
                         acc[i] = np.int32(left - right)
-                    elif method == 3:
+                    elif method == MAX:
                         acc[i] = max(left, right)
                     else:
                         acc[i] = min(left, right)
-            finish_rows(
+            epilogue_rows(
                 scratch.ctypes.data,
                 0,
-                ef.ctypes.data,
+                epilogue.ctypes.data,
                 0,
                 pitch,
                 count,
@@ -74,44 +106,41 @@ def eltwise_blocks(frame):  # type: ignore[no-untyped-def]
 
 @kernel
 def eltwise_wide(frame):  # type: ignore[no-untyped-def]
-    """The same in int64, a value at a time; p[11]: entries of the constants."""
-    p, a, b, ei, out = arrays(frame, "iuuiu")
-    batch, elements, elements_b, method, entries = p[0], p[1], p[3], p[4], p[11]
+    """The same in int64, a value at a time."""
+    p, s, a, b, epilogue, out = arrays(frame, Eltwise, Entries, "uuiu")
+    batch, elements, elements_b, method = p.batch, p.elements, p.elements_b, p.method
     for image in range(batch):
         for i in range(elements):
             place_b = image * elements_b + i % elements_b
-            left = (np.int64(a[image * elements + i]) ^ p[5]) + p[7]
-            right = (np.int64(b[place_b]) ^ p[6]) + p[8]
-            if method == 2:
+            left = (np.int64(a[image * elements + i]) ^ p.flip_a) + p.move_a
+            right = (np.int64(b[place_b]) ^ p.flip_b) + p.move_b
+            if method == MUL:
                 total = left * right
             else:
-                left, right = left * p[9], right * p[10]
-                if method == 0:
+                left, right = left * p.scale_a, right * p.scale_b
+                if method == ADD:
                     total = left + right
-                elif method == 1:
+                elif method == SUB:
                     total = left - right
-                elif method == 3:
+                elif method == MAX:
                     total = max(left, right)
                 else:
                     total = min(left, right)
-            value = finish_wide(total, ei, i % entries, entries)
+            value = epilogue_wide(total, epilogue, i % s.entries, s.entries)
             out[image * elements + i] = np.uint8(value & 255)
 
 
 @kernel
 def add_range(frame):  # type: ignore[no-untyped-def]
-    """Bytes p[0]..p[1]: finish(a * scales[0] + b * scales[1] + scales[2]); p[2], p[3]: flips.
-
-    scales: float32 as bytes.
-    """
-    p, a, b, scales, ef, out = arrays(frame, "iuuufu")
+    """Bytes first..end: finish(a * scales[0] + b * scales[1] + scales[2]); scales: float32."""
+    p, a, b, scales, epilogue, out = arrays(frame, AddRange, "uuufu")
     add_bytes(
-        a.ctypes.data + p[0], b.ctypes.data + p[0], p[2], p[3], scales.ctypes.data,
-        ef.ctypes.data, p[1] - p[0], out.ctypes.data + p[0],
+        a.ctypes.data + p.first, b.ctypes.data + p.first, p.flip_a, p.flip_b, scales.ctypes.data,
+        epilogue.ctypes.data, p.end - p.first, out.ctypes.data + p.first,
     )  # fmt: skip
 
 
-def prepare_eltwise(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> Prepared:
+def prepare_eltwise(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> OpPlan:
     """The second input has the first one's shape or (1, .., 1, C)."""
     a, b = inputs
     method = op.text("method")
@@ -129,13 +158,13 @@ def prepare_eltwise(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> Pre
     )
     flat = same and a.shape == b.shape
     signs = {"ADD": (1, 1), "SUB": (1, -1)}
-    if flat and method in signs and bound <= _FLOAT32_INTEGERS:
+    if flat and method in signs and bound <= FLOAT32_INTEGERS:
         epilogue = prepare_epilogue(op, output, 1, bound)
         if epilogue.rounds_once:
             factors = [sign * scale for sign, scale in zip(signs[method], scales, strict=True)]
             move = sum(m * factor for m, factor in zip(moves, factors, strict=True))
-            if max(abs(move), *(255 * abs(factor) for factor in factors)) <= _FLOAT32_INTEGERS:
-                return _prepare_add(a.elements, flips, (*factors, move), epilogue.ef)
+            if max(abs(move), *(255 * abs(factor) for factor in factors)) <= FLOAT32_INTEGERS:
+                return _prepare_add(a.elements, flips, (*factors, move), epilogue.constants)
     block = _BLOCK if flat else channels * -(-_BLOCK // channels)
     tiled: dict[str, np.ndarray] = {
         name: np.tile(np.broadcast_to(op.consts[name], (channels,)), block // channels)
@@ -144,37 +173,51 @@ def prepare_eltwise(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> Pre
     }
     tiled_op = Op(op.kind, op.layer, op.inputs, op.outputs, op.attrs, {**op.consts, **tiled})
     epilogue = prepare_epilogue(tiled_op, output, block, bound)
-    fixed = (_METHODS[method], *flips, *moves, *scales)
-    if epilogue.wide or bound > _INT32:
-        wide = prepare_epilogue(op, output, channels, bound)
+    parameters = Eltwise(
+        batch=1,
+        elements=a.elements,
+        elements_b=b.elements,
+        method=_METHODS[method],
+        flip_a=flips[0],
+        flip_b=flips[1],
+        move_a=moves[0],
+        move_b=moves[1],
+        scale_a=scales[0],
+        scale_b=scales[1],
+    )
+    if epilogue.wide or bound > INT32_MAX:
+        wide, entries = prepare_epilogue(op, output, channels, bound), Entries(entries=channels)
 
         def bind_wide(
             batch: int, inputs: Sequence[np.ndarray], output: np.ndarray, scratch: np.ndarray
         ) -> list[Step]:
-            p = integers(batch, a.elements, 0, b.elements, *fixed, channels)
-            return [(eltwise_wide, (p, inputs[0], inputs[1], wide.ei, output))]
+            p, s = pack(parameters._replace(batch=batch)), pack(entries)
+            return [(eltwise_wide, (p, s, inputs[0], inputs[1], wide.wide_constants, output))]
 
-        return Prepared("int64-eltwise", bind_wide, lambda batch: 0)
+        return OpPlan("int64-eltwise", bind_wide, lambda batch: 0)
+
+    blocks = Blocks(block=block, pitch=epilogue.pitch)
 
     def bind(
         batch: int, inputs: Sequence[np.ndarray], output: np.ndarray, scratch: np.ndarray
     ) -> list[Step]:
-        p = integers(batch, a.elements, block, b.elements, *fixed, epilogue.pitch)
-        return [(eltwise_blocks, (p, inputs[0], inputs[1], epilogue.ef, output, scratch))]
+        p, s = pack(parameters._replace(batch=batch)), pack(blocks)
+        return [(eltwise_blocks, (p, s, inputs[0], inputs[1], epilogue.constants, output, scratch))]
 
-    return Prepared("vector-eltwise", bind, lambda batch: 5 * block + 256)
+    return OpPlan("vector-eltwise", bind, lambda batch: 5 * block + 256)
 
 
 def _prepare_add(
-    elements: int, flips: Sequence[int], scales: Sequence[int], ef: np.ndarray
-) -> Prepared:
+    elements: int, flips: Sequence[int], scales: Sequence[int], constants: np.ndarray
+) -> OpPlan:
     """Sum or difference whose every step float32 holds exactly."""
     packed = np.array(scales, dtype=np.float32).view(np.uint8)
+    parameters = AddRange(first=0, end=elements, flip_a=flips[0], flip_b=flips[1])
 
     def bind(
         batch: int, inputs: Sequence[np.ndarray], output: np.ndarray, scratch: np.ndarray
     ) -> list[Step]:
-        p = integers(0, batch * elements, *flips)
-        return [(add_range, (p, inputs[0], inputs[1], packed, ef, output))]
+        p = pack(parameters._replace(end=batch * elements))
+        return [(add_range, (p, inputs[0], inputs[1], packed, constants, output))]
 
-    return Prepared("vector-add", bind, lambda batch: 0, True)
+    return OpPlan("vector-add", bind, lambda batch: 0, True)

@@ -7,21 +7,31 @@ longest runs that it allows, and one kernel copies runs.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from r329fast.kernels.runtime.kernel import arrays, kernel
-from r329fast.kernels.runtime.op_plan import Prepared, Step, integers
+from r329fast.kernels.runtime.op_plan import OpPlan, Step
+from r329fast.kernels.runtime.parameters import pack
 from r329fast.program.program import Op, TensorSpec
 from r329fast.reference.run import FUNCTIONS
 
 
+class Runs(NamedTuple):
+    batch: int  # images
+    in_elements: int  # of one image
+    out_elements: int  # of one image
+    run: int  # bytes copied from every place of the index
+    fill: int  # byte that is written where the index is negative
+
+
 @kernel
 def copy_runs(frame):  # type: ignore[no-untyped-def]
-    """out runs of p[3] bytes from x at index (an image's byte offsets), or the byte p[4] at -1."""
-    p, x, index, out = arrays(frame, "iuiu")
-    batch, in_elements, out_elements, run = p[0], p[1], p[2], p[3]
-    fill = np.uint8(p[4])
+    """Runs of bytes from x at index (byte offsets in an image), or of the fill byte at -1."""
+    p, x, index, out = arrays(frame, Runs, "uiu")
+    batch, in_elements, out_elements, run = p.batch, p.in_elements, p.out_elements, p.run
+    fill = np.uint8(p.fill)
     for image in range(batch):
         x0, out0 = image * in_elements, image * out_elements
         for i in range(index.size):
@@ -44,7 +54,7 @@ def _run_length(index: np.ndarray) -> int:
     return int(np.gcd.reduce(np.append(breaks, len(index))))
 
 
-def prepare_movement(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> Prepared:
+def prepare_movement(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> OpPlan:
     x = inputs[0]
     places = np.arange(x.elements, dtype=np.int64).reshape(1, *x.shape)
     fill = 0
@@ -54,11 +64,12 @@ def prepare_movement(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> Pr
     index = FUNCTIONS[op.kind](op, [places], inputs, output).reshape(-1)
     run = _run_length(index)
     starts = np.ascontiguousarray(index[::run])
+    runs = Runs(batch=1, in_elements=x.elements, out_elements=len(index), run=run, fill=fill)
 
     def bind(
         batch: int, inputs: Sequence[np.ndarray], output: np.ndarray, scratch: np.ndarray
     ) -> list[Step]:
-        p = integers(batch, x.elements, len(index), run, fill)
+        p = pack(runs._replace(batch=batch))
         return [(copy_runs, (p, inputs[0], starts, output))]
 
-    return Prepared("alias" if op.kind == "reshape" else "runs", bind, lambda batch: 0)
+    return OpPlan("alias" if op.kind == "reshape" else "runs", bind, lambda batch: 0)

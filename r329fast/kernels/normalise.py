@@ -3,24 +3,66 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
-from r329fast.kernels.epilogue import ROUNDING_CODES, prepare_epilogue
-from r329fast.kernels.finish_wide import finish_wide, round_shift_wide
+from r329fast.kernels.epilogue import prepare_epilogue
+from r329fast.kernels.epilogue_wide import ROUNDING_CODES, epilogue_wide, round_shift_wide
 from r329fast.kernels.runtime.kernel import arrays, kernel
-from r329fast.kernels.runtime.op_plan import Prepared, Step, flip_of, integers
+from r329fast.kernels.runtime.op_plan import OpPlan, Step, flip_of
+from r329fast.kernels.runtime.parameters import pack
 from r329fast.program.program import Op, TensorSpec
 
 _SQRT2_Q30 = 1518500250  # sqrt(2) * 2**30
 
 
+class Lines(NamedTuple):
+    """x [outer, length, inner]: lines of `length` values that lie `inner` bytes apart."""
+
+    outer: int
+    length: int
+    inner: int
+    flip: int  # 128 for int8, 0 for uint8
+
+
+class SoftmaxLut(NamedTuple):
+    form: int  # 0: a division per value, 1: one reciprocal per line
+    bits: int  # fraction bits of the quotient
+    mult: int  # requantisation of the quotient
+    shift: int
+    rounding: int  # a value of ROUNDING_CODES
+    zero_point: int
+    qmin: int
+    qmax: int
+    log: int  # 1: log_table follows
+
+
+class FastExp(NamedTuple):
+    mult_in: int  # distance from the largest value to an exponent of two
+    shift_in: int
+    q_bits: int  # fraction bits of a power
+
+
+class Lrn(NamedTuple):
+    rows: int  # over all images
+    channels: int
+    flip: int  # 128 for int8, 0 for uint8
+    move: int  # added to (byte ^ flip): the integer with its zero point
+    before: int  # channels of the window before its own
+    after: int
+    sum_mult: int  # the sum of squares to an index (8 bits) and a fraction (8 bits) of the table
+    sum_shift: int
+    rounding: int  # a value of ROUNDING_CODES
+    entries: int  # channels of the epilogue's constants: one, or one per channel
+
+
 @kernel
 def softmax_lut_lines(frame):  # type: ignore[no-untyped-def]
-    """p: outer, n, inner, flip, form, bits, M, N, rounding, zero point, qmin, qmax, log."""
-    p, x, table, log_table, out = arrays(frame, "iuiiu")
-    outer, n, inner, flip, form, bits = p[0], p[1], p[2], p[3], p[4], p[5]
-    mult, shift, rounding = p[6], p[7], p[8]
+    """table: powers by distance from the largest value, at 255; log_table: integers by quotient."""
+    g, p, x, table, log_table, out = arrays(frame, Lines, SoftmaxLut, "uiiu")
+    outer, n, inner, flip, form, bits = g.outer, g.length, g.inner, g.flip, p.form, p.bits
+    mult, shift, rounding = p.mult, p.shift, p.rounding
     for line in range(outer * inner):
         start = line // inner * n * inner + line % inner
         largest = 0
@@ -37,18 +79,19 @@ def softmax_lut_lines(frame):  # type: ignore[no-untyped-def]
                 product = ((power << bits) + (total >> 1)) // total * mult
             else:
                 product = power * reciprocal
-            value = round_shift_wide(product, shift + bits, rounding) - p[9]
-            value = min(max(value, p[10]), p[11])
-            if p[12]:
+            value = round_shift_wide(product, shift + bits, rounding) - p.zero_point
+            value = min(max(value, p.qmin), p.qmax)
+            if p.log:
                 value = log_table[value]
             out[start + i * inner] = np.uint8(value & 255)
 
 
 @kernel
 def softmax_fast_exp_lines(frame):  # type: ignore[no-untyped-def]
-    """p: outer, n, inner, flip, mult_in, shift_in, q_bits."""
-    p, x, out = arrays(frame, "iuu")
-    outer, n, inner, flip, mult_in, shift_in, q_bits = p[0], p[1], p[2], p[3], p[4], p[5], p[6]
+    """Powers of two for exponentials; the sum's logarithm by counting its leading zeros."""
+    g, p, x, out = arrays(frame, Lines, FastExp, "uu")
+    outer, n, inner, flip = g.outer, g.length, g.inner, g.flip
+    mult_in, shift_in, q_bits = p.mult_in, p.shift_in, p.q_bits
     for line in range(outer * inner):
         start = line // inner * n * inner + line % inner
         largest = 0
@@ -78,9 +121,10 @@ def softmax_fast_exp_lines(frame):  # type: ignore[no-untyped-def]
 
 @kernel
 def lrn_rows(frame):  # type: ignore[no-untyped-def]
-    """p: rows, channels, flip, move, before, after, sum_mult, sum_shift, rounding, entries."""
-    p, x, table, ei, out = arrays(frame, "iuiiu")
-    rows, channels, flip, move, before, after = p[0], p[1], p[2], p[3], p[4], p[5]
+    """Every value times a factor that a table gives, interpolated, for its neighbours' squares."""
+    p, x, table, epilogue, out = arrays(frame, Lrn, "uiiu")
+    rows, channels, flip, move = p.rows, p.channels, p.flip, p.move
+    before, after, entries = p.before, p.after, p.entries
     for r in range(rows):
         start = r * channels
         for c in range(channels):
@@ -88,39 +132,39 @@ def lrn_rows(frame):  # type: ignore[no-untyped-def]
             for i in range(max(c - before, 0), min(c + after, channels - 1) + 1):
                 near = (np.int64(x[start + i]) ^ flip) + move
                 total += near * near
-            scaled = round_shift_wide(total * p[6], p[7], p[8])
+            scaled = round_shift_wide(total * p.sum_mult, p.sum_shift, p.rounding)
             u = min(max(scaled, 0), 65535)
             index, fraction = u >> 8, u & 255
             low = table[index]
             factor = low + (((table[min(index + 1, 255)] - low) * fraction) >> 8)
-            value = finish_wide(
-                ((np.int64(x[start + c]) ^ flip) + move) * factor, ei, c % p[9], p[9]
+            value = epilogue_wide(
+                ((np.int64(x[start + c]) ^ flip) + move) * factor, epilogue, c % entries, entries
             )
             out[start + c] = np.uint8(value & 255)
 
 
-def _lines(x: TensorSpec, axis: int) -> tuple[int, int, int]:
-    """(outer, n, inner) of `axis`."""
+def _lines(x: TensorSpec, axis: int) -> Lines:
+    """Lines along `axis` of one image."""
     outer = int(np.prod(x.shape[:axis], dtype=np.int64))
-    return outer, x.shape[axis], int(np.prod(x.shape[axis + 1 :], dtype=np.int64))
+    inner = int(np.prod(x.shape[axis + 1 :], dtype=np.int64))
+    return Lines(outer=outer, length=x.shape[axis], inner=inner, flip=flip_of(x))
 
 
-def prepare_softmax(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> Prepared:
+def prepare_softmax(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> OpPlan:
     """softmax_lut and log_softmax."""
     x, log = inputs[0], op.kind == "log_softmax"
-    outer, n, inner = _lines(x, op.integer("axis"))
-    bounds = (0, 0, 255) if log else (output.zero_point, output.qmin, output.qmax)
-    fixed = (
-        n,
-        inner,
-        flip_of(x),
-        op.integer("form"),
-        op.integer("bits"),
-        int(op.consts["mult"][0]),
-        int(op.consts["shift"][0]),
-        ROUNDING_CODES[op.text("rounding")],
-        *bounds,
-        int(log),
+    lines = _lines(x, op.integer("axis"))
+    zero_point, qmin, qmax = (0, 0, 255) if log else (output.zero_point, output.qmin, output.qmax)
+    parameters = SoftmaxLut(
+        form=op.integer("form"),
+        bits=op.integer("bits"),
+        mult=int(op.consts["mult"][0]),
+        shift=int(op.consts["shift"][0]),
+        rounding=ROUNDING_CODES[op.text("rounding")],
+        zero_point=zero_point,
+        qmin=qmin,
+        qmax=qmax,
+        log=int(log),
     )
     table = op.consts["table"].astype(np.int64)
     log_table = op.consts["log_table"].astype(np.int64) if log else np.zeros(1, dtype=np.int64)
@@ -128,47 +172,49 @@ def prepare_softmax(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> Pre
     def bind(
         batch: int, inputs: Sequence[np.ndarray], output: np.ndarray, scratch: np.ndarray
     ) -> list[Step]:
-        p = integers(batch * outer, *fixed)
-        return [(softmax_lut_lines, (p, inputs[0], table, log_table, output))]
+        g, p = pack(lines._replace(outer=batch * lines.outer)), pack(parameters)
+        return [(softmax_lut_lines, (g, p, inputs[0], table, log_table, output))]
 
-    return Prepared("int64-softmax", bind, lambda batch: 0)
+    return OpPlan("int64-softmax", bind, lambda batch: 0)
 
 
-def prepare_softmax_fast_exp(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> Prepared:
-    x = inputs[0]
-    outer, n, inner = _lines(x, op.integer("axis"))
-    words = (op.integer("mult_in"), op.integer("shift_in"), op.integer("q_bits"))
+def prepare_softmax_fast_exp(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> OpPlan:
+    lines = _lines(inputs[0], op.integer("axis"))
+    parameters = FastExp(
+        mult_in=op.integer("mult_in"), shift_in=op.integer("shift_in"), q_bits=op.integer("q_bits")
+    )
 
     def bind(
         batch: int, inputs: Sequence[np.ndarray], output: np.ndarray, scratch: np.ndarray
     ) -> list[Step]:
-        p = integers(batch * outer, n, inner, flip_of(x), *words)
-        return [(softmax_fast_exp_lines, (p, inputs[0], output))]
+        g, p = pack(lines._replace(outer=batch * lines.outer)), pack(parameters)
+        return [(softmax_fast_exp_lines, (g, p, inputs[0], output))]
 
-    return Prepared("int64-softmax", bind, lambda batch: 0)
+    return OpPlan("int64-softmax", bind, lambda batch: 0)
 
 
-def prepare_lrn(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> Prepared:
+def prepare_lrn(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> OpPlan:
     x, channels, size = inputs[0], inputs[0].shape[-1], op.integer("size")
     entries = int(max(op.consts["mult"].size, op.consts["shift"].size))
     epilogue = prepare_epilogue(op, output, entries, 1 << 34)
-    fixed = (
-        channels,
-        flip_of(x),
-        x.zero_point - flip_of(x),
-        size // 2,
-        (size - 1) // 2,
-        op.integer("sum_mult"),
-        op.integer("sum_shift"),
-        ROUNDING_CODES[op.text("rounding")],
-        entries,
+    parameters = Lrn(
+        rows=x.elements // channels,
+        channels=channels,
+        flip=flip_of(x),
+        move=x.zero_point - flip_of(x),
+        before=size // 2,
+        after=(size - 1) // 2,
+        sum_mult=op.integer("sum_mult"),
+        sum_shift=op.integer("sum_shift"),
+        rounding=ROUNDING_CODES[op.text("rounding")],
+        entries=entries,
     )
     table = op.consts["table"].astype(np.int64)
 
     def bind(
         batch: int, inputs: Sequence[np.ndarray], output: np.ndarray, scratch: np.ndarray
     ) -> list[Step]:
-        p = integers(batch * x.elements // channels, *fixed)
-        return [(lrn_rows, (p, inputs[0], table, epilogue.ei, output))]
+        p = pack(parameters._replace(rows=batch * parameters.rows))
+        return [(lrn_rows, (p, inputs[0], table, epilogue.wide_constants, output))]
 
-    return Prepared("int64-lrn", bind, lambda batch: 0)
+    return OpPlan("int64-lrn", bind, lambda batch: 0)

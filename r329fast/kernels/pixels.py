@@ -19,24 +19,24 @@ PAGE = 256
 _WEIGHTS = (np.arange(PAGE) * 81014 + 1).astype(np.uint16).view(np.int16)
 
 
-@njit("int64(int64[::1], uint8[::1], int64[::1], uint8[::1])", nogil=True, cache=True)
-def encode_pixels(p, x, tables, out):  # type: ignore[no-untyped-def]
-    """x bytes [p[0], 3] -> out through a table of 256 for each channel of x; how many were cut.
+@njit("int64(int64, boolean, uint8[::1], int64[::1], uint8[::1])", nogil=True, cache=True)
+def encode_pixels(pixels, reverse, x, tables, out):  # type: ignore[no-untyped-def]
+    """x bytes [pixels, 3] -> out through a table of 256 for each channel of x; how many were cut.
 
-    p[1]: 1 where the channels change places.
+    reverse: whether the channels change places.
     """
     first, second, third = tables[:256], tables[256:512], tables[512:768]
     total = 0
     # two loops: with places known when it is compiled, either takes half the time
-    if p[1]:
-        for i in range(np.uint64(p[0])):
+    if reverse:
+        for i in range(np.uint64(pixels)):
             a, b, c = third[x[3 * i + 2]], second[x[3 * i + 1]], first[x[3 * i]]
             out[3 * i] = a & 255
             out[3 * i + 1] = b & 255
             out[3 * i + 2] = c & 255
             total += a + b + c
     else:
-        for i in range(np.uint64(p[0])):
+        for i in range(np.uint64(pixels)):
             a, b, c = first[x[3 * i]], second[x[3 * i + 1]], third[x[3 * i + 2]]
             out[3 * i] = a & 255
             out[3 * i + 1] = b & 255

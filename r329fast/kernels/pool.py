@@ -3,29 +3,63 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from r329fast.errors import ProgramError
-from r329fast.kernels.epilogue import prepare_epilogue
-from r329fast.kernels.leaves.tile import finish_rows, max_window
+from r329fast.kernels.epilogue import INT32_MAX, prepare_epilogue
+from r329fast.kernels.leaves.rows import epilogue_rows, max_window
 from r329fast.kernels.runtime.kernel import arrays, kernel
-from r329fast.kernels.runtime.op_plan import Prepared, Step, flip_of, integers
+from r329fast.kernels.runtime.op_plan import OpPlan, Step, flip_of
+from r329fast.kernels.runtime.parameters import pack
 from r329fast.program.program import Op, TensorSpec
 
-_INT32 = (1 << 31) - 1
+
+class Window(NamedTuple):
+    """Geometry of a pooling layer, in elements."""
+
+    height: int
+    width: int
+    channels: int
+    out_height: int
+    out_width: int
+    kernel_y: int
+    kernel_x: int
+    stride_y: int
+    stride_x: int
+    dilation_y: int
+    dilation_x: int
+    top: int  # padding above the first row
+    left: int
+    flip: int  # 128 for int8, 0 for uint8: byte ^ flip is in unsigned order
+
+
+class MaxPool(NamedTuple):
+    first: int  # output position (over all images) to begin with
+    end: int
+    lowest: int  # the smallest integer, in unsigned order: what an empty window gives
+
+
+class AvgPool(NamedTuple):
+    first: int  # output position (over all images) to begin with
+    end: int
+    move: int  # added to (byte ^ flip): the integer with its zero point
+    pitch: int  # entries of a row of epilogue constants
+    padded: int  # of which so many belong to one pair of multiplier and shift
 
 
 @kernel
 def maxpool_rows(frame):  # type: ignore[no-untyped-def]
-    """Output positions p[0]..p[1]; bytes are compared as q + 128 when int8 (flip in p[15])."""
-    p, x, out = arrays(frame, "iuu")
-    height, width, channels, out_height, out_width = p[2], p[3], p[4], p[5], p[6]
-    kernel_y, kernel_x, dilation_y, dilation_x = p[7], p[8], p[11], p[12]
-    for position in range(p[0], p[1]):
+    """Output positions first..end; bytes are compared as q + 128 when int8."""
+    p, g, x, out = arrays(frame, MaxPool, Window, "uu")
+    height, width, channels = g.height, g.width, g.channels
+    out_height, out_width = g.out_height, g.out_width
+    kernel_y, kernel_x, dilation_y, dilation_x = g.kernel_y, g.kernel_x, g.dilation_y, g.dilation_x
+    for position in range(p.first, p.end):
         image = position // (out_height * out_width)
-        y = (position // out_width - image * out_height) * p[9] - p[13]
-        column = (position % out_width) * p[10] - p[14]
+        y = (position // out_width - image * out_height) * g.stride_y - g.top
+        column = (position % out_width) * g.stride_x - g.left
         # The window's taps inside the image: first..last of each axis.
         first_y = max((dilation_y - 1 - y) // dilation_y, 0)
         last_y = min((height - 1 - y) // dilation_y + 1, kernel_y)
@@ -39,43 +73,44 @@ def maxpool_rows(frame):  # type: ignore[no-untyped-def]
             dilation_x * channels,
             max(last_x - first_x, 0),
             channels,
-            p[16],
-            p[15],
+            p.lowest,
+            g.flip,
             out.ctypes.data + position * channels,
         )
 
 
 @kernel
 def avgpool_rows(frame):  # type: ignore[no-untyped-def]
-    """Output positions p[0]..p[1]; which: constants of each position (an index into ef's rows)."""
-    p, x, which, ef, out, scratch = arrays(frame, "iuifuu")
-    height, width, channels, out_height, out_width = p[2], p[3], p[4], p[5], p[6]
-    flip, move, pitch, padded = np.uint8(p[15]), np.int32(p[16]), p[17], p[18]
+    """Output positions first..end; which: which constants each position takes."""
+    p, g, x, which, epilogue, out, scratch = arrays(frame, AvgPool, Window, "uifuu")
+    height, width, channels = g.height, g.width, g.channels
+    out_height, out_width = g.out_height, g.out_width
+    flip, move = np.uint8(g.flip), np.int32(p.move)
     acc = scratch[: 4 * channels].view(np.int32)
-    for position in range(p[0], p[1]):
+    for position in range(p.first, p.end):
         image = position // (out_height * out_width)
         place = position - image * out_height * out_width
-        y0 = place // out_width * p[9] - p[13]
-        x0 = place % out_width * p[10] - p[14]
+        y0 = place // out_width * g.stride_y - g.top
+        x0 = place % out_width * g.stride_x - g.left
         acc[:] = 0
-        for ky in range(p[7]):
-            source_y = y0 + ky * p[11]
+        for ky in range(g.kernel_y):
+            source_y = y0 + ky * g.dilation_y
             if source_y < 0 or source_y >= height:
                 continue
-            for kx in range(p[8]):
-                source_x = x0 + kx * p[12]
+            for kx in range(g.kernel_x):
+                source_x = x0 + kx * g.dilation_x
                 if source_x < 0 or source_x >= width:
                     continue
                 start = ((image * height + source_y) * width + source_x) * channels
                 values = x[start : start + channels]
                 for c in range(channels):
                     acc[c] += np.int32(np.int32(values[c] ^ flip) + move)
-        finish_rows(
+        epilogue_rows(
             scratch.ctypes.data,
             0,
-            ef.ctypes.data,
-            which[place] * padded,
-            pitch,
+            epilogue.ctypes.data,
+            which[place] * p.padded,
+            p.pitch,
             channels,
             1,
             out.ctypes.data + position * channels,
@@ -83,34 +118,46 @@ def avgpool_rows(frame):  # type: ignore[no-untyped-def]
         )
 
 
-def _window(op: Op, x: TensorSpec, output: TensorSpec) -> tuple[int, ...]:
-    pads = op.integers("pads")
-    return (
-        *x.shape,
-        *output.shape[:2],
-        *op.integers("kernel"),
-        *op.integers("stride"),
-        *op.integers("dilation"),
-        pads[0],
-        pads[1],
+def _window(op: Op, x: TensorSpec, output: TensorSpec) -> np.ndarray:
+    """The packed geometry."""
+    height, width, channels = x.shape
+    out_height, out_width = output.shape[:2]
+    kernel, stride, dilation = op.integers("kernel"), op.integers("stride"), op.integers("dilation")
+    return pack(
+        Window(
+            height=height,
+            width=width,
+            channels=channels,
+            out_height=out_height,
+            out_width=out_width,
+            kernel_y=kernel[0],
+            kernel_x=kernel[1],
+            stride_y=stride[0],
+            stride_x=stride[1],
+            dilation_y=dilation[0],
+            dilation_x=dilation[1],
+            top=op.integers("pads")[0],
+            left=op.integers("pads")[1],
+            flip=flip_of(x),
+        )
     )
 
 
-def prepare_maxpool(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> Prepared:
+def prepare_maxpool(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> OpPlan:
     x = inputs[0]
-    flip = flip_of(x)
-    fixed = (*_window(op, x, output), flip, (x.qmin & 255) ^ flip)
+    window, lowest = _window(op, x, output), (x.qmin & 255) ^ flip_of(x)
     positions = output.shape[0] * output.shape[1]
 
     def bind(
         batch: int, inputs: Sequence[np.ndarray], output: np.ndarray, scratch: np.ndarray
     ) -> list[Step]:
-        return [(maxpool_rows, (integers(0, batch * positions, *fixed), inputs[0], output))]
+        p = pack(MaxPool(first=0, end=batch * positions, lowest=lowest))
+        return [(maxpool_rows, (p, window, inputs[0], output))]
 
-    return Prepared("vector-maxpool", bind, lambda batch: 0, True)
+    return OpPlan("vector-maxpool", bind, lambda batch: 0, True)
 
 
-def prepare_avgpool(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> Prepared:
+def prepare_avgpool(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> OpPlan:
     """mult and shift (Ho, Wo) or (1, 1): distinct pairs get a row of constants each."""
     x, channels = inputs[0], output.shape[2]
     positions = output.shape[0] * output.shape[1]
@@ -124,20 +171,26 @@ def prepare_avgpool(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> Pre
     bound = reach * int(np.prod(op.integers("kernel"), dtype=np.int64))
     mult, shift = (np.repeat(distinct[:, i], padded) for i in (0, 1))
     epilogue = prepare_epilogue(op, output, len(mult), bound, mult=mult, shift=shift)
-    if epilogue.wide or bound > _INT32:
+    if epilogue.wide or bound > INT32_MAX:
         raise ProgramError(
             f"layer {op.layer!r}: avgpool window {op.integers('kernel')} or zero point "
             f"{output.zero_point} is too large for 32-bit sums",
             layer=op.layer,
         )
-    flip = flip_of(x)
-    fixed = (*_window(op, x, output), flip, x.zero_point - flip, epilogue.pitch, padded)
+    window = _window(op, x, output)
+    parameters = AvgPool(
+        first=0,
+        end=positions,
+        move=x.zero_point - flip_of(x),
+        pitch=epilogue.pitch,
+        padded=padded,
+    )
     index = which.reshape(-1).astype(np.int64)
 
     def bind(
         batch: int, inputs: Sequence[np.ndarray], output: np.ndarray, scratch: np.ndarray
     ) -> list[Step]:
-        p = integers(0, batch * positions, *fixed)
-        return [(avgpool_rows, (p, inputs[0], index, epilogue.ef, output, scratch))]
+        p = pack(parameters._replace(end=batch * positions))
+        return [(avgpool_rows, (p, window, inputs[0], index, epilogue.constants, output, scratch))]
 
-    return Prepared("vector-avgpool", bind, lambda batch: 4 * channels + 256, True)
+    return OpPlan("vector-avgpool", bind, lambda batch: 4 * channels + 256, True)

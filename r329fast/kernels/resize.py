@@ -3,21 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
-from r329fast.kernels.epilogue import ROUNDING_CODES
-from r329fast.kernels.finish_wide import round_shift_wide
+from r329fast.kernels.epilogue_wide import ROUNDING_CODES, round_shift_wide
 from r329fast.kernels.runtime.kernel import arrays, kernel
-from r329fast.kernels.runtime.op_plan import Prepared, Step, flip_of, integers
+from r329fast.kernels.runtime.op_plan import OpPlan, Step, flip_of
+from r329fast.kernels.runtime.parameters import pack
 from r329fast.program.program import Op, TensorSpec
+
+
+class Bilinear(NamedTuple):
+    batch: int  # images
+    height: int
+    width: int
+    channels: int
+    flip: int  # 128 for int8, 0 for uint8
+    weight_shift: int  # the four weights of a pixel add up to 2**weight_shift
+    rounding: int  # a value of ROUNDING_CODES
+    qmin: int
+    qmax: int
 
 
 @kernel
 def bilinear_rows(frame):  # type: ignore[no-untyped-def]
-    """p: batch, H, W, C, flip, weight_shift, rounding, qmin, qmax; weights int64 flat [Ho,Wo,4]."""
-    p, x, y0, y1, x0, x1, weights, out = arrays(frame, "iuiiiiiu")
-    batch, height, width, channels, flip = p[0], p[1], p[2], p[3], p[4]
+    """y0, y1: rows above and below every output row; x0, x1: columns; weights [Ho, Wo, 4]."""
+    p, x, y0, y1, x0, x1, weights, out = arrays(frame, Bilinear, "uiiiiiu")
+    batch, height, width, channels, flip = p.batch, p.height, p.width, p.channels, p.flip
     at = 0
     for image in range(batch):
         for y in range(y0.size):
@@ -33,22 +46,32 @@ def bilinear_rows(frame):  # type: ignore[no-untyped-def]
                     total += ((np.int64(x[b + c]) ^ flip) - flip) * w1
                     total += ((np.int64(x[d + c]) ^ flip) - flip) * w2
                     total += ((np.int64(x[e + c]) ^ flip) - flip) * w3
-                    value = round_shift_wide(total, p[5], p[6])
-                    out[at] = np.uint8(min(max(value, p[7]), p[8]) & 255)
+                    value = round_shift_wide(total, p.weight_shift, p.rounding)
+                    out[at] = np.uint8(min(max(value, p.qmin), p.qmax) & 255)
                     at += 1
 
 
-def prepare_resize_bilinear(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> Prepared:
+def prepare_resize_bilinear(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> OpPlan:
     x = inputs[0]
-    rounding = ROUNDING_CODES[op.text("rounding")]
-    fixed = (*x.shape, flip_of(x), op.integer("weight_shift"), rounding, output.qmin, output.qmax)
+    height, width, channels = x.shape
+    parameters = Bilinear(
+        batch=1,
+        height=height,
+        width=width,
+        channels=channels,
+        flip=flip_of(x),
+        weight_shift=op.integer("weight_shift"),
+        rounding=ROUNDING_CODES[op.text("rounding")],
+        qmin=output.qmin,
+        qmax=output.qmax,
+    )
     y0, y1, x0, x1 = (op.consts[name].astype(np.int64) for name in ("y0", "y1", "x0", "x1"))
     weights = op.consts["weights"].astype(np.int64).reshape(-1)
 
     def bind(
         batch: int, inputs: Sequence[np.ndarray], output: np.ndarray, scratch: np.ndarray
     ) -> list[Step]:
-        p = integers(batch, *fixed)
+        p = pack(parameters._replace(batch=batch))
         return [(bilinear_rows, (p, inputs[0], y0, y1, x0, x1, weights, output))]
 
-    return Prepared("int64-bilinear", bind, lambda batch: 0)
+    return OpPlan("int64-bilinear", bind, lambda batch: 0)

@@ -6,31 +6,51 @@ The tables are filled by the living definition (`reference`), so that they hold 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
-from r329fast.kernels.epilogue import prepare_epilogue
-from r329fast.kernels.ir import epilogue as finish_ir
+from r329fast.kernels.epilogue import INT32_MAX, prepare_epilogue
+from r329fast.kernels.ir import epilogue as epilogue_ir
 from r329fast.kernels.leaves.vector import affine_bytes, lookup_bytes, move_bytes
 from r329fast.kernels.runtime.kernel import arrays, kernel
-from r329fast.kernels.runtime.op_plan import Prepared, Step, aligned, flip_of, integers
+from r329fast.kernels.runtime.op_plan import OpPlan, Step, aligned, flip_of
+from r329fast.kernels.runtime.parameters import pack
 from r329fast.program.program import Op, TensorSpec
 from r329fast.reference.run import FUNCTIONS
 
-_INT32 = (1 << 31) - 1
+
+class TableRows(NamedTuple):
+    first: int  # row (over all images) to begin with
+    end: int
+    length: int  # bytes of a row of the input
+    stride: int  # bytes of a row of the output
+    start: int  # byte of that row where the input's begins
+    copies: int  # 1: the table would change nothing
+
+
+class ChannelTables(NamedTuple):
+    first: int  # row (over all images) to begin with
+    end: int
+    channels: int
+
+
+class Affine(NamedTuple):
+    first: int  # row (over all images) to begin with
+    end: int
+    channels: int
+    flip: int  # 128 for int8, 0 for uint8
+    pitch: int  # entries of a row of epilogue constants
 
 
 @kernel
 def table_rows(frame):  # type: ignore[no-untyped-def]
-    """Rows p[0]..p[1] of p[2] bytes through a table of 256, to rows p[3] apart from p[4] on.
-
-    p[5]: 1 where the table would change nothing.
-    """
-    p, x, table, out = arrays(frame, "iuuu")
-    rows, length, stride = p[1] - p[0], p[2], p[3]
-    source = x.ctypes.data + p[0] * length
-    target = out.ctypes.data + p[0] * stride + p[4]
-    if p[5]:
+    """Rows first..end through a table of 256 bytes, into their place in the output's rows."""
+    p, x, table, out = arrays(frame, TableRows, "uuu")
+    rows, length, stride = p.end - p.first, p.length, p.stride
+    source = x.ctypes.data + p.first * length
+    target = out.ctypes.data + p.first * stride + p.start
+    if p.copies:
         move_bytes(target, stride, source, length, rows, length)
     else:
         lookup_bytes(target, stride, source, length, rows, length, table.ctypes.data)
@@ -38,25 +58,22 @@ def table_rows(frame):  # type: ignore[no-untyped-def]
 
 @kernel
 def table_channels(frame):  # type: ignore[no-untyped-def]
-    """Rows p[0]..p[1] of p[2] channels, a table of 256 bytes for each channel (flat)."""
-    p, x, tables, out = arrays(frame, "iuuu")
-    channels = p[2]
-    for r in range(p[0], p[1]):
+    """Rows first..end, a table of 256 bytes for each channel (flat)."""
+    p, x, tables, out = arrays(frame, ChannelTables, "uuu")
+    channels = p.channels
+    for r in range(p.first, p.end):
         for c in range(channels):
             out[r * channels + c] = tables[256 * c + np.int64(x[r * channels + c])]
 
 
 @kernel
 def affine_rows(frame):  # type: ignore[no-untyped-def]
-    """Rows p[0]..p[1] of p[2] channels: finish(x * weights[channel] + bias[channel]).
-
-    p[3]: flip; p[4]: pitch of ef; weights: int32 as bytes.
-    """
-    p, x, weights, ef, out = arrays(frame, "iuufu")
-    first = p[0] * p[2]
+    """Rows first..end: finish(x * weights[channel] + bias[channel]); weights: int32 as bytes."""
+    p, x, weights, epilogue, out = arrays(frame, Affine, "uufu")
+    first = p.first * p.channels
     affine_bytes(
-        x.ctypes.data + first, p[3], weights.ctypes.data, ef.ctypes.data, p[4], p[2],
-        p[1] - p[0], out.ctypes.data + first,
+        x.ctypes.data + first, p.flip, weights.ctypes.data, epilogue.ctypes.data, p.pitch,
+        p.channels, p.end - p.first, out.ctypes.data + first,
     )  # fmt: skip
 
 
@@ -72,7 +89,7 @@ def _tables(op: Op, x: TensorSpec, output: TensorSpec, channels: int) -> np.ndar
     return aligned((result & 255).astype(np.uint8).T)
 
 
-def prepare_table(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> Prepared:
+def prepare_table(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> OpPlan:
     """lut, requantize and batchnorm."""
     x, channels = inputs[0], inputs[0].shape[-1]
     rows = x.elements // channels
@@ -81,14 +98,15 @@ def prepare_table(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> Prepa
         table = _tables(op, x, output, 1).reshape(-1)
         copies = int(bool((table == np.arange(256)).all()))
         lines, length = x.shape[0], x.elements // x.shape[0]
+        whole = TableRows(first=0, end=lines, length=length, stride=length, start=0, copies=copies)
 
         def bind(
             batch: int, inputs: Sequence[np.ndarray], output: np.ndarray, scratch: np.ndarray
         ) -> list[Step]:
-            p = integers(0, batch * lines, length, length, 0, copies)
+            p = pack(whole._replace(end=batch * lines))
             return [(table_rows, (p, inputs[0], table, output))]
 
-        return Prepared("copy" if copies else "table", bind, lambda batch: 0, True)
+        return OpPlan("copy" if copies else "table", bind, lambda batch: 0, True)
     affine = _prepare_affine(op, x, output) if op.kind == "batchnorm" else None
     if affine is not None:
         return affine
@@ -97,36 +115,37 @@ def prepare_table(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> Prepa
     def bind_channels(
         batch: int, inputs: Sequence[np.ndarray], output: np.ndarray, scratch: np.ndarray
     ) -> list[Step]:
-        p = integers(0, batch * rows, channels)
+        p = pack(ChannelTables(first=0, end=batch * rows, channels=channels))
         return [(table_channels, (p, inputs[0], tables, output))]
 
-    return Prepared("channel-tables", bind_channels, lambda batch: 0, True)
+    return OpPlan("channel-tables", bind_channels, lambda batch: 0, True)
 
 
-def _prepare_affine(op: Op, x: TensorSpec, output: TensorSpec) -> Prepared | None:
+def _prepare_affine(op: Op, x: TensorSpec, output: TensorSpec) -> OpPlan | None:
     """Batch norm by arithmetic; None where int32 or the float32 epilogue would not be exact."""
     channels, flip = x.shape[-1], flip_of(x)
     weights = np.broadcast_to(op.consts["weights"].astype(np.int64), (channels,))
     bias = np.broadcast_to(op.consts["bias"].astype(np.int64), (channels,)) - flip * weights
     bound = 255 * int(np.abs(weights).max())
     epilogue = prepare_epilogue(op, output, channels, bound, bias)
-    if not epilogue.rounds_once or bound > _INT32:
+    if not epilogue.rounds_once or bound > INT32_MAX:
         return None
-    packed = np.zeros(channels + finish_ir.LANES, dtype=np.int32)  # read in whole vectors
+    packed = np.zeros(channels + epilogue_ir.LANES, dtype=np.int32)  # read in whole vectors
     packed[:channels] = weights
-    rows, ef = x.elements // channels, epilogue.ef
+    rows, constants = x.elements // channels, epilogue.constants
     words = aligned(packed.view(np.uint8))
+    affine = Affine(first=0, end=rows, channels=channels, flip=flip, pitch=epilogue.pitch)
 
     def bind(
         batch: int, inputs: Sequence[np.ndarray], output: np.ndarray, scratch: np.ndarray
     ) -> list[Step]:
-        p = integers(0, batch * rows, channels, flip, epilogue.pitch)
-        return [(affine_rows, (p, inputs[0], words, ef, output))]
+        p = pack(affine._replace(end=batch * rows))
+        return [(affine_rows, (p, inputs[0], words, constants, output))]
 
-    return Prepared("vector-affine", bind, lambda batch: 0, True)
+    return OpPlan("vector-affine", bind, lambda batch: 0, True)
 
 
-def prepare_concat(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> Prepared:
+def prepare_concat(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> OpPlan:
     """Each input through its own table (or copied) into its place."""
     axis = op.integer("axis")
     outer = int(np.prod(output.shape[:axis], dtype=np.int64))
@@ -140,16 +159,19 @@ def prepare_concat(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> Prep
         table = _tables(alone, x, output, 1).reshape(-1)
         copies = int(bool((table == np.arange(256)).all()))
         length = int(np.prod(x.shape[axis:], dtype=np.int64))
-        parts.append((table, (length, stride, start, copies)))
+        place = TableRows(
+            first=0, end=outer, length=length, stride=stride, start=start, copies=copies
+        )
+        parts.append((table, place))
         start += length
 
     def bind(
         batch: int, inputs: Sequence[np.ndarray], output: np.ndarray, scratch: np.ndarray
     ) -> list[Step]:
         return [
-            (table_rows, (integers(0, batch * outer, *fixed), x, table, output))
-            for x, (table, fixed) in zip(inputs, parts, strict=True)
+            (table_rows, (pack(place._replace(end=batch * outer)), x, table, output))
+            for x, (table, place) in zip(inputs, parts, strict=True)
         ]
 
-    copied = all(fixed[3] for _, fixed in parts)
-    return Prepared("copy" if copied else "table", bind, lambda batch: 0, True)
+    copied = all(place.copies for _, place in parts)
+    return OpPlan("copy" if copied else "table", bind, lambda batch: 0, True)

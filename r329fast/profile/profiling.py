@@ -15,7 +15,7 @@ from r329fast.profile.data_counters import DataCounter, count_data
 from r329fast.profile.errors import analyse_errors, float_block
 from r329fast.profile.hardware import Hardware, load_hardware
 from r329fast.profile.images import Images
-from r329fast.profile.precision import options_of, precision
+from r329fast.profile.precision import precision, program_options
 from r329fast.profile.record import Findings
 from r329fast.profile.sensitivity import computing_layers, layer_sensitivity
 from r329fast.profile.suggestions import suggest
@@ -99,7 +99,7 @@ def collect(
                 graph,
                 program,
                 ranges,
-                options_of(program),
+                program_options(program),
                 found.errors,
                 found.data,
                 {item.name: item.multiplier_error for item in found.precision},

@@ -15,7 +15,7 @@ from r329fast.profile.data_counters import DataCounters
 from r329fast.profile.errors import BIN_STEPS, BINS_BEYOND, ErrorAnalysis
 from r329fast.profile.precision import Precision
 from r329fast.profile.sensitivity import LayerSensitivity
-from r329fast.profile.suggestions import Suggestion
+from r329fast.profile.suggestion import Suggestion
 from r329fast.program.counters import layer_counters
 from r329fast.program.program import LayerRecord, Program
 
@@ -64,8 +64,7 @@ def layer_rows(found: Findings) -> list[dict[str, Any]]:
         row.update(_run_values(found, layer))
         if found.precision:
             precision = found.precision[index]
-            for key in ("biases_clipped", "bias_bits_lost", "multiplier_error", "multiplier_min"):
-                row[key] = getattr(precision, key)
+            row.update({key: value for key, value in vars(precision).items() if key != "name"})
         if found.cost is not None:
             cost = vars(found.cost.layers[index])
             row.update({key: value for key, value in cost.items() if key != "name"})

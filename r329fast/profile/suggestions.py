@@ -11,14 +11,13 @@ import dataclasses
 import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from r329fast.calibration.ranges import Ranges
-from r329fast.graph.ir import Graph, Layer
+from r329fast.graph.ir import LINEAR_TYPES, Graph, Layer, Weights
 from r329fast.profile.data_counters import DataCounters
+from r329fast.profile.dead_channels import dead_bias_candidates, without_dead_biases
 from r329fast.profile.errors import (
     BIN_STEPS,
     BINS_BEYOND,
@@ -27,9 +26,9 @@ from r329fast.profile.errors import (
     LayerError,
 )
 from r329fast.profile.sensitivity import OutputScore
+from r329fast.profile.suggestion import Candidate, Change, Setup, Suggestion
 from r329fast.program.program import Program, TensorSpec
 from r329fast.quantization import Options, quantize
-from r329fast.quantization.compass42 import COPYING
 from r329fast.simulator.simulator import Simulator
 
 _LAYERS_A_KIND = 4  # single layers tried for each kind of change
@@ -39,50 +38,6 @@ _NARROWER = 0.9  # a range is tried only if it shrinks to this or less
 _MULTIPLIER_ERROR = 0.002
 _MIN_GAIN = 0.05  # dB of output SNR
 _MIN_AGREEMENT = 0.01  # share of images, where the SNR is (about) the same
-
-Change = Callable[["Setup"], "Setup"]
-
-
-@dataclass(frozen=True)
-class Setup:
-    """What makes a program; `per_channel`: layers that take per-channel weights on top."""
-
-    ranges: Ranges
-    options: Options
-    per_channel: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A change to try. kind: per_channel, range, calibration or multiplier."""
-
-    kind: str
-    layer: str
-    cause: str
-    action: str
-    setting: str
-    change: Change
-
-
-@dataclass(frozen=True)
-class Suggestion:
-    """A candidate that helped: the network's output before and after, on the same images."""
-
-    kind: str
-    layer: str
-    cause: str
-    action: str
-    setting: str
-    before: dict[str, float | None]
-    after: dict[str, float | None]
-
-    @property
-    def gain(self) -> float:
-        """dB of output SNR."""
-        return (self.after["snr"] or 0.0) - (self.before["snr"] or 0.0)
-
-    def as_json(self) -> dict[str, Any]:
-        return {**vars(self), "gain_db": self.gain}
 
 
 def suggest(
@@ -110,6 +65,7 @@ def suggest(
         *_per_channel(graph, program, errors),
         *_ranges(program, ranges, errors, counters),
         *_multipliers(program, multiplier_errors),
+        *dead_bias_candidates(program),
     ]
     tried: list[tuple[Suggestion, Change]] = []
     for candidate in candidates:
@@ -118,7 +74,7 @@ def suggest(
             advance(1)
         tried.append((_suggestion(candidate, before, after), candidate.change))
     tried.sort(key=lambda pair: -pair[0].gain)
-    result = [item for item, _ in tried if _helps(item.before, item.after)]
+    result = [item for item, _ in tried if _helps(item.before, item.after) or _is_free(item)]
     if result and len(tried) > 1:
         together = _together(graph, scheme, base, tried, before, expected)
         result += [together] if together is not None else []
@@ -130,6 +86,11 @@ def _helps(before: Mapping[str, float | None], after: Mapping[str, float | None]
     gain = (after["snr"] or 0.0) - (before["snr"] or 0.0)
     agreed = (after["agreement"] or 0.0) - (before["agreement"] or 0.0)
     return gain >= _MIN_GAIN or (gain > -_MIN_GAIN and agreed >= _MIN_AGREEMENT)
+
+
+def _is_free(item: Suggestion) -> bool:
+    """A change that no computed value depends on but for the bits that it gives back."""
+    return item.kind == "bias" and item.gain >= 0
 
 
 def _suggestion(candidate: Candidate, before: OutputScore, after: OutputScore) -> Suggestion:
@@ -197,6 +158,9 @@ class _Expected:
 def build(graph: Graph, scheme: str, setup: Setup) -> Program:
     """The program of a setup; per-channel layers are taken from a per-channel program."""
     program = quantize(graph, setup.ranges, scheme, setup.options)
+    if setup.zero_biases:
+        graph = without_dead_biases(graph, program, setup.zero_biases)
+        program = quantize(graph, setup.ranges, scheme, setup.options)
     if not setup.per_channel:
         return program
     other = quantize(graph, setup.ranges, scheme, all_per_channel(setup.options))
@@ -211,8 +175,9 @@ def build(graph: Graph, scheme: str, setup: Setup) -> Program:
 def all_per_channel(options: Options) -> Options:
     """The same options with a weight scale for each output channel."""
     method = options.quantize_method_for_weight.replace("per_tensor_", "per_channel_")
-    types = ("Convolution", "DepthwiseConv", "FullyConnected")
-    return dataclasses.replace(options, quantize_method_for_weight=method, ops_per_channel=types)
+    return dataclasses.replace(
+        options, quantize_method_for_weight=method, ops_per_channel=LINEAR_TYPES
+    )
 
 
 # --- per-channel weights ----------------------------------------------------------------------
@@ -230,7 +195,8 @@ def _per_channel(graph: Graph, program: Program, errors: ErrorAnalysis) -> list[
     per_tensor = [
         layer
         for record, layer in zip(program.layers, graph, strict=True)
-        if layer.type in ("Convolution", "FullyConnected")
+        if layer.facts.linear
+        and layer.facts.weights is not Weights.DEPTHWISE
         and all(op.consts["mult"].size == 1 for op in program.ops[slice(*record.ops)])
         and len(layer.consts["weights"]) > 1
     ]
@@ -287,9 +253,7 @@ def _ranges(
     own = [
         layer
         for layer in program.layers
-        if layer.type not in (*COPYING, "Input", "Reduce", "Softmax", "LogSoftmax")
-        and len(layer.outputs) == 1
-        and layer.outputs[0] in ranges
+        if layer.facts.free_range and len(layer.outputs) == 1 and layer.outputs[0] in ranges
     ]
     shares = {
         layer.name: counters[layer.name].share(

@@ -11,15 +11,15 @@ import numpy as np
 import numpy.typing as npt
 
 from r329fast.calibration.ranges import Ranges
-from r329fast.graph.ir import Layer
-from r329fast.program.program import TensorSpec
+from r329fast.graph.ir import Layer, ReduceAttrs
+from r329fast.program.program import Program, TensorSpec
 from r329fast.quantization.compass42 import (
-    COPYING,
     INT32_MAX,
     INT32_MIN,
     SOFTMAX_LUT,
     Compass42,
     output_is_signed,
+    own_range,
 )
 from r329fast.quantization.fixed_point import (
     EPS32,
@@ -65,8 +65,37 @@ def eltwise_add_params(
 
 
 def concat_params(scale_in: float, scale_out: float) -> tuple[int, int]:
-    """(M, N) of one concat input: M = min(255, round(255 * s_out / s_in)), N = 8 (10 of 10)."""
-    return min(255, int(np.rint(255.0 * scale_out / scale_in))), CONCAT_SHIFT
+    """(M, N) of one concat input.
+
+    Ratios s_out / s_in up to 1: M = round(255 * ratio), N = 8 (verified, 10 of 10 layers). Above
+    1, where such an M would not fit its 8 bits: the general approximation (inferred).
+    """
+    ratio = scale_out / scale_in
+    if ratio > 1:
+        mult, shift = approximate_8bit(ratio)
+        return int(mult[0]), int(shift[0])
+    return int(np.rint(255.0 * ratio)), CONCAT_SHIFT
+
+
+def amplified_concats(program: Program) -> list[str]:
+    """A line for each Concat of an aqt2021 program that has to amplify an input (see above)."""
+    if program.scheme != Aqt2021.name:
+        return []
+    lines = []
+    for op in program.ops:
+        if op.kind != "concat":
+            continue
+        output = program.tensors[op.outputs[0]]
+        ratios = [output.scale / program.tensors[name].scale for name in op.inputs]
+        widest = int(np.argmax(ratios))
+        if ratios[widest] > 1:
+            lines.append(
+                f"Concat {op.layer!r}: input {op.inputs[widest]!r} is amplified by "
+                f"{ratios[widest]:.3g} to the output's scale; how the 2021 tool does that is not "
+                "known (inferred here: its general 8-bit multiplier), compare on the chip or "
+                "narrow the range that the input inherits"
+            )
+    return lines
 
 
 def mean_params(count: int) -> tuple[int, int]:
@@ -108,12 +137,11 @@ class Aqt2021(Compass42):
         inputs: list[TensorSpec],
         ranges: Ranges,
     ) -> TensorSpec:
-        if layer.type in COPYING or layer.type == "Reduce":
+        if layer.facts.keeps_scale or isinstance(layer.attrs, ReduceAttrs):
             return dataclasses.replace(inputs[0], name=name, shape=shape)
-        low, high = ranges[name]
-        if layer.type == "Activation" and layer.act.kind == "CLIP":
-            low, high = max(low, layer.act.clip_min), min(high, layer.act.clip_max)
-        if output_is_signed(layer, inputs, smallest=-1.0):
+        low, high = own_range(layer, *ranges[name])
+        smallest = ranges.smallest(name) if layer.is_input else low
+        if output_is_signed(layer, inputs, smallest):
             return TensorSpec(name, shape, "int8", signed_scale(low, high))
         return TensorSpec(name, shape, "uint8", unsigned_scale(high), 0, 0, 255)
 
@@ -146,9 +174,8 @@ class Aqt2021(Compass42):
         bias_scale = x.scale * scale
         rounded = np.rint(layer.consts["bias"].astype(np.float64) * bias_scale)
         bias = np.clip(rounded, INT32_MIN, INT32_MAX).astype(np.int64)
-        # A channel whose multiplier fell to 0 cannot reach the output; its bias, which may be
-        # huge, must not cost the other channels their low bits.
-        bias = np.where(np.broadcast_to(mult, bias.shape) > 0, bias, 0)
+        # A channel whose multiplier fell to 0 cannot reach the output, but its bias, which may be
+        # huge, counts for the layer's shift and costs the others their low bits (12 of 26 layers).
         bias, _ = fit_bias(bias, self.options.bias_effective_bits or bias_bits)
         return LinearConstants(weights, bias, mult, shift, scale, bias_scale)
 

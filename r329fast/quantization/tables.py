@@ -7,58 +7,29 @@ sigmoid, tanh and hardswish; other functions may differ by one at exact ties of 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import numpy as np
 
+from r329fast.errors import ProgramError
+from r329fast.graph.activations import ACTIVATIONS
 from r329fast.graph.ir import Act
 from r329fast.program.program import TensorSpec
 from r329fast.quantization.fixed_point import F32, Int64Array
 from r329fast.quantization.linear import linear_params, quantize_array
 
 SOFTMAX_BITS = 20
-_erf = np.vectorize(math.erf, otypes=[np.float64])
-
-
-def _softplus(x: np.ndarray) -> np.ndarray:
-    return np.logaddexp(0.0, x)
-
-
-def _sigmoid(x: np.ndarray) -> np.ndarray:
-    return np.exp(-np.logaddexp(0.0, -x))
-
-
-def _gelu(x: np.ndarray, act: Act) -> np.ndarray:
-    if act.tanh_gelu:
-        inner = math.sqrt(2.0 / math.pi) * (x + 0.044715 * x**3)
-        return 0.5 * x * (1.0 + np.tanh(inner))
-    return 0.5 * x * (1.0 + _erf(x / math.sqrt(2.0)))
-
-
-def _hard_sigmoid(x: np.ndarray, act: Act) -> np.ndarray:
-    return np.clip(act.alpha * x + act.beta, 0.0, 1.0)
-
-
-REAL_FUNCTIONS: dict[str, Callable[[np.ndarray, Act], np.ndarray]] = {
-    "SIGMOID": lambda x, act: _sigmoid(x),
-    "TANH": lambda x, act: np.tanh(x),
-    "HARDSWISH": lambda x, act: x * np.clip(x + 3.0, 0.0, 6.0) / 6.0,
-    "HARDSIGMOID": _hard_sigmoid,
-    "ELU": lambda x, act: np.where(x > 0, x, act.alpha * np.expm1(np.minimum(x, 0))),
-    "SOFTPLUS": lambda x, act: _softplus(x),
-    "GELU": _gelu,
-    "MISH": lambda x, act: x * np.tanh(_softplus(x)),
-    "SILU": lambda x, act: x * _sigmoid(x),
-}
 
 
 def activation_table(act: Act, x: TensorSpec, y: TensorSpec) -> Int64Array:
     """256 entries: what each input integer (lowest of its dtype first) becomes."""
+    function = ACTIVATIONS[act.kind].real
+    if function is None:
+        raise ProgramError(f"{y.name}: {act.kind} has no lookup table", layer=y.name)
     lowest = 0 if x.dtype == "uint8" else -128
     # A restricted input never holds -128: its first entry stands twice, as the vendor's does.
     q = np.maximum(np.arange(lowest, lowest + 256), x.qmin)
     real = (q + x.zero_point).astype(F32) * (F32(1) / F32(x.scale))
-    values = REAL_FUNCTIONS[act.kind](real.astype(np.float64), act).astype(F32)
+    values = function(real.astype(np.float64), act).astype(F32)
     return quantize_array(values, y.scale, y.zero_point, y.qmin, y.qmax)
 
 

@@ -82,10 +82,25 @@ def summary_lines(record: Mapping[str, Any]) -> list[str]:
             f"measured  {totals['host_us'] / 1000:.2f} ms an image on one thread of "
             f"{record['machine']['cpu']} (sum of the layers' medians)"
         )
+    lines += _dead_lines(record["layers"])
     errors = record.get("errors")
     if errors:
         lines += _error_lines(errors)
     return lines
+
+
+def _dead_lines(layers: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The layers that lose bias bits to channels that cannot reach the output."""
+    found = [
+        f"{layer['name']} {layer['bits_lost_to_dead']} ({layer['dead_channels']} channels)"
+        for layer in layers
+        if layer.get("bits_lost_to_dead")
+    ]
+    if not found:
+        return []
+    return [
+        f"exact     bias bits lost to channels that cannot reach the output: {', '.join(found)}"
+    ]
 
 
 def _error_lines(errors: Mapping[str, Any]) -> list[str]:

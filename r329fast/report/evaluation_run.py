@@ -109,8 +109,7 @@ def _thumbnails(
     """File -> data URI of a small JPEG, for those that can still be read."""
     if not files or place is None or not Path(place).exists():
         return {}
-    import cv2
-
+    from r329fast.images.opencv import cv2
     from r329fast.images.sets import ImageSet
 
     found = {}

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from r329fast.base import reading
 from r329fast.base.files import write_json, write_text
-from r329fast.errors import DataError, FileError
+from r329fast.errors import DataError
 from r329fast.report.csv_file import layers_csv
 
 PROFILE_FILE = "profile.json"
@@ -33,12 +33,7 @@ def write_html(path: Path, record: Mapping[str, Any]) -> Path:
 
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object from a file; raises FileError and DataError."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise FileError(f"cannot read {path}: {error.strerror}", path=str(path)) from error
-    except ValueError as error:
-        raise FileError(f"cannot read {path}: not JSON ({error})", path=str(path)) from error
+    value = reading.read_json(path)
     if not isinstance(value, dict):
         raise DataError(f"{path}: found no JSON object", path=str(path))
     return value

@@ -126,7 +126,7 @@ def test_a_pickle_that_calls_functions_is_refused(tmp_path, capsys) -> None:
 
 def test_bad_max_min_files(tmp_path) -> None:
     good, _ = small_ranges().save_max_min(tmp_path, "net")
-    with pytest.raises(FileError, match="no such file"):
+    with pytest.raises(FileError, match="No such file"):
         Ranges.load_max_min(good, tmp_path / "none.npy")
     (tmp_path / "short.npy").write_bytes(good.read_bytes()[:90])
     with pytest.raises(FileError, match=r"short\.npy"):

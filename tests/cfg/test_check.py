@@ -48,8 +48,8 @@ def test_check_collects_everything(project: Path) -> None:
         r"\[AutoQuantizationTool\] quant_precision: found 'int4', allowed int8",
         r"\[Parser\] output: found 'oout'.*did you mean 'out'",
         r"\[Parser\] input: found 'dat', no input, node or .* are data, did you mean 'data'",
-        r"\[AutoQuantizationTool\] calibration_data: file not found: datset.npy",
-        r"\[AutoQuantizationTool\] calibration_label: file not found: label.npy",
+        r"\[AutoQuantizationTool\] calibration_data: cannot read datset.npy: No such file",
+        r"\[AutoQuantizationTool\] calibration_label: cannot read label.npy: No such file",
         r"\[GBuilder\] inputs: file not found: none.bin",
         r"\[Common\] modde: unknown key, ignored, did you mean 'mode'",
     ):

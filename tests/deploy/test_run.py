@@ -19,7 +19,7 @@ from r329fast.cfg import new_cfg
 from r329fast.cli.main import main
 from r329fast.deploy import bundled
 from r329fast.deploy.pipeline import input_quantizer, prepare
-from r329fast.deploy.run import run_cfg
+from r329fast.deploy.run_cfg import run_cfg
 from r329fast.errors import CfgError, DataError, FileError
 from r329fast.images.dataset import write_dataset
 from r329fast.images.preprocess import Preprocess

@@ -15,10 +15,11 @@ from r329fast.errors import DataError
 from r329fast.evaluation import evaluate, prepare_model
 from r329fast.evaluation.chunk_log import ChunkLog, unpack
 from r329fast.evaluation.decode_ahead import AHEAD, Chunk, Decoder
-from r329fast.evaluation.engine import Engine, Job, Running
+from r329fast.evaluation.evaluator import Evaluator, Running
+from r329fast.evaluation.job import ChunkPlan, Job
 from r329fast.evaluation.record import identity
 from r329fast.evaluation.sources import ImageReader, open_source
-from r329fast.evaluation.wall_time import Laps
+from r329fast.evaluation.wall_time import WallTime
 from r329fast.kernels.pixels import PAGE, checksum, page_sums
 
 COUNT, CHUNK = 100, 8
@@ -41,15 +42,16 @@ def one_by_one(folder: Path) -> bytes:
     source = open_source(folder / "set.zip", None, RECIPE)
     programs = tuple(item.program for item in model.variants)
     job = Job(programs, source.reader, RECIPE, False, model.graph, True, "reference", CHUNK)
-    engine = Engine(job, 1)
+    plan = ChunkPlan(job, source, source.labels)
+    evaluator = Evaluator(job, 1)
     path = folder / "alone" / "chunks.log"
-    with ChunkLog(path, identity(model, job, source, source.labels, CHUNK)) as log:
+    with ChunkLog(path, identity(model, plan)) as log:
         for number in range(-(-COUNT // CHUNK)):
             rows = slice(number * CHUNK, (number + 1) * CHUNK)
-            chunk, work = engine.decoder.start(number, source.keys[rows])
-            engine.decoder.finish(chunk, work)
-            log.append(number, engine.finish(engine.start(chunk, source.labels[rows])))
-    engine.close()
+            chunk, work = evaluator.decoder.start(number, source.keys[rows])
+            evaluator.decoder.finish(chunk, work)
+            log.append(number, evaluator.finish(evaluator.start(chunk, source.labels[rows])))
+    evaluator.close()
     return path.read_bytes()
 
 
@@ -72,19 +74,19 @@ def test_a_chunk_begins_before_the_last_one_ends(
 ) -> None:
     steps: list[tuple[str, int]] = []
     buffers: set[int] = set()
-    start, finish = Engine.start, Engine.finish
+    start, finish = Evaluator.start, Evaluator.finish
 
-    def started(engine: Engine, chunk: Chunk, *rest: np.ndarray) -> Running:
+    def started(evaluator: Evaluator, chunk: Chunk, *rest: np.ndarray) -> Running:
         steps.append(("start", chunk.number))
         buffers.add(chunk.inputs[0].ctypes.data)
-        return start(engine, chunk, *rest)
+        return start(evaluator, chunk, *rest)
 
-    def finished(engine: Engine, running: Running) -> bytes:
+    def finished(evaluator: Evaluator, running: Running) -> bytes:
         steps.append(("finish", running.chunk.number))
-        return finish(engine, running)
+        return finish(evaluator, running)
 
-    monkeypatch.setattr(Engine, "start", started)
-    monkeypatch.setattr(Engine, "finish", finished)
+    monkeypatch.setattr(Evaluator, "start", started)
+    monkeypatch.setattr(Evaluator, "finish", finished)
     evaluate(folder / "run.cfg", folder / "set.zip", **OPTIONS)
     chunks = -(-COUNT // CHUNK)
     order = {step: place for place, step in enumerate(steps)}
@@ -101,14 +103,14 @@ def test_buffers_are_not_refilled_while_they_are_simulated(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     busy: set[int] = set()
-    start, finish, fill = Engine.start, Engine.finish, Decoder.start
+    start, finish, fill = Evaluator.start, Evaluator.finish, Decoder.start
 
-    def started(engine: Engine, chunk: Chunk, *rest: np.ndarray) -> Running:
+    def started(evaluator: Evaluator, chunk: Chunk, *rest: np.ndarray) -> Running:
         busy.add(chunk.inputs[0].ctypes.data)
-        return start(engine, chunk, *rest)
+        return start(evaluator, chunk, *rest)
 
-    def finished(engine: Engine, running: Running) -> bytes:
-        payload = finish(engine, running)
+    def finished(evaluator: Evaluator, running: Running) -> bytes:
+        payload = finish(evaluator, running)
         busy.remove(running.chunk.inputs[0].ctypes.data)
         return payload
 
@@ -117,8 +119,8 @@ def test_buffers_are_not_refilled_while_they_are_simulated(
         assert chunk.inputs[0].ctypes.data not in busy
         return chunk, work
 
-    monkeypatch.setattr(Engine, "start", started)
-    monkeypatch.setattr(Engine, "finish", finished)
+    monkeypatch.setattr(Evaluator, "start", started)
+    monkeypatch.setattr(Evaluator, "finish", finished)
     monkeypatch.setattr(Decoder, "start", filled)
     evaluate(folder / "run.cfg", folder / "set.zip", **OPTIONS)
     assert not busy
@@ -205,23 +207,23 @@ def test_checksum_notices_what_disks_do() -> None:
 def test_time_is_given_to_one_job_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [10.0]
     monkeypatch.setattr("r329fast.evaluation.wall_time.time.perf_counter", lambda: now[0])
-    laps, futures = Laps(), [Future[None]() for _ in range(3)]
-    first = laps.start(futures[:2])
+    clock, futures = WallTime(), [Future[None]() for _ in range(3)]
+    first = clock.start(futures[:2])
     now[0] = 11.0
-    second = laps.start(futures[2:])
-    assert laps.idle(5.0) == 0.0
+    second = clock.start(futures[2:])
+    assert clock.idle(5.0) == 0.0
     now[0] = 13.0
     futures[0].set_result(None)
     futures[2].set_result(None)
     now[0] = 14.0
     futures[1].set_result(None)
-    assert laps.seconds(first) == 4.0
-    assert laps.seconds(second) == 0.0  # all of it beside the first
+    assert clock.seconds(first) == 4.0
+    assert clock.seconds(second) == 0.0  # all of it beside the first
     now[0] = 20.0
-    assert laps.idle(5.0) == 7.0
-    assert laps.idle(18.0) == 2.0
-    third = laps.start([])
-    assert laps.seconds(third) == 0.0
+    assert clock.idle(5.0) == 7.0
+    assert clock.idle(18.0) == 2.0
+    third = clock.start([])
+    assert clock.seconds(third) == 0.0
 
 
 def test_shares_are_parts_of_the_wall_time(folder: Path) -> None:

@@ -266,7 +266,7 @@ def test_calibration_sets_that_are_right(tmp_path: Path) -> None:
 
 def test_files_that_are_no_arrays(tmp_path: Path) -> None:
     path = tmp_path / "x.npy"
-    with pytest.raises(FileError, match="file not found"):
+    with pytest.raises(FileError, match="No such file"):
         load_dataset(path)
     for content in (b"", b"hello", b"\x93NUMPY\x01\x00"):
         path.write_bytes(content)
@@ -280,7 +280,7 @@ def test_files_that_are_no_arrays(tmp_path: Path) -> None:
     with pytest.raises(FileError, match=r"not a whole \.npy array"):
         load_labels(path)
     np.savez(tmp_path / "z.npz", a=np.zeros(3))
-    with pytest.raises(FileError, match=r"a \.npz"):
+    with pytest.raises(FileError, match=r"it is a \.npz"):
         load_labels(tmp_path / "z.npz")
 
 
@@ -292,13 +292,13 @@ def test_files_that_are_no_arrays(tmp_path: Path) -> None:
 def test_npy_with_absurd_dimensions(tmp_path: Path, shape: tuple[int, ...]) -> None:
     path = absurd_npy(tmp_path / "a.npy", shape)
     for load in (load_dataset, load_labels):
-        with pytest.raises(FileError, match=r"^cannot read .*a\.npy: not a whole \.npy array$"):
+        with pytest.raises(FileError, match=r"^cannot read .*a\.npy: not a whole \.npy array \("):
             load(path)
 
 
 def test_npy_that_begins_like_a_zip(tmp_path: Path) -> None:
     (tmp_path / "a.npy").write_bytes(b"PK\x03\x04 and no more")
-    with pytest.raises(FileError, match=r"a \.npz, allowed one \.npy array$"):
+    with pytest.raises(FileError, match=r"it is a \.npz, allowed one array"):
         load_labels(tmp_path / "a.npy")
 
 

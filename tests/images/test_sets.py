@@ -115,7 +115,7 @@ def test_sets_that_are_none(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(FileError, match=r"label file not found: none\.txt"):
         ImageSet(folder, "none.txt")
     (folder / "label.txt").write_bytes(b"\xff\xfe")
-    with pytest.raises(DataError, match="UTF-8"):
+    with pytest.raises(FileError, match="UTF-8"):
         ImageSet(folder)
     (folder / "label.txt").unlink()
     with pytest.raises(FileError, match=r"no label\.txt in"):

@@ -1,6 +1,6 @@
 """Exact Winograd: the integers of the reference for any shape, weights and inputs, and the choice.
 
-test_kernels_isa.py runs this file on the other paths; NUMBA_DISABLE_JIT=1 with -k small runs the
+test_isa.py runs this file on the other paths; NUMBA_DISABLE_JIT=1 with -k small runs the
 un-jitted twins.
 """
 
@@ -142,7 +142,9 @@ def test_mixed_tiles(size: tuple[int, int]) -> None:
     program = three_by_three(rng, (*size, 33), 40, (1, 1, 1, 1))
     tiles = -(-size[0] // 4) * -(-size[1] // 4)
     count = 2 * -(-winograd_tiling.MIXED_BLOCK // tiles) + 1
-    assert winograd_tiling.tiling(*size, count)[1] == (winograd_tiling.mixed(*size) is not None)
+    assert winograd_tiling.choose_tiling(*size, count)[1] == (
+        winograd_tiling.mixed(*size) is not None
+    )
     assert check(program, kernel_cases.feeds(rng, program, count)) == WINOGRAD
 
 

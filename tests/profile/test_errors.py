@@ -27,8 +27,8 @@ from r329fast.profile.errors import (
     ratio_db,
 )
 from r329fast.profile.images import ArrayImages
-from r329fast.profile.precision import options_of, precision
-from r329fast.profile.sensitivity import MOVING_TYPES, layer_sensitivity
+from r329fast.profile.precision import precision, program_options
+from r329fast.profile.sensitivity import layer_sensitivity
 from r329fast.profile.subprograms import SINGLE, graph_behind, isolated, program_behind
 from r329fast.profile.suggestions import (
     Setup,
@@ -176,7 +176,9 @@ def test_sensitivity_of_the_last_layers(case: Case) -> None:
     """At the network's end both scores can be worked out directly."""
     found = layer_sensitivity(case.graph, case.program, batches(case))
     errors = analyse_errors(case.graph, case.program, batches(case))
-    names = [layer.name for layer in case.program.layers if layer.type not in MOVING_TYPES]
+    names = [
+        layer.name for layer in case.program.layers if not layer.is_input and not layer.facts.moves
+    ]
     assert list(found) == names
     last = case.program.layers[-1]
     assert found[last.name].only.snr == pytest.approx(errors.layers[last.name].single.snr, abs=1e-3)
@@ -219,7 +221,7 @@ def suggestions_of(case: Case, program: object, ranges: Ranges) -> list:  # type
         case.graph,
         program,  # type: ignore[arg-type]
         ranges,
-        options_of(program),  # type: ignore[arg-type]
+        program_options(program),  # type: ignore[arg-type]
         errors,
         counter.layers,
         {item.name: item.multiplier_error for item in precision(program, case.graph)},  # type: ignore[arg-type]
@@ -233,7 +235,9 @@ def test_gains_are_those_of_the_change(scheme: str) -> None:
     case = bundled_case(scheme)
     found = suggestions_of(case, case.program, case.ranges)
     whole = next(item for item in found if item.kind == "per_channel" and not item.layer)
-    program = quantize(case.graph, case.ranges, scheme, all_per_channel(options_of(case.program)))
+    program = quantize(
+        case.graph, case.ranges, scheme, all_per_channel(program_options(case.program))
+    )
     errors = analyse_errors(case.graph, program, batches(case, 12))
     assert whole.after["snr"] == pytest.approx(errors.output.snr, abs=1e-3)
     assert whole.after["top1"] == errors.top1
@@ -257,9 +261,9 @@ def test_settings_of_compass42_can_be_used() -> None:
     single = next((item for item in found if item.kind == "per_channel" and item.layer), None)
     assert single is not None
     method = single.setting.partition(" = ")[2]
-    options = dataclasses.replace(options_of(case.program), quantize_method_for_weight=method)
+    options = dataclasses.replace(program_options(case.program), quantize_method_for_weight=method)
     program = quantize(case.graph, case.ranges, "compass42", options)
-    setup = Setup(case.ranges, options_of(case.program), (single.layer,))
+    setup = Setup(case.ranges, program_options(case.program), (single.layer,))
     assert program.hash() == build(case.graph, "compass42", setup).hash()
 
 
@@ -278,6 +282,52 @@ def test_narrow_and_wide_ranges_are_found(case: Case) -> None:
         if word == "widen":
             assert "cut off" in best.cause
             assert any(item.kind == "calibration" for item in found)
+
+
+DEPTHWISE = "/layer3/block1/conv2/Conv"
+
+
+def with_dead_channels(case: Case) -> Case:
+    """Two channels of the depthwise layer that have a bias and nearly no weights."""
+    layers = []
+    for layer in case.graph:
+        if layer.name == DEPTHWISE:
+            consts = {name: array.copy() for name, array in layer.consts.items()}
+            consts["weights"][[1, 4]] *= np.float32(2e-6)
+            consts["bias"][[1, 4]] = 0.05
+            layer = dataclasses.replace(layer, consts=consts)
+        layers.append(layer)
+    graph = dataclasses.replace(case.graph, layers=layers)
+    return dataclasses.replace(case, graph=graph, program=quantize(graph, case.ranges))
+
+
+def test_dead_channels_are_named_and_their_biases_are_suggested(case: Case) -> None:
+    bent = with_dead_channels(case)
+    found = {item.name: item for item in precision(bent.program, bent.graph)}
+    usual = {item.name: item for item in precision(case.program, case.graph)}
+    assert found[DEPTHWISE].dead_channels == 2
+    lost = found[DEPTHWISE].bits_lost_to_dead
+    assert lost > 4
+    assert found[DEPTHWISE].bias_bits_lost == lost + usual[DEPTHWISE].bias_bits_lost
+    assert all(item.bits_lost_to_dead == 0 for item in usual.values())
+
+    advice = [
+        item for item in suggestions_of(bent, bent.program, bent.ranges) if item.kind == "bias"
+    ]
+    assert [item.layer for item in advice] == [DEPTHWISE]
+    assert advice[0].gain > 0.05
+    assert f"{DEPTHWISE}: 1, 4" in advice[0].setting
+    mended = build(bent.graph, "aqt2021", zeroed(bent))
+    op = next(op for op in mended.ops if op.layer == DEPTHWISE)
+    plain = next(op for op in case.program.ops if op.layer == DEPTHWISE)
+    assert list(op.consts["bias"][[1, 4]]) == [0, 0]
+    live = np.setdiff1d(np.arange(len(op.consts["bias"])), [1, 4])
+    np.testing.assert_array_equal(op.consts["bias"][live], plain.consts["bias"][live])
+    assert {item.bits_lost_to_dead for item in precision(mended)} == {0}
+
+
+def zeroed(case: Case) -> Setup:
+    return Setup(case.ranges, program_options(case.program), zero_biases=(DEPTHWISE,))
 
 
 def test_best_range_and_spread(case: Case) -> None:

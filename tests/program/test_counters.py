@@ -13,7 +13,7 @@ from support.profiled import Case, bundled_case, own_accumulators, own_unclamped
 from r329fast.graph.ir import Graph
 from r329fast.profile.accumulators import accumulators, clamp_limits, clamped_counts, unclamped
 from r329fast.profile.data_counters import DataCounters, count_data
-from r329fast.profile.precision import options_of, precision
+from r329fast.profile.precision import precision, program_options
 from r329fast.program.counters import layer_counters
 from r329fast.program.program import Op, Program, TensorSpec
 from r329fast.reference import run_program
@@ -99,7 +99,7 @@ def test_bundled_network_asymmetric() -> None:
     """Zero points everywhere: what stands for 0 is another integer."""
     case = bundled_case("compass42")
     options = dataclasses.replace(
-        options_of(case.program),
+        program_options(case.program),
         quantize_method_for_activation="per_tensor_asymmetric",
         quantize_method_for_weight="per_channel_symmetric_full_range",
     )

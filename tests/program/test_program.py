@@ -13,8 +13,9 @@ from support.programs import small_input, small_program
 
 from r329fast.errors import DataError, FileError, ProgramError
 from r329fast.program import Program
-from r329fast.program.spec import OPS
-from r329fast.program.storage import VERSION, load_program
+from r329fast.program.archive import VERSION
+from r329fast.program.ops import OPS
+from r329fast.program.storage import load_program
 from r329fast.reference import run_program
 
 
@@ -100,7 +101,7 @@ def test_newer_version_is_refused(tmp_path) -> None:
 
 
 def test_missing_and_foreign_files(tmp_path) -> None:
-    with pytest.raises(FileError, match="no such file"):
+    with pytest.raises(FileError, match="No such file"):
         load_program(tmp_path / "none.r329")
     foreign = tmp_path / "foreign.r329"
     with zipfile.ZipFile(foreign, "w") as archive:

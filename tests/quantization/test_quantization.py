@@ -13,7 +13,13 @@ from r329fast.errors import DataError, UsageError
 from r329fast.graph import ir
 from r329fast.program import TensorSpec
 from r329fast.quantization import Options, quantize
-from r329fast.quantization.aqt2021 import Aqt2021, eltwise_add_params, fit_bias
+from r329fast.quantization.aqt2021 import (
+    Aqt2021,
+    amplified_concats,
+    concat_params,
+    eltwise_add_params,
+    fit_bias,
+)
 from r329fast.quantization.compass42 import clear_low_bits
 
 
@@ -177,16 +183,70 @@ def test_clip_with_one_bound_saturates_far_outside_every_output() -> None:
     assert op.attrs["clip_min"] == round(-256 * float(np.float32(127.5) / np.float32(9)))
 
 
-def test_a_dead_depthwise_channel_costs_the_others_nothing() -> None:
-    """Its bias is huge in its own tiny scale; its multiplier is 0, so it may be dropped."""
+def test_a_dead_depthwise_channel_counts_for_the_bias_shift() -> None:
+    """Its bias is huge in its own tiny scale; it never reaches the output, but costs low bits."""
     graph = small_graph()
     weights = graph.layers[2].consts["weights"]
     plain = _op(quantize(graph, small_ranges(), "aqt2021"), "dw").consts["bias"].copy()
     weights[3] *= np.float32(1e-6)
     op = _op(quantize(graph, small_ranges(), "aqt2021"), "dw")
     assert op.consts["mult"][3] == 0
-    others = np.arange(8) != 3
-    np.testing.assert_array_equal(op.consts["bias"][others], plain[others])
+    scale = 127 / float(np.abs(weights[3]).max()) * 255 / 9
+    real = round(float(graph.layers[2].consts["bias"][3]) * scale)
+    _, shift = fit_bias(np.array([real]), 16)
+    assert shift > 5
+    expected = (plain.astype(np.int64) >> shift) << shift
+    expected[3] = (real >> shift) << shift
+    np.testing.assert_array_equal(op.consts["bias"], expected)
+
+
+@pytest.mark.parametrize(("low", "expected"), [(0.0, "uint8"), (0.25, "uint8"), (-1e-6, "int8")])
+def test_an_input_that_is_never_below_zero_is_unsigned(low: float, expected: str) -> None:
+    ranges = Ranges({**small_ranges().values, "x": (low, 2.5)})
+    spec = quantize(small_graph(), ranges, "aqt2021").tensors["x"]
+    assert spec.dtype == expected
+    assert spec.scale == (255 if expected == "uint8" else 127) / 2.5
+    seen = Ranges(ranges.values, {"x": (-0.1, 2.5)})  # an image went below, its mean did not
+    assert quantize(small_graph(), seen, "aqt2021").tensors["x"].dtype == "int8"
+
+
+def concat_graph(wide: float) -> tuple[ir.Graph, Ranges]:
+    """x through a 1x1 slice of its own scale beside a narrow convolution."""
+    weights = {"weights": np.ones((2, 1, 1, 3), np.float32), "bias": np.zeros(2, np.float32)}
+    layers = [
+        ir.Layer("x", "Input", ir.InputAttrs(), (), ("x",)),
+        ir.Layer("conv", "Convolution", ir.ConvAttrs((1, 1)), ("x",), ("conv",), weights),
+        ir.Layer("cat", "Concat", ir.ConcatAttrs(2), ("x", "conv"), ("cat",)),
+    ]
+    shapes = {"x": (4, 4, 3), "conv": (4, 4, 2), "cat": (4, 4, 5)}
+    ranges = Ranges({"x": (-wide, wide), "conv": (-1.0, 1.0), "cat": (-1.0, 1.0)})
+    return ir.Graph("cat", layers, shapes, ("cat",)), ranges
+
+
+def test_concat_amplifies_an_input_whose_scale_is_smaller() -> None:
+    program = quantize(*concat_graph(3.9), "aqt2021")
+    op = _op(program, "cat")
+    mult, shift = (op.consts[name].astype(np.float64) for name in ("mult", "shift"))
+    assert mult[0] / 2 ** shift[0] == pytest.approx(3.9, rel=2**-8)
+    assert (op.consts["mult"][1], op.consts["shift"][1]) == (255, 8)  # the ratio 1 beside it
+    (line,) = amplified_concats(program)
+    assert "'cat'" in line
+    assert "'x'" in line
+    assert "3.9" in line
+
+
+@pytest.mark.parametrize("ratio", [1.0001, 1.5, 2.0, 255.4, 256.0, 1000.0])
+def test_ratios_above_one_take_the_general_multiplier(ratio: float) -> None:
+    mult, shift = concat_params(1.0, ratio)
+    assert 128 <= mult <= 255
+    assert mult / 2.0**shift == pytest.approx(ratio, rel=2**-8)
+
+
+def test_concat_is_silent_where_nothing_is_amplified() -> None:
+    program = quantize(*concat_graph(0.8), "aqt2021")
+    assert list(_op(program, "cat").consts["mult"]) == [round(255 * 0.8), 255]
+    assert amplified_concats(program) == []
+    assert amplified_concats(quantize(*concat_graph(3.9), "compass42")) == []
 
 
 @pytest.mark.parametrize("pair", [(0.0, 1e-42), (0.0, 1e30)])

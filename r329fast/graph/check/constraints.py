@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from r329fast.graph.activations import BY_OPERATOR
 from r329fast.graph.check import rules
-from r329fast.graph.check.rules import ADVICE, Constraint, message, show
 from r329fast.graph.issues import Issue
-from r329fast.graph.lower.elementwise import ACTIVATIONS
 from r329fast.graph.lower.shape import BATCH_ADVICE
 from r329fast.graph.onnx.model import Node, OnnxModel
+from r329fast.graph.rule import ADVICE, Constraint, message, show
 
 GENERIC: tuple[Constraint, ...] = (
     rules.constraint_fixed_shapes,
@@ -52,10 +52,10 @@ SUPPORTED: dict[str, tuple[str, tuple[Constraint, ...]]] = {
         "FullyConnected, Convolution 1x1 (maps), MatMul (two activations)",
         (rules.constraint_matmul_sides,),
     ),
-    **dict.fromkeys(ACTIVATIONS, ("Activation, or fused", ())),
-    "Clip": ("Activation, or fused", (rules.constraint_clip_bounds,)),
-    "Swish": ("Activation", (rules.constraint_swish_alpha,)),
-    "PRelu": ("Activation, or fused", (rules.constraint_slope,)),
+    **{
+        op: ("Activation, or fused" if row.fusable else "Activation", reader.needs)
+        for op, (reader, row) in BY_OPERATOR.items()
+    },
     "MaxPool": ("Pooling MAX", _POOL),
     "AveragePool": ("Pooling AVG", _POOL),
     "GlobalAveragePool": ("Pooling AVG, kernel HxW", (rules.constraint_four_axes,)),

@@ -1,20 +1,16 @@
 """The rules that nodes must meet, one small function each.
 
-A constraint takes a node and the model; its docstring is the sentence a user reads. It returns
-(ok, why): whether the node meets it and, if not, what was found. `advise` adds what to do about
-it. Which operator has which constraints is the table in `constraints.py`.
+What a rule is stands in `rule.py`; which operator has which constraints is the table in
+`constraints.py`, for activations the one in `graph/activations.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from math import prod
-from typing import TypeVar
 
 import numpy as np
 
 from r329fast.graph.lower.builder import batch_axis
-from r329fast.graph.lower.elementwise import clip_inputs, const_axis
 from r329fast.graph.lower.pool import reduce_axes, resize_factors
 from r329fast.graph.lower.shape import (
     BATCH_ADVICE,
@@ -25,42 +21,14 @@ from r329fast.graph.lower.shape import (
     split_sizes,
 )
 from r329fast.graph.onnx.model import Node, OnnxModel
-
-Result = tuple[bool, str]
-Constraint = Callable[[Node, OnnxModel], Result]
-ConstraintT = TypeVar("ConstraintT", bound=Constraint)
-
-ADVICE: dict[str, str] = {}
-
-
-def advise(advice: str) -> Callable[[ConstraintT], ConstraintT]:
-    """Say what a user can do where a constraint is not met."""
-
-    def mark(constraint: ConstraintT) -> ConstraintT:
-        ADVICE[constraint.__name__] = advice
-        return constraint
-
-    return mark
-
-
-def message(constraint: Constraint) -> str:
-    """The sentence a user reads."""
-    return " ".join((constraint.__doc__ or "").split())
-
-
-def show(shape: object) -> str:
-    return str(list(shape)) if isinstance(shape, tuple) else str(shape)
-
-
-def _inputs(node: Node, model: OnnxModel) -> list[str]:
-    """Inputs that are activations."""
-    return [name for name in node.inputs if name and name not in model.consts]
-
-
-def _shape(node: Node, model: OnnxModel) -> tuple[int, ...]:
-    """Shape of the first input; constraint_fixed_shapes has seen that it is known."""
-    return model.shape(node.inputs[0]) or ()
-
+from r329fast.graph.onnx.operands import const_axis
+from r329fast.graph.rule import (
+    Result,
+    advise,
+    computed_inputs,
+    first_shape,
+    show,
+)
 
 # --- every operator ---------------------------------------------------------------------------
 
@@ -82,13 +50,13 @@ def constraint_output_shape(node: Node, model: OnnxModel) -> Result:
 @advise("cut the graph behind this node, or take the constant part out of the model")
 def constraint_has_activation(node: Node, model: OnnxModel) -> Result:
     """At least one input must depend on the model's input."""
-    return bool(_inputs(node, model)), "all inputs are constants"
+    return bool(computed_inputs(node, model)), "all inputs are constants"
 
 
 @advise(BATCH_ADVICE)
 def constraint_batch_kept(node: Node, model: OnnxModel) -> Result:
     """The first axis must be the batch, of the same size in inputs and outputs."""
-    shapes = [model.shape(name) or () for name in _inputs(node, model)]
+    shapes = [model.shape(name) or () for name in computed_inputs(node, model)]
     shapes.append(model.shape(node.outputs[0]) or ())
     sizes = {shape[0] if shape else None for shape in shapes}
     found = " and ".join(show(shape) for shape in dict.fromkeys(shapes))
@@ -112,7 +80,7 @@ def constraint_first_output(node: Node, model: OnnxModel) -> Result:
 @advise("reshape to four axes in front of the node")
 def constraint_four_axes(node: Node, model: OnnxModel) -> Result:
     """The input must be a feature map with four axes (N, C, H, W)."""
-    shape = _shape(node, model)
+    shape = first_shape(node, model)
     return len(shape) == 4, f"input {show(shape)}"
 
 
@@ -130,7 +98,7 @@ def constraint_constant_weights(node: Node, model: OnnxModel) -> Result:
 def constraint_conv_weights(node: Node, model: OnnxModel) -> Result:
     """Weights must be (O, C/group, kh, kw) for an input with C channels, O a multiple of group."""
     weights = model.shape(node.inputs[1]) or ()
-    shape = _shape(node, model)
+    shape = first_shape(node, model)
     group = int(node.attr("group", 1))
     ok = len(weights) == 4 and len(shape) == 4 and group > 0
     ok = ok and weights[1] * group == shape[1] and weights[0] % group == 0
@@ -167,33 +135,6 @@ def constraint_inference(node: Node, model: OnnxModel) -> Result:
         mode = "computed"
     spatial = node.attr("spatial", 1)
     return not mode and spatial == 1, f"training_mode {mode}, spatial {spatial}"
-
-
-@advise("make the bounds constants")
-def constraint_clip_bounds(node: Node, model: OnnxModel) -> Result:
-    """The bounds must be constants, the lower one not above the upper one."""
-    bounds = clip_inputs(node, model)
-    if bounds is None:
-        return False, "a bound is computed"
-    return bounds[0] <= bounds[1], f"bounds {bounds[0]} and {bounds[1]}"
-
-
-@advise("use one slope a channel")
-def constraint_slope(node: Node, model: OnnxModel) -> Result:
-    """The slope must be a constant: one number, or one a channel (axis 1)."""
-    if node.inputs[1] not in model.consts:
-        return False, "the slope is computed"
-    slope, shape = model.consts[node.inputs[1]], _shape(node, model)
-    axis, simple = const_axis(slope, shape)
-    ok = simple and axis in (-1, 1)
-    return ok, f"slope {show(slope.shape)} for {show(shape)}"
-
-
-@advise("scale the input by a Mul in front")
-def constraint_swish_alpha(node: Node, model: OnnxModel) -> Result:
-    """alpha must be 1."""
-    alpha = float(node.attr("alpha", 1.0))
-    return alpha == 1.0, f"alpha {alpha}"
 
 
 @advise("cast in front of the model or behind it")
@@ -238,7 +179,7 @@ def constraint_minuend(node: Node, model: OnnxModel) -> Result:
     """The first input must not be the one that broadcasts."""
     if node.inputs[0] in model.consts:
         return True, ""
-    shape, output = _shape(node, model), model.shape(node.outputs[0]) or ()
+    shape, output = first_shape(node, model), model.shape(node.outputs[0]) or ()
     return shape == output, f"first input {show(shape)}, output {show(output)}"
 
 
@@ -272,7 +213,7 @@ def constraint_square(node: Node, model: OnnxModel) -> Result:
 @advise("put a Flatten in front, with the batch as rows")
 def constraint_gemm_rows(node: Node, model: OnnxModel) -> Result:
     """The first input must be (N, K) and transA 0."""
-    shape, trans = _shape(node, model), int(node.attr("transA", 0))
+    shape, trans = first_shape(node, model), int(node.attr("transA", 0))
     return len(shape) == 2 and trans == 0, f"input {show(shape)}, transA {trans}"
 
 
@@ -312,7 +253,7 @@ def constraint_target_known(node: Node, model: OnnxModel) -> Result:
 @advise(BATCH_ADVICE)
 def constraint_reshape_batch(node: Node, model: OnnxModel) -> Result:
     """The batch must stay the first axis and keep its size."""
-    target, shape = reshape_target(node, model), _shape(node, model)
+    target, shape = reshape_target(node, model), first_shape(node, model)
     if target is None:
         return True, ""
     ok = bool(shape) and bool(target) and target[0] == shape[0]
@@ -322,7 +263,7 @@ def constraint_reshape_batch(node: Node, model: OnnxModel) -> Result:
 @advise(BATCH_ADVICE)
 def constraint_transpose_batch(node: Node, model: OnnxModel) -> Result:
     """perm must leave the batch axis at its place."""
-    perm = [int(axis) for axis in node.attr("perm", range(len(_shape(node, model)))[::-1])]
+    perm = [int(axis) for axis in node.attr("perm", range(len(first_shape(node, model)))[::-1])]
     return bool(perm) and perm[0] == 0, f"perm {perm}"
 
 
@@ -331,7 +272,7 @@ def constraint_axis_not_batch(node: Node, model: OnnxModel) -> Result:
     """axis must not be the batch axis."""
     default = {"Concat": 1, "Split": 0}.get(node.op, 1 if model.opset < 13 else -1)
     axis = int(node.attr("axis", default))
-    return batch_axis(axis, len(_shape(node, model))) >= 0, f"axis {axis}"
+    return batch_axis(axis, len(first_shape(node, model))) >= 0, f"axis {axis}"
 
 
 @advise("pad instead of joining constants")
@@ -344,7 +285,7 @@ def constraint_no_constant(node: Node, model: OnnxModel) -> Result:
 @advise("make the sizes constants that add up")
 def constraint_split_sizes(node: Node, model: OnnxModel) -> Result:
     """The sizes must be constants, one an output, that add up to the axis."""
-    sizes, shape = split_sizes(node, model), _shape(node, model)
+    sizes, shape = split_sizes(node, model), first_shape(node, model)
     if sizes is None:
         return False, "they are computed"
     total = shape[int(node.attr("axis", 0))]
@@ -355,7 +296,7 @@ def constraint_split_sizes(node: Node, model: OnnxModel) -> Result:
 @advise("make starts, ends, axes and steps constants with positive steps")
 def constraint_slice_ranges(node: Node, model: OnnxModel) -> Result:
     """Starts, ends, axes and steps must be constants, steps positive, the batch left alone."""
-    ranges, shape = slice_ranges(node, model), _shape(node, model)
+    ranges, shape = slice_ranges(node, model), first_shape(node, model)
     if ranges is None:
         return False, "they are computed"
     ok = all(step > 0 for _, _, step in ranges) and ranges[0] == (0, shape[0], 1)
@@ -369,7 +310,7 @@ def constraint_pad_form(node: Node, model: OnnxModel) -> Result:
     amounts, mode = pad_amounts(node, model), str(node.attr("mode", "constant"))
     if amounts is None or pad_value(node, model) is None:
         return False, "they are computed"
-    shape = _shape(node, model)
+    shape = first_shape(node, model)
     ok = mode in ("constant", "reflect", "edge") and amounts[0] == (0, 0)
     ok = ok and all(min(amount) >= 0 for amount in amounts)
     if mode == "reflect":
@@ -380,7 +321,7 @@ def constraint_pad_form(node: Node, model: OnnxModel) -> Result:
 @advise("use ReduceMean over H and W, or GlobalAveragePool")
 def constraint_mean_axes(node: Node, model: OnnxModel) -> Result:
     """The axes must be H and W of a feature map with four axes."""
-    axes, shape = reduce_axes(node, model), _shape(node, model)
+    axes, shape = reduce_axes(node, model), first_shape(node, model)
     if axes is None:
         return False, "they are computed"
     ok = len(shape) == 4 and len(axes) == 2 and axes[0] >= 0
@@ -411,7 +352,7 @@ def constraint_resize_factors(node: Node, model: OnnxModel) -> Result:
     """Scales or sizes must be constants that change H and W only, and scales must give whole
     sizes (else the pixel grid would not follow from the sizes)."""
     scales, sizes = resize_factors(node, model)
-    shape = _shape(node, model)
+    shape = first_shape(node, model)
     if len(shape) != 4:
         return True, ""
     if sizes is not None:

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from r329fast.graph import ir
-from r329fast.graph.export.writer import TO_NHWC, Writer
+from r329fast.graph.activations import activate
 from r329fast.graph.ir import Layer
+from r329fast.graph.onnx.writer import TO_NHWC, Writer
 
 
 def _conv(w: Writer, layer: Layer) -> str:
@@ -38,7 +39,7 @@ def _conv(w: Writer, layer: Layer) -> str:
         pads=[top, left, bottom, right],
         group=attrs.group,
     )
-    return w.activate(result, layer)
+    return activate(w, result, layer)
 
 
 def _fully_connected(w: Writer, layer: Layer) -> str:
@@ -47,7 +48,7 @@ def _fully_connected(w: Writer, layer: Layer) -> str:
     if len(shape) != 1:
         source = w.node("Reshape", [source, w.const(np.array([0, -1], np.int64))])
     consts = [w.const(layer.consts["weights"], "weights"), w.const(layer.consts["bias"], "bias")]
-    return w.activate(w.node("Gemm", [source, *consts], transB=1), layer)
+    return activate(w, w.node("Gemm", [source, *consts], transB=1), layer)
 
 
 def _matmul(w: Writer, layer: Layer) -> str:
@@ -71,17 +72,17 @@ def _batch_norm(w: Writer, layer: Layer) -> str:
         result = w.node("BatchNormalization", [source, *consts], epsilon=0.0)
     else:
         result = w.node("Add", [w.node("Mul", [source, w.const(weights)]), w.const(bias)])
-    return w.activate(result, layer)
+    return activate(w, result, layer)
 
 
 def _activation(w: Writer, layer: Layer) -> str:
-    return w.activate(w.names[layer.inputs[0]], layer)
+    return activate(w, w.names[layer.inputs[0]], layer)
 
 
 def _eltwise(w: Writer, layer: Layer) -> str:
     attrs = layer.params(ir.EltwiseAttrs)
     op = {"ADD": "Add", "SUB": "Sub", "MUL": "Mul", "MAX": "Max", "MIN": "Min"}[attrs.method]
-    return w.activate(w.node(op, [w.names[name] for name in layer.inputs]), layer)
+    return activate(w, w.node(op, [w.names[name] for name in layer.inputs]), layer)
 
 
 def _pooling(w: Writer, layer: Layer) -> str:

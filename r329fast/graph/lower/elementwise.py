@@ -6,71 +6,29 @@ from dataclasses import replace
 
 import numpy as np
 
+from r329fast.graph.activations import BY_OPERATOR
 from r329fast.graph.clip import FLOAT_MAX, clip_act
-from r329fast.graph.ir import Act, ActivationAttrs, EltwiseAttrs
+from r329fast.graph.ir import ActivationAttrs, EltwiseAttrs
 from r329fast.graph.issues import Unsupported
 from r329fast.graph.lower.builder import Builder, Value
 from r329fast.graph.lower.compute import affine
-from r329fast.graph.onnx.model import Node, OnnxModel
+from r329fast.graph.onnx.model import Node
+from r329fast.graph.onnx.operands import const_axis
 
 METHODS = {"Add": "ADD", "Sum": "ADD", "Sub": "SUB", "Mul": "MUL", "Max": "MAX", "Min": "MIN"}
 
 
-def clip_inputs(node: Node, model: OnnxModel) -> tuple[float, float] | None:
-    """Bounds of a Clip node in its attribute or input form; None if they are not constant."""
-    bounds = [-FLOAT_MAX, FLOAT_MAX]
-    for place, key in enumerate(("min", "max")):
-        if key in node.attrs:
-            bounds[place] = float(node.attrs[key])
-        elif node.input(place + 1):
-            value = model.const(node.input(place + 1))
-            if value is None:
-                return None
-            bounds[place] = float(value.reshape(-1)[0])
-    low, high = (min(max(bound, -FLOAT_MAX), FLOAT_MAX) for bound in bounds)
-    return low, high
-
-
-def activation(node: Node, model: OnnxModel) -> Act:
-    """The activation of a node of one input; its parameters must have passed the constraints."""
-    op, attr = node.op, node.attr
-    if op == "Clip":
-        low, high = clip_inputs(node, model) or (0.0, 0.0)
-        return clip_act(low, high)
-    if op == "LeakyRelu":
-        return Act("LEAKYRELU", alpha=float(attr("alpha", 0.01)))
-    if op == "HardSigmoid":
-        return Act("HARDSIGMOID", alpha=float(attr("alpha", 0.2)), beta=float(attr("beta", 0.5)))
-    if op == "Elu":
-        return Act("ELU", alpha=float(attr("alpha", 1.0)))
-    if op == "Gelu":
-        return Act("GELU", tanh_gelu=attr("approximate", "none") == "tanh")
-    kinds = {
-        "Relu": "RELU",
-        "Sigmoid": "SIGMOID",
-        "Tanh": "TANH",
-        "HardSwish": "HARDSWISH",
-        "Softplus": "SOFTPLUS",
-        "Mish": "MISH",
-        "Swish": "SILU",
-    }
-    return Act(kinds[op])
-
-
 def import_activation(builder: Builder, node: Node) -> None:
     """Relu, Clip, Sigmoid, ... -> Activation (fused into its producer later where it can be)."""
-    source = builder.value(node.inputs[0])
-    builder.like(node, "Activation", ActivationAttrs(activation(node, builder.model)), source)
-
-
-def import_prelu(builder: Builder, node: Node) -> None:
-    """PRelu -> Activation PRELU with a slope a channel."""
-    source = builder.channels_last(builder.value(node.inputs[0]))
-    channels = builder.stored(source)[-1]
-    slope = builder.model.floats(node.inputs[1]).reshape(-1)
-    slope = np.ascontiguousarray(np.broadcast_to(slope, (channels,)))
-    act = Act("PRELU")
-    builder.like(node, "Activation", ActivationAttrs(act), source, {"slope": slope})
+    model, (reader, row) = builder.model, BY_OPERATOR[node.op]
+    source, consts = builder.value(node.inputs[0]), {}
+    if row.per_channel:
+        source = builder.channels_last(source)
+        channels = builder.stored(source)[-1]
+        slope = model.floats(node.inputs[1]).reshape(-1)
+        consts["slope"] = np.ascontiguousarray(np.broadcast_to(slope, (channels,)))
+    attrs = ActivationAttrs(reader.act(node, model))
+    builder.like(node, "Activation", attrs, source, consts)
 
 
 def import_identity(builder: Builder, node: Node) -> None:
@@ -79,21 +37,6 @@ def import_identity(builder: Builder, node: Node) -> None:
 
 
 # --- arithmetic -----------------------------------------------------------------------------
-
-
-def const_axis(const: np.ndarray, shape: tuple[int, ...]) -> tuple[int, bool]:
-    """(axis of the full ONNX shape that a constant varies along, whether it is that simple).
-
-    A scalar gives axis -1. `shape` has the batch axis; the constant is right-aligned to it.
-    """
-    if const.size == 1:
-        return -1, const.ndim <= len(shape)
-    if const.ndim > len(shape):
-        return -1, False
-    full = (1,) * (len(shape) - const.ndim) + const.shape
-    axes = [axis for axis, size in enumerate(full) if size > 1]
-    simple = len(axes) == 1 and axes[0] > 0 and full[axes[0]] == shape[axes[0]]
-    return (axes[0] if simple else -1), simple
 
 
 def import_binary(builder: Builder, node: Node) -> None:
@@ -220,24 +163,8 @@ def import_square(builder: Builder, node: Node) -> None:
     builder.values[node.outputs[0]] = replace(source, tensor=tensor)
 
 
-ACTIVATIONS = (
-    "Relu",
-    "Clip",
-    "LeakyRelu",
-    "Sigmoid",
-    "Tanh",
-    "HardSwish",
-    "HardSigmoid",
-    "Elu",
-    "Softplus",
-    "Gelu",
-    "Mish",
-    "Swish",
-)
-
 IMPORTERS = {
-    **dict.fromkeys(ACTIVATIONS, import_activation),
-    "PRelu": import_prelu,
+    **dict.fromkeys(BY_OPERATOR, import_activation),
     "Identity": import_identity,
     "Dropout": import_identity,
     "Cast": import_identity,

@@ -6,14 +6,17 @@ from math import prod
 
 import numpy as np
 
+from r329fast.graph.activations import BY_OPERATOR
 from r329fast.graph.ir import ConcatAttrs, PadAttrs, ReshapeAttrs, SliceAttrs, SplitAttrs
 from r329fast.graph.issues import Unsupported
 from r329fast.graph.lower.builder import Builder, Value, batch_axis, canonical
 from r329fast.graph.onnx.model import Node, OnnxModel
 
 BATCH_ADVICE = "keep the batch as the first axis through the whole graph"
-# Ops that keep the order of elements, so that a scrambled flat tensor may pass through them.
-_ORDERLESS = {"Relu", "Clip", "LeakyRelu", "Sigmoid", "Tanh", "Dropout", "Identity", "HardSwish"}
+# Ops that treat every element alike, so that a scrambled flat tensor may pass through them.
+_ORDERLESS = {"Dropout", "Identity"} | {
+    op for op, (_, row) in BY_OPERATOR.items() if row.keeps_order
+}
 
 
 def import_transpose(builder: Builder, node: Node) -> None:

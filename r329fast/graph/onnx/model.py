@@ -36,9 +36,6 @@ class Node:
         """Name of input `index`, "" where it is left out."""
         return self.inputs[index] if index < len(self.inputs) else ""
 
-    def has_output(self, index: int) -> bool:
-        return index < len(self.outputs) and bool(self.outputs[index])
-
 
 @dataclass
 class OnnxModel:

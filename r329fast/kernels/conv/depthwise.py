@@ -8,17 +8,19 @@ row is made for a vector of channels at a time.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
 
-from r329fast.kernels.conv.layout import ConvLayout
+from r329fast.kernels.conv.layout import ConvLayout, Geometry
 from r329fast.kernels.epilogue import prepare_epilogue
 from r329fast.kernels.ir import depthwise as depthwise_ir
-from r329fast.kernels.leaves.tile import depthwise_row, finish_rows, widen_rows
+from r329fast.kernels.leaves.rows import depthwise_row, epilogue_rows, widen_rows
 from r329fast.kernels.runtime.isa import ISA
 from r329fast.kernels.runtime.kernel import arrays, kernel
-from r329fast.kernels.runtime.op_plan import Prepared, Step, aligned, integers
+from r329fast.kernels.runtime.op_plan import OpPlan, Step, aligned
+from r329fast.kernels.runtime.parameters import pack
 from r329fast.program.program import Op, TensorSpec
 
 _TAPS = depthwise_ir.TAPS
@@ -27,13 +29,23 @@ _RING_BYTES = 24 * 1024
 _GAP = 256  # bytes after a ring row: whole vectors are written and read past its end
 
 
+class DepthwiseRows(NamedTuple):
+    first: int  # output row image * out_height + y to begin with
+    end: int
+    block: int  # channels whose ring stays in L1
+    passes: int  # of _TAPS taps each
+    ring_rows: int  # input rows under one output row
+    columns: int  # of an input row with its padding
+    row_bytes: int  # of a ring row
+    pitch: int  # entries of a row of epilogue constants
+
+
 @njit(nogil=True, cache=True)
-def load_row(p, ring, x, x_end, pads, pads_end, image, padded_y, channel, count):  # type: ignore[no-untyped-def]
+def widen_row(g, columns, ring, x, x_end, pads, pads_end, image, padded_y, channel, count):  # type: ignore[no-untyped-def]
     """Widen padded input row `padded_y` of `count` channels from `channel` on into `ring`."""
-    height, width, channels, flip = p[2], p[3], p[4], p[22]
-    left, columns = p[15], p[23]
+    height, width, channels, left, flip = g.height, g.width, g.channels, g.left, g.flip
     size = 2 * count
-    y = padded_y - p[14]
+    y = padded_y - g.top
     source = pads + channel
     if y < 0 or y >= height:
         widen_rows(ring, size, source, 0, columns, count, pads_end, flip)
@@ -55,16 +67,19 @@ def load_row(p, ring, x, x_end, pads, pads_end, image, padded_y, channel, count)
 
 @kernel
 def depthwise_rows(frame):  # type: ignore[no-untyped-def]
-    """Output rows p[0]..p[1] (image * Ho + y). p: as in conv.py, but from 19 on block of channels,
-    passes of _TAPS taps, ring rows, flip, padded columns, pitch, bytes of a ring row.
+    """Output rows first..end: blocks of channels outermost, so that one ring after the other is
+    filled and used while in L1; each input row is widened once per block.
 
     scratch: addresses of the taps, int32 accumulators [Wo, _CHANNELS], the ring.
     """
-    p, x, weights, pads, ef, out, scratch = arrays(frame, "iuuufuu")
-    channels, out_height, out_width = p[4], p[5], p[6]
-    kernel_y, kernel_x, stride_y, stride_x = p[8], p[9], p[10], p[11]
-    dilation_y, dilation_x, block, passes, ring_rows = p[12], p[13], p[19], p[20], p[21]
-    pitch, row_bytes = p[24], p[25]
+    p, g, x, weights, pads, epilogue, out, scratch = arrays(
+        frame, DepthwiseRows, Geometry, "uuufuu"
+    )
+    channels, out_height, out_width = g.channels, g.out_height, g.out_width
+    kernel_y, kernel_x, stride_y, stride_x = g.kernel_y, g.kernel_x, g.stride_y, g.stride_x
+    dilation_y, dilation_x = g.dilation_y, g.dilation_x
+    block, passes, ring_rows = p.block, p.passes, p.ring_rows
+    pitch, row_bytes = p.pitch, p.row_bytes
     taps = scratch[: 8 * passes * _TAPS].view(np.int64)
     acc = scratch.ctypes.data + (8 * passes * _TAPS + 63) // 64 * 64
     ring = acc + 4 * _CHANNELS * out_width + 64
@@ -75,7 +90,7 @@ def depthwise_rows(frame):  # type: ignore[no-untyped-def]
         count = min(block, channels - channel)
         loaded = 0
         image = -1
-        for place in range(p[0], p[1]):
+        for place in range(p.first, p.end):
             if place // out_height != image:
                 image = place // out_height
                 loaded = 0
@@ -83,9 +98,10 @@ def depthwise_rows(frame):  # type: ignore[no-untyped-def]
             top = y * stride_y
             for row in range(max(loaded, top), top + ring_rows):
                 target = ring + row % ring_rows * row_bytes
-                load_row(
-                    p, target, x_start, x_end, pads_start, pads_end, image, row, channel, count
-                )
+                widen_row(
+                    g, p.columns, target, x_start, x_end, pads_start, pads_end, image, row,
+                    channel, count,
+                )  # fmt: skip
             loaded = top + ring_rows
             for part in range(0, count, _CHANNELS):
                 for tap in range(passes * _TAPS):
@@ -106,10 +122,10 @@ def depthwise_rows(frame):  # type: ignore[no-untyped-def]
                         acc,
                         index,
                     )
-                finish_rows(
+                epilogue_rows(
                     acc,
                     4 * _CHANNELS,
-                    ef.ctypes.data,
+                    epilogue.ctypes.data,
                     channel + part,
                     pitch,
                     min(_CHANNELS, count - part),
@@ -131,7 +147,7 @@ def _pack(weights: np.ndarray, passes: int) -> np.ndarray:
     return aligned(np.ascontiguousarray(split.transpose(0, 2, 3, 1, 4)).reshape(-1).view(np.uint8))
 
 
-def prepare_depthwise(op: Op, layout: ConvLayout, output: TensorSpec) -> Prepared:
+def prepare_depthwise(op: Op, layout: ConvLayout, output: TensorSpec) -> OpPlan:
     """One output channel an input channel, accumulators known to fit int32."""
     channels = layout.channels
     magnitude = int(np.abs(layout.weights.astype(np.int64)).sum(axis=(1, 2, 3)).max())
@@ -145,19 +161,33 @@ def prepare_depthwise(op: Op, layout: ConvLayout, output: TensorSpec) -> Prepare
     block = max(_RING_BYTES // (2 * ring_rows * columns) // _CHANNELS, 1) * _CHANNELS
     block = min(block, channels)
     row_bytes = 2 * columns * block + _GAP
-    fixed = (
-        *layout.geometry(),
-        *(block, passes, ring_rows, layout.input_flip, columns, epilogue.pitch, row_bytes),
+    geometry = pack(layout.geometry(layout.input_flip))
+    parameters = DepthwiseRows(
+        first=0,
+        end=layout.out_height,
+        block=block,
+        passes=passes,
+        ring_rows=ring_rows,
+        columns=columns,
+        row_bytes=row_bytes,
+        pitch=epilogue.pitch,
     )
     scratch_bytes = 8 * passes * _TAPS + 4 * _CHANNELS * layout.out_width + ring_rows * row_bytes
-    rows = layout.out_height
 
     def bind(
         batch: int, inputs: Sequence[np.ndarray], output: np.ndarray, scratch: np.ndarray
     ) -> list[Step]:
-        p = integers(0, batch * rows, *fixed)
-        return [
-            (depthwise_rows, (p, inputs[0], weights, layout.pads, epilogue.ef, output, scratch))
-        ]
+        p = pack(parameters._replace(end=batch * layout.out_height))
+        arguments = (
+            p,
+            geometry,
+            inputs[0],
+            weights,
+            layout.pads,
+            epilogue.constants,
+            output,
+            scratch,
+        )
+        return [(depthwise_rows, arguments)]
 
-    return Prepared(f"{ISA.name}-depthwise", bind, lambda batch: scratch_bytes + 512, True)
+    return OpPlan(f"{ISA.name}-depthwise", bind, lambda batch: scratch_bytes + 512, True)

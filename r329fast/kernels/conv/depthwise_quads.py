@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from r329fast.kernels.conv.layout import ConvLayout
+from r329fast.kernels.conv.layout import ConvLayout, Geometry
 from r329fast.kernels.conv.windows import clear_rows, load_row
 from r329fast.kernels.epilogue import prepare_epilogue
 from r329fast.kernels.ir import depthwise_quads as quads_ir
+from r329fast.kernels.leaves.leaf import leaf
 from r329fast.kernels.runtime.isa import ISA, JIT, target_features
 from r329fast.kernels.runtime.kernel import arrays, kernel
-from r329fast.kernels.runtime.leaf import leaf
-from r329fast.kernels.runtime.op_plan import Prepared, Step, aligned, integers
+from r329fast.kernels.runtime.op_plan import OpPlan, Step, aligned
+from r329fast.kernels.runtime.parameters import pack
 from r329fast.program.program import Op, TensorSpec
 
 _GAP = 64
@@ -24,38 +25,45 @@ if POSSIBLE and not ISA.emulated:
     POSSIBLE = "avx512vl" in target_features()
 
 
-quad_row: Any = leaf("quad_row", (0, 2, 3, 5), quads_ir.emit_quad_row, ISA)
+quad_row: Any = leaf("quad_row", quads_ir.emit_quad_row, ISA)
+
+
+class QuadRows(NamedTuple):
+    first: int  # output row image * out_height + y to begin with
+    end: int
+    row_bytes: int  # of a ring row
 
 
 @kernel
 def depthwise_quads(frame):  # type: ignore[no-untyped-def]
-    """Output rows p[0]..p[1] (image * Ho + y). p: geometry, bytes of a ring row, 0, 0, flip (22).
+    """Output rows first..end; two of the three input rows of each are there from the one before.
 
     scratch: the addresses of three rows, then a ring of three padded input rows.
     """
-    p, x, constants, pads, ef, out, scratch = arrays(frame, "iuuufuu")
-    channels, out_height, out_width, stride, row_bytes = p[4], p[5], p[6], p[10], p[19]
+    p, g, x, constants, pads, epilogue, out, scratch = arrays(frame, QuadRows, Geometry, "uuufuu")
+    channels, out_height, out_width = g.channels, g.out_height, g.out_width
+    stride, row_bytes = g.stride_y, p.row_bytes
     rows = scratch[:24].view(np.int64)
     ring = scratch.ctypes.data + 64
     x_start, pads_start = x.ctypes.data, pads.ctypes.data
     x_end, pads_end = x_start + x.size, pads_start + pads.size
-    columns = (out_width - 1) * p[11] + 3
-    clear_rows(p, ring, row_bytes, 3, columns, pads_start, pads_end)
+    columns = (out_width - 1) * g.stride_x + 3
+    clear_rows(g, ring, row_bytes, 3, columns, pads_start, pads_end)
     loaded, image = 0, -1
-    for place in range(p[0], p[1]):
+    for place in range(p.first, p.end):
         if place // out_height != image:
             image = place // out_height
             loaded = 0
         top = (place - image * out_height) * stride
         for row in range(max(loaded, top), top + 3):
             target = ring + row % 3 * row_bytes
-            load_row(p, target, columns, x_start, x_end, pads_start, pads_end, image, row - p[14])
+            load_row(g, target, columns, x_start, x_end, pads_start, pads_end, image, row - g.top)
         loaded = top + 3
         for ky in range(3):
             rows[ky] = ring + (top + ky) % 3 * row_bytes
         quad_row(
-            scratch.ctypes.data, channels, constants.ctypes.data, ef.ctypes.data, out_width,
-            out.ctypes.data + place * out_width * channels, p[11],
+            scratch.ctypes.data, channels, constants.ctypes.data, epilogue.ctypes.data, out_width,
+            out.ctypes.data + place * out_width * channels, g.stride_x,
         )  # fmt: skip
 
 
@@ -82,7 +90,7 @@ def _constants(
     return aligned(np.concatenate(parts))
 
 
-def prepare_quads(op: Op, layout: ConvLayout, output: TensorSpec) -> Prepared | None:
+def prepare_quads(op: Op, layout: ConvLayout, output: TensorSpec) -> OpPlan | None:
     """The path for a 3x3 layer to uint8; None where it is another layer, or not exact."""
     channels = layout.channels
     square = layout.kernel == (3, 3) and layout.dilation == (1, 1)
@@ -102,7 +110,7 @@ def prepare_quads(op: Op, layout: ConvLayout, output: TensorSpec) -> Prepared | 
     constants = _constants(weights, bias, epilogue.factors[:channels], layout.stride[0])
     columns = (layout.out_width - 1) * layout.stride[1] + 3
     row_bytes = -(-columns * channels // 64) * 64 + _GAP
-    fixed = (*layout.geometry(), row_bytes, 0, 0, layout.input_flip)
+    geometry = pack(layout.geometry(layout.input_flip))
     # the last dot products read two columns past a row's end, the last block past its channels
     scratch_bytes = 3 * row_bytes + 2 * channels + 512
     rows = layout.out_height
@@ -110,8 +118,17 @@ def prepare_quads(op: Op, layout: ConvLayout, output: TensorSpec) -> Prepared | 
     def bind(
         batch: int, inputs: Sequence[np.ndarray], output: np.ndarray, scratch: np.ndarray
     ) -> list[Step]:
-        p = integers(0, batch * rows, *fixed)
-        arguments = (p, inputs[0], constants, layout.pads, epilogue.ef, output, scratch)
+        p = pack(QuadRows(first=0, end=batch * rows, row_bytes=row_bytes))
+        arguments = (
+            p,
+            geometry,
+            inputs[0],
+            constants,
+            layout.pads,
+            epilogue.constants,
+            output,
+            scratch,
+        )
         return [(depthwise_quads, arguments)]
 
-    return Prepared(f"{ISA.name}-quads", bind, lambda batch: scratch_bytes, True)
+    return OpPlan(f"{ISA.name}-quads", bind, lambda batch: scratch_bytes, True)

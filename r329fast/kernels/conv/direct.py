@@ -12,20 +12,22 @@ the mode of a layer:
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numba import njit
 
-from r329fast.kernels.conv.layout import ConvLayout, pack_weights
+from r329fast.kernels.conv.layout import ConvLayout, Geometry, pack_weights
 from r329fast.kernels.conv.windows import clear_rows, load_band, pack_rows
-from r329fast.kernels.ir import epilogue as finish_ir
-from r329fast.kernels.ir import gemm_tile as row_tile_ir
-from r329fast.kernels.ir.tile import GAP
+from r329fast.kernels.ir import epilogue as epilogue_ir
+from r329fast.kernels.ir import gemm_tile as gemm_tile_ir
+from r329fast.kernels.ir.copy_rows import GAP
 from r329fast.kernels.leaves.gemm_tile import HALF, row_tile_narrow, row_tile_wide
-from r329fast.kernels.leaves.tile import finish_rows
+from r329fast.kernels.leaves.rows import epilogue_rows
 from r329fast.kernels.runtime.isa import ISA
 from r329fast.kernels.runtime.kernel import arrays, kernel
-from r329fast.kernels.runtime.op_plan import Prepared, Step, integers
+from r329fast.kernels.runtime.op_plan import OpPlan, Step
+from r329fast.kernels.runtime.parameters import pack
 
 DIRECT, BAND, PACKED = range(3)
 _ROWS, _WIDTH = ISA.rows, ISA.width
@@ -33,18 +35,33 @@ _SMALL = _WIDTH // 2
 _ROW_BLOCK = 192 * 1024  # bytes of rows that all columns run over: well inside L2
 _MAX_ROWS = 420 // _ROWS * _ROWS
 _WASTE = 1.25  # positions of a band's tiles to output positions, at most
-_FUSED = {finish_ir.ONCE: row_tile_ir.ONCE, finish_ir.TWICE: row_tile_ir.TWICE}
+_FUSED = {epilogue_ir.ONCE: gemm_tile_ir.ONCE, epilogue_ir.TWICE: gemm_tile_ir.TWICE}
+
+
+class ConvRows(NamedTuple):
+    first: int  # unit to begin with: an output position, or an output row (BAND)
+    end: int
+    mode: int  # DIRECT, BAND or PACKED
+    block: int  # units whose rows are made ready at once
+    plain: int  # 1: a packed row is a whole input position
+    row_bytes: int  # of a packed row, or of an image row in a band
+    taps: int  # spans of K: kernel rows (BAND, `row_bytes` apart), else 1
+    steps: int  # of the tile's dot product in a span
+    column_bytes: int  # packed weights of one column
+    group_bytes: int  # packed weights of one group
+    pitch: int  # entries of a row of epilogue constants
+    fuse: int  # the tile's own epilogue: STORE (none), ONCE or TWICE
 
 
 @njit(nogil=True, cache=True)
-def tile_lines(p, a, line_stride, row_stride, lines, width, w, ef, out, channel, acc):  # type: ignore[no-untyped-def]
+def tile_lines(p, g, a, line_stride, row_stride, lines, width, w, epilogue, out, channel, acc):  # type: ignore[no-untyped-def]
     """All columns of a group over `lines` runs of `width` positions, `line_stride` bytes apart.
 
     a: address of the first row; out: of the first position's first channel; the outputs of the
     lines follow each other. channel: the group's first; acc: int32 of one tile.
     """
-    outs, per_out, pitch, fuse = p[7], p[18], p[23], p[25]
-    steps, taps, jump, column_bytes = p[19], p[20], p[28], p[24]
+    outs, per_out, pitch, fuse = g.outs, g.group_outs, p.pitch, p.fuse
+    steps, taps, jump, column_bytes = p.steps, p.taps, p.row_bytes, p.column_bytes
     per_line = (width + HALF - 1) // HALF
     halves = lines * per_line
     count = min(HALF, width)  # positions of a half: the last of a line begins earlier if need be
@@ -66,68 +83,79 @@ def tile_lines(p, a, line_stride, row_stride, lines, width, w, ef, out, channel,
             out_b = out + (line * width + x) * outs + first
             if wide:
                 row_tile_wide(
-                    place_a, place_b, row_stride, taps, jump, steps, w, ef, first, pitch, now,
+                    place_a, place_b, row_stride, taps, jump, steps, w, epilogue, first, pitch, now,
                     acc, out_a, out_b, outs,
                 )  # fmt: skip
             else:
                 row_tile_narrow(
-                    place_a, place_b, row_stride, taps, jump, steps, w, ef, first, pitch, now,
+                    place_a, place_b, row_stride, taps, jump, steps, w, epilogue, first, pitch, now,
                     acc, out_a, out_b, outs,
                 )  # fmt: skip
             if not now:
                 cell = 4 * columns
-                finish_rows(acc, cell, ef, first, pitch, left, count, out_a, outs)
-                finish_rows(acc + HALF * cell, cell, ef, first, pitch, left, count, out_b, outs)
+                epilogue_rows(acc, cell, epilogue, first, pitch, left, count, out_a, outs)
+                epilogue_rows(
+                    acc + HALF * cell, cell, epilogue, first, pitch, left, count, out_b, outs
+                )
         w += columns * column_bytes
 
 
 @kernel
 def conv_rows(frame):  # type: ignore[no-untyped-def]
-    """Units p[0]..p[1]: output positions, or output rows (BAND). p: see `_parameters`.
+    """Units first..end: output positions, or output rows (BAND).
 
-    All flat uint8 except ef (float64). scratch: int32 sums of a tile, then rows or a band.
+    A block of rows is made ready, then all columns run over it: the rows stay in L2, and the
+    weights of a few columns in L1, while every tile of the block uses them.
+    scratch: int32 sums of a tile, then rows or a band.
     """
-    p, x, weights, pads, ef, out, scratch = arrays(frame, "iuuufuu")
-    out_height, out_width, channels, outs = p[5], p[6], p[4], p[7]
-    groups, per_out, block, mode, row_bytes, plain = p[16], p[18], p[21], p[26], p[27], p[29]
+    p, g, x, weights, pads, epilogue, out, scratch = arrays(frame, ConvRows, Geometry, "uuufuu")
+    out_height, out_width, channels, outs = g.out_height, g.out_width, g.channels, g.outs
+    groups, per_out, block, mode = g.groups, g.group_outs, p.block, p.mode
+    row_bytes, plain = p.row_bytes, p.plain
     acc = scratch.ctypes.data
     rows_at = acc + 4 * _ROWS * _WIDTH
     x_start, pads_start = x.ctypes.data, pads.ctypes.data
     x_end, pads_end = x_start + x.size, pads_start + pads.size
-    w, e, o = weights.ctypes.data, ef.ctypes.data, out.ctypes.data
+    w, constants, o = weights.ctypes.data, epilogue.ctypes.data, out.ctypes.data
     if mode == BAND:
-        image, y = p[0] // out_height, p[0] % out_height
-        done = p[0]
-        columns = (out_width - 1) * p[11] + p[9]
-        clear_rows(p, rows_at, row_bytes, (block - 1) * p[10] + p[8], columns, pads_start, pads_end)
-        while done < p[1]:
-            lines = min(block, out_height - y, p[1] - done)
-            load_band(p, rows_at, row_bytes, x_start, x_end, pads_start, pads_end, image, y, lines)
+        image, y = p.first // out_height, p.first % out_height
+        done = p.first
+        columns = (out_width - 1) * g.stride_x + g.kernel_x
+        rows = (block - 1) * g.stride_y + g.kernel_y
+        clear_rows(g, rows_at, row_bytes, rows, columns, pads_start, pads_end)
+        while done < p.end:
+            lines = min(block, out_height - y, p.end - done)
+            load_band(g, rows_at, row_bytes, x_start, x_end, pads_start, pads_end, image, y, lines)
             place = o + done * out_width * outs
-            stride = p[11] * channels
-            tile_lines(p, rows_at, p[10] * row_bytes, stride, lines, out_width, w, e, place, 0, acc)
+            tile_lines(
+                p, g, rows_at, g.stride_y * row_bytes, g.stride_x * channels, lines, out_width,
+                w, constants, place, 0, acc,
+            )  # fmt: skip
             done += lines
             y += lines
             if y == out_height:
                 image, y = image + 1, 0
         return
-    if mode == DIRECT and p[1] - p[0] >= HALF:
-        for place in range(p[0], p[1], block):
-            start = min(place, p[1] - HALF)  # a short last block begins earlier
-            rows = min(block, p[1] - start)
+    if mode == DIRECT and p.end - p.first >= HALF:
+        for place in range(p.first, p.end, block):
+            start = min(place, p.end - HALF)  # a short last block begins earlier
+            rows = min(block, p.end - start)
             source = x_start + start * channels
-            tile_lines(p, source, 0, channels, 1, rows, w, e, o + start * outs, 0, acc)
+            tile_lines(p, g, source, 0, channels, 1, rows, w, constants, o + start * outs, 0, acc)
         return
-    for start in range(p[0], p[1], block):
-        rows = min(block, p[1] - start)
+    for start in range(p.first, p.end, block):
+        rows = min(block, p.end - start)
         for group in range(groups):
             pack_rows(
-                p, rows_at, row_bytes, x_start, x_end, pads_start, pads_end, start, rows, group,
+                g, rows_at, row_bytes, x_start, x_end, pads_start, pads_end, start, rows, group,
                 plain,
             )  # fmt: skip
-            group_w = w + group * p[30]
+            group_w = w + group * p.group_bytes
             place = o + start * outs
-            tile_lines(p, rows_at, 0, row_bytes, 1, rows, group_w, e, place, group * per_out, acc)
+            channel = group * per_out
+            tile_lines(
+                p, g, rows_at, 0, row_bytes, 1, rows, group_w, constants, place, channel, acc
+            )
 
 
 def choose_mode(layout: ConvLayout) -> int:
@@ -142,12 +170,8 @@ def choose_mode(layout: ConvLayout) -> int:
     return BAND if tiled <= _WASTE * layout.out_width else PACKED
 
 
-def _parameters(layout: ConvLayout, mode: int) -> tuple[tuple[int, ...], np.ndarray, int]:
-    """p[2:] of `conv_rows`, packed weights, bytes of scratch.
-
-    After the geometry: steps, taps, block, flip (22), pitch, bytes of a column, fuse, mode (26),
-    bytes of a packed row or a band's, jump, plain (29), bytes of a group.
-    """
+def _parameters(layout: ConvLayout, mode: int) -> tuple[ConvRows, np.ndarray, int]:
+    """Parameters of one image, packed weights, bytes of scratch."""
     kernel_y, kernel_x = layout.kernel
     taps = kernel_y if mode == BAND else 1
     packed, group_bytes, steps = pack_weights(layout, taps)
@@ -164,26 +188,35 @@ def _parameters(layout: ConvLayout, mode: int) -> tuple[tuple[int, ...], np.ndar
         held = layout.channels if mode == DIRECT else row_bytes
         block = min(max(_ROW_BLOCK // held // _ROWS, 1) * _ROWS, _MAX_ROWS)
         size = (_ROWS if mode == DIRECT else block) * row_bytes  # DIRECT: fewer than HALF
-    fuse = _FUSED.get(int(layout.epilogue.ef[finish_ir.FORM]), row_tile_ir.STORE)
-    values = (
-        *layout.geometry(),
-        *(steps, taps, block, layout.tile_flip, layout.epilogue.pitch, 4 * taps * steps, fuse),
-        *(mode, row_bytes, row_bytes, int(layout.plain), group_bytes),
+    fuse = _FUSED.get(int(layout.epilogue.constants[epilogue_ir.FORM]), gemm_tile_ir.STORE)
+    parameters = ConvRows(
+        first=0,
+        end=layout.out_height if mode == BAND else layout.positions,
+        mode=mode,
+        block=block,
+        plain=int(layout.plain),
+        row_bytes=row_bytes,
+        taps=taps,
+        steps=steps,
+        column_bytes=4 * taps * steps,
+        group_bytes=group_bytes,
+        pitch=layout.epilogue.pitch,
+        fuse=fuse,
     )
-    return values, packed, 4 * _ROWS * _WIDTH + size + 256
+    return parameters, packed, 4 * _ROWS * _WIDTH + size + 256
 
 
-def prepare_rows(layout: ConvLayout) -> Prepared:
+def prepare_rows(layout: ConvLayout) -> OpPlan:
     """The direct path for `layout`, whose sums are known to fit int32."""
     mode = choose_mode(layout)
-    fixed, packed, scratch_bytes = _parameters(layout, mode)
-    ef = layout.epilogue.ef
-    units = layout.out_height if mode == BAND else layout.positions
+    parameters, packed, scratch_bytes = _parameters(layout, mode)
+    geometry, constants = pack(layout.geometry(layout.tile_flip)), layout.epilogue.constants
 
     def bind(
         batch: int, inputs: Sequence[np.ndarray], output: np.ndarray, scratch: np.ndarray
     ) -> list[Step]:
-        p = integers(0, batch * units, *fixed)
-        return [(conv_rows, (p, inputs[0], packed, layout.pads, ef, output, scratch))]
+        p = pack(parameters._replace(end=batch * parameters.end))
+        arguments = (p, geometry, inputs[0], packed, layout.pads, constants, output, scratch)
+        return [(conv_rows, arguments)]
 
-    return Prepared(f"{ISA.name}-{layout.describe()}", bind, lambda batch: scratch_bytes, True)
+    return OpPlan(f"{ISA.name}-{layout.describe()}", bind, lambda batch: scratch_bytes, True)

@@ -3,15 +3,37 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
-from r329fast.kernels.epilogue import Epilogue, prepare_epilogue
+from r329fast.kernels.epilogue import INT32_MAX, Epilogue, prepare_epilogue
 from r329fast.kernels.runtime.isa import ISA
 from r329fast.kernels.runtime.op_plan import aligned, flip_of
 from r329fast.program.program import Op, TensorSpec
 
-_INT32 = (1 << 31) - 1
+
+class Geometry(NamedTuple):
+    """What every convolution kernel is told of its layer, in elements."""
+
+    height: int
+    width: int
+    channels: int
+    out_height: int
+    out_width: int
+    outs: int  # output channels
+    kernel_y: int
+    kernel_x: int
+    stride_y: int
+    stride_x: int
+    dilation_y: int
+    dilation_x: int
+    top: int  # padding above the first row
+    left: int
+    groups: int
+    group_channels: int  # input channels of a group
+    group_outs: int  # output channels of a group
+    flip: int  # what the kernel exclusive-ors into the bytes that it copies or reads
 
 
 @dataclass(frozen=True)
@@ -60,22 +82,27 @@ class ConvLayout:
     def describe(self) -> str:
         return "gemm" if self.plain else "conv" if self.group == 1 else "groups"
 
-    def geometry(self) -> tuple[int, ...]:
-        """p[2:19] of the kernels; p[0], p[1] is the range of what they make."""
-        return (
-            self.height,
-            self.width,
-            self.channels,
-            self.out_height,
-            self.out_width,
-            len(self.weights),
-            *self.kernel,
-            *self.stride,
-            *self.dilation,
-            *self.top_left,
-            self.group,  # 16
-            self.weights.shape[3],
-            len(self.weights) // self.group,
+    def geometry(self, flip: int) -> Geometry:
+        """The parameters that all kernels take."""
+        return Geometry(
+            height=self.height,
+            width=self.width,
+            channels=self.channels,
+            out_height=self.out_height,
+            out_width=self.out_width,
+            outs=len(self.weights),
+            kernel_y=self.kernel[0],
+            kernel_x=self.kernel[1],
+            stride_y=self.stride[0],
+            stride_x=self.stride[1],
+            dilation_y=self.dilation[0],
+            dilation_x=self.dilation[1],
+            top=self.top_left[0],
+            left=self.top_left[1],
+            groups=self.group,
+            group_channels=self.weights.shape[3],
+            group_outs=len(self.weights) // self.group,
+            flip=flip,
         )
 
 
@@ -139,7 +166,7 @@ def conv_layout(op: Op, x: TensorSpec, output: TensorSpec) -> ConvLayout:
         epilogue,
         wide_epilogue,
         input_flip,
-        fits=byte_pads and narrow_weights and bound <= _INT32 and not epilogue.wide,
+        fits=byte_pads and narrow_weights and bound <= INT32_MAX and not epilogue.wide,
     )
 
 

@@ -3,26 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
-from r329fast.kernels.conv.layout import ConvLayout
-from r329fast.kernels.finish_wide import finish_wide
+from r329fast.kernels.conv.layout import ConvLayout, Geometry
+from r329fast.kernels.epilogue_wide import epilogue_wide
 from r329fast.kernels.runtime.kernel import arrays, kernel
-from r329fast.kernels.runtime.op_plan import Prepared, Step, integers
+from r329fast.kernels.runtime.op_plan import OpPlan, Step
+from r329fast.kernels.runtime.parameters import pack
+
+
+class ConvWide(NamedTuple):
+    first: int  # output position (over all images) to begin with
+    end: int
 
 
 @kernel
 def conv_wide(frame):  # type: ignore[no-untyped-def]
-    """One output value at a time; weights int64 flat, pads int64 (kw*C,), p: geometry, flip."""
-    p, x, weights, pads, ei, out = arrays(frame, "iuiiiu")
-    height, width, channels = p[2], p[3], p[4]
-    out_height, out_width, channels_out = p[5], p[6], p[7]
-    kernel_y, kernel_x, stride_y, stride_x = p[8], p[9], p[10], p[11]
-    dilation_y, dilation_x, top, left = p[12], p[13], p[14], p[15]
-    per_group, per_out, flip = p[17], p[18], p[19]
+    """Positions first..end, one output value at a time; weights int64 flat, pads int64 (kw*C,)."""
+    p, g, x, weights, pads, epilogue, out = arrays(frame, ConvWide, Geometry, "uiiiu")
+    height, width, channels = g.height, g.width, g.channels
+    out_height, out_width, channels_out = g.out_height, g.out_width, g.outs
+    kernel_y, kernel_x, stride_y, stride_x = g.kernel_y, g.kernel_x, g.stride_y, g.stride_x
+    dilation_y, dilation_x, top, left = g.dilation_y, g.dilation_x, g.top, g.left
+    per_group, per_out, flip = g.group_channels, g.group_outs, g.flip
     inner = kernel_y * kernel_x * per_group
-    for position in range(p[0], p[1]):
+    for position in range(p.first, p.end):
         image = position // (out_height * out_width)
         y = position // out_width - image * out_height
         column = position % out_width
@@ -41,19 +48,20 @@ def conv_wide(frame):  # type: ignore[no-untyped-def]
                         total += value * weights[w0 + c]
                     w0 += per_group
             out[position * channels_out + o] = np.uint8(
-                finish_wide(total, ei, o, channels_out) & 255
+                epilogue_wide(total, epilogue, o, channels_out) & 255
             )
 
 
-def prepare_wide(layout: ConvLayout) -> Prepared:
+def prepare_wide(layout: ConvLayout) -> OpPlan:
     weights = layout.weights.astype(np.int64).reshape(-1)
     pads = layout.pad_row.astype(np.int64)
-    fixed = (*layout.geometry(), layout.input_flip)
+    geometry = pack(layout.geometry(layout.input_flip))
 
     def bind(
         batch: int, inputs: Sequence[np.ndarray], output: np.ndarray, scratch: np.ndarray
     ) -> list[Step]:
-        p = integers(0, batch * layout.positions, *fixed)
-        return [(conv_wide, (p, inputs[0], weights, pads, layout.wide_epilogue.ei, output))]
+        p = pack(ConvWide(first=0, end=batch * layout.positions))
+        constants = layout.wide_epilogue.wide_constants
+        return [(conv_wide, (p, geometry, inputs[0], weights, pads, constants, output))]
 
-    return Prepared("int64-conv", bind, lambda batch: 0, True)
+    return OpPlan("int64-conv", bind, lambda batch: 0, True)

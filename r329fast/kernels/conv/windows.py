@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from numba import njit
 
-from r329fast.kernels.leaves.tile import copy_bytes, copy_rows
+from r329fast.kernels.leaves.rows import copy_bytes, copy_rows
 from r329fast.kernels.leaves.vector import move_bytes
 from r329fast.kernels.runtime.isa import ISA
 
@@ -12,20 +12,20 @@ _ELEMENT = ISA.element
 
 
 @njit(nogil=True, cache=True)
-def clear_rows(p, rows_at, row_bytes, rows, columns, pads, pads_end):  # type: ignore[no-untyped-def]
+def clear_rows(g, rows_at, row_bytes, rows, columns, pads, pads_end):  # type: ignore[no-untyped-def]
     """Padding in all of `rows` rows of `columns` positions: what `load_row` leaves as it is."""
     for row in range(rows):
         target = rows_at + row * row_bytes
-        copy_bytes(target, p[4], pads, 0, columns, p[4], pads_end, p[22])
+        copy_bytes(target, g.channels, pads, 0, columns, g.channels, pads_end, g.flip)
 
 
 @njit(nogil=True, cache=True)
-def load_row(p, target, columns, x, x_end, pads, pads_end, image, source_y):  # type: ignore[no-untyped-def]
+def load_row(g, target, columns, x, x_end, pads, pads_end, image, source_y):  # type: ignore[no-untyped-def]
     """Row `source_y` of an image (or padding) as bytes, between the padding of a cleared row.
 
-    p: as `pack_rows`; only for convolutions whose kernel is not dilated.
+    Only for convolutions whose kernel is not dilated.
     """
-    height, width, channels, left, flip = p[2], p[3], p[4], p[15], p[22]
+    height, width, channels, left, flip = g.height, g.width, g.channels, g.left, g.flip
     inside = max(min(width, columns - left), 0)
     place = target + min(left, columns) * channels
     source = x + (image * height + source_y) * width * channels
@@ -45,25 +45,31 @@ def load_row(p, target, columns, x, x_end, pads, pads_end, image, source_y):  # 
 
 
 @njit(nogil=True, cache=True)
-def load_band(p, band, row_bytes, x, x_end, pads, pads_end, image, y, lines):  # type: ignore[no-untyped-def]
+def load_band(g, band, row_bytes, x, x_end, pads, pads_end, image, y, lines):  # type: ignore[no-untyped-def]
     """The image rows under output rows y..y+lines, in cleared rows `row_bytes` apart."""
-    columns = (p[6] - 1) * p[11] + p[9]
-    for row in range((lines - 1) * p[10] + p[8]):
-        source_y = y * p[10] - p[14] + row
+    columns = (g.out_width - 1) * g.stride_x + g.kernel_x
+    for row in range((lines - 1) * g.stride_y + g.kernel_y):
+        source_y = y * g.stride_y - g.top + row
         target = band + row * row_bytes
-        load_row(p, target, columns, x, x_end, pads, pads_end, image, source_y)
+        load_row(g, target, columns, x, x_end, pads, pads_end, image, source_y)
 
 
 @njit(nogil=True, cache=True)
-def pack_taps(p, a, row_bytes, x, x_end, pads, pads_end, image, y, column, end, base, ky):  # type: ignore[no-untyped-def]
+def pack_taps(g, a, row_bytes, x, x_end, pads, pads_end, image, y, column, end, base, ky):  # type: ignore[no-untyped-def]
     """Kernel row `ky` of output columns column..end, tap by tap; `a`: row of the first column."""
-    height, width, channels, kernel_x, count = p[2], p[3], p[4], p[9], p[17]
-    stride, flip = p[11], p[22]
-    source_y = y * p[10] - p[14] + ky * p[12]
+    height, width, channels, kernel_x, count = (
+        g.height,
+        g.width,
+        g.channels,
+        g.kernel_x,
+        g.group_channels,
+    )
+    stride, flip = g.stride_x, g.flip
+    source_y = y * g.stride_y - g.top + ky * g.dilation_y
     inside_y = 0 <= source_y < height
     for kx in range(kernel_x):
         # Columns whose source x = column * stride + shift lies inside the image: first..last.
-        shift = kx * p[13] - p[15]
+        shift = kx * g.dilation_x - g.left
         first = min(max((stride - 1 - shift) // stride, column), end)
         last = min(max((width - 1 - shift) // stride + 1, first), end)
         if not inside_y:
@@ -84,19 +90,25 @@ def pack_taps(p, a, row_bytes, x, x_end, pads, pads_end, image, y, column, end, 
 
 
 @njit(nogil=True, cache=True)
-def pack_rows(p, a, row_bytes, x, x_end, pads, pads_end, position, rows, group, plain):  # type: ignore[no-untyped-def]
+def pack_rows(g, a, row_bytes, x, x_end, pads, pads_end, position, rows, group, plain):  # type: ignore[no-untyped-def]
     """`rows` windows from output `position` on, as packed rows at `a`, `row_bytes` apart.
 
-    p: `ConvLayout.geometry`, and the flip of the copy at 22; x, pads: addresses; pads holds one
-    kernel row of padding; plain: a row is a whole input position.
+    g: `Geometry`; x, pads: addresses; pads holds one kernel row of padding; plain: a row is a whole
+    input position.
     """
-    height, width, channels, out_height, out_width = p[2], p[3], p[4], p[5], p[6]
-    kernel_x, stride, left, flip = p[9], p[11], p[15], p[22]
+    height, width, channels, out_height, out_width = (
+        g.height,
+        g.width,
+        g.channels,
+        g.out_height,
+        g.out_width,
+    )
+    kernel_x, stride, left, flip = g.kernel_x, g.stride_x, g.left, g.flip
     if plain:
         copy_rows(a, row_bytes, x + position * channels, channels, rows, channels, x_end, flip)
         return
-    whole = p[16] == 1 and p[13] == 1
-    span = kernel_x * p[17]
+    whole = g.groups == 1 and g.dilation_x == 1
+    span = kernel_x * g.group_channels
     # Output columns whose windows lie inside the image from left to right.
     inner_first = (left + stride - 1) // stride
     inner_end = max((width - kernel_x + left) // stride + 1, inner_first)
@@ -109,16 +121,16 @@ def pack_rows(p, a, row_bytes, x, x_end, pads, pads_end, position, rows, group, 
         first = min(max(inner_first, column), end) if whole else end
         last = min(max(inner_end, first), end)
         line = a + done * row_bytes
-        for ky in range(p[8]):
-            source_y = y * p[10] - p[14] + ky * p[12]
+        for ky in range(g.kernel_y):
+            source_y = y * g.stride_y - g.top + ky * g.dilation_y
             target = line + ky * span * _ELEMENT
             if whole and not 0 <= source_y < height:
                 copy_rows(target, row_bytes, pads, 0, end - column, span, pads_end, flip)
                 continue
             if first > column:
                 pack_taps(
-                    p, line, row_bytes, x, x_end, pads, pads_end, image, y, column, first,
-                    group * p[17], ky,
+                    g, line, row_bytes, x, x_end, pads, pads_end, image, y, column, first,
+                    group * g.group_channels, ky,
                 )  # fmt: skip
             if last > first:
                 place = (image * height + source_y) * width + first * stride - left
@@ -129,8 +141,8 @@ def pack_rows(p, a, row_bytes, x, x_end, pads, pads_end, position, rows, group, 
             if end > last:
                 row = line + (last - column) * row_bytes
                 pack_taps(
-                    p, row, row_bytes, x, x_end, pads, pads_end, image, y, last, end,
-                    group * p[17], ky,
+                    g, row, row_bytes, x, x_end, pads, pads_end, image, y, last, end,
+                    group * g.group_channels, ky,
                 )  # fmt: skip
         done += end - column
         column = 0

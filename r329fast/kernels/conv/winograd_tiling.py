@@ -6,7 +6,7 @@ into 4 + 3 and 14 into 4 + 4 + 3 + 3.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from r329fast.kernels.ir.winograd import KINDS, POINTS, SIZES
 
@@ -15,19 +15,20 @@ _LEAST = 32  # tiles of a batch from which on mixing is worth while
 _GAIN = 0.97  # of the points: below it, mixed tiles are worth while
 
 
-@dataclass(frozen=True)
-class Kind:
-    """Tiles of one size: index into KINDS, first output row and column, tile rows and columns."""
+class TileGroup(NamedTuple):
+    """Tiles of one size in a map; kernels read it as a row of parameters."""
 
-    index: int
-    top: int
+    kind: int  # of the tile: an index into KINDS
+    size_y: int  # outputs of a tile
+    size_x: int
+    top: int  # output row of the first tile
     left: int
-    lines: int
-    columns: int
+    lines: int  # rows of tiles
+    columns: int  # tiles of a row
 
     @property
     def tiles(self) -> int:
-        """Of an image."""
+        """Tiles of one image."""
         return self.lines * self.columns
 
 
@@ -43,15 +44,16 @@ def cut(length: int) -> tuple[int, int]:
     return fours, threes
 
 
-def uniform(height: int, width: int) -> list[Kind]:
+def uniform(height: int, width: int) -> list[TileGroup]:
     """Tiles of 4x4 only."""
-    return [Kind(0, 0, 0, -(-height // 4), -(-width // 4))]
+    lines, columns = -(-height // 4), -(-width // 4)
+    return [TileGroup(kind=0, size_y=4, size_x=4, top=0, left=0, lines=lines, columns=columns)]
 
 
-def mixed(height: int, width: int) -> list[Kind] | None:
-    """Kinds in the order in which every point's tiles lie together; None where it gains little.
+def mixed(height: int, width: int) -> list[TileGroup] | None:
+    """Groups in the order in which every point's tiles lie together; None where it gains little.
 
-    The point -2 of the rows is in the first two kinds, that of the columns in the second and
+    The point -2 of the rows is in the first two groups, that of the columns in the second and
     third: 4x3, 4x4, 3x4, 3x3.
     """
     down, across = cut(height), cut(width)
@@ -67,21 +69,30 @@ def mixed(height: int, width: int) -> list[Kind] | None:
     for y, x in ((4, 3), (4, 4), (3, 4), (3, 3)):
         top, left = (4 * down[0] if y == 3 else 0), (4 * across[0] if x == 3 else 0)
         lines, columns = down[SIZES.index(y)], across[SIZES.index(x)]
-        result.append(Kind(KINDS.index((y, x)), top, left, lines, columns))
+        result.append(
+            TileGroup(
+                kind=KINDS.index((y, x)),
+                size_y=y,
+                size_x=x,
+                top=top,
+                left=left,
+                lines=lines,
+                columns=columns,
+            )
+        )
     return result
 
 
-def products(kinds: list[Kind]) -> int:
-    """Products of an image's tiles, a channel pair."""
-    total = 0
-    for kind in kinds:
-        y, x = KINDS[kind.index]
-        total += kind.tiles * len(POINTS[y]) * len(POINTS[x])
-    return total
+def products(groups: list[TileGroup]) -> int:
+    """Products of an image's tiles per pair of an input and an output channel."""
+    points = [
+        group.tiles * len(POINTS[group.size_y]) * len(POINTS[group.size_x]) for group in groups
+    ]
+    return sum(points)
 
 
-def tiling(height: int, width: int, batch: int) -> tuple[list[Kind], bool]:
-    """The kinds for `batch` maps, and whether tiles are mixed."""
+def choose_tiling(height: int, width: int, batch: int) -> tuple[list[TileGroup], bool]:
+    """The groups for `batch` maps, and whether tiles are mixed."""
     plain, blend = uniform(height, width), mixed(height, width)
     if blend is None or batch * plain[0].tiles < _LEAST:
         return plain, False

@@ -17,14 +17,16 @@ from typing import Any
 
 import numpy as np
 from llvmlite import ir
-from numba import cfunc, njit, types
+from numba import cfunc, from_dtype, njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 from numba.np.arrayobj import make_array, populate_array
 
 from r329fast.kernels.runtime.isa import JIT
+from r329fast.kernels.runtime.parameters import dtype_of, unpack
 
 _KINDS = {"i": types.int64, "u": types.uint8, "f": types.float64}
+_DTYPES = {"i": np.int64, "u": np.uint8, "f": np.float64}
 _COMPILING = threading.Lock()
 _SPINS = 2_000  # turns of waiting at a barrier before the core is offered to others
 
@@ -79,21 +81,44 @@ def make_frame(arrays: Sequence[np.ndarray]) -> np.ndarray:
     return np.array(pairs, dtype=np.int64).reshape(-1)
 
 
+def _argument_types(kinds: Sequence[Any]) -> list[Any]:
+    """Numba's types of the arguments of a frame; see `arrays`."""
+
+    def row(layout: Any) -> Any:
+        kind: Any = dtype_of(layout.instance_class)
+        return from_dtype(kind)
+
+    result: list[Any] = []
+    for kind in kinds:
+        if isinstance(kind, types.StringLiteral):
+            result += [types.Array(_KINDS[letter], 1, "C") for letter in kind.literal_value]
+        elif isinstance(kind, types.UniTuple):
+            result.append(types.Array(row(kind.dtype), 1, "C"))
+        else:
+            result.append(row(kind))
+    return result
+
+
 @intrinsic(prefer_literal=True)
-def _arrays_intrinsic(typingctx: Any, frame: Any, kinds: Any) -> Any:
-    """The flat arrays of a frame: a letter of `kinds` each, i int64, u uint8, f float64."""
-    kinds_of = [types.Array(_KINDS[letter], 1, "C") for letter in kinds.literal_value]
-    result = types.Tuple(tuple(kinds_of))
+def _arrays_intrinsic(typingctx: Any, frame: Any, *kinds: Any) -> Any:
+    """What lies at the addresses of a frame; see `arrays`."""
+    # one tuple of all kinds, or (while Numba looks for the signature) the kinds themselves
+    several = len(kinds) == 1 and isinstance(kinds[0], types.StarArgTuple)
+    given = tuple(kinds[0]) if several else kinds
+    arguments = _argument_types(given)
+    result = types.Tuple(tuple(arguments))
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        i64 = ir.IntType(64)
-        entries = builder.inttoptr(args[0], i64.as_pointer())
+        entries = builder.inttoptr(args[0], ir.IntType(64).as_pointer())
         values = []
-        for index, kind in enumerate(kinds_of):
+        for index, kind in enumerate(arguments):
             address, size = (
                 builder.load(cgutils.gep_inbounds(builder, entries, 2 * index + part))
                 for part in (0, 1)
             )
+            if isinstance(kind, types.Record):
+                values.append(builder.inttoptr(address, context.get_value_type(kind)))
+                continue
             array = make_array(kind)(context, builder)
             data = context.get_data_type(kind.dtype).as_pointer()
             width = context.get_constant(types.intp, kind.dtype.bitwidth // 8)
@@ -108,7 +133,7 @@ def _arrays_intrinsic(typingctx: Any, frame: Any, kinds: Any) -> Any:
             values.append(array._getvalue())
         return context.make_tuple(builder, result, values)
 
-    return result(types.int64, kinds), codegen
+    return result(types.int64, types.StarArgTuple.from_types(given)), codegen
 
 
 @intrinsic
@@ -203,8 +228,27 @@ def give_way_address() -> int:
         return 0
 
 
-def _arrays_twin(frame: tuple[np.ndarray, ...], kinds: str) -> tuple[np.ndarray, ...]:
-    return frame
+def _arrays_twin(frame: tuple[np.ndarray, ...], *kinds: Any) -> tuple[Any, ...]:
+    """The same from a tuple of arrays, each of which must be of its kind."""
+    expected: list[Any] = []
+    for kind in kinds:
+        expected += kind if isinstance(kind, str) else [kind]
+    if len(frame) != len(expected):
+        raise TypeError(f"{len(frame)} arrays, expected {len(expected)}")
+    result: list[Any] = []
+    for array, kind in zip(frame, expected, strict=True):
+        if isinstance(kind, str):
+            if array.dtype != _DTYPES[kind]:
+                raise TypeError(f"array of {array.dtype}, expected {_DTYPES[kind]}")
+            result.append(array)
+        elif isinstance(kind, tuple):
+            result.append([unpack(kind[0], array[i : i + 1]) for i in range(array.size)])
+        else:
+            result.append(unpack(kind, array))
+    return tuple(result)
 
 
+# arrays(frame, *kinds): what a kernel was called with. A kind is a layout (the one row of
+# parameters of that layout, `p.name`), a layout in a tuple (an array of such rows), or a word of
+# letters, one per flat array: i int64, u uint8, f float64.
 arrays: Any = _arrays_intrinsic if JIT else _arrays_twin

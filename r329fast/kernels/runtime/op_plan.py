@@ -12,7 +12,7 @@ from r329fast.kernels.runtime.kernel import Kernel
 from r329fast.program.program import TensorSpec
 
 Step = tuple[Kernel, tuple[np.ndarray, ...]]  # a kernel and its flat arrays
-Binder = Callable[[int, Sequence[np.ndarray], np.ndarray, np.ndarray], list[Step]]
+BindCalls = Callable[[int, Sequence[np.ndarray], np.ndarray, np.ndarray], list[Step]]
 
 _ALIGN = 64
 _SLACK = 256
@@ -38,22 +38,17 @@ def flip_of(spec: TensorSpec) -> int:
     return 128 if spec.dtype == "int8" else 0
 
 
-def integers(*values: int) -> np.ndarray:
-    """Kernel parameters: int64 (n,)."""
-    return np.array(values, dtype=np.int64)
-
-
 @dataclass(frozen=True)
-class Prepared:
+class OpPlan:
     """One op, ready to run; shared by threads (it holds no state).
 
     path: name of the chosen kernel path; binder: (batch, flat uint8 inputs, flat uint8 output,
     scratch) -> kernel calls; scratch: batch -> bytes; ranged: the first argument of every call
-    begins with the range of what it makes, so that threads can share the work.
+    has the parameters `first` and `end`, so that threads can share the work.
     """
 
     path: str
-    binder: Binder
+    binder: BindCalls
     scratch: Callable[[int], int]
     ranged: bool = False
 
@@ -87,10 +82,10 @@ class Prepared:
         for steps in zip(whole, *others, strict=True):
             parts = []
             for index, (function, arguments) in enumerate(steps):
-                span = arguments[0]
-                end = int(span[1])
-                span[0], span[1] = (end * i // len(scratches) for i in (index, index + 1))
-                if span[0] < span[1]:
+                first, end = arguments[0]["first"], arguments[0]["end"]
+                length = int(end[0])
+                first[0], end[0] = (length * i // len(scratches) for i in (index, index + 1))
+                if first[0] < end[0]:
                     parts.append((function, arguments))
             stages.append(parts)
         return stages

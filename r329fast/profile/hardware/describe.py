@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from r329fast.errors import DataError, FileError, UsageError, nearest
+from r329fast.base.limits import CFG
+from r329fast.base.reading import faults_of, read_text
+from r329fast.errors import DataError, UsageError, nearest
 
 FOLDER = Path(__file__).parent
 DEFAULT = "Z1_0701"
@@ -116,12 +118,9 @@ def _collect(source: str | Path, seen: tuple[Path, ...]) -> tuple[str, dict[str,
     path = _path(source)
     if path.resolve() in seen:
         raise DataError(f"{path}: inherits from itself", path=str(path))
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise FileError(f"cannot read {path}: {error.strerror}", path=str(path)) from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise FileError(f"{path}: not TOML ({error})", path=str(path)) from error
+    text = read_text(path, CFG)
+    with faults_of(path, "TOML"):  # tomllib raises RecursionError and KeyError too
+        content = tomllib.loads(text)
     figures: dict[str, Figure] = {}
     if "inherits" in content:
         parent = str(content["inherits"])

@@ -6,6 +6,7 @@ import dataclasses
 
 import numpy as np
 
+from r329fast.graph.activations import ACTIVATIONS
 from r329fast.graph.ir import ConvAttrs, EltwiseAttrs, Layer, MatMulAttrs, PoolingAttrs, ReduceAttrs
 from r329fast.program.program import AttrValue, TensorSpec
 from r329fast.quantization import sampling
@@ -76,7 +77,7 @@ def activation(
     low: Lowering, layer: Layer, inputs: list[TensorSpec], outputs: list[TensorSpec]
 ) -> None:
     x, y = inputs[0], outputs[0]
-    if layer.act.kind in ("NONE", "RELU", "RELU6", "CLIP", "LEAKYRELU", "PRELU"):
+    if ACTIVATIONS[layer.act.kind].epilogue:
         attrs, consts = low.act(layer, y)
         ratio = F32(y.scale) / F32(x.scale)
         consts.update(low.scaled(*low.scheme.rescale(ratio)))

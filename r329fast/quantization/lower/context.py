@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from r329fast.calibration.ranges import Ranges
-from r329fast.graph.ir import Act, Graph, Layer
+from r329fast.graph.activations import ACTIVATIONS
+from r329fast.graph.ir import Graph, Layer
 from r329fast.program.program import AttrValue, LayerRecord, Op, TensorSpec
 from r329fast.quantization.fixed_point import F32
 from r329fast.quantization.scheme import LinearConstants, Scheme
@@ -55,31 +56,27 @@ class Lowering:
 
     def act(self, layer: Layer, output: TensorSpec) -> tuple[dict[str, AttrValue], Consts]:
         """Op attributes and constants of the activation in the epilogue (spec B.8)."""
-        act: Act = layer.act
+        act, row = layer.act, ACTIVATIONS[layer.act.kind]
         attrs: dict[str, AttrValue] = {
             **self.rounding,
-            "act": "NONE",
+            "act": row.epilogue,
             "clip_min": 0,
             "clip_max": 0,
             "slope_shift": 0,
         }
         consts: Consts = {}
-        if act.kind in ("RELU", "RELU6"):
-            attrs["act"] = "RELU"
-        elif act.kind == "CLIP":
+        if row.epilogue == "CLIP":
             # A Clip with one bound has the largest float for the other: int32 is far enough.
             bounds = np.clip(np.array([act.clip_min, act.clip_max]), -_FAR, _FAR).astype(F32)
             scaled = np.rint(F32(F32(output.scale) * F32(256)) * bounds).astype(np.float64)
             low, high = np.clip(scaled, -_FAR, _FAR).astype(np.int64)
-            attrs.update(act="CLIP", clip_min=int(low), clip_max=int(high))
-        elif act.kind == "LEAKYRELU":
-            slope = np.rint(np.array([act.alpha]) * 2**_LEAKY_SHIFT)
-            attrs.update(act="LEAKY", slope_shift=_LEAKY_SHIFT)
-            consts["slope"] = (slope, "int32")
-        elif act.kind == "PRELU":
-            slope = np.rint(layer.consts["slope"].astype(np.float64) * 2**_PRELU_SHIFT)
-            attrs.update(act="LEAKY", slope_shift=_PRELU_SHIFT)
-            consts["slope"] = (np.clip(slope, -32768, 32767), "int32")
+            attrs.update(clip_min=int(low), clip_max=int(high))
+        elif row.epilogue == "LEAKY":
+            shift = _PRELU_SHIFT if row.per_channel else _LEAKY_SHIFT
+            slope = layer.consts["slope"].astype(np.float64) if row.per_channel else [act.alpha]
+            slope = np.rint(np.array(slope) * 2**shift)
+            attrs.update(slope_shift=shift)
+            consts["slope"] = (np.clip(slope, -32768, 32767) if row.per_channel else slope, "int32")
         return attrs, consts
 
     def scaled(self, mult: Any, shift: Any) -> Consts:

@@ -12,6 +12,7 @@ from r329fast.cli.output import Console
 
 if TYPE_CHECKING:
     from r329fast.deploy.pipeline import Prepared
+    from r329fast.deploy.settings import Settings
 
 
 def add_quantization(parser: argparse.ArgumentParser) -> None:
@@ -55,12 +56,11 @@ def _positive(text: str) -> int:
     return value
 
 
-def prepare_cfg(cfg: Path, args: argparse.Namespace, out: Console) -> Prepared:
-    """`pipeline.prepare` with the options above; its warnings are shown."""
-    from r329fast.deploy.pipeline import prepare
+def settings_from(args: argparse.Namespace) -> Settings:
+    """What `add_quantization` and `add_threads` asked the user for."""
+    from r329fast.deploy.settings import Settings
 
-    prepared = prepare(
-        cfg,
+    return Settings(
         scheme=args.scheme,
         rounding=args.rounding,
         method=args.method,
@@ -68,6 +68,13 @@ def prepare_cfg(cfg: Path, args: argparse.Namespace, out: Console) -> Prepared:
         threads=args.threads,
         progress=calibration_progress(),
     )
+
+
+def prepare_cfg(cfg: Path, args: argparse.Namespace, out: Console) -> Prepared:
+    """`pipeline.prepare` with the options above; its warnings are shown."""
+    from r329fast.deploy.pipeline import prepare
+
+    prepared = prepare(cfg, settings_from(args))
     for line in prepared.warnings:
         out.warn(line)
     return prepared

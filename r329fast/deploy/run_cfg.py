@@ -8,16 +8,22 @@ import time
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from r329fast.base.arguments import with_arguments
 from r329fast.base.files import Writer, bytes_writer, json_writer, npy_writer, write_all
-from r329fast.deploy.pipeline import Prepared, Progress, load_config, prepare, read_input
+from r329fast.deploy.pipeline import Prepared, load_config, prepare, read_input
+from r329fast.deploy.settings import Settings
 from r329fast.errors import CfgError, UsageError
+from r329fast.program.archive import program_writer
 from r329fast.program.counters import layer_counters
-from r329fast.program.storage import program_writer
 from r329fast.simulator.simulator import Simulator
 from r329fast.vendor import graph_json, perf_node_count, profile_data, vendor_log
+from r329fast.version import __version__
+
+_OWN = ("out", "dump", "backend")  # arguments of `run_cfg` that are no settings
 
 
 @dataclass(frozen=True)
@@ -32,19 +38,16 @@ class RunResult:
 
 def run_cfg(
     cfg: str | Path,
+    settings: Settings | None = None,
     *,
     out: str | Path | None = None,
-    scheme: str | None = None,
-    rounding: str | None = None,
-    method: str | None = None,
-    per_channel: bool | None = None,
-    backend: str = "numba",
-    threads: int = 1,
     dump: str | Path | None = None,
-    progress: Progress | None = None,
+    backend: str = "numba",
+    **changes: Any,
 ) -> RunResult:
     """Parse, calibrate, quantise and (mode run) simulate what a cfg names; write the files.
 
+    settings, or its fields as keywords (`run_cfg("run.cfg", scheme="compass42", threads=2)`).
     out: folder for all that is written, by default the working folder, as the vendor's tool
     does; a relative `outputs` of the cfg then lies below it. In mode build, `outputs` becomes a
     `.r329` program, which is no vendor binary. dump: folder for every layer's integers (.npy).
@@ -52,24 +55,18 @@ def run_cfg(
     Raises CfgError, FileError, DataError, UnsupportedModelError, UsageError.
     """
     start = time.perf_counter()
+    settings = with_arguments(settings or Settings(), changes, "run_cfg", _OWN)
     if dump is not None and load_config(cfg).common.mode == "build":
         raise UsageError("a dump needs a simulation, the cfg has mode = build")
-    prepared = prepare(
-        cfg,
-        scheme=scheme,
-        rounding=rounding,
-        method=method,
-        per_channel=per_channel,
-        threads=threads,
-        progress=progress,
-    )
+    prepared = prepare(cfg, settings)
     ready = time.perf_counter()
     outputs: dict[str, np.ndarray] = {}
     tensors: dict[str, np.ndarray] = {}
     program = prepared.program
     if prepared.config.common.mode == "run":
         feeds = _read_inputs(prepared)
-        with closing(Simulator(program, backend=backend, threads=threads)) as simulator:
+        simulator = Simulator(program, backend=backend, threads=settings.threads)
+        with closing(simulator):
             if dump is not None:
                 names = [name for layer in program.layers for name in layer.outputs]
                 tensors = {**feeds, **simulator.run(feeds, keep=names)}
@@ -92,7 +89,7 @@ def run_cfg(
         files["dump"] = str(dump)
         dumped = _planned_dump(Path(dump), tensors)
         _remove_old_dump(Path(dump))
-    record = _record(prepared, outputs, files, backend, threads, seconds)
+    record = _record(prepared, outputs, files, backend, settings.threads, seconds)
     write_all([*planned.values(), *dumped, (folder / "run.json", json_writer(record))])
     return RunResult(prepared, outputs, files, record)
 
@@ -170,8 +167,6 @@ def _record(
     seconds: dict[str, float],
 ) -> dict[str, object]:
     """run.json: what was run with which settings, and what came out."""
-    from r329fast.version import __version__
-
     program = prepared.program
     counters = layer_counters(program)
     return {

@@ -3,63 +3,20 @@
 from __future__ import annotations
 
 import json
-import os
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from r329fast.errors import DataError, UsageError
+from r329fast.errors import UsageError
 from r329fast.evaluation.baseline import Baseline
 from r329fast.evaluation.chunk_log import pack
-from r329fast.evaluation.decode_ahead import Chunk, Decoder, chunk_size
+from r329fast.evaluation.decode_ahead import Chunk, Decoder
 from r329fast.evaluation.encode import Encoder, Normaliser, check_input
+from r329fast.evaluation.job import Job
 from r329fast.evaluation.score import blank, score, score_float
-from r329fast.evaluation.sources import Reader
-from r329fast.evaluation.wall_time import Lap, Laps
-from r329fast.graph.ir import Graph
-from r329fast.images.preprocess import Preprocess
-from r329fast.program.program import Program
+from r329fast.evaluation.wall_time import Seconds, Span, WallTime
 from r329fast.simulator.simulator import Pending, Simulator
-
-
-@dataclass(frozen=True)
-class Job:
-    """All that is needed to evaluate a chunk anywhere; plain data that goes to other machines.
-
-    float_graph: None without a baseline. logits: keep the integers of every class. chunk: images
-    of a chunk, None lets their size decide.
-    """
-
-    programs: tuple[Program, ...]
-    reader: Reader
-    recipe: Preprocess | None
-    reverse: bool = False
-    float_graph: Graph | None = None
-    logits: bool = False
-    backend: str = "numba"
-    chunk: int | None = None
-
-    def chunk_images(self) -> int:
-        """Images of a chunk."""
-        if self.chunk is not None:
-            return self.chunk
-        item = int(np.prod(self.reader.shape)) * np.dtype(self.reader.dtype).itemsize
-        return chunk_size(item)
-
-
-@dataclass
-class Seconds:
-    """Where the time went: of the simulator, the float network and of all decoding threads."""
-
-    simulate: float = 0.0
-    float_run: float = 0.0
-    decode: float = 0.0
-
-    def add(self, other: Seconds) -> None:
-        self.simulate += other.simulate
-        self.float_run += other.float_run
-        self.decode += other.decode
 
 
 @dataclass
@@ -73,12 +30,12 @@ class Running:
     classes: np.ndarray
     simulated: list[Pending]
     floats: np.ndarray | list[Future[np.ndarray]] | None
-    laps: tuple[Lap, Lap]
+    spans: tuple[Span, Span]
     seconds: Seconds = field(default_factory=Seconds)
 
 
 @dataclass
-class Engine:
+class Evaluator:
     """Simulators, decoder and float session of one process. Raises DataError for a wrong size.
 
     Chunks overlap: all work of a chunk stands in the queue of one pool behind that of the chunk
@@ -114,7 +71,7 @@ class Engine:
         size = job.chunk_images()
         self.decoder = Decoder(job.reader, self._encoders, size, self.threads, graph is not None)
         self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="simulate")
-        self._laps = Laps()
+        self._time = WallTime()
 
     @property
     def classes(self) -> int:
@@ -142,11 +99,11 @@ class Engine:
             simulator.submit(chunk.inputs[which], pool=self._pool)
             for simulator, which in zip(self.simulators, self._encoder_of, strict=True)
         ]
-        first = self._laps.start([future for item in simulated for future in item.futures])
+        first = self._time.start([future for item in simulated for future in item.futures])
         parts: np.ndarray | list[Future[np.ndarray]] | None = floats
         if floats is None and self.baseline is not None:
             parts = self.baseline.submit(chunk.pixels, self._pool)
-        second = self._laps.start(parts if isinstance(parts, list) else [])
+        second = self._time.start(parts if isinstance(parts, list) else [])
         return Running(chunk, classes, simulated, parts, (first, second))
 
     def finish(self, running: Running) -> bytes:
@@ -170,13 +127,13 @@ class Engine:
             arrays["float"] = floats
         words = json.dumps({str(row): chunk.bad[row] for row in sorted(chunk.bad)})
         arrays["bad"] = np.frombuffer(words.encode(), dtype=np.uint8)
-        simulated, float_run = (self._laps.seconds(lap) for lap in running.laps)
+        simulated, float_run = (self._time.seconds(span) for span in running.spans)
         running.seconds = Seconds(simulated, float_run, chunk.seconds)
         return pack(arrays)
 
     def idle(self, since: float) -> float:
         """Seconds from `since` (of time.perf_counter) to now with nothing to simulate."""
-        return self._laps.idle(since)
+        return self._time.idle(since)
 
     def close(self) -> None:
         self._pool.shutdown(cancel_futures=True)
@@ -184,25 +141,3 @@ class Engine:
         self.job.reader.close()
         for simulator in self.simulators:
             simulator.close()
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def true_classes(
-    labels: np.ndarray, offset: int, classes: int, names: tuple[str, ...]
-) -> np.ndarray:
-    """Labels as class numbers of the network, int64 [N]; raises DataError out of range."""
-    found = labels + offset
-    wrong = np.flatnonzero((found < 0) | (found >= classes))
-    if len(wrong):
-        first = int(wrong[0])
-        shift = f" (with label_id_offset {offset})" if offset else ""
-        raise DataError(
-            f"label {int(labels[first])} of {names[first]!r}{shift}: the network has classes 0 to "
-            f"{classes - 1}; {len(wrong)} of {len(labels)} labels are out of range",
-            image=names[first],
-        )
-    return np.asarray(found, dtype=np.int64)

@@ -1,4 +1,4 @@
-"""Building blocks for writing a graph as ONNX: nodes, constants, axes, activations.
+"""Building blocks for writing a graph as ONNX: nodes, constants, axes.
 
 Feature maps are held NCHW; `stored` and `held` turn them where a layer works in storage order.
 """
@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from r329fast.graph.ir import Graph, Layer
+from r329fast.graph.ir import Graph
 
 # Where the axes of a feature map [N, H, W, C] lie in [N, C, H, W], and back.
 TO_NCHW = (0, 3, 1, 2)
@@ -86,51 +86,3 @@ class Writer:
     def per_channel(self, values: np.ndarray, tensor: str) -> str:
         """A value a channel, shaped to broadcast against the tensor as it is held."""
         return self.const(values.reshape(-1, 1, 1) if self.is_map(tensor) else values)
-
-    # --- activations -------------------------------------------------------------------------
-
-    def activate(self, name: str, layer: Layer) -> str:
-        """The layer's activation behind the ONNX tensor `name`."""
-        act = layer.act
-        kind = act.kind
-        if kind == "NONE":
-            return name
-        if kind in _PLAIN:
-            return str(self.node(_PLAIN[kind], [name]))
-        if kind in ("RELU6", "CLIP"):
-            low, high = (0.0, 6.0) if kind == "RELU6" else (act.clip_min, act.clip_max)
-            return str(self.node("Clip", [name, self.scalar(low), self.scalar(high)]))
-        if kind == "LEAKYRELU":
-            return str(self.node("LeakyRelu", [name], alpha=act.alpha))
-        if kind == "PRELU":
-            slope = self.per_channel(layer.consts["slope"], layer.outputs[0])
-            return str(self.node("PRelu", [name, slope]))
-        if kind == "HARDSIGMOID":
-            return str(self.node("HardSigmoid", [name], alpha=act.alpha, beta=act.beta))
-        if kind == "ELU":
-            return str(self.node("Elu", [name], alpha=act.alpha))
-        if kind == "GELU":
-            return self._gelu(name, act.tanh_gelu)
-        if kind == "SILU":
-            return str(self.node("Mul", [name, self.node("Sigmoid", [name])]))
-        raise KeyError(kind)
-
-    def _gelu(self, name: str, tanh: bool) -> str:
-        if tanh:
-            cube = self.node("Mul", [self.node("Mul", [name, name]), name])
-            inner = self.node("Add", [name, self.node("Mul", [cube, self.scalar(0.044715)])])
-            bent = self.node("Tanh", [self.node("Mul", [inner, self.scalar((2 / np.pi) ** 0.5)])])
-        else:
-            bent = self.node("Erf", [self.node("Mul", [name, self.scalar(0.5**0.5)])])
-        half = self.node("Mul", [name, self.scalar(0.5)])
-        return str(self.node("Mul", [half, self.node("Add", [bent, self.scalar(1.0)])]))
-
-
-_PLAIN = {
-    "RELU": "Relu",
-    "SIGMOID": "Sigmoid",
-    "TANH": "Tanh",
-    "HARDSWISH": "HardSwish",
-    "SOFTPLUS": "Softplus",
-    "MISH": "Mish",
-}

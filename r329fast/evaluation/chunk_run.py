@@ -1,0 +1,120 @@
+"""One evaluation between its opened log and its result: chunks done here or on a cluster."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+from r329fast.errors import DataError
+from r329fast.evaluation.chunk_log import ChunkLog, unpack
+from r329fast.evaluation.evaluator import Evaluator
+from r329fast.evaluation.job import ChunkPlan
+from r329fast.evaluation.local_run import FloatCache, local_chunks
+from r329fast.evaluation.options import EvaluationOptions
+from r329fast.evaluation.pixel_cache import PixelCache
+from r329fast.evaluation.record import Records, bad_rows
+from r329fast.evaluation.result import Evaluation, Timing
+from r329fast.evaluation.summary import accuracy_of, summarise
+from r329fast.evaluation.variants import Model
+
+Finished = Iterator[tuple[int, bytes]]
+
+
+class ChunkRun:
+    """Does the chunks that the log lacks, and makes the figures from the complete log."""
+
+    def __init__(
+        self,
+        model: Model,
+        plan: ChunkPlan,
+        log: ChunkLog,
+        options: EvaluationOptions,
+        timing: Timing,
+    ) -> None:
+        self.model, self.plan, self.log, self.timing = model, plan, log, timing
+        self.execution, self.skip_bad = options.execution, options.selection.skip_bad
+        done = set(log.done)
+        self.todo = [number for number in range(plan.chunks) if number not in done]
+        self.finished = sum(plan.length(number) for number in log.done)
+
+    def here(self, threads: int) -> None:
+        """Do what is left on this machine."""
+        plan, cache = self.plan, self.execution.cache
+        with ExitStack() as stack:
+            evaluator = Evaluator(plan.job, threads)
+            stack.callback(evaluator.close)
+            pixels = floats = None
+            if cache is not None and plan.source.recipe is not None:
+                pixels = PixelCache(Path(cache), plan.source, plan.size)
+                stack.callback(pixels.close)
+            if cache is not None and plan.job.float_graph is not None:
+                floats = FloatCache(Path(cache), self.model, plan)
+                stack.callback(floats.close)
+            start = time.perf_counter()
+            if self.todo:
+                evaluator.warm_up()
+            self.timing.warm_up = time.perf_counter() - start
+            finished = local_chunks(
+                evaluator, plan, self.todo, pixels, floats, self.skip_bad, self.timing
+            )
+            self._consume(finished)
+            self.timing.cached_chunks = pixels.hits if pixels is not None else 0
+
+    def on_cluster(self) -> None:
+        """Do what is left on the workers of a Dask scheduler."""
+        from r329fast.evaluation.cluster import cluster_chunks
+
+        finished = cluster_chunks(self.plan, self.todo, self.execution, self.timing)
+        self._consume(self._checked(finished))
+        self.timing.seconds -= self.timing.warm_up  # connecting, and compiling on the workers
+
+    def _checked(self, finished: Finished) -> Finished:
+        """The same, up to an image that a worker could not use and nobody allowed to skip."""
+        for number, payload in finished:
+            if not self.skip_bad:
+                for row, why in bad_rows(unpack(payload)).items():
+                    raise self.plan.unusable(self.plan.rows(number).start + row, why)
+            yield number, payload
+
+    def _consume(self, finished: Finished) -> None:
+        """Write chunks down as they come."""
+        start = time.perf_counter()
+        total, progress = len(self.plan.source), self.execution.progress
+        if progress:
+            progress(self.finished, total)
+        for number, payload in finished:
+            self.log.append(number, payload)
+            self.finished += self.plan.length(number)
+            self.timing.images += self.plan.length(number)
+            self.timing.sample_memory(self.finished)
+            if progress:
+                progress(self.finished, total)
+        self.timing.seconds = time.perf_counter() - start
+
+    def result(self, offset: int) -> Evaluation:
+        """Figures from the complete log. Raises DataError for images that must not be skipped."""
+        source, classes = self.plan.source, self.plan.classes
+        records = Records(self.log, len(self.model.variants), self.plan)
+        for image, why in sorted(records.bad.items()):
+            if not self.skip_bad:
+                raise self.plan.unusable(image, why)
+        if len(records.bad) == len(source):
+            raise DataError(f"none of the {len(source)} images in {source.path} is usable")
+        variants = [
+            summarise(item.name, item.settings(), scores, records.floats, classes)
+            for item, scores in zip(self.model.variants, records.scores, strict=True)
+        ]
+        floats = accuracy_of(records.floats["rank"]) if records.floats is not None else None
+        return Evaluation(
+            variants=variants,
+            float_accuracy=floats,
+            skipped=[(source.names[i], why) for i, why in sorted(records.bad.items())],
+            timing=self.timing,
+            names=source.names,
+            classes=classes,
+            scores=records.scores,
+            recipe=source.recipe,
+            label_offset=offset,
+        )

@@ -1,0 +1,109 @@
+"""What `evaluate` may be told, by subject; every field is a keyword of the call too."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from r329fast.base.arguments import Progress, at_least_one
+from r329fast.errors import UsageError
+from r329fast.images.preprocess import Preprocess
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Settings to compare on the same decoded pixels: a program for every combination.
+
+    What is empty is left to the cfg. A method counts for the scheme that knows it.
+    """
+
+    schemes: Sequence[str] = ()
+    roundings: Sequence[str] = ()
+    methods: Sequence[str] = ()
+    per_channel: Sequence[bool] = ()
+
+    @property
+    def given(self) -> bool:
+        """Whether anything is asked for."""
+        return any(len(getattr(self, field.name)) for field in fields(self))
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which images count, and how they become pixels.
+
+    preprocess: the article's recipe at the network's size where absent. limit: the first images
+    only. label_offset: added to every label; the cfg's where absent. class_folders: class number
+    by folder, for trees without a label file. skip_bad: go on without images that cannot be read.
+    """
+
+    preprocess: Preprocess | None = None
+    limit: int | None = None
+    label_offset: int | None = None
+    class_folders: Mapping[str, int] | None = None
+    skip_bad: bool = False
+
+    def __post_init__(self) -> None:
+        at_least_one(limit=self.limit)
+
+
+@dataclass(frozen=True)
+class RecordOptions:
+    """What is kept on disk.
+
+    out: folder for `chunks.log`, `results.*` and `run.json`; resume goes on with what is there,
+    overwrite begins anew. file_format: "parquet" or "csv", by default parquet where pyarrow is
+    installed. logits: keep the integers of every class. chunk: images between two checkpoints,
+    None lets their size decide.
+    """
+
+    out: str | Path | None = None
+    resume: bool = False
+    overwrite: bool = False
+    file_format: str | None = None
+    logits: bool = False
+    chunk: int | None = None
+
+    def __post_init__(self) -> None:
+        at_least_one(chunk=self.chunk)
+        if self.resume and self.out is None:
+            raise UsageError("resume needs the folder of the run that it goes on with")
+        if self.resume and self.overwrite:
+            raise UsageError("resume and overwrite exclude each other")
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How it runs; none of it changes a result.
+
+    threads: all cores where absent. backend: "numba" or "reference". cache: folder for decoded
+    pixels and float results. scheduler: address of a Dask scheduler; ship_images: send the bytes
+    of the files to its workers. progress(done, total) counts images.
+    """
+
+    threads: int | None = None
+    backend: str = "numba"
+    cache: str | Path | None = None
+    scheduler: str | None = None
+    ship_images: bool = False
+    progress: Progress | None = None
+
+    def __post_init__(self) -> None:
+        at_least_one(threads=self.threads)
+        if self.scheduler and self.cache is not None:
+            raise UsageError("the cache is for one machine: leave it out with a scheduler")
+
+
+@dataclass(frozen=True)
+class EvaluationOptions:
+    """All of them. float_baseline: run the float network too; float_model: its ONNX file, needed
+    where a program is evaluated.
+    """
+
+    grid: Grid = Grid()
+    selection: Selection = Selection()
+    record: RecordOptions = RecordOptions()
+    execution: Execution = Execution()
+    float_baseline: bool = False
+    float_model: str | Path | None = None
