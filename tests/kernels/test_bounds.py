@@ -17,7 +17,7 @@ from r329fast.bench import random_programs
 from r329fast.kernels.runtime.isa import JIT
 from r329fast.program.blocks import stretches
 from r329fast.program.program import Program
-from r329fast.reference.run import run_program
+from r329fast.reference.interpreter import run_program
 from r329fast.simulator import binding, simulator
 from r329fast.simulator.simulator import Simulator
 
