@@ -15,8 +15,6 @@ from r329fast.program.uniform_dtype import stored_program
 if TYPE_CHECKING:
     from r329fast.kernels import CallTable, OpPlan
 
-_SLACK = 256  # kernels may read whole vectors past the last tensor
-
 
 @dataclass(frozen=True)
 class BoundProgram:
@@ -72,7 +70,7 @@ class PreparedProgram:
             ),
             default=0,
         )
-        arena, *scratches = _pieces([buffers.size, *[scratch] * parts])
+        arena, *scratches = pieces([buffers.size, *[scratch] * parts])
 
         def view(name: str, start: int, size: int) -> np.ndarray:
             elements = program.tensors[name].elements
@@ -97,9 +95,11 @@ class PreparedProgram:
         return BoundProgram(images, calls, {name: view(name, 0, images) for name in whole})
 
 
-def _pieces(sizes: list[int]) -> list[np.ndarray]:
+def pieces(sizes: list[int]) -> list[np.ndarray]:
     """uint8 buffers of (at least) these sizes, each on a 64-byte boundary, with slack between."""
-    rounded = [-(-size // 64) * 64 + _SLACK for size in sizes]
+    from r329fast.kernels.runtime.op_plan import SLACK
+
+    rounded = [-(-size // 64) * 64 + SLACK for size in sizes]
     raw = np.empty(sum(rounded) + 64, dtype=np.uint8)
     start = -raw.ctypes.data % 64
     pieces = []
