@@ -277,7 +277,7 @@ def emit_quad_row(
 ) -> None:
     """One output row of all channels, uint8; `columns` (at least AT_ONCE) outputs.
 
-    rows: int64 addresses of the three padded input rows, `channels` bytes a column; constants: by
+    rows: int64 addresses of the three padded input rows, `channels` bytes per column; constants: by
     blocks of 4 * isa.lanes channels, then half and quarter ones (see `block_bytes`); epilogue:
     header of a float32 form. Reads whole vectors, and two columns past the last; the last outputs
     are made twice where `columns` is no multiple of AT_ONCE.
