@@ -15,7 +15,7 @@ from r329fast.kernels.runtime.kernel import arrays, kernel
 from r329fast.kernels.runtime.op_plan import OpPlan, Step
 from r329fast.kernels.runtime.parameters import pack
 from r329fast.program.program import Op, TensorSpec
-from r329fast.reference.run import FUNCTIONS
+from r329fast.reference.interpreter import FUNCTIONS
 
 
 class Runs(NamedTuple):

@@ -10,7 +10,7 @@ import numpy as np
 from r329fast.program.blocks import stretches
 from r329fast.program.planner import plan
 from r329fast.program.program import Program
-from r329fast.program.uniform_dtype import stored_program
+from r329fast.program.uniform_dtype import uniform_program
 
 if TYPE_CHECKING:
     from r329fast.kernels import CallTable, OpPlan
@@ -38,7 +38,7 @@ class PreparedProgram:
         from r329fast.kernels import STORED, prepare
 
         self.program = program
-        stored = (stored_program(program, STORED) if STORED else None) or program
+        stored = (uniform_program(program, STORED) if STORED else None) or program
         tensors = stored.tensors
         self.flips = {
             name: np.uint8(0 if spec.dtype == program.tensors[name].dtype else 128)
