@@ -43,6 +43,7 @@ def reduce_rows(frame):  # type: ignore[no-untyped-def]
     flip, move = np.uint8(p.flip), np.int32(p.move)
     acc = scratch[: 4 * inner].view(np.int32)
     for o in range(outer):
+        # The summed axis outside, `inner` inside: neighbouring bytes, vectors of accumulators.
         acc[:] = 0
         for s in range(summed):
             start = (o * summed + s) * inner
@@ -67,6 +68,7 @@ def reduce_any(frame):  # type: ignore[no-untyped-def]
     """out[i] = requant(sum of x[base[i] + offsets]), int64, any axes; constants i % entries."""
     p, x, base, offsets, epilogue, out = arrays(frame, SumAny, "uiiiu")
     flip, move, entries = p.flip, p.move, p.entries
+    # One output at a time, its inputs wherever they are: any axes, any number of them.
     for image in range(p.batch):
         x0, out0 = image * p.in_elements, image * p.out_elements
         for i in range(base.size):

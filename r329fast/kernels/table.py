@@ -1,4 +1,4 @@
-"""Ops of one input whose output depends on the integer (and channel) alone: tables of 256.
+"""Ops of one input whose output depends on the integer (and channel) alone: tables of 256 bytes.
 
 The tables are filled by the living definition (`reference`), so that they hold its integers.
 """
@@ -62,6 +62,7 @@ def table_channels(frame):  # type: ignore[no-untyped-def]
     """Rows first..end, a table of 256 bytes for each channel (flat)."""
     p, x, tables, out = arrays(frame, ChannelTables, "uuu")
     channels = p.channels
+    # channels inside: input and output are read and written in order
     for r in range(p.first, p.end):
         for c in range(channels):
             out[r * channels + c] = tables[256 * c + np.int64(x[r * channels + c])]

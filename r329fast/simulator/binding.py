@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from r329fast.kernels.runtime.op_plan import SLACK
 from r329fast.program.blocks import stretches
 from r329fast.program.ops import OPS
 from r329fast.program.planner import plan
@@ -72,7 +71,7 @@ class PreparedProgram:
             ),
             default=0,
         )
-        arena, *scratches = _pieces([buffers.size, *[scratch] * parts])
+        arena, *scratches = pieces([buffers.size, *[scratch] * parts])
 
         def view(name: str, start: int, size: int) -> np.ndarray:
             elements = program.tensors[name].elements
@@ -97,8 +96,10 @@ class PreparedProgram:
         return BoundProgram(images, calls, {name: view(name, 0, images) for name in whole})
 
 
-def _pieces(sizes: list[int]) -> list[np.ndarray]:
+def pieces(sizes: list[int]) -> list[np.ndarray]:
     """uint8 buffers of (at least) these sizes, each on a 64-byte boundary, with slack between."""
+    from r329fast.kernels.runtime.op_plan import SLACK
+
     rounded = [-(-size // 64) * 64 + SLACK for size in sizes]
     raw = np.empty(sum(rounded) + 64, dtype=np.uint8)
     start = -raw.ctypes.data % 64

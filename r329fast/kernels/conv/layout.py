@@ -172,7 +172,7 @@ def conv_layout(op: Op, x: TensorSpec, output: TensorSpec) -> ConvLayout:
 
 
 def pack_weights(layout: ConvLayout, taps: int) -> tuple[np.ndarray, int, int]:
-    """uint8, per group and panel of columns: [taps][steps][columns][kgroup]; bytes a group; steps.
+    """Per group and panel of columns [taps][steps][columns][kgroup], uint8; bytes per group; steps.
 
     taps: spans that K is cut into, each filled up with zeros to whole steps.
     """

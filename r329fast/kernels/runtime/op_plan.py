@@ -15,8 +15,7 @@ Step = tuple[Kernel, tuple[np.ndarray, ...]]  # a kernel and its flat arrays
 BindCalls = Callable[[int, Sequence[np.ndarray], np.ndarray, np.ndarray], list[Step]]
 
 _ALIGN = 64
-# Bytes behind every buffer: kernels may read whole vectors past its end.
-SLACK = 256
+SLACK = 256  # bytes behind every buffer: kernels may read whole vectors past its last
 
 
 def empty_aligned(count: int, kind: Any) -> np.ndarray:
