@@ -27,7 +27,6 @@ _OP_ADVICE = {
     "InstanceNormalization": "use BatchNormalization",
     "LayerNormalization": "use BatchNormalization",
     "GroupNormalization": "use BatchNormalization",
-    "DepthToSpace": "use Resize, or cut the graph in front of it",
     "ArgMax": "cut the graph in front of it and take the argmax of the output",
     "TopK": "cut the graph in front of it and sort the output",
     "NonMaxSuppression": "cut the graph in front of it and do the detection afterwards",
