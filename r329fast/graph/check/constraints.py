@@ -17,6 +17,7 @@ from r329fast.graph.rule import ADVICE, Constraint, message, show
 GENERIC: tuple[Constraint, ...] = (
     rules.constraint_fixed_shapes,
     rules.constraint_output_shape,
+    rules.constraint_no_empty_axis,
     rules.constraint_has_activation,
     rules.constraint_batch_kept,
 )
