@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from r329fast.base.files import write_json
+from r329fast.base.machine import cores
 from r329fast.bench.cases import make_case
-from r329fast.bench.compare_engines import bench_case, cores, machine
+from r329fast.bench.compare_engines import bench_case, machine
 from r329fast.bench.engines import OURS, PEERS, missing_peers
 from r329fast.bench.models import MODELS, bench_model
 

@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from r329fast.base.files import write_json
+from r329fast.base.machine import cores
 from r329fast.bench.bare import bare_tiles
 from r329fast.bench.cases import make_case
-from r329fast.bench.compare_engines import cores, machine
+from r329fast.bench.compare_engines import machine
 from r329fast.bench.engines import ours
-from r329fast.bench.interleaved import Timing, interleave, ratio
+from r329fast.bench.interleaved import RoundTimes, interleave, ratio
 from r329fast.bench.memory import peak_memory
 from r329fast.bench.models import MODELS, bench_model
 
@@ -31,7 +32,7 @@ _LONG_TURN = 1.5  # seconds
 Rows = list[dict[str, Any]]
 
 
-def _row(timing: Timing, images: int, macs: int, **setting: int) -> dict[str, Any]:
+def _row(timing: RoundTimes, images: int, macs: int, **setting: int) -> dict[str, Any]:
     """A setting and its figures."""
     each = timing.median / images
     return {

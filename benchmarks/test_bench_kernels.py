@@ -18,7 +18,7 @@ import pytest
 from r329fast.bench.bare import bare_rate
 from r329fast.bench.random_programs import NetworkBuilder
 from r329fast.program.program import Program
-from r329fast.simulator.binding import Binder
+from r329fast.simulator.binding import PreparedProgram
 
 # name: (size, channels in, channels out, kernel, stride, act)
 CONVOLUTIONS = {
@@ -61,13 +61,13 @@ def measure(
     output = program.tensors[program.outputs[0]]
     work = macs or 40 * output.elements
     batch = batch or min(max(1, 1_000_000_000 // work), 16)
-    binder = Binder(program)  # in the form that a simulator runs
-    binding = binder.bind(batch, frozenset(program.inputs), 1 << 40)
+    prepared = PreparedProgram(program)  # in the form that a simulator runs
+    binding = prepared.bind(batch, frozenset(program.inputs), 1 << 40)
     rng = np.random.default_rng(0)
     for name in program.inputs:
         view = binding.views[name]
         view[:] = rng.integers(0, 256, view.size, dtype=np.uint8)
-    run, path = binding.calls.run, binder.prepared[0].path
+    run, path = binding.calls.run, prepared.plans[0].path
     run()
     before = bare_rate()
     benchmark.pedantic(run, rounds=40, iterations=1, warmup_rounds=2)

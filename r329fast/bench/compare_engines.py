@@ -14,7 +14,7 @@ from r329fast.base.machine import cores, cpu_model
 from r329fast.bench.cases import Case, make_case
 from r329fast.bench.engines import INT8_PEERS, OURS, PEERS, Engine, missing_peers, ours, peers
 from r329fast.bench.engines import versions as engine_versions
-from r329fast.bench.interleaved import Timing, cpu_ratio, fastest, interleave, ratio
+from r329fast.bench.interleaved import RoundTimes, cpu_ratio, fastest, interleave, ratio
 from r329fast.bench.models import bench_model
 from r329fast.errors import UsageError
 from r329fast.graph import FloatSession
@@ -111,7 +111,9 @@ def _best_of(engines: list[Engine]) -> Engine:
     return engines[fastest([engine.run for engine in engines])]
 
 
-def _entry(case: Case, engine: Engine, timing: Timing, mine: Timing, batch: int) -> dict[str, Any]:
+def _entry(
+    case: Case, engine: Engine, timing: RoundTimes, mine: RoundTimes, batch: int
+) -> dict[str, Any]:
     each = timing.median / batch
     low, high = timing.quartiles
     return {

@@ -13,7 +13,7 @@ _MAX_REPEATS = 200
 
 
 @dataclass(frozen=True)
-class Timing:
+class RoundTimes:
     """Seconds of one run in each round: the median of the round's repeats.
 
     cpu: processor seconds likewise, summed over the process's threads. Waiting for a core that
@@ -40,12 +40,12 @@ class Timing:
         return low, high
 
 
-def ratio(a: Timing, b: Timing) -> float:
+def ratio(a: RoundTimes, b: RoundTimes) -> float:
     """How many times longer a took than b: the median of the rounds' ratios."""
     return statistics.median(x / y for x, y in zip(a.rounds, b.rounds, strict=True))
 
 
-def cpu_ratio(a: Timing, b: Timing) -> float:
+def cpu_ratio(a: RoundTimes, b: RoundTimes) -> float:
     """The same for processor time."""
     return statistics.median(x / max(y, 1e-9) for x, y in zip(a.cpu, b.cpu, strict=True))
 
@@ -77,7 +77,7 @@ def interleave(
     rounds: int,
     min_turn: float = MIN_TURN,
     step: Callable[[], object] = lambda: None,
-) -> dict[str, Timing]:
+) -> dict[str, RoundTimes]:
     """Time each run once a round, in turn, after an uncounted run of each.
 
     step is called after every turn (progress).
@@ -90,7 +90,7 @@ def interleave(
             samples[name].append(turn(run, min_turn))
             step()
     return {
-        name: Timing(tuple(wall for wall, _ in values), tuple(cpu for _, cpu in values))
+        name: RoundTimes(tuple(wall for wall, _ in values), tuple(cpu for _, cpu in values))
         for name, values in samples.items()
     }
 

@@ -85,7 +85,8 @@ class RunningStatistics:
         if self.bins:
             low, high = current["min"], current["max"]
             counts = histogram(values, low, high, self.bins)
-            self.histogram = counts if self.histogram is None else self._blend_array(counts)
+            old = self.histogram
+            self.histogram = counts if old is None else self._blend_array(old, counts)
 
     def _weights(self) -> tuple[np.float32, np.float32]:
         return F32(self.momentum), F32(1.0 - self.momentum)
@@ -96,10 +97,9 @@ class RunningStatistics:
         old, new = self._weights()
         return old * running + new * value
 
-    def _blend_array(self, counts: np.ndarray) -> np.ndarray:
-        assert self.histogram is not None
+    def _blend_array(self, running: np.ndarray, counts: np.ndarray) -> np.ndarray:
         old, new = self._weights()
-        return (old * self.histogram + new * counts).astype(F32)
+        return (old * running + new * counts).astype(F32)
 
 
 def histogram(values: np.ndarray, low: np.float32, high: np.float32, bins: int) -> np.ndarray:

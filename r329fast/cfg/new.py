@@ -118,15 +118,6 @@ def new_cfg(
         _check_several(len(chosen), scheme, calibration_data or calibration_label)
     shapes = _shapes(chosen, names, input_shape)
     name = model_name or Path(model_path).stem
-    if mode == "run":
-        builder = GBuilder(
-            inputs=tuple(inputs) or _input_files(len(chosen)),
-            simulator="aipu_simulator_z1",
-            outputs=outputs or "./output.bin",
-        )
-    else:
-        builder = GBuilder(inputs=tuple(inputs), outputs=outputs or f"./{name}.r329")
-    builder.profile = True
     config = RunConfig(
         common=Common(mode=mode),
         parser=Parser(
@@ -140,19 +131,11 @@ def new_cfg(
             input_shape=shapes,
             output=ends,
         ),
-        gbuilder=builder,
+        gbuilder=_gbuilder(mode, inputs, outputs, len(chosen), name),
     )
     if scheme == "compass42":
         config.quantization = None
-        config.optimizer = Optimizer(
-            {
-                "dataset": "numpydataset",
-                "calibration_data": calibration_data or DEFAULT_DATA,
-                "calibration_batch_size": "1",
-                "calibration_strategy_for_activation": calibration_method or "extrema",
-                "min_compatible_zhouyi_target": DEFAULT_TARGET,
-            }
-        )
+        config.optimizer = _optimizer(calibration_data, calibration_method)
     else:
         config.quantization = Quantization(
             ops_per_channel=("DepthwiseConv",),
@@ -166,6 +149,34 @@ def new_cfg(
             config.quantization.calibration_data = calibration_data or DEFAULT_DATA
             config.quantization.calibration_label = calibration_label or DEFAULT_LABEL
     return config
+
+
+def _optimizer(calibration_data: str | None, calibration_method: str) -> Optimizer:
+    return Optimizer(
+        {
+            "dataset": "numpydataset",
+            "calibration_data": calibration_data or DEFAULT_DATA,
+            "calibration_batch_size": "1",
+            "calibration_strategy_for_activation": calibration_method or "extrema",
+            "min_compatible_zhouyi_target": DEFAULT_TARGET,
+        }
+    )
+
+
+def _gbuilder(
+    mode: str, inputs: Sequence[str], outputs: str, count: int, model_name: str
+) -> GBuilder:
+    """The section that names the files of a network with `count` inputs."""
+    if mode == "run":
+        builder = GBuilder(
+            inputs=tuple(inputs) or _input_files(count),
+            simulator="aipu_simulator_z1",
+            outputs=outputs or "./output.bin",
+        )
+    else:
+        builder = GBuilder(inputs=tuple(inputs), outputs=outputs or f"./{model_name}.r329")
+    builder.profile = True
+    return builder
 
 
 def several_inputs(count: int) -> str:

@@ -18,8 +18,8 @@ from r329fast.cfg.values import (
     SHAPES,
     TEXT,
     WORDS,
-    Kind,
     Shape,
+    ValueKind,
     choice,
     choices,
 )
@@ -27,7 +27,7 @@ from r329fast.cfg.values import (
 DEFAULT_TARGET = "Z1_0701"
 
 
-def _key(kind: Kind, default: Any, *, required: bool = False, always: bool = False) -> Any:
+def _key(kind: ValueKind, default: Any, *, required: bool = False, always: bool = False) -> Any:
     return field(
         default=default, metadata={"kind": kind, "required": required, "always": always or required}
     )

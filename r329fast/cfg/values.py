@@ -21,7 +21,7 @@ class BadValueError(ValueError):
 
 
 @dataclasses.dataclass(frozen=True)
-class Kind:
+class ValueKind:
     """How a value is read from the text of a cfg and written back to it.
 
     `parse` takes stripped, non-empty text and raises BadValueError; `format` is its inverse, so
@@ -70,7 +70,7 @@ def format_shapes(shapes: tuple[Shape, ...]) -> str:
     return ",".join(f"[{', '.join(str(size) for size in shape)}]" for shape in shapes)
 
 
-def choice(*allowed: str) -> Kind:
+def choice(*allowed: str) -> ValueKind:
     """One of the given words, in any case; kept in the case given here."""
 
     def parse(text: str) -> str:
@@ -81,13 +81,13 @@ def choice(*allowed: str) -> Kind:
         hint = nearest(text.lower(), [word.lower() for word in allowed])
         raise BadValueError(f"found {text!r}, allowed {', '.join(allowed)}{hint}")
 
-    return Kind(parse)
+    return ValueKind(parse)
 
 
-def choices(*allowed: str) -> Kind:
+def choices(*allowed: str) -> ValueKind:
     """A list of the given words, each in any case; kept in the case given here."""
     one = choice(*allowed)
-    return Kind(lambda text: tuple(one.parse(word) for word in _parse_list(text)), ",".join)
+    return ValueKind(lambda text: tuple(one.parse(word) for word in _parse_list(text)), ",".join)
 
 
 def _parse_model_type(text: str) -> str:
@@ -100,9 +100,9 @@ def _parse_model_type(text: str) -> str:
     raise BadValueError(f"found {text!r}, allowed onnx{nearest(text.lower(), ('onnx',))}")
 
 
-TEXT = Kind(str)
-WORDS = Kind(_parse_list, ",".join)
-BOOL = Kind(_parse_bool)
-INTEGER = Kind(_parse_integer, lambda value: "" if value is None else str(value))
-SHAPES = Kind(parse_shapes, format_shapes)
-MODEL_TYPE = Kind(_parse_model_type)
+TEXT = ValueKind(str)
+WORDS = ValueKind(_parse_list, ",".join)
+BOOL = ValueKind(_parse_bool)
+INTEGER = ValueKind(_parse_integer, lambda value: "" if value is None else str(value))
+SHAPES = ValueKind(parse_shapes, format_shapes)
+MODEL_TYPE = ValueKind(_parse_model_type)

@@ -39,7 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(args: argparse.Namespace, out: Console) -> int:
-    from r329fast.bench.compare_engines import bench, cores
+    from r329fast.base.machine import cores
+    from r329fast.bench.compare_engines import bench
     from r329fast.bench.models import MODELS
 
     names = list(MODELS) if args.models == ["all"] else args.models

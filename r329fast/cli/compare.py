@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from r329fast.cli.output import Console
 
 if TYPE_CHECKING:
-    from r329fast.comparison.compare import Comparison, Ranked
+    from r329fast.comparison.classes import Ranked
+    from r329fast.comparison.differences import Comparison
 
 NAME = "compare"
 HELP = "top classes of a result file, or how two differ"
@@ -64,7 +65,8 @@ def execute(args: argparse.Namespace, out: Console) -> int:
 
 
 def _files(args: argparse.Namespace, out: Console) -> int:
-    from r329fast.comparison.compare import compare_files, read_classes
+    from r329fast.comparison.classes import read_classes
+    from r329fast.comparison.result_files import compare_files
 
     names = read_classes(args.classes) if args.classes else None
     result = compare_files(args.a, args.b, args.dtype, args.top, names)

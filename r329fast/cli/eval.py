@@ -203,7 +203,7 @@ def _class_names(path: Path | None) -> tuple[dict[int, str], dict[str, int] | No
     """Names by class, and class by folder name: the first word of a line, or all of it."""
     if path is None:
         return {}, None
-    from r329fast.comparison.compare import read_classes
+    from r329fast.comparison.classes import read_classes
 
     names = read_classes(path)
     folders = {name: index for index, name in names.items()}

@@ -66,7 +66,7 @@ def _show_top(name: str, array: object, out: Console) -> None:
     """The best classes of the first images, in the words of the article's script."""
     import numpy as np
 
-    from r329fast.comparison.compare import top_k
+    from r329fast.comparison.classes import top_k
 
     values = np.asarray(array)
     for image, logits in enumerate(values.reshape(len(values), -1)[:3]):

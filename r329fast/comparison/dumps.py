@@ -13,7 +13,8 @@ import numpy as np
 
 from r329fast.base.npy import read_npy
 from r329fast.base.reading import parse_json, read_json, read_text
-from r329fast.comparison.compare import TensorComparison, compare_tensors, read_raw, read_tensors
+from r329fast.comparison.differences import TensorComparison, compare_tensors
+from r329fast.comparison.result_files import read_raw, read_tensors
 from r329fast.errors import DataError, FileError, nearest
 from r329fast.program.program import Program
 

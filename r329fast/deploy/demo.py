@@ -12,7 +12,7 @@ import numpy as np
 
 from r329fast.base.files import make_dir, write_bytes, write_json
 from r329fast.cfg import new_cfg
-from r329fast.comparison.compare import read_classes, top_k
+from r329fast.comparison.classes import read_classes, top_k
 from r329fast.deploy import bundled
 from r329fast.deploy.pipeline import input_quantizer, prepare
 from r329fast.deploy.run_cfg import RunResult, run_cfg

@@ -17,13 +17,12 @@ from r329fast.cfg import RunConfig, read_cfg
 from r329fast.deploy.settings import Settings
 from r329fast.errors import CfgError, DataError, FileError, UsageError
 from r329fast.graph import load_model
-from r329fast.graph.ir import Graph
+from r329fast.graph.ir import LINEAR_TYPES, Graph
 from r329fast.images.dataset import load_dataset, load_labels
 from r329fast.program import Program
 from r329fast.program.storage import load_program
 from r329fast.quantization import Options, quantize
 from r329fast.quantization.aqt2021 import amplified_concats
-from r329fast.quantization.options import WEIGHTED_TYPES
 
 _NARROW = 0.75
 # What a cfg of one scheme means when the other is asked for.
@@ -78,14 +77,14 @@ def load_graph(config: RunConfig) -> Graph:
     return graph
 
 
-def cfg_options(config: RunConfig, settings: Settings | None = None) -> Options:
+def cfg_options(config: RunConfig, settings: Settings | None = None, **changes: Any) -> Options:
     """Quantisation options of a cfg; the settings overrule it. Raises CfgError, UsageError."""
-    settings = settings or Settings()
-    changes: dict[str, object] = {}
+    settings = with_arguments(settings or Settings(), changes, "cfg_options")
+    found: dict[str, object] = {}
     optimizer, quantization = config.optimizer, config.quantization
     if optimizer is not None:
         optimizer.scoped("calibration_strategy_for_weight")  # refused unless it is the extrema
-        changes = {
+        found = {
             "quantize_method_for_weight": optimizer.text("quantize_method_for_weight"),
             "quantize_method_for_activation": optimizer.text("quantize_method_for_activation"),
             "bias_effective_bits": optimizer.integer("bias_effective_bits") or 0,
@@ -98,10 +97,10 @@ def cfg_options(config: RunConfig, settings: Settings | None = None) -> Options:
             ),
         }
     elif quantization is not None and quantization.ops_per_channel:
-        changes = {"ops_per_channel": quantization.ops_per_channel}
+        found = {"ops_per_channel": quantization.ops_per_channel}
     if settings.rounding is not None:
-        changes["rounding"] = settings.rounding
-    options = dataclasses.replace(Options(), **changes)  # type: ignore[arg-type]
+        found["rounding"] = settings.rounding
+    options = dataclasses.replace(Options(), **found)  # type: ignore[arg-type]
     return with_per_channel(options) if settings.per_channel else options
 
 
@@ -112,18 +111,18 @@ def with_per_channel(options: Options) -> Options:
         quantize_method_for_weight=options.quantize_method_for_weight.replace(
             "per_tensor_", "per_channel_"
         ),
-        ops_per_channel=WEIGHTED_TYPES,
+        ops_per_channel=LINEAR_TYPES,
     )
 
 
 def calibration_ranges(
-    config: RunConfig, graph: Graph, settings: Settings | None = None
+    config: RunConfig, graph: Graph, settings: Settings | None = None, **changes: Any
 ) -> tuple[Ranges, str]:
     """(ranges, the method's name): from the cfg's ready-made dicts, or by calibrating.
 
     Raises CfgError where the cfg names neither, and DataError for a dataset that does not fit.
     """
-    settings = settings or Settings()
+    settings = with_arguments(settings or Settings(), changes, "calibration_ranges")
     scheme, method = settings.scheme or config.scheme, settings.method
     optimizer = config.optimizer
     # [AutoQuantizationTool] is not read where [Optimizer] is there too.

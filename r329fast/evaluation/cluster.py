@@ -14,7 +14,7 @@ import itertools
 import pickle
 import time
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from r329fast.errors import FileError, R329Error, UsageError
 from r329fast.evaluation.job import ChunkPlan
@@ -72,7 +72,7 @@ def _collect(
 
     numbers: dict[object, int] = {}
 
-    def submit(number: int) -> Future:
+    def submit(number: int) -> Future[Any]:
         keys = plan.keys(number)
         classes = plan.classes[plan.rows(number)]
         if ship:

@@ -1,5 +1,6 @@
 """Images to arrays: stores and labelled sets, decoding, preprocessing, calibration sets."""
 
+from r329fast.base.lazy import moved
 from r329fast.images.dataset import (
     build_dataset,
     load_dataset,
@@ -20,3 +21,11 @@ __all__ = [
     "raw_input",
     "write_dataset",
 ]
+
+__getattr__ = moved(
+    __name__,
+    dict.fromkeys(
+        ("IMAGENET_MEAN", "IMAGENET_STD", "LARGEST_SIDE", "Floats", "Labels", "Pixels", "Triple"),
+        "r329fast.images.preprocess",
+    ),
+)

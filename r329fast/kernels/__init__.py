@@ -5,10 +5,10 @@ Importing this package chooses the kernel path (see `isa.py`) and the compile ca
 
 from r329fast.kernels.runtime.cache import CACHE_DIR  # isort: skip  (before any kernel is decorated)
 from r329fast.kernels.registry import REGISTRY, prepare
-from r329fast.kernels.runtime.call_table import Bound
+from r329fast.kernels.runtime.call_table import CallTable
 from r329fast.kernels.runtime.isa import ISA, STORED
 from r329fast.kernels.runtime.kernel import KERNELS
-from r329fast.kernels.runtime.op_plan import Prepared
+from r329fast.kernels.runtime.op_plan import OpPlan
 from r329fast.kernels.warm_up import warmup
 
 __all__ = [
@@ -17,8 +17,8 @@ __all__ = [
     "KERNELS",
     "REGISTRY",
     "STORED",
-    "Bound",
-    "Prepared",
+    "CallTable",
+    "OpPlan",
     "prepare",
     "warmup",
 ]

@@ -7,19 +7,18 @@ from typing import NamedTuple
 
 import numpy as np
 
-from r329fast.kernels.epilogue import prepare_epilogue
-from r329fast.kernels.finish_wide import finish_wide
-from r329fast.kernels.leaves.tile import finish_rows
+from r329fast.kernels.epilogue import FLOAT32_INTEGERS, INT32_MAX, prepare_epilogue
+from r329fast.kernels.epilogue_wide import epilogue_wide
+from r329fast.kernels.leaves.rows import epilogue_rows
 from r329fast.kernels.leaves.vector import add_bytes
 from r329fast.kernels.runtime.kernel import arrays, kernel
-from r329fast.kernels.runtime.op_plan import Prepared, Step, flip_of
+from r329fast.kernels.runtime.op_plan import OpPlan, Step, flip_of
 from r329fast.kernels.runtime.parameters import pack
 from r329fast.program.program import Op, TensorSpec
 
 ADD, SUB, MUL, MAX, MIN = range(5)
 _METHODS = {"ADD": ADD, "SUB": SUB, "MUL": MUL, "MAX": MAX, "MIN": MIN}
 _BLOCK = 512  # elements of a block, at least: a multiple of the channels
-_INT32, _FLOAT32_INTEGERS = (1 << 31) - 1, 1 << 24
 
 
 class Eltwise(NamedTuple):
@@ -54,7 +53,7 @@ class AddRange(NamedTuple):
 @kernel
 def eltwise_blocks(frame):  # type: ignore[no-untyped-def]
     """Any method with int32 results: blocks of accumulators in L1, each finished at once."""
-    p, s, a, b, ef, out, scratch = arrays(frame, Eltwise, Blocks, "uufuu")
+    p, s, a, b, epilogue, out, scratch = arrays(frame, Eltwise, Blocks, "uufuu")
     batch, elements, elements_b, method = p.batch, p.elements, p.elements_b, p.method
     flip_a, flip_b = np.uint8(p.flip_a), np.uint8(p.flip_b)
     move_a, move_b = np.int32(p.move_a), np.int32(p.move_b)
@@ -92,10 +91,10 @@ def eltwise_blocks(frame):  # type: ignore[no-untyped-def]
                         acc[i] = max(left, right)
                     else:
                         acc[i] = min(left, right)
-            finish_rows(
+            epilogue_rows(
                 scratch.ctypes.data,
                 0,
-                ef.ctypes.data,
+                epilogue.ctypes.data,
                 0,
                 pitch,
                 count,
@@ -108,7 +107,7 @@ def eltwise_blocks(frame):  # type: ignore[no-untyped-def]
 @kernel
 def eltwise_wide(frame):  # type: ignore[no-untyped-def]
     """The same in int64, a value at a time."""
-    p, s, a, b, ei, out = arrays(frame, Eltwise, Entries, "uuiu")
+    p, s, a, b, epilogue, out = arrays(frame, Eltwise, Entries, "uuiu")
     batch, elements, elements_b, method = p.batch, p.elements, p.elements_b, p.method
     for image in range(batch):
         for i in range(elements):
@@ -127,21 +126,21 @@ def eltwise_wide(frame):  # type: ignore[no-untyped-def]
                     total = max(left, right)
                 else:
                     total = min(left, right)
-            value = finish_wide(total, ei, i % s.entries, s.entries)
+            value = epilogue_wide(total, epilogue, i % s.entries, s.entries)
             out[image * elements + i] = np.uint8(value & 255)
 
 
 @kernel
 def add_range(frame):  # type: ignore[no-untyped-def]
     """Bytes first..end: finish(a * scales[0] + b * scales[1] + scales[2]); scales: float32."""
-    p, a, b, scales, ef, out = arrays(frame, AddRange, "uuufu")
+    p, a, b, scales, epilogue, out = arrays(frame, AddRange, "uuufu")
     add_bytes(
         a.ctypes.data + p.first, b.ctypes.data + p.first, p.flip_a, p.flip_b, scales.ctypes.data,
-        ef.ctypes.data, p.end - p.first, out.ctypes.data + p.first,
+        epilogue.ctypes.data, p.end - p.first, out.ctypes.data + p.first,
     )  # fmt: skip
 
 
-def prepare_eltwise(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> Prepared:
+def prepare_eltwise(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> OpPlan:
     """The second input has the first one's shape or (1, .., 1, C)."""
     a, b = inputs
     method = op.text("method")
@@ -159,13 +158,13 @@ def prepare_eltwise(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> Pre
     )
     flat = same and a.shape == b.shape
     signs = {"ADD": (1, 1), "SUB": (1, -1)}
-    if flat and method in signs and bound <= _FLOAT32_INTEGERS:
+    if flat and method in signs and bound <= FLOAT32_INTEGERS:
         epilogue = prepare_epilogue(op, output, 1, bound)
         if epilogue.rounds_once:
             factors = [sign * scale for sign, scale in zip(signs[method], scales, strict=True)]
             move = sum(m * factor for m, factor in zip(moves, factors, strict=True))
-            if max(abs(move), *(255 * abs(factor) for factor in factors)) <= _FLOAT32_INTEGERS:
-                return _prepare_add(a.elements, flips, (*factors, move), epilogue.ef)
+            if max(abs(move), *(255 * abs(factor) for factor in factors)) <= FLOAT32_INTEGERS:
+                return _prepare_add(a.elements, flips, (*factors, move), epilogue.constants)
     block = _BLOCK if flat else channels * -(-_BLOCK // channels)
     tiled: dict[str, np.ndarray] = {
         name: np.tile(np.broadcast_to(op.consts[name], (channels,)), block // channels)
@@ -186,16 +185,16 @@ def prepare_eltwise(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> Pre
         scale_a=scales[0],
         scale_b=scales[1],
     )
-    if epilogue.wide or bound > _INT32:
+    if epilogue.wide or bound > INT32_MAX:
         wide, entries = prepare_epilogue(op, output, channels, bound), Entries(entries=channels)
 
         def bind_wide(
             batch: int, inputs: Sequence[np.ndarray], output: np.ndarray, scratch: np.ndarray
         ) -> list[Step]:
-            p = pack(parameters._replace(batch=batch))
-            return [(eltwise_wide, (p, pack(entries), inputs[0], inputs[1], wide.ei, output))]
+            p, s = pack(parameters._replace(batch=batch)), pack(entries)
+            return [(eltwise_wide, (p, s, inputs[0], inputs[1], wide.wide_constants, output))]
 
-        return Prepared("int64-eltwise", bind_wide, lambda batch: 0)
+        return OpPlan("int64-eltwise", bind_wide, lambda batch: 0)
 
     blocks = Blocks(block=block, pitch=epilogue.pitch)
 
@@ -203,14 +202,14 @@ def prepare_eltwise(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> Pre
         batch: int, inputs: Sequence[np.ndarray], output: np.ndarray, scratch: np.ndarray
     ) -> list[Step]:
         p, s = pack(parameters._replace(batch=batch)), pack(blocks)
-        return [(eltwise_blocks, (p, s, inputs[0], inputs[1], epilogue.ef, output, scratch))]
+        return [(eltwise_blocks, (p, s, inputs[0], inputs[1], epilogue.constants, output, scratch))]
 
-    return Prepared("vector-eltwise", bind, lambda batch: 5 * block + 256)
+    return OpPlan("vector-eltwise", bind, lambda batch: 5 * block + 256)
 
 
 def _prepare_add(
-    elements: int, flips: Sequence[int], scales: Sequence[int], ef: np.ndarray
-) -> Prepared:
+    elements: int, flips: Sequence[int], scales: Sequence[int], constants: np.ndarray
+) -> OpPlan:
     """Sum or difference whose every step float32 holds exactly."""
     packed = np.array(scales, dtype=np.float32).view(np.uint8)
     parameters = AddRange(first=0, end=elements, flip_a=flips[0], flip_b=flips[1])
@@ -219,6 +218,6 @@ def _prepare_add(
         batch: int, inputs: Sequence[np.ndarray], output: np.ndarray, scratch: np.ndarray
     ) -> list[Step]:
         p = pack(parameters._replace(end=batch * elements))
-        return [(add_range, (p, inputs[0], inputs[1], packed, ef, output))]
+        return [(add_range, (p, inputs[0], inputs[1], packed, constants, output))]
 
-    return Prepared("vector-add", bind, lambda batch: 0, True)
+    return OpPlan("vector-add", bind, lambda batch: 0, True)

@@ -23,45 +23,44 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from r329fast.kernels.ir import epilogue as finish_ir
+from r329fast.kernels.epilogue_wide import ACT_CODES, ROUNDING_CODES
+from r329fast.kernels.ir import epilogue as epilogue_ir
 from r329fast.program.program import Op, TensorSpec
 from r329fast.quantization.fixed_point import round_shift
 
-ROUNDING_CODES = {"half_even": 0, "half_up": 1, "floor": 2}
-ACT_CODES = {"NONE": 0, "RELU": 1, "CLIP": 2, "LEAKY": 3}
+INT32_MAX = (1 << 31) - 1  # accumulators of all paths but the int64 ones
+FLOAT32_INTEGERS = 1 << 24  # float32 holds every integer up to this one
 _EXACT = 1 << 50
 _MAX_SHIFT = 51
 _MAX_ZERO_POINT = 1 << 20
-_FLOAT32_INTEGERS = 1 << 24
 _LAST_INTEGER = (1 << 22) - (1 << 10)  # of MAGIC's neighbourhood, less room for a moved a
-_INT32 = 1 << 31
 _PAD = 32  # channels are padded to this: vectors may read past the last
 
 
 @dataclass(frozen=True)
 class Epilogue:
-    """ef: float64 [8 + 5*pitch + slack], ei: int64 [8 + 4*C] (see finish_wide.py).
+    """What an epilogue needs to know of every channel.
 
-    ef: a header (see finish_ir), then five float64 a channel in rows of `pitch`; in the float32
-    forms a row of float32 factors and one of int32 biases instead.
-
-    wide: float64 is not exact for this op, only ei may be used.
+    constants: float64, a header (ir/epilogue.py), then five rows of `pitch` channels and some
+    slack; in the float32 forms a row of float32 factors and one of int32 biases instead.
+    wide_constants: int64, laid out in epilogue_wide.py.
+    wide: float64 is not exact for this op, only wide_constants may be used.
     """
 
-    ef: np.ndarray
-    ei: np.ndarray
+    constants: np.ndarray
+    wide_constants: np.ndarray
     pitch: int
     wide: bool
 
     @property
     def rounds_once(self) -> bool:
         """Whether it is one of the float32 forms."""
-        return not self.wide and bool(self.ef[finish_ir.FORM] >= finish_ir.ONCE)
+        return not self.wide and bool(self.constants[epilogue_ir.FORM] >= epilogue_ir.ONCE)
 
     @property
     def factors(self) -> np.ndarray:
         """float32 [pitch], of the float32 forms."""
-        return self.ef[finish_ir.HEADER :].view(np.float32)[: self.pitch]
+        return self.constants[epilogue_ir.HEADER :].view(np.float32)[: self.pitch]
 
 
 def _factor_offset(
@@ -109,14 +108,14 @@ def _rounds_once(
     """Whether a float32 multiply-add gives every result (see above); largest: of |a|."""
     if rounding != "half_even" or act not in ("NONE", "RELU", "CLIP"):
         return False
-    if largest >= _INT32 or mult.max(initial=0) > _FLOAT32_INTEGERS:
+    if largest > INT32_MAX or mult.max(initial=0) > FLOAT32_INTEGERS:
         return False
     parts = 256 if act == "CLIP" else 1  # the first of two roundings keeps eight more bits
     factor = np.ldexp(mult.astype(np.float64), -shift.astype(np.int32)) * parts
     if largest * factor.max(initial=0.0) >= _LAST_INTEGER or shift.max(initial=0) > _MAX_SHIFT:
         return False
     kept = (max(abs(low), abs(high)) + 1) * parts  # results beyond this one are clamped
-    moved = largest > _FLOAT32_INTEGERS and (factor > 0) & (kept > factor * _FLOAT32_INTEGERS)
+    moved = largest > FLOAT32_INTEGERS and (factor > 0) & (kept > factor * FLOAT32_INTEGERS)
     return not np.any(moved)
 
 
@@ -156,35 +155,41 @@ def prepare_epilogue(
     )
 
     pitch = -(-channels // _PAD) * _PAD
-    ef = np.zeros(finish_ir.HEADER + 5 * pitch + finish_ir.LANES)  # vectors may read past the end
-    rows = ef[finish_ir.HEADER : -finish_ir.LANES].reshape(5, pitch)[:, :channels]
+    constants = np.zeros(
+        epilogue_ir.HEADER + 5 * pitch + epilogue_ir.LANES
+    )  # vectors may read past the end
+    rows = constants[epilogue_ir.HEADER : -epilogue_ir.LANES].reshape(5, pitch)[:, :channels]
     low, high = _bounds(op, act, output, rounding)
+    constants[epilogue_ir.LOW], constants[epilogue_ir.HIGH] = low, high
+    constants[epilogue_ir.ZERO_POINT] = output.zero_point
     if not wide and _rounds_once(act, rounding, mult, shift, largest, low, high):
-        form = finish_ir.TWICE if act == "CLIP" else finish_ir.ONCE
-        ef[:6] = low, high, 0, 0, output.zero_point, form
-        words = ef[finish_ir.HEADER :].view(np.float32)
+        form = epilogue_ir.TWICE if act == "CLIP" else epilogue_ir.ONCE
+        constants[epilogue_ir.FORM] = form
+        words = constants[epilogue_ir.HEADER :].view(np.float32)
         first = np.ldexp(mult.astype(np.float64), -shift.astype(np.int32))
         words[:channels] = first * (256 if act == "CLIP" else 1)
         words.view(np.int32)[pitch : pitch + channels] = bias
     elif not wide:
-        forms = {"CLIP": finish_ir.WIDE_TWICE, "LEAKY": finish_ir.LEAKY}
-        form = forms.get(act, finish_ir.WIDE)
+        forms = {"CLIP": epilogue_ir.WIDE_TWICE, "LEAKY": epilogue_ir.LEAKY}
+        form = forms.get(act, epilogue_ir.WIDE)
         factor, offset = _factor_offset(mult, shift - 8 if act == "CLIP" else shift, rounding)
         second, second_offset = np.array([1.0]), np.zeros(1)
         if act == "CLIP":
             second, second_offset = _factor_offset(np.array([1]), np.array([8]), rounding)
-        rows[finish_ir.FACTOR], rows[finish_ir.BIAS] = factor, bias
-        rows[finish_ir.OFFSET] = offset if act == "LEAKY" else bias * factor + offset
-        rows[finish_ir.SLOPE] = 1.0
+        rows[epilogue_ir.FACTOR], rows[epilogue_ir.BIAS] = factor, bias
+        rows[epilogue_ir.OFFSET] = offset if act == "LEAKY" else bias * factor + offset
+        rows[epilogue_ir.SLOPE] = 1.0
         if act == "LEAKY":
-            rows[finish_ir.SLOPE], rows[finish_ir.SLOPE_OFFSET] = _factor_offset(
+            rows[epilogue_ir.SLOPE], rows[epilogue_ir.SLOPE_OFFSET] = _factor_offset(
                 slope, np.full(channels, slope_shift), rounding
             )
-        ef[:6] = low, high, second[0], second_offset[0], output.zero_point, form
+        constants[epilogue_ir.SECOND] = second[0]
+        constants[epilogue_ir.SECOND_OFFSET] = second_offset[0]
+        constants[epilogue_ir.FORM] = form
 
     clip = (op.integer("clip_min"), op.integer("clip_max")) if act == "CLIP" else (0, 0)
     header = (ACT_CODES[act], ROUNDING_CODES[rounding], slope_shift, *clip)
-    ei = np.concatenate(
+    wide_constants = np.concatenate(
         [
             np.array([*header, output.zero_point, output.qmin, output.qmax], dtype=np.int64),
             mult,
@@ -193,4 +198,4 @@ def prepare_epilogue(
             bias,
         ]
     )
-    return Epilogue(ef, ei, pitch, wide)
+    return Epilogue(constants, wide_constants, pitch, wide)

@@ -7,15 +7,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from r329fast.kernels.epilogue import prepare_epilogue
-from r329fast.kernels.finish_wide import finish_wide
-from r329fast.kernels.leaves.tile import finish_rows
+from r329fast.kernels.epilogue import INT32_MAX, prepare_epilogue
+from r329fast.kernels.epilogue_wide import epilogue_wide
+from r329fast.kernels.leaves.rows import epilogue_rows
 from r329fast.kernels.runtime.kernel import arrays, kernel
-from r329fast.kernels.runtime.op_plan import Prepared, Step, flip_of
+from r329fast.kernels.runtime.op_plan import OpPlan, Step, flip_of
 from r329fast.kernels.runtime.parameters import pack
 from r329fast.program.program import Op, TensorSpec
-
-_INT32 = (1 << 31) - 1
 
 
 class Product(NamedTuple):
@@ -46,7 +44,7 @@ def matmul_rows(frame):  # type: ignore[no-untyped-def]
 
     scratch: int32 accumulators [columns], then int32 b [inner, columns] with its zero point.
     """
-    p, s, a, b, ef, out, scratch = arrays(frame, Product, Widened, "uufuu")
+    p, s, a, b, epilogue, out, scratch = arrays(frame, Product, Widened, "uufuu")
     pairs, rows, inner, columns = p.pairs, p.rows, p.inner, p.columns
     flip_a, flip_b = np.uint8(p.flip_a), np.uint8(p.flip_b)
     move_a, move_b = np.int32(p.move_a), np.int32(p.move_b)
@@ -67,10 +65,10 @@ def matmul_rows(frame):  # type: ignore[no-untyped-def]
                 for j in range(columns):
                     acc[j] += np.int32(left * values[j])
             place = (pair * rows + r) * columns
-            finish_rows(
+            epilogue_rows(
                 scratch.ctypes.data,
                 0,
-                ef.ctypes.data,
+                epilogue.ctypes.data,
                 0,
                 pitch,
                 columns,
@@ -83,7 +81,7 @@ def matmul_rows(frame):  # type: ignore[no-untyped-def]
 @kernel
 def matmul_wide(frame):  # type: ignore[no-untyped-def]
     """The same in int64, a value at a time."""
-    p, a, b, ei, out = arrays(frame, Product, "uuiu")
+    p, a, b, epilogue, out = arrays(frame, Product, "uuiu")
     pairs, rows, inner, columns = p.pairs, p.rows, p.inner, p.columns
     for pair in range(pairs):
         a0, b0 = pair * rows * inner, pair * inner * columns
@@ -94,11 +92,11 @@ def matmul_wide(frame):  # type: ignore[no-untyped-def]
                     left = np.int64(a[a0 + r * p.a_row + k * p.a_inner])
                     right = np.int64(b[b0 + k * p.b_inner + j * p.b_column])
                     total += ((left ^ p.flip_a) + p.move_a) * ((right ^ p.flip_b) + p.move_b)
-                value = finish_wide(total, ei, 0, 1)
+                value = epilogue_wide(total, epilogue, 0, 1)
                 out[(pair * rows + r) * columns + j] = np.uint8(value & 255)
 
 
-def prepare_matmul(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> Prepared:
+def prepare_matmul(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> OpPlan:
     a = inputs[0]
     rows, columns = output.shape[-2:]
     inner = a.shape[-2] if op.integer("trans_a") else a.shape[-1]
@@ -124,16 +122,16 @@ def prepare_matmul(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> Prep
         move_b=moves[1],
     )
     epilogue = prepare_epilogue(op, output, columns, bound)
-    if epilogue.wide or bound > _INT32:
+    if epilogue.wide or bound > INT32_MAX:
         wide = prepare_epilogue(op, output, 1, bound)
 
         def bind_wide(
             batch: int, inputs: Sequence[np.ndarray], output: np.ndarray, scratch: np.ndarray
         ) -> list[Step]:
             p = pack(product._replace(pairs=batch * pairs))
-            return [(matmul_wide, (p, inputs[0], inputs[1], wide.ei, output))]
+            return [(matmul_wide, (p, inputs[0], inputs[1], wide.wide_constants, output))]
 
-        return Prepared("int64-matmul", bind_wide, lambda batch: 0)
+        return OpPlan("int64-matmul", bind_wide, lambda batch: 0)
     start = -(-4 * columns // 64) * 64 + 64
     widened = Widened(pitch=epilogue.pitch, start=start)
 
@@ -141,6 +139,6 @@ def prepare_matmul(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> Prep
         batch: int, inputs: Sequence[np.ndarray], output: np.ndarray, scratch: np.ndarray
     ) -> list[Step]:
         p, s = pack(product._replace(pairs=batch * pairs)), pack(widened)
-        return [(matmul_rows, (p, s, inputs[0], inputs[1], epilogue.ef, output, scratch))]
+        return [(matmul_rows, (p, s, inputs[0], inputs[1], epilogue.constants, output, scratch))]
 
-    return Prepared("vector-matmul", bind, lambda batch: start + 4 * inner * columns + 256)
+    return OpPlan("vector-matmul", bind, lambda batch: start + 4 * inner * columns + 256)

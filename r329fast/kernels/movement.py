@@ -12,10 +12,10 @@ from typing import NamedTuple
 import numpy as np
 
 from r329fast.kernels.runtime.kernel import arrays, kernel
-from r329fast.kernels.runtime.op_plan import Prepared, Step
+from r329fast.kernels.runtime.op_plan import OpPlan, Step
 from r329fast.kernels.runtime.parameters import pack
 from r329fast.program.program import Op, TensorSpec
-from r329fast.reference.run import FUNCTIONS
+from r329fast.reference.interpreter import FUNCTIONS
 
 
 class Runs(NamedTuple):
@@ -54,7 +54,7 @@ def _run_length(index: np.ndarray) -> int:
     return int(np.gcd.reduce(np.append(breaks, len(index))))
 
 
-def prepare_movement(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> Prepared:
+def prepare_movement(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> OpPlan:
     x = inputs[0]
     places = np.arange(x.elements, dtype=np.int64).reshape(1, *x.shape)
     fill = 0
@@ -72,4 +72,4 @@ def prepare_movement(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> Pr
         p = pack(runs._replace(batch=batch))
         return [(copy_runs, (p, inputs[0], starts, output))]
 
-    return Prepared("alias" if op.kind == "reshape" else "runs", bind, lambda batch: 0)
+    return OpPlan("alias" if op.kind == "reshape" else "runs", bind, lambda batch: 0)

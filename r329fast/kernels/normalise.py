@@ -7,10 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from r329fast.kernels.epilogue import ROUNDING_CODES, prepare_epilogue
-from r329fast.kernels.finish_wide import finish_wide, round_shift_wide
+from r329fast.kernels.epilogue import prepare_epilogue
+from r329fast.kernels.epilogue_wide import ROUNDING_CODES, epilogue_wide, round_shift_wide
 from r329fast.kernels.runtime.kernel import arrays, kernel
-from r329fast.kernels.runtime.op_plan import Prepared, Step, flip_of
+from r329fast.kernels.runtime.op_plan import OpPlan, Step, flip_of
 from r329fast.kernels.runtime.parameters import pack
 from r329fast.program.program import Op, TensorSpec
 
@@ -122,7 +122,7 @@ def softmax_fast_exp_lines(frame):  # type: ignore[no-untyped-def]
 @kernel
 def lrn_rows(frame):  # type: ignore[no-untyped-def]
     """Every value times a factor that a table gives, interpolated, for its neighbours' squares."""
-    p, x, table, ei, out = arrays(frame, Lrn, "uiiu")
+    p, x, table, epilogue, out = arrays(frame, Lrn, "uiiu")
     rows, channels, flip, move = p.rows, p.channels, p.flip, p.move
     before, after, entries = p.before, p.after, p.entries
     for r in range(rows):
@@ -137,8 +137,8 @@ def lrn_rows(frame):  # type: ignore[no-untyped-def]
             index, fraction = u >> 8, u & 255
             low = table[index]
             factor = low + (((table[min(index + 1, 255)] - low) * fraction) >> 8)
-            value = finish_wide(
-                ((np.int64(x[start + c]) ^ flip) + move) * factor, ei, c % entries, entries
+            value = epilogue_wide(
+                ((np.int64(x[start + c]) ^ flip) + move) * factor, epilogue, c % entries, entries
             )
             out[start + c] = np.uint8(value & 255)
 
@@ -150,7 +150,7 @@ def _lines(x: TensorSpec, axis: int) -> Lines:
     return Lines(outer=outer, length=x.shape[axis], inner=inner, flip=flip_of(x))
 
 
-def prepare_softmax(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> Prepared:
+def prepare_softmax(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> OpPlan:
     """softmax_lut and log_softmax."""
     x, log = inputs[0], op.kind == "log_softmax"
     lines = _lines(x, op.integer("axis"))
@@ -175,10 +175,10 @@ def prepare_softmax(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> Pre
         g, p = pack(lines._replace(outer=batch * lines.outer)), pack(parameters)
         return [(softmax_lut_lines, (g, p, inputs[0], table, log_table, output))]
 
-    return Prepared("int64-softmax", bind, lambda batch: 0)
+    return OpPlan("int64-softmax", bind, lambda batch: 0)
 
 
-def prepare_softmax_fast_exp(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> Prepared:
+def prepare_softmax_fast_exp(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> OpPlan:
     lines = _lines(inputs[0], op.integer("axis"))
     parameters = FastExp(
         mult_in=op.integer("mult_in"), shift_in=op.integer("shift_in"), q_bits=op.integer("q_bits")
@@ -190,10 +190,10 @@ def prepare_softmax_fast_exp(op: Op, inputs: list[TensorSpec], output: TensorSpe
         g, p = pack(lines._replace(outer=batch * lines.outer)), pack(parameters)
         return [(softmax_fast_exp_lines, (g, p, inputs[0], output))]
 
-    return Prepared("int64-softmax", bind, lambda batch: 0)
+    return OpPlan("int64-softmax", bind, lambda batch: 0)
 
 
-def prepare_lrn(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> Prepared:
+def prepare_lrn(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> OpPlan:
     x, channels, size = inputs[0], inputs[0].shape[-1], op.integer("size")
     entries = int(max(op.consts["mult"].size, op.consts["shift"].size))
     epilogue = prepare_epilogue(op, output, entries, 1 << 34)
@@ -215,6 +215,6 @@ def prepare_lrn(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> Prepare
         batch: int, inputs: Sequence[np.ndarray], output: np.ndarray, scratch: np.ndarray
     ) -> list[Step]:
         p = pack(parameters._replace(rows=batch * parameters.rows))
-        return [(lrn_rows, (p, inputs[0], table, epilogue.ei, output))]
+        return [(lrn_rows, (p, inputs[0], table, epilogue.wide_constants, output))]
 
-    return Prepared("int64-lrn", bind, lambda batch: 0)
+    return OpPlan("int64-lrn", bind, lambda batch: 0)

@@ -8,14 +8,12 @@ from typing import NamedTuple
 import numpy as np
 
 from r329fast.errors import ProgramError
-from r329fast.kernels.epilogue import prepare_epilogue
-from r329fast.kernels.leaves.tile import finish_rows, max_window
+from r329fast.kernels.epilogue import INT32_MAX, prepare_epilogue
+from r329fast.kernels.leaves.rows import epilogue_rows, max_window
 from r329fast.kernels.runtime.kernel import arrays, kernel
-from r329fast.kernels.runtime.op_plan import Prepared, Step, flip_of
+from r329fast.kernels.runtime.op_plan import OpPlan, Step, flip_of
 from r329fast.kernels.runtime.parameters import pack
 from r329fast.program.program import Op, TensorSpec
-
-_INT32 = (1 << 31) - 1
 
 
 class Window(NamedTuple):
@@ -83,8 +81,8 @@ def maxpool_rows(frame):  # type: ignore[no-untyped-def]
 
 @kernel
 def avgpool_rows(frame):  # type: ignore[no-untyped-def]
-    """Output positions first..end; which: constants of each position (an index into ef's rows)."""
-    p, g, x, which, ef, out, scratch = arrays(frame, AvgPool, Window, "uifuu")
+    """Output positions first..end; which: which constants each position takes."""
+    p, g, x, which, epilogue, out, scratch = arrays(frame, AvgPool, Window, "uifuu")
     height, width, channels = g.height, g.width, g.channels
     out_height, out_width = g.out_height, g.out_width
     flip, move = np.uint8(g.flip), np.int32(p.move)
@@ -107,10 +105,10 @@ def avgpool_rows(frame):  # type: ignore[no-untyped-def]
                 values = x[start : start + channels]
                 for c in range(channels):
                     acc[c] += np.int32(np.int32(values[c] ^ flip) + move)
-        finish_rows(
+        epilogue_rows(
             scratch.ctypes.data,
             0,
-            ef.ctypes.data,
+            epilogue.ctypes.data,
             which[place] * p.padded,
             p.pitch,
             channels,
@@ -145,7 +143,7 @@ def _window(op: Op, x: TensorSpec, output: TensorSpec) -> np.ndarray:
     )
 
 
-def prepare_maxpool(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> Prepared:
+def prepare_maxpool(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> OpPlan:
     x = inputs[0]
     window, lowest = _window(op, x, output), (x.qmin & 255) ^ flip_of(x)
     positions = output.shape[0] * output.shape[1]
@@ -156,10 +154,10 @@ def prepare_maxpool(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> Pre
         p = pack(MaxPool(first=0, end=batch * positions, lowest=lowest))
         return [(maxpool_rows, (p, window, inputs[0], output))]
 
-    return Prepared("vector-maxpool", bind, lambda batch: 0, True)
+    return OpPlan("vector-maxpool", bind, lambda batch: 0, True)
 
 
-def prepare_avgpool(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> Prepared:
+def prepare_avgpool(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> OpPlan:
     """mult and shift (Ho, Wo) or (1, 1): distinct pairs get a row of constants each."""
     x, channels = inputs[0], output.shape[2]
     positions = output.shape[0] * output.shape[1]
@@ -173,7 +171,7 @@ def prepare_avgpool(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> Pre
     bound = reach * int(np.prod(op.integers("kernel"), dtype=np.int64))
     mult, shift = (np.repeat(distinct[:, i], padded) for i in (0, 1))
     epilogue = prepare_epilogue(op, output, len(mult), bound, mult=mult, shift=shift)
-    if epilogue.wide or bound > _INT32:
+    if epilogue.wide or bound > INT32_MAX:
         raise ProgramError(
             f"layer {op.layer!r}: avgpool window {op.integers('kernel')} or zero point "
             f"{output.zero_point} is too large for 32-bit sums",
@@ -193,6 +191,6 @@ def prepare_avgpool(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> Pre
         batch: int, inputs: Sequence[np.ndarray], output: np.ndarray, scratch: np.ndarray
     ) -> list[Step]:
         p = pack(parameters._replace(end=batch * positions))
-        return [(avgpool_rows, (p, window, inputs[0], index, epilogue.ef, output, scratch))]
+        return [(avgpool_rows, (p, window, inputs[0], index, epilogue.constants, output, scratch))]
 
-    return Prepared("vector-avgpool", bind, lambda batch: 4 * channels + 256, True)
+    return OpPlan("vector-avgpool", bind, lambda batch: 4 * channels + 256, True)

@@ -7,15 +7,13 @@ from typing import NamedTuple
 
 import numpy as np
 
-from r329fast.kernels.epilogue import prepare_epilogue
-from r329fast.kernels.finish_wide import finish_wide
-from r329fast.kernels.leaves.tile import finish_rows
+from r329fast.kernels.epilogue import INT32_MAX, prepare_epilogue
+from r329fast.kernels.epilogue_wide import epilogue_wide
+from r329fast.kernels.leaves.rows import epilogue_rows
 from r329fast.kernels.runtime.kernel import arrays, kernel
-from r329fast.kernels.runtime.op_plan import Prepared, Step, flip_of
+from r329fast.kernels.runtime.op_plan import OpPlan, Step, flip_of
 from r329fast.kernels.runtime.parameters import pack
 from r329fast.program.program import Op, TensorSpec
-
-_INT32 = (1 << 31) - 1
 
 
 class SumRows(NamedTuple):
@@ -39,7 +37,7 @@ class SumAny(NamedTuple):
 @kernel
 def reduce_rows(frame):  # type: ignore[no-untyped-def]
     """x [outer, summed, inner] -> out [outer, inner]; int32 sums, vectors of `inner`."""
-    p, x, ef, out, scratch = arrays(frame, SumRows, "ufuu")
+    p, x, epilogue, out, scratch = arrays(frame, SumRows, "ufuu")
     outer, summed, inner = p.outer, p.summed, p.inner
     flip, move = np.uint8(p.flip), np.int32(p.move)
     acc = scratch[: 4 * inner].view(np.int32)
@@ -50,10 +48,10 @@ def reduce_rows(frame):  # type: ignore[no-untyped-def]
             values = x[start : start + inner]
             for c in range(inner):
                 acc[c] += np.int32(np.int32(values[c] ^ flip) + move)
-        finish_rows(
+        epilogue_rows(
             scratch.ctypes.data,
             0,
-            ef.ctypes.data,
+            epilogue.ctypes.data,
             0,
             p.pitch,
             inner,
@@ -66,7 +64,7 @@ def reduce_rows(frame):  # type: ignore[no-untyped-def]
 @kernel
 def reduce_any(frame):  # type: ignore[no-untyped-def]
     """out[i] = requant(sum of x[base[i] + offsets]), int64, any axes; constants i % entries."""
-    p, x, base, offsets, ei, out = arrays(frame, SumAny, "uiiiu")
+    p, x, base, offsets, epilogue, out = arrays(frame, SumAny, "uiiiu")
     flip, move, entries = p.flip, p.move, p.entries
     for image in range(p.batch):
         x0, out0 = image * p.in_elements, image * p.out_elements
@@ -75,10 +73,10 @@ def reduce_any(frame):  # type: ignore[no-untyped-def]
             for t in range(offsets.size):
                 total += (np.int64(x[x0 + base[i] + offsets[t]]) ^ flip) + move
             total = min(max(total, -2147483648), 2147483647)
-            out[out0 + i] = np.uint8(finish_wide(total, ei, i % entries, entries) & 255)
+            out[out0 + i] = np.uint8(epilogue_wide(total, epilogue, i % entries, entries) & 255)
 
 
-def prepare_reduce_sum(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> Prepared:
+def prepare_reduce_sum(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> OpPlan:
     x = inputs[0]
     axes = sorted(set(op.integers("axes")))
     flip = flip_of(x)
@@ -90,7 +88,7 @@ def prepare_reduce_sum(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> 
     inner = int(np.prod(x.shape[axes[-1] + 1 :], dtype=np.int64))
     outer = int(np.prod(x.shape[: axes[0]], dtype=np.int64))
     adjacent = axes == list(range(axes[0], axes[-1] + 1))
-    if adjacent and inner > 1 and bound <= _INT32:
+    if adjacent and inner > 1 and bound <= INT32_MAX:
         mult, shift = (
             np.tile(np.broadcast_to(op.consts[name], (last_kept,)), inner // last_kept)
             for name in ("mult", "shift")
@@ -105,14 +103,14 @@ def prepare_reduce_sum(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> 
                 batch: int, inputs: Sequence[np.ndarray], output: np.ndarray, scratch: np.ndarray
             ) -> list[Step]:
                 p = pack(sums._replace(outer=batch * outer))
-                return [(reduce_rows, (p, inputs[0], epilogue.ef, output, scratch))]
+                return [(reduce_rows, (p, inputs[0], epilogue.constants, output, scratch))]
 
-            return Prepared("vector-reduce", bind, lambda batch: 4 * inner + 256)
+            return OpPlan("vector-reduce", bind, lambda batch: 4 * inner + 256)
 
     index = np.arange(x.elements).reshape(x.shape).transpose(*kept, *axes).reshape(-1, summed)
     base = np.ascontiguousarray(index[:, 0])
     offsets = np.ascontiguousarray(index[0] - index[0, 0])
-    wide = prepare_epilogue(op, output, last_kept, min(bound, _INT32 + 1))
+    wide = prepare_epilogue(op, output, last_kept, min(bound, INT32_MAX + 1))
     any_sums = SumAny(
         batch=1,
         in_elements=x.elements,
@@ -126,6 +124,6 @@ def prepare_reduce_sum(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> 
         batch: int, inputs: Sequence[np.ndarray], output: np.ndarray, scratch: np.ndarray
     ) -> list[Step]:
         p = pack(any_sums._replace(batch=batch))
-        return [(reduce_any, (p, inputs[0], base, offsets, wide.ei, output))]
+        return [(reduce_any, (p, inputs[0], base, offsets, wide.wide_constants, output))]
 
-    return Prepared("int64-reduce", bind_any, lambda batch: 0)
+    return OpPlan("int64-reduce", bind_any, lambda batch: 0)

@@ -16,14 +16,14 @@ from r329fast.kernels.normalise import prepare_lrn, prepare_softmax, prepare_sof
 from r329fast.kernels.pool import prepare_avgpool, prepare_maxpool
 from r329fast.kernels.reduce import prepare_reduce_sum
 from r329fast.kernels.resize import prepare_resize_bilinear
-from r329fast.kernels.runtime.op_plan import Prepared
+from r329fast.kernels.runtime.op_plan import OpPlan
 from r329fast.kernels.table import prepare_concat, prepare_table
 from r329fast.program.program import Op, TensorSpec
 
-Prepare = Callable[[Op, list[TensorSpec], TensorSpec], Prepared]
+Prepare = Callable[[Op, list[TensorSpec], TensorSpec], OpPlan]
 
 
-def prepare_conv(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> Prepared:
+def prepare_conv(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> OpPlan:
     """conv2d, depthwise_conv2d and fully_connected: the fastest path that is exact."""
     layout = conv_layout(op, inputs[0], output)
     if not layout.fits:
@@ -60,6 +60,6 @@ REGISTRY: dict[str, Prepare] = {
 }
 
 
-def prepare(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> Prepared:
+def prepare(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> OpPlan:
     """Kernels and packed constants for `op` on tensors of these shapes."""
     return REGISTRY[op.kind](op, inputs, output)

@@ -7,10 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from r329fast.kernels.epilogue import ROUNDING_CODES
-from r329fast.kernels.finish_wide import round_shift_wide
+from r329fast.kernels.epilogue_wide import ROUNDING_CODES, round_shift_wide
 from r329fast.kernels.runtime.kernel import arrays, kernel
-from r329fast.kernels.runtime.op_plan import Prepared, Step, flip_of
+from r329fast.kernels.runtime.op_plan import OpPlan, Step, flip_of
 from r329fast.kernels.runtime.parameters import pack
 from r329fast.program.program import Op, TensorSpec
 
@@ -52,7 +51,7 @@ def bilinear_rows(frame):  # type: ignore[no-untyped-def]
                     at += 1
 
 
-def prepare_resize_bilinear(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> Prepared:
+def prepare_resize_bilinear(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> OpPlan:
     x = inputs[0]
     height, width, channels = x.shape
     parameters = Bilinear(
@@ -75,4 +74,4 @@ def prepare_resize_bilinear(op: Op, inputs: list[TensorSpec], output: TensorSpec
         p = pack(parameters._replace(batch=batch))
         return [(bilinear_rows, (p, inputs[0], y0, y1, x0, x1, weights, output))]
 
-    return Prepared("int64-bilinear", bind, lambda batch: 0)
+    return OpPlan("int64-bilinear", bind, lambda batch: 0)

@@ -10,16 +10,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from r329fast.kernels.epilogue import prepare_epilogue
-from r329fast.kernels.ir import epilogue as finish_ir
+from r329fast.kernels.epilogue import INT32_MAX, prepare_epilogue
+from r329fast.kernels.ir import epilogue as epilogue_ir
 from r329fast.kernels.leaves.vector import affine_bytes, lookup_bytes, move_bytes
 from r329fast.kernels.runtime.kernel import arrays, kernel
-from r329fast.kernels.runtime.op_plan import Prepared, Step, aligned, flip_of
+from r329fast.kernels.runtime.op_plan import OpPlan, Step, aligned, flip_of
 from r329fast.kernels.runtime.parameters import pack
 from r329fast.program.program import Op, TensorSpec
-from r329fast.reference.run import FUNCTIONS
-
-_INT32 = (1 << 31) - 1
+from r329fast.reference.interpreter import FUNCTIONS
 
 
 class TableRows(NamedTuple):
@@ -71,11 +69,11 @@ def table_channels(frame):  # type: ignore[no-untyped-def]
 @kernel
 def affine_rows(frame):  # type: ignore[no-untyped-def]
     """Rows first..end: finish(x * weights[channel] + bias[channel]); weights: int32 as bytes."""
-    p, x, weights, ef, out = arrays(frame, Affine, "uufu")
+    p, x, weights, epilogue, out = arrays(frame, Affine, "uufu")
     first = p.first * p.channels
     affine_bytes(
-        x.ctypes.data + first, p.flip, weights.ctypes.data, ef.ctypes.data, p.pitch, p.channels,
-        p.end - p.first, out.ctypes.data + first,
+        x.ctypes.data + first, p.flip, weights.ctypes.data, epilogue.ctypes.data, p.pitch,
+        p.channels, p.end - p.first, out.ctypes.data + first,
     )  # fmt: skip
 
 
@@ -91,7 +89,7 @@ def _tables(op: Op, x: TensorSpec, output: TensorSpec, channels: int) -> np.ndar
     return aligned((result & 255).astype(np.uint8).T)
 
 
-def prepare_table(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> Prepared:
+def prepare_table(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> OpPlan:
     """lut, requantize and batchnorm."""
     x, channels = inputs[0], inputs[0].shape[-1]
     rows = x.elements // channels
@@ -108,7 +106,7 @@ def prepare_table(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> Prepa
             p = pack(whole._replace(end=batch * lines))
             return [(table_rows, (p, inputs[0], table, output))]
 
-        return Prepared("copy" if copies else "table", bind, lambda batch: 0, True)
+        return OpPlan("copy" if copies else "table", bind, lambda batch: 0, True)
     affine = _prepare_affine(op, x, output) if op.kind == "batchnorm" else None
     if affine is not None:
         return affine
@@ -120,21 +118,21 @@ def prepare_table(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> Prepa
         p = pack(ChannelTables(first=0, end=batch * rows, channels=channels))
         return [(table_channels, (p, inputs[0], tables, output))]
 
-    return Prepared("channel-tables", bind_channels, lambda batch: 0, True)
+    return OpPlan("channel-tables", bind_channels, lambda batch: 0, True)
 
 
-def _prepare_affine(op: Op, x: TensorSpec, output: TensorSpec) -> Prepared | None:
+def _prepare_affine(op: Op, x: TensorSpec, output: TensorSpec) -> OpPlan | None:
     """Batch norm by arithmetic; None where int32 or the float32 epilogue would not be exact."""
     channels, flip = x.shape[-1], flip_of(x)
     weights = np.broadcast_to(op.consts["weights"].astype(np.int64), (channels,))
     bias = np.broadcast_to(op.consts["bias"].astype(np.int64), (channels,)) - flip * weights
     bound = 255 * int(np.abs(weights).max())
     epilogue = prepare_epilogue(op, output, channels, bound, bias)
-    if not epilogue.rounds_once or bound > _INT32:
+    if not epilogue.rounds_once or bound > INT32_MAX:
         return None
-    packed = np.zeros(channels + finish_ir.LANES, dtype=np.int32)  # read in whole vectors
+    packed = np.zeros(channels + epilogue_ir.LANES, dtype=np.int32)  # read in whole vectors
     packed[:channels] = weights
-    rows, ef = x.elements // channels, epilogue.ef
+    rows, constants = x.elements // channels, epilogue.constants
     words = aligned(packed.view(np.uint8))
     affine = Affine(first=0, end=rows, channels=channels, flip=flip, pitch=epilogue.pitch)
 
@@ -142,12 +140,12 @@ def _prepare_affine(op: Op, x: TensorSpec, output: TensorSpec) -> Prepared | Non
         batch: int, inputs: Sequence[np.ndarray], output: np.ndarray, scratch: np.ndarray
     ) -> list[Step]:
         p = pack(affine._replace(end=batch * rows))
-        return [(affine_rows, (p, inputs[0], words, ef, output))]
+        return [(affine_rows, (p, inputs[0], words, constants, output))]
 
-    return Prepared("vector-affine", bind, lambda batch: 0, True)
+    return OpPlan("vector-affine", bind, lambda batch: 0, True)
 
 
-def prepare_concat(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> Prepared:
+def prepare_concat(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> OpPlan:
     """Each input through its own table (or copied) into its place."""
     axis = op.integer("axis")
     outer = int(np.prod(output.shape[:axis], dtype=np.int64))
@@ -176,4 +174,4 @@ def prepare_concat(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> Prep
         ]
 
     copied = all(place.copies for _, place in parts)
-    return Prepared("copy" if copied else "table", bind, lambda batch: 0, True)
+    return OpPlan("copy" if copied else "table", bind, lambda batch: 0, True)

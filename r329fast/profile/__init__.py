@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import warnings
-from importlib import import_module
 from typing import TYPE_CHECKING
 
-from r329fast.base.lazy import loader
+from r329fast.base.lazy import loader, moved
 
 if TYPE_CHECKING:
     from r329fast.profile.cost import estimate
@@ -42,34 +40,24 @@ __all__ = [
     "suggest",
 ]
 
-# Names that stood here until 0.2.0; they go with the next release.
-_MOVED = {
-    "LayerCounters": "r329fast.program.counters",
-    "layer_counters": "r329fast.program.counters",
-    **dict.fromkeys(
-        (
-            "Group",
-            "MemorySections",
-            "execution_groups",
-            "graph_json",
-            "int8_bin_size",
-            "memory_sections",
-            "perf_node_count",
-            "profile_data",
-            "profile_data_size",
-            "vendor_log",
-        ),
-        "r329fast.vendor",
-    ),
-}
+_VENDOR = (
+    "Group",
+    "MemorySections",
+    "execution_groups",
+    "graph_json",
+    "int8_bin_size",
+    "memory_sections",
+    "perf_node_count",
+    "profile_data",
+    "profile_data_size",
+    "vendor_log",
+)
 
-_load = loader(__name__, _LATE)
-
-
-def __getattr__(name: str) -> object:
-    if name not in _MOVED:
-        return _load(name)
-    warnings.warn(
-        f"r329fast.profile.{name} has moved to {_MOVED[name]}", DeprecationWarning, stacklevel=2
-    )
-    return getattr(import_module(_MOVED[name]), name)
+__getattr__ = moved(
+    __name__,
+    {
+        **dict.fromkeys(("LayerCounters", "layer_counters"), "r329fast.program.counters"),
+        **dict.fromkeys(_VENDOR, "r329fast.vendor"),
+    },
+    loader(__name__, _LATE),
+)

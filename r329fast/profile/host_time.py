@@ -7,7 +7,7 @@ import time
 import numpy as np
 
 from r329fast.program.program import Program
-from r329fast.simulator.binding import Binder
+from r329fast.simulator.binding import PreparedProgram
 
 _BUDGET = 1 << 40  # one stretch: every layer is timed with all images
 _MIN_PASSES = 5
@@ -22,15 +22,15 @@ def host_times(
     zero). Passes go on for about `seconds`, at least five; the first one is not counted.
     """
     count = len(x)
-    binder = Binder(program)
-    binding = binder.bind(count, frozenset(program.inputs), _BUDGET)
+    prepared = PreparedProgram(program)
+    binding = prepared.bind(count, frozenset(program.inputs), _BUDGET)
     for view in binding.views.values():
         view[:] = 0
     ops = [op for op, _ in binding.calls.stages]
     calls = [binding.calls.single(stage) for stage in range(len(ops))]
     samples: list[list[float]] = []
     name = program.inputs[0]
-    flat = x.reshape(-1).view(np.uint8) ^ binder.flips[name]
+    flat = x.reshape(-1).view(np.uint8) ^ prepared.flips[name]
     end = time.perf_counter() + seconds
     while len(samples) < _MIN_PASSES + 1 or (
         time.perf_counter() < end and len(samples) <= max_passes

@@ -10,27 +10,27 @@ import numpy as np
 from r329fast.program.blocks import stretches
 from r329fast.program.planner import plan
 from r329fast.program.program import Program
-from r329fast.program.uniform_dtype import stored_program
+from r329fast.program.uniform_dtype import uniform_program
 
 if TYPE_CHECKING:
-    from r329fast.kernels import Bound, Prepared
+    from r329fast.kernels import CallTable, OpPlan
 
 _SLACK = 256  # kernels may read whole vectors past the last tensor
 
 
 @dataclass(frozen=True)
-class Binding:
+class BoundProgram:
     """The calls for `images` images, and what they work on.
 
     views: tensor -> its flat bytes for all images, for inputs, outputs and what is to be kept.
     """
 
     images: int
-    calls: Bound
+    calls: CallTable
     views: dict[str, np.ndarray]
 
 
-class Binder:
+class PreparedProgram:
     """A program whose ops are prepared; shared by threads.
 
     flips: tensor -> what turns its stored bytes into the program's (by exclusive or).
@@ -40,24 +40,24 @@ class Binder:
         from r329fast.kernels import STORED, prepare
 
         self.program = program
-        stored = (stored_program(program, STORED) if STORED else None) or program
+        stored = (uniform_program(program, STORED) if STORED else None) or program
         tensors = stored.tensors
         self.flips = {
             name: np.uint8(0 if spec.dtype == program.tensors[name].dtype else 128)
             for name, spec in tensors.items()
         }
-        self.prepared: list[Prepared] = [
+        self.plans: list[OpPlan] = [
             prepare(op, [tensors[name] for name in op.inputs], tensors[op.outputs[0]])
             for op in stored.ops
         ]
 
-    def bind(self, images: int, keep: frozenset[str], budget: int, parts: int = 1) -> Binding:
+    def bind(self, images: int, keep: frozenset[str], budget: int, parts: int = 1) -> BoundProgram:
         """Calls in an arena of their own.
 
         keep: tensors wanted beside the outputs; budget: bytes of activations of an op at most
         (see `stretches`); parts: threads that share each op.
         """
-        from r329fast.kernels import Bound
+        from r329fast.kernels import CallTable
 
         program = self.program
         cut = stretches(program, images, budget)
@@ -65,7 +65,7 @@ class Binder:
         # needs do not always grow with images: ask for every number that an op runs with
         scratch = max(
             (
-                self.prepared[index].scratch_bytes(size)
+                self.plans[index].scratch_bytes(size)
                 for stretch in cut
                 for size in {stretch.images, images % stretch.images or stretch.images}
                 for index in range(stretch.first, stretch.last)
@@ -81,7 +81,7 @@ class Binder:
                 begin += start * elements
             return arena[begin : begin + size * elements]
 
-        calls = Bound(parts)
+        calls = CallTable(parts)
         for stretch in cut:
             for start in range(0, images, stretch.images):
                 size = min(stretch.images, images - start)
@@ -91,10 +91,10 @@ class Binder:
                         continue  # the planner gave both the same bytes
                     inputs = [view(name, start, size) for name in op.inputs]
                     output = view(op.outputs[0], start, size)
-                    stages = self.prepared[index].bind_parts(size, inputs, output, scratches)
+                    stages = self.plans[index].bind_parts(size, inputs, output, scratches)
                     calls.add(index, stages)
         whole = [name for name in buffers.offsets if buffers.images[name] == images]
-        return Binding(images, calls, {name: view(name, 0, images) for name in whole})
+        return BoundProgram(images, calls, {name: view(name, 0, images) for name in whole})
 
 
 def _pieces(sizes: list[int]) -> list[np.ndarray]:

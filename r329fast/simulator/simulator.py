@@ -1,31 +1,23 @@
-"""Runs a program on a batch: blocks of images through the whole op list, threads over blocks."""
+"""Runs a program on a batch: its inputs checked, its tensors by the names that people use."""
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterable, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import suppress
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from r329fast.errors import DataError, UsageError, nearest
-from r329fast.program.blocks import largest_op, program_macs
 from r329fast.program.program import Program
+from r329fast.simulator.pool import LazyPool
 
 if TYPE_CHECKING:
-    from r329fast.simulator.binding import Binder, Binding
+    from r329fast.simulator.workers import Workers
 
 BACKENDS = ("numba", "reference")
-Feeds = dict[str, np.ndarray]
-
-_BUDGET = 8 << 20  # bytes of an op's activations, about: cache holds them
-_LEAST_BLOCK, _MAX_BLOCK = 16, 64  # images that a thread takes at once: late layers want many
-_SHARED_MACS = 100_000_000  # work below it is done before another thread has woken up
-_BINDINGS = 3  # arenas that a worker holds: a batch has one or two sizes of blocks
+Tensors = dict[str, np.ndarray]
 
 
 def layer_tensors(program: Program) -> dict[str, str]:
@@ -33,44 +25,6 @@ def layer_tensors(program: Program) -> dict[str, str]:
     if program.layers:
         return {layer.name: layer.outputs[0] for layer in program.layers if layer.outputs}
     return {op.layer: op.outputs[0] for op in program.ops}
-
-
-class _Worker:
-    """One thread's arenas (or the one that all threads share), for each number of images."""
-
-    def __init__(self, binder: Binder, keep: frozenset[str], budget: int, parts: int = 1) -> None:
-        self.binder, self.keep, self.budget, self.parts = binder, keep, budget, parts
-        self.bindings: dict[int, Binding] = {}
-
-    def bind(self, count: int) -> Binding:
-        """What runs `count` images; the last few are held."""
-        if count not in self.bindings:
-            while len(self.bindings) >= _BINDINGS:
-                self.bindings.pop(next(iter(self.bindings)))
-            self.bindings[count] = self.binder.bind(count, self.keep, self.budget, self.parts)
-        return self.bindings[count]
-
-    def run(
-        self,
-        feeds: Feeds,
-        results: Feeds,
-        first: int,
-        count: int,
-        pool: ThreadPoolExecutor | None = None,
-    ) -> None:
-        """Images first..first+count of flat `feeds` [N, bytes] into flat `results` [N, bytes].
-
-        pool: where the further parts run; needed if there are any.
-        """
-        binding = self.bind(count)
-        views, flips = binding.views, self.binder.flips
-        for name, array in feeds.items():
-            source = array[first : first + count].reshape(-1)
-            np.bitwise_xor(source, flips[name], out=views[name])
-        binding.calls.run(pool)
-        for name, array in results.items():
-            stored = views[name].reshape(count, -1)
-            np.bitwise_xor(stored, flips[name], out=array[first : first + count])
 
 
 @dataclass
@@ -110,22 +64,18 @@ class Simulator:
         if threads < 1 or (block is not None and block < 1):
             raise UsageError(f"threads {threads} and block {block} must be at least 1")
         self.program, self.backend, self.threads, self.block = program, backend, threads, block
-        self._most = min(max(_BUDGET // largest_op(program), _LEAST_BLOCK), _MAX_BLOCK)
-        self._macs = program_macs(program)
-        self._binder: Binder | None = None
-        self._lock, self._sharing = threading.Lock(), threading.Lock()
-        self._workers: dict[tuple[frozenset[str], int], SimpleQueue[_Worker]] = {}
-        self._pool: ThreadPoolExecutor | None = None
+        self._pool = LazyPool(threads)
+        self._workers: Workers | None = None  # of the compiled kernels
         if backend == "numba":
-            from r329fast.simulator.binding import Binder
+            from r329fast.simulator.workers import Workers
 
-            self._binder = Binder(program)
+            self._workers = Workers(program, block, self._pool)
 
     def paths(self) -> dict[str, str]:
         """Layer name -> kernel path of its ops, joined by " + " ("reference" for that backend)."""
         result: dict[str, str] = {}
         for index, op in enumerate(self.program.ops):
-            path = self._binder.prepared[index].path if self._binder else "reference"
+            path = self._workers.path(index) if self._workers else "reference"
             result[op.layer] = f"{result[op.layer]} + {path}" if op.layer in result else path
         return result
 
@@ -141,10 +91,10 @@ class Simulator:
         wanted = self._wanted(keep)
         count = len(next(iter(feeds.values())))
         arrays = self._arrays(wanted, count)
-        if self.backend == "reference":
+        if self._workers is None:
             self._run_reference(feeds, arrays, count)
         elif count:
-            self._run_kernels(feeds, arrays, count)
+            self._workers.run(feeds, arrays, count)
         return {name: arrays[tensor] for name, tensor in wanted.items()}
 
     def submit(
@@ -162,32 +112,35 @@ class Simulator:
         wanted = self._wanted(keep)
         count = len(next(iter(feeds.values())))
         arrays = self._arrays(wanted, count)
-        pool = pool or self._threads()
+        pool = pool or self._pool.get()
         futures = []
-        if self.backend == "reference":
+        if self._workers is None:
             futures = [pool.submit(self._run_reference, feeds, arrays, count)]
         elif count:
-            futures = self._submit_blocks(pool, *self._flat(feeds, arrays, count), count)
+            futures = self._workers.submit(pool, feeds, arrays, count)
         return Pending(futures, {name: arrays[tensor] for name, tensor in wanted.items()})
 
     def close(self) -> None:
         """Give threads and arenas back; the simulator can still run (and makes new ones)."""
-        with self._lock:
-            pool, self._pool = self._pool, None
-            self._workers.clear()
-        if pool is not None:
-            pool.shutdown()
+        if self._workers is not None:
+            self._workers.close()
+        self._pool.close()
 
-    def _feeds(self, x: np.ndarray | Mapping[str, np.ndarray]) -> Feeds:
+    def _feeds(self, x: np.ndarray | Mapping[str, np.ndarray]) -> Tensors:
         inputs = self.program.inputs
         if isinstance(x, np.ndarray):
             if len(inputs) != 1:
                 raise DataError(f"the program has inputs {', '.join(inputs)}: pass them by name")
             x = {inputs[0]: x}
+        if not isinstance(x, Mapping):
+            raise DataError(f"input: found {type(x).__name__}, allowed an array, or arrays by name")
         if set(x) != set(inputs):
-            raise DataError(f"inputs {', '.join(x)}, expected {', '.join(inputs)}")
+            found = ", ".join(map(str, x)) or "none"
+            raise DataError(f"inputs {found}, expected {', '.join(inputs)}")
         for name, array in x.items():
             spec = self.program.tensors[name]
+            if not isinstance(array, np.ndarray):
+                raise DataError(f"input {name!r}: found {type(array).__name__}, allowed an array")
             if array.dtype != spec.dtype or array.shape[1:] != spec.shape or array.ndim == 0:
                 raise DataError(
                     f"input {name!r}: found {array.dtype}{list(array.shape)}, expected "
@@ -213,7 +166,7 @@ class Simulator:
             wanted[name] = layers.get(name, name)
         return wanted
 
-    def _arrays(self, wanted: Mapping[str, str], count: int) -> Feeds:
+    def _arrays(self, wanted: Mapping[str, str], count: int) -> Tensors:
         """Room for the tensors that are wanted, by tensor name."""
         tensors = self.program.tensors
         return {
@@ -221,18 +174,7 @@ class Simulator:
             for name in set(wanted.values())
         }
 
-    @staticmethod
-    def _flat(feeds: Feeds, arrays: Feeds, count: int) -> tuple[Feeds, Feeds]:
-        """Both as uint8 [N, bytes]."""
-        flat_feeds = {
-            name: np.ascontiguousarray(array).reshape(count, -1).view(np.uint8)
-            for name, array in feeds.items()
-        }
-        return flat_feeds, {
-            name: array.reshape(count, -1).view(np.uint8) for name, array in arrays.items()
-        }
-
-    def _run_reference(self, feeds: Feeds, arrays: Feeds, count: int) -> None:
+    def _run_reference(self, feeds: Tensors, arrays: Tensors, count: int) -> None:
         from r329fast.reference import run_program
 
         block = self.block or 8
@@ -241,94 +183,3 @@ class Simulator:
             tensors = run_program(self.program, part)
             for name, array in arrays.items():
                 array[first : first + block] = tensors[name]
-
-    def _run_kernels(self, feeds: Feeds, arrays: Feeds, count: int) -> None:
-        flat_feeds, flat = self._flat(feeds, arrays, count)
-        keep = frozenset(arrays)
-        if count < self.threads and count * self._macs >= _SHARED_MACS:
-            # too few images for all threads: they share each op
-            workers = self._workers_for(keep, self.threads)
-            with self._sharing:  # parts wait for each other: two such runs could wait for ever
-                self._run_block(workers, flat_feeds, flat, 0, count, self._threads())
-            return
-        block = self._block_size(count)
-        workers = self._workers_for(keep, 1)
-        waiting = SimpleQueue[int]()
-        for first in range(0, count, block):
-            waiting.put(first)
-
-        def take() -> None:
-            """Blocks until there are no more; a thread that is held up leaves them to others."""
-            with suppress(Empty):
-                while True:
-                    first = waiting.get_nowait()
-                    size = min(block, count - first)
-                    self._run_block(workers, flat_feeds, flat, first, size)
-
-        # the calling thread works too: it is awake already
-        others = range(min(self.threads, -(-count // block)) - 1)
-        futures: list[Future[None]] = []
-        try:
-            for _ in others:
-                futures.append(self._threads().submit(take))
-            take()
-        except BaseException:
-            with suppress(Empty):
-                while True:
-                    waiting.get_nowait()
-            raise
-        finally:  # nobody reads the caller's arrays any more
-            wait(futures)
-        for future in futures:
-            future.result()
-
-    def _submit_blocks(
-        self, pool: ThreadPoolExecutor, feeds: Feeds, results: Feeds, count: int
-    ) -> list[Future[None]]:
-        block = self._block_size(count)
-        workers = self._workers_for(frozenset(results), 1)
-        return [
-            pool.submit(self._run_block, workers, feeds, results, first, min(block, count - first))
-            for first in range(0, count, block)
-        ]
-
-    @staticmethod
-    def _run_block(
-        workers: SimpleQueue[_Worker],
-        feeds: Feeds,
-        results: Feeds,
-        first: int,
-        count: int,
-        pool: ThreadPoolExecutor | None = None,
-    ) -> None:
-        worker = workers.get()
-        try:
-            worker.run(feeds, results, first, count, pool)
-        finally:
-            workers.put(worker)
-
-    def _threads(self) -> ThreadPoolExecutor:
-        with self._lock:
-            if self._pool is None:
-                self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="r329fast")
-            return self._pool
-
-    def _block_size(self, count: int) -> int:
-        """Images that one thread takes at once; all threads get equal blocks."""
-        share = -(-count // self.threads)
-        if self.block is not None:
-            return min(self.block, share)
-        return -(-share // -(-share // self._most))
-
-    def _workers_for(self, keep: frozenset[str], parts: int) -> SimpleQueue[_Worker]:
-        """Idle workers of these settings: as many as threads, or one that all threads share."""
-        assert self._binder is not None
-        with self._lock:
-            key = (keep, parts)
-            queue = self._workers.get(key)
-            if queue is None:
-                queue = SimpleQueue()
-                for _ in range(self.threads // parts):
-                    queue.put(_Worker(self._binder, keep, _BUDGET, parts))
-                self._workers = {key: queue}  # arenas of other settings are dropped
-        return queue

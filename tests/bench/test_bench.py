@@ -134,12 +134,15 @@ def test_interleave_takes_turns() -> None:
 
 
 def test_ratio_is_of_rounds() -> None:
-    a, b = timing.Timing((2.0, 20.0, 4.0)), timing.Timing((1.0, 10.0, 1.0))
+    a, b = timing.RoundTimes((2.0, 20.0, 4.0)), timing.RoundTimes((1.0, 10.0, 1.0))
     assert timing.ratio(a, b) == 2.0
     assert (a.median, a.best) == (4.0, 2.0)
-    assert timing.cpu_ratio(timing.Timing((1.0,), (3.0,)), timing.Timing((9.0,), (1.5,))) == 2.0
+    assert (
+        timing.cpu_ratio(timing.RoundTimes((1.0,), (3.0,)), timing.RoundTimes((9.0,), (1.5,)))
+        == 2.0
+    )
     assert a.quartiles == (3.0, 12.0)
-    assert timing.Timing((5.0,)).quartiles == (5.0, 5.0)
+    assert timing.RoundTimes((5.0,)).quartiles == (5.0, 5.0)
 
 
 def test_turn_counts_a_long_run_once_and_repeats_a_short_one() -> None:

@@ -8,15 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from r329fast.comparison.compare import (
-    compare_arrays,
-    compare_files,
-    compare_tensors,
-    read_classes,
-    read_raw,
-    read_tensors,
-    top_k,
-)
+from r329fast.comparison.classes import read_classes, top_k
+from r329fast.comparison.differences import compare_arrays, compare_tensors
+from r329fast.comparison.result_files import compare_files, read_raw, read_tensors
 from r329fast.errors import DataError, FileError, UsageError
 
 

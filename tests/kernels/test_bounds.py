@@ -17,8 +17,8 @@ from r329fast.bench import random_programs
 from r329fast.kernels.runtime.isa import JIT
 from r329fast.program.blocks import stretches
 from r329fast.program.program import Program
-from r329fast.reference.run import run_program
-from r329fast.simulator import binding, simulator
+from r329fast.reference.interpreter import run_program
+from r329fast.simulator import binding, workers
 from r329fast.simulator.simulator import Simulator
 
 pytestmark = pytest.mark.skipif(
@@ -63,7 +63,7 @@ def check(program: Program, rng: np.random.Generator) -> None:
 def test_stretches(monkeypatch: pytest.MonkeyPatch, images: int, mode: str) -> None:
     """An op that runs with fewer images than a later one may need more scratch than with many."""
     monkeypatch.setenv("R329FAST_WINOGRAD", mode)
-    monkeypatch.setattr(simulator, "_BUDGET", 40_000)
+    monkeypatch.setattr(workers, "_BUDGET", 40_000)
     builder = random_programs.NetworkBuilder((7, 8, 96))
     name = builder.conv("input", 320, 3, 1, "RELU")
     program = builder.done(builder.conv(builder.conv(name, 64, 3, 1, "RELU"), 8, 1, 1, "NONE"))

@@ -1,6 +1,6 @@
 """Forms that only some layers take: bytes of four columns, rows in place, sums in float32.
 
-Each is met on purpose here; test_kernels.py meets them by chance.
+Each is met on purpose here; test_registry.py meets them by chance.
 """
 
 from __future__ import annotations
@@ -15,11 +15,11 @@ from support.kernel_cases_check import check
 from r329fast.kernels import prepare
 from r329fast.kernels.conv import depthwise_quads
 from r329fast.kernels.epilogue import prepare_epilogue
-from r329fast.kernels.ir import epilogue as finish_ir
 from r329fast.kernels.ir.depthwise_quads import blocks
+from r329fast.kernels.ir.epilogue import MAGIC
 from r329fast.kernels.runtime.isa import ISA, JIT, STORED
 from r329fast.program.program import Op, Program, TensorSpec
-from r329fast.program.uniform_dtype import stored_program
+from r329fast.program.uniform_dtype import uniform_program
 from r329fast.quantization.fixed_point import requantize
 
 QUADS = f"{ISA.name}-quads"
@@ -132,7 +132,7 @@ def test_ties_and_ends_of_a_line(dtype: str, shift: int) -> None:
             continue
         count = len(x) // 16 * 16
         sums = x[-count:].astype(np.int32)
-        found = finish(sums.reshape(-1, 16), epilogue.ef, epilogue.pitch)
+        found = finish(sums.reshape(-1, 16), epilogue.constants, epilogue.pitch)
         wanted = requantize(
             sums.astype(np.int64), np.array(mult), np.array(shift), output.zero_point,
             output.qmin, output.qmax, "half_even",
@@ -140,22 +140,24 @@ def test_ties_and_ends_of_a_line(dtype: str, shift: int) -> None:
         assert np.array_equal(found.view(dtype).reshape(-1), wanted.astype(dtype)), mult
 
 
-def finish(sums: np.ndarray, ef: np.ndarray, pitch: int) -> np.ndarray:
+def finish(sums: np.ndarray, constants: np.ndarray, pitch: int) -> np.ndarray:
     from numba import njit
 
-    from r329fast.kernels.leaves.tile import finish_rows
+    from r329fast.kernels.leaves.rows import epilogue_rows
 
-    def run(acc, ef, pitch, rows, out):  # type: ignore[no-untyped-def]
-        finish_rows(acc.ctypes.data, 64, ef.ctypes.data, 0, pitch, 16, rows, out.ctypes.data, 16)
+    def run(acc, constants, pitch, rows, out):  # type: ignore[no-untyped-def]
+        epilogue_rows(
+            acc.ctypes.data, 64, constants.ctypes.data, 0, pitch, 16, rows, out.ctypes.data, 16
+        )
 
     out = np.zeros(sums.shape, dtype=np.uint8)
-    (njit(run) if JIT else run)(sums, ef, pitch, len(sums), out)
+    (njit(run) if JIT else run)(sums, constants, pitch, len(sums), out)
     return out
 
 
 def test_programs_keep_their_meaning_in_another_dtype() -> None:
     """The reference on a stored program gives the same integers, moved."""
-    from r329fast.reference.run import run_op
+    from r329fast.reference.interpreter import run_op
 
     for kind in kernel_cases.CASES:
         for seed in range(12):
@@ -165,7 +167,7 @@ def test_programs_keep_their_meaning_in_another_dtype() -> None:
             op = program.ops[0]
             expected = run_op(program, op, [feeds[name] for name in op.inputs])
             for dtype in ("uint8", "int8"):
-                stored = stored_program(program, dtype)
+                stored = uniform_program(program, dtype)
                 if stored is None:
                     assert kind in ("softmax_fast_exp", "resize_bilinear") or len(op.inputs) == 1
                     continue
@@ -184,7 +186,7 @@ def test_simulators_keep_one_dtype_where_the_tile_wants_it() -> None:
     prepared = prepare(program.ops[0], [program.tensors["x"]], program.tensors["y"])
     assert prepared.path.startswith(ISA.name)
     assert ("" if ISA.element == 2 else "int8" if ISA.signed else "uint8") == STORED
-    assert finish_ir.MAGIC == 12582912.0
+    assert MAGIC == 12582912.0
 
 
 @pytest.mark.skipif(not JIT, reason="nothing is compiled")

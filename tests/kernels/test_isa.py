@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import platform
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import get_type_hints
 
 import llvmlite.binding as llvm
 import pytest
 from llvmlite import ir
 
 from r329fast.errors import UsageError
-from r329fast.kernels.ir import gemm_tile as row_tile_ir
+from r329fast.kernels.ir.emit import BYTES, I64, Pointer
+from r329fast.kernels.ir.gemm_tile import emit_row_tile
 from r329fast.kernels.runtime import cache, isa
 
 TESTS = Path(__file__).parent
@@ -112,13 +115,13 @@ def assembly(name: str, triple: str, features: str) -> str:
     path = by_name(name)
     module = ir.Module(name=name)
     module.triple = triple
-    pointer, i64 = ir.IntType(8).as_pointer(), ir.IntType(64)
-    pointers = (0, 1, 6, 7, 11, 12, 13)  # of emit_row_tile
-    kinds = [pointer if index in pointers else i64 for index in range(15)]
+    hints = get_type_hints(emit_row_tile, include_extras=True)
+    arguments = list(inspect.signature(emit_row_tile).parameters)[3:]
+    kinds = [BYTES if hints[argument] is Pointer else I64 for argument in arguments]
     kind = ir.FunctionType(ir.VoidType(), kinds)
     function = ir.Function(module, kind, "tile")
     builder = ir.IRBuilder(function.append_basic_block())
-    row_tile_ir.emit_row_tile(builder, path, path.vectors, *function.args)
+    emit_row_tile(builder, path, path.vectors, *function.args)
     builder.ret_void()
     try:
         llvm.initialize_all_targets()

@@ -1,6 +1,6 @@
 """Exact Winograd: the integers of the reference for any shape, weights and inputs, and the choice.
 
-test_kernels_isa.py runs this file on the other paths; NUMBA_DISABLE_JIT=1 with -k small runs the
+test_isa.py runs this file on the other paths; NUMBA_DISABLE_JIT=1 with -k small runs the
 un-jitted twins.
 """
 

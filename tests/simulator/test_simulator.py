@@ -13,7 +13,7 @@ import pytest
 from r329fast.bench import random_programs
 from r329fast.errors import DataError, UsageError
 from r329fast.program.program import Program
-from r329fast.simulator import simulator as simulator_module
+from r329fast.simulator import workers
 from r329fast.simulator.simulator import Simulator
 
 
@@ -45,7 +45,7 @@ def test_batch_and_threads_do_not_matter(
     block: int | None,
     least: int,
 ) -> None:
-    monkeypatch.setattr(simulator_module, "_SHARED_MACS", least)  # threads share ops, or never
+    monkeypatch.setattr(workers, "_SHARED_MACS", least)  # threads share ops, or never
     simulator = Simulator(program, threads=threads, block=block)
     x = images(program, 17)[:count]
     for keep in ("all", "outputs", "all"):
@@ -76,7 +76,7 @@ def test_shared_ops_from_many_threads(
     """Runs whose threads wait for each other, of two sizes, all on the same three threads."""
     from concurrent.futures import ThreadPoolExecutor
 
-    monkeypatch.setattr(simulator_module, "_SHARED_MACS", 0)
+    monkeypatch.setattr(workers, "_SHARED_MACS", 0)
     simulator = Simulator(program, threads=3)
     x = images(program, 17)
     counts = [1, 2, 17, 1, 2] * 6
@@ -103,9 +103,9 @@ def test_a_thread_that_does_not_start_holds_nobody_up(
             return super().submit(*arguments, **named)  # type: ignore[arg-type]
 
     for least, count in ((0, 1), (1 << 60, 17)):
-        monkeypatch.setattr(simulator_module, "_SHARED_MACS", least)
+        monkeypatch.setattr(workers, "_SHARED_MACS", least)
         simulator = Simulator(program, threads=3, block=1)
-        simulator._pool = Pool(3)
+        simulator._pool.pool = Pool(3)
         with pytest.raises(RuntimeError, match="new thread"):
             simulator.run(images(program, count))
         simulator.close()
@@ -161,6 +161,12 @@ def test_wrong_input_is_named(program: Program) -> None:
         simulator.run(images(program, 2)[:, :8])
     with pytest.raises(DataError, match="inputs other, expected input"):
         simulator.run({"other": images(program, 2)})
+    with pytest.raises(DataError, match="inputs none, expected input"):
+        simulator.run({})
+    with pytest.raises(DataError, match="found list, allowed an array"):
+        simulator.run([1, 2])  # type: ignore[arg-type]
+    with pytest.raises(DataError, match="input 'input': found list, allowed an array"):
+        simulator.run({"input": [1, 2]})  # type: ignore[dict-item]
 
 
 def test_wrong_settings_are_named(program: Program) -> None:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import contextlib
 import struct
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
+from support.aipu_networks import small_program
+from support.aipu_writer import canonical, write_aipu
 
 from r329fast.calibration.ranges import Ranges
-from r329fast.errors import FileError
+from r329fast.errors import FileError, UnsupportedModelError
 from r329fast.quantization.aqt2021 import (
     concat_params,
     eltwise_add_params,
@@ -21,8 +22,10 @@ from r329fast.quantization.aqt2021 import (
 )
 from r329fast.quantization.fixed_point import MAX_MULTIPLIER
 from r329fast.vendor import memory
-from r329fast.vendor.aiff import TILE_CHANNELS, Descriptor
-from r329fast.vendor.aipu_bin import AipuBin, PerfNode, parse_aipu_bin, read_aipu_bin
+from r329fast.vendor.aipu.constants import job_constants
+from r329fast.vendor.aipu.container import AipuBin, parse_aipu_bin, read_aipu_bin
+from r329fast.vendor.aipu.descriptor import TILE_CHANNELS, WEIGHT_BUFFER_BYTES, Descriptor
+from r329fast.vendor.aipu.entries import Entry, layer_block, read_entries
 
 # The gesture network is a MobileNetV2 whose ten residual blocks shift a part of their input in
 # time: concat(state, slice of x) feeds the block, and x itself is added at its end. Per block:
@@ -56,8 +59,9 @@ def ranges(folder: Path) -> Ranges:
     return Ranges.load_max_min(folder / "max_dict3.npy", folder / "min_dict3.npy")
 
 
-def nodes(binary: AipuBin, op: str) -> list[PerfNode]:
-    return [node for node in binary.nodes if node.op == op]
+def nodes(binary: AipuBin, op: str) -> list[Entry]:
+    """Steps of one op; "job": all on the fixed-function unit."""
+    return [e for e in read_entries(binary) if e.op == op or (op == "job" and e.descriptors)]
 
 
 def scale(ranges: Ranges, layer: str) -> float:
@@ -75,31 +79,30 @@ def numbered(word: str, index: int) -> str:
 def test_sections_are_read_to_their_ends(binary: AipuBin) -> None:
     assert binary.header.version == (0, 4)
     assert binary.header.build == (2, 0, 175)
-    assert binary.links == 55
-    found = Counter(node.op for node in binary.nodes)
-    assert found == {"aiff": 53, "concat": 10, "mean": 2, "slice": 20, "constant": 20}
+    assert len(binary.links) == 55
+    found = Counter(entry.op for entry in read_entries(binary))
+    jobs = {"conv": 35, "depthwise": 17, "fc": 1}
+    assert found == {**jobs, "concat": 10, "mean": 2, "slice": 20, "constant": 20}
 
 
 @pytest.mark.shared
 def test_section_sizes_follow_the_rules(binary: AipuBin) -> None:
     desc = data = 0
-    for node in nodes(binary, "aiff"):
+    for node in nodes(binary, "job"):
         tiles, first = len(node.descriptors), node.descriptors[0]
-        inputs, outputs = first.channels
-        if first.per_channel:
+        inputs, outputs = first.tensor_channels
+        desc += memory.descriptor_bytes(tiles)
+        if node.op == "depthwise":
             assert tiles == memory.depthwise_tiles(outputs)
-            desc += memory.descriptor_bytes(tiles)
             data += memory.depthwise_data_bytes(outputs, 3 * 3)
-        elif first.fully_connected:
-            desc += memory.descriptor_bytes(tiles)
-            data += memory.fully_connected_data_bytes(inputs, outputs)
+        elif node.op == "fc":
+            data += memory.fully_connected_data_bytes(*first.tile_channels)
         else:
-            window = 3 * 3 if inputs == 3 else 1  # all but the first are 1x1
-            desc += memory.descriptor_bytes(tiles)
+            window = first.kernel[0] * first.kernel[1]
             data += memory.convolution_data_bytes(outputs, window * inputs * outputs)
     # TensorFlow's begin vectors: 20 constants of 16 bytes, the last one without padding
     data += 20 * memory.DATA_ALIGN - (memory.DATA_ALIGN - 16)
-    assert binary.section_bytes["ro"] == memory.ro_bytes(len(binary.nodes))
+    assert binary.section_bytes["ro"] == memory.ro_bytes(len(read_entries(binary)))
     assert binary.section_bytes["desc"] == desc
     assert binary.section_bytes["data"] == data
     assert binary.stack_bytes == memory.STACK_BYTES
@@ -107,7 +110,7 @@ def test_section_sizes_follow_the_rules(binary: AipuBin) -> None:
 
 @pytest.mark.shared
 def test_eltwise_parameters_equal(binary: AipuBin, ranges: Ranges) -> None:
-    fused = [node for node in nodes(binary, "aiff") if node.descriptors[0].eltwise]
+    fused = [node for node in nodes(binary, "job") if node.descriptors[0].eltwise]
     assert len(fused) == len(BLOCKS)
     for index, (node, (x, norm)) in enumerate(zip(fused, BLOCKS, strict=True)):
         scales, mult, shift = eltwise_add_params(
@@ -154,14 +157,14 @@ def test_mean_parameters_equal(binary: AipuBin) -> None:
 def test_multipliers_have_the_scheme_s_form(binary: AipuBin) -> None:
     """8-bit M for a layer; per channel one shift that lets the largest M fill 15 bits."""
     depthwise = 0
-    for node in nodes(binary, "aiff"):
+    for node in nodes(binary, "job"):
         first = node.descriptors[0]
         assert first.signed_output is not first.relu
         if not first.per_channel:
             assert 128 <= first.mult <= 255
             continue
         depthwise += 1
-        scales = channel_constants(binary, node, "multiplier_address", "<u2").tolist()
+        scales = channel_constants(binary, node, 39, "<u2").tolist()
         for value in scales:  # 8 significant bits, shifted left (or, where tiny, cut right)
             assert value % (1 << max(0, value.bit_length() - 8)) == 0
         largest = max(scales)
@@ -173,39 +176,58 @@ def test_multipliers_have_the_scheme_s_form(binary: AipuBin) -> None:
 @pytest.mark.shared
 def test_weights_reach_127(binary: AipuBin) -> None:
     """Once a layer, and once a channel in depthwise layers."""
-    for node in nodes(binary, "aiff"):
-        first = node.descriptors[0]
-        inputs, outputs = first.channels
-        if first.per_channel:
-            for tile in node.descriptors:
-                block = binary.constants(tile.weights_address, "i1", 16 * 3 * 3 * 16)
-                spread = np.abs(block.astype(int)).reshape(16, 9, 16).max(axis=1)
-                assert np.array_equal(spread, np.diag(np.full(16, 127)))
-        else:
-            count = inputs * outputs * (9 if inputs == 3 else 1)
-            weights = binary.constants(first.weights_address, "i1", count)
-            assert np.abs(weights.astype(int)).max() == 127
+    for node in nodes(binary, "job"):
+        weights = np.abs(job_constants(binary, node).weights.astype(int))
+        spread = weights.reshape(len(weights), -1).max(axis=1)
+        assert set(spread) == {127} if node.op == "depthwise" else spread.max() == 127
 
 
 @pytest.mark.shared
 def test_bias_shift_is_the_smallest_that_fits(binary: AipuBin) -> None:
-    shifts = Counter()
-    for node in nodes(binary, "aiff"):
-        first = node.descriptors[0]
-        if first.per_channel:
-            stored = channel_constants(binary, node, "bias_address", "<i2")
-        else:
-            stored = binary.constants(first.bias_address, "<i2", first.channels[1])
-        full = stored.astype(np.int64) << first.bias_shift
-        _, shift = fit_bias(full, 16)
-        assert shift == first.bias_shift
-        shifts[shift] += 1
-    assert sum(shifts.values()) == 53
+    """Dead channels included: layers 2, 35 and 41 have 5, 8 and 3 for them."""
+    shifts = {}
+    for node in nodes(binary, "job"):
+        constants = job_constants(binary, node)
+        _, shift = fit_bias(constants.bias.astype(np.int64), 16)
+        assert shift == node.descriptors[0].bias_shift
+        if (constants.mult == 0).any():
+            live = np.where(constants.mult == 0, 0, constants.bias.astype(np.int64))
+            shifts[node.index] = shift, fit_bias(live, 16)[1]
+    assert {key: shifts[key] for key in (2, 35, 41)} == {2: (5, 1), 35: (8, 0), 41: (3, 1)}
 
 
-def channel_constants(binary: AipuBin, node: PerfNode, field: str, dtype: str) -> np.ndarray:
+@pytest.mark.shared
+@pytest.mark.parametrize("name", ["aipu_mobilenet6.bin", "aipu_onnx.bin"])
+def test_words_of_the_descriptors(folder: Path, name: str) -> None:
+    """The fields that are read agree with each other in every layer."""
+    binary = read_aipu_bin(folder / name)
+    for node in nodes(binary, "job"):
+        assert node.output is not None
+        x, y = node.inputs[0], node.output
+        for tile in node.descriptors:
+            assert tile.strange() == ""
+            assert tile.signed_input == (x.dtype == "int8")
+            assert tile.signed_output == (y.dtype == "int8")
+            if node.op == "fc":
+                continue
+            top, left, bottom, right = tile.pads
+            height, width, channels = x.shape
+            assert tile.padded_input == (height + top + bottom, width + left + right)
+            assert (*tile.output_size, tile.tensor_channels[1]) == y.shape
+            assert tile.tensor_channels[0] == channels
+            inside, outside = tile.tile_channels
+            assert tile.taps == tile.kernel[0] * tile.kernel[1] * inside
+            blocks = -(-outside // 16)
+            a_pass = min(blocks, WEIGHT_BUFFER_BYTES // (16 * tile.taps))
+            assert tile.passes == -(-blocks // a_pass)
+        block = layer_block(binary, node)
+        assert block[0] == 1
+        assert 68 in block[2:5]
+
+
+def channel_constants(binary: AipuBin, node: Entry, word: int, dtype: str) -> np.ndarray:
     """One vector over all tiles of a depthwise layer."""
-    addresses = [getattr(tile, field) for tile in node.descriptors]
+    addresses = [tile.word(word) for tile in node.descriptors]
     return np.concatenate([binary.constants(at, dtype, TILE_CHANNELS) for at in addresses])
 
 
@@ -213,40 +235,20 @@ def channel_constants(binary: AipuBin, node: PerfNode, field: str, dtype: str) -
 
 
 def small_file() -> bytes:
-    """One AIFF layer, one concat of two inputs, one working buffer; no linked list."""
-    ro = np.zeros((4, 64), np.uint32)
-    ro[1, 6] = 0x10000000 + ro.nbytes
-    ro[2, [2, 5, 61]] = 200 << 16 | 8 << 8, 255 << 16 | 8 << 8, 2 << 16 | 1
-    desc = np.zeros(128, np.uint32)
-    desc[[37, 40]] = 17 << 15 | 3 << 5 | 1 << 24, 181 << 16
-    patched = [2 * 256 + 4 * word for word in (1, 4, 60)]
-    bss = [0x40400, 16, 1, 1]
-    bss += [0, 4, 128, 1, 0, 4, 3, 0, 3, 0, 1, 4, 1, 1, 0xFFFFFFFF, 0]
-    bss += [64, 128, 1, 0, 64, 3, 0, 3, 2, 1, 8, 8, 1, 0xFFFFFFFF, len(patched), *patched]
-    parts = [bytes(16), ro.tobytes(), desc.tobytes(), bytes([1, 2, 255, 4])]
-    parts += [struct.pack(f"<{len(bss)}I", *bss), b""]
-    spans, offset = [], 0x68
-    for part in parts:
-        spans += [offset, len(part)]
-        offset += len(part)
-    header = [0x000102BD, 4 << 24, 175 << 16 | 2, 0x68, offset, 0, 0, 0, *spans, 0, 0]
-    return b"AIPU BIN".ljust(16, b"\0") + struct.pack("<22I", *header) + b"".join(parts)
+    return write_aipu(canonical(small_program()))
 
 
 def test_small_file() -> None:
     binary = parse_aipu_bin(small_file())
-    layer, concat = binary.nodes
-    assert (layer.op, concat.op) == ("aiff", "concat")
-    (descriptor,) = layer.descriptors
-    assert (descriptor.mult, descriptor.shift, descriptor.bias_shift) == (181, 17, 3)
-    assert descriptor.signed_output
-    assert descriptor.eltwise is None
-    assert concat.pairs == ((200, 8), (255, 8))
+    entries = read_entries(binary)
+    assert [entry.op for entry in entries][:4] == ["conv", "depthwise", "conv", "slice"]
+    (concat,) = (entry for entry in entries if entry.op == "concat")
     assert concat.rescaled
-    assert binary.constants(0x20040400, "i1", 4).tolist() == [1, 2, -1, 4]
-    assert [buffer.size for buffer in binary.buffers()] == [4, 64]
+    assert all(shift == 8 for _, shift in concat.pairs)
+    assert len([operand for e in entries for operand in e.inputs if operand.in_sram]) > 2
+    end = binary.data_base + len(binary.data)
     with pytest.raises(FileError, match="outside the Data section"):
-        binary.constants(0x20040404, "i1", 1)
+        binary.constants(end, "i1", 1)
 
 
 def test_descriptor_with_an_addition() -> None:
@@ -269,14 +271,12 @@ def test_damaged_words_are_clear_errors() -> None:
         parse_aipu_bin(b"X" + bytes(blob[1:]))
     version = bytearray(blob)
     version[23] = 5
-    with pytest.raises(FileError, match="graph version"):
+    with pytest.raises(UnsupportedModelError, match=r"graph version \(0, 5\)"):
         parse_aipu_bin(bytes(version))
-    rng = np.random.default_rng(0)
-    for _ in range(300):
-        random = bytearray(blob)
-        random[int(rng.integers(16, len(blob)))] = int(rng.integers(256))
-        with contextlib.suppress(FileError):  # the only exception that may be raised
-            parse_aipu_bin(bytes(random))
+    target = bytearray(blob)
+    target[16:20] = struct.pack("<I", 0x000204B0)
+    with pytest.raises(UnsupportedModelError, match="target 0x000204b0"):
+        parse_aipu_bin(bytes(target))
 
 
 def test_missing_file(tmp_path: Path) -> None:

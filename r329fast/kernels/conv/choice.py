@@ -22,7 +22,7 @@ from r329fast.kernels.conv.winograd_tiling import choose_tiling, products
 from r329fast.kernels.ir.winograd import POSITIONS
 from r329fast.kernels.leaves.winograd import FEW, WORDS
 from r329fast.kernels.runtime.isa import ISA
-from r329fast.kernels.runtime.op_plan import Prepared, Step
+from r329fast.kernels.runtime.op_plan import OpPlan, Step
 from r329fast.program.program import Op, TensorSpec
 
 VARIABLE = "R329FAST_WINOGRAD"
@@ -82,7 +82,7 @@ def winograd_batch(layout: ConvLayout) -> int:
     return 0
 
 
-def prepare_dense(op: Op, layout: ConvLayout, output: TensorSpec) -> Prepared:
+def prepare_dense(op: Op, layout: ConvLayout, output: TensorSpec) -> OpPlan:
     """A convolution of one group or several, not depthwise, whose sums fit int32."""
     chosen = mode()
     least = {"auto": winograd_batch(layout), "0": 0, "1": 1}[chosen] if _unit(layout) else 0
@@ -103,7 +103,7 @@ def prepare_dense(op: Op, layout: ConvLayout, output: TensorSpec) -> Prepared:
         return max(winograd.scratch_bytes(batch), direct.scratch_bytes(batch))
 
     name = f"{winograd.path}, {direct.path} below {least} images"
-    return Prepared(name, bind, scratch_bytes, True)
+    return OpPlan(name, bind, scratch_bytes, True)
 
 
 def _unit(layout: ConvLayout) -> bool:

@@ -16,10 +16,10 @@ from numba import njit
 from r329fast.kernels.conv.layout import ConvLayout, Geometry
 from r329fast.kernels.epilogue import prepare_epilogue
 from r329fast.kernels.ir import depthwise as depthwise_ir
-from r329fast.kernels.leaves.tile import depthwise_row, finish_rows, widen_rows
+from r329fast.kernels.leaves.rows import depthwise_row, epilogue_rows, widen_rows
 from r329fast.kernels.runtime.isa import ISA
 from r329fast.kernels.runtime.kernel import arrays, kernel
-from r329fast.kernels.runtime.op_plan import Prepared, Step, aligned
+from r329fast.kernels.runtime.op_plan import OpPlan, Step, aligned
 from r329fast.kernels.runtime.parameters import pack
 from r329fast.program.program import Op, TensorSpec
 
@@ -72,7 +72,9 @@ def depthwise_rows(frame):  # type: ignore[no-untyped-def]
 
     scratch: addresses of the taps, int32 accumulators [Wo, _CHANNELS], the ring.
     """
-    p, g, x, weights, pads, ef, out, scratch = arrays(frame, DepthwiseRows, Geometry, "uuufuu")
+    p, g, x, weights, pads, epilogue, out, scratch = arrays(
+        frame, DepthwiseRows, Geometry, "uuufuu"
+    )
     channels, out_height, out_width = g.channels, g.out_height, g.out_width
     kernel_y, kernel_x, stride_y, stride_x = g.kernel_y, g.kernel_x, g.stride_y, g.stride_x
     dilation_y, dilation_x = g.dilation_y, g.dilation_x
@@ -120,10 +122,10 @@ def depthwise_rows(frame):  # type: ignore[no-untyped-def]
                         acc,
                         index,
                     )
-                finish_rows(
+                epilogue_rows(
                     acc,
                     4 * _CHANNELS,
-                    ef.ctypes.data,
+                    epilogue.ctypes.data,
                     channel + part,
                     pitch,
                     min(_CHANNELS, count - part),
@@ -145,7 +147,7 @@ def _pack(weights: np.ndarray, passes: int) -> np.ndarray:
     return aligned(np.ascontiguousarray(split.transpose(0, 2, 3, 1, 4)).reshape(-1).view(np.uint8))
 
 
-def prepare_depthwise(op: Op, layout: ConvLayout, output: TensorSpec) -> Prepared:
+def prepare_depthwise(op: Op, layout: ConvLayout, output: TensorSpec) -> OpPlan:
     """One output channel an input channel, accumulators known to fit int32."""
     channels = layout.channels
     magnitude = int(np.abs(layout.weights.astype(np.int64)).sum(axis=(1, 2, 3)).max())
@@ -175,8 +177,17 @@ def prepare_depthwise(op: Op, layout: ConvLayout, output: TensorSpec) -> Prepare
     def bind(
         batch: int, inputs: Sequence[np.ndarray], output: np.ndarray, scratch: np.ndarray
     ) -> list[Step]:
-        p, ef = pack(parameters._replace(end=batch * layout.out_height)), epilogue.ef
-        arguments = (p, geometry, inputs[0], weights, layout.pads, ef, output, scratch)
+        p = pack(parameters._replace(end=batch * layout.out_height))
+        arguments = (
+            p,
+            geometry,
+            inputs[0],
+            weights,
+            layout.pads,
+            epilogue.constants,
+            output,
+            scratch,
+        )
         return [(depthwise_rows, arguments)]
 
-    return Prepared(f"{ISA.name}-depthwise", bind, lambda batch: scratch_bytes + 512, True)
+    return OpPlan(f"{ISA.name}-depthwise", bind, lambda batch: scratch_bytes + 512, True)

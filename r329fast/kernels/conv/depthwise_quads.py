@@ -11,10 +11,10 @@ from r329fast.kernels.conv.layout import ConvLayout, Geometry
 from r329fast.kernels.conv.windows import clear_rows, load_row
 from r329fast.kernels.epilogue import prepare_epilogue
 from r329fast.kernels.ir import depthwise_quads as quads_ir
+from r329fast.kernels.leaves.leaf import leaf
 from r329fast.kernels.runtime.isa import ISA, JIT, target_features
 from r329fast.kernels.runtime.kernel import arrays, kernel
-from r329fast.kernels.runtime.leaf import leaf
-from r329fast.kernels.runtime.op_plan import Prepared, Step, aligned
+from r329fast.kernels.runtime.op_plan import OpPlan, Step, aligned
 from r329fast.kernels.runtime.parameters import pack
 from r329fast.program.program import Op, TensorSpec
 
@@ -25,7 +25,7 @@ if POSSIBLE and not ISA.emulated:
     POSSIBLE = "avx512vl" in target_features()
 
 
-quad_row: Any = leaf("quad_row", (0, 2, 3, 5), quads_ir.emit_quad_row, ISA)
+quad_row: Any = leaf("quad_row", quads_ir.emit_quad_row, ISA)
 
 
 class QuadRows(NamedTuple):
@@ -40,7 +40,7 @@ def depthwise_quads(frame):  # type: ignore[no-untyped-def]
 
     scratch: the addresses of three rows, then a ring of three padded input rows.
     """
-    p, g, x, constants, pads, ef, out, scratch = arrays(frame, QuadRows, Geometry, "uuufuu")
+    p, g, x, constants, pads, epilogue, out, scratch = arrays(frame, QuadRows, Geometry, "uuufuu")
     channels, out_height, out_width = g.channels, g.out_height, g.out_width
     stride, row_bytes = g.stride_y, p.row_bytes
     rows = scratch[:24].view(np.int64)
@@ -62,7 +62,7 @@ def depthwise_quads(frame):  # type: ignore[no-untyped-def]
         for ky in range(3):
             rows[ky] = ring + (top + ky) % 3 * row_bytes
         quad_row(
-            scratch.ctypes.data, channels, constants.ctypes.data, ef.ctypes.data, out_width,
+            scratch.ctypes.data, channels, constants.ctypes.data, epilogue.ctypes.data, out_width,
             out.ctypes.data + place * out_width * channels, g.stride_x,
         )  # fmt: skip
 
@@ -90,7 +90,7 @@ def _constants(
     return aligned(np.concatenate(parts))
 
 
-def prepare_quads(op: Op, layout: ConvLayout, output: TensorSpec) -> Prepared | None:
+def prepare_quads(op: Op, layout: ConvLayout, output: TensorSpec) -> OpPlan | None:
     """The path for a 3x3 layer to uint8; None where it is another layer, or not exact."""
     channels = layout.channels
     square = layout.kernel == (3, 3) and layout.dilation == (1, 1)
@@ -119,7 +119,16 @@ def prepare_quads(op: Op, layout: ConvLayout, output: TensorSpec) -> Prepared | 
         batch: int, inputs: Sequence[np.ndarray], output: np.ndarray, scratch: np.ndarray
     ) -> list[Step]:
         p = pack(QuadRows(first=0, end=batch * rows, row_bytes=row_bytes))
-        arguments = (p, geometry, inputs[0], constants, layout.pads, epilogue.ef, output, scratch)
+        arguments = (
+            p,
+            geometry,
+            inputs[0],
+            constants,
+            layout.pads,
+            epilogue.constants,
+            output,
+            scratch,
+        )
         return [(depthwise_quads, arguments)]
 
-    return Prepared(f"{ISA.name}-quads", bind, lambda batch: scratch_bytes, True)
+    return OpPlan(f"{ISA.name}-quads", bind, lambda batch: scratch_bytes, True)

@@ -19,14 +19,14 @@ from numba import njit
 
 from r329fast.kernels.conv.layout import ConvLayout, Geometry, pack_weights
 from r329fast.kernels.conv.windows import clear_rows, load_band, pack_rows
-from r329fast.kernels.ir import epilogue as finish_ir
-from r329fast.kernels.ir import gemm_tile as row_tile_ir
-from r329fast.kernels.ir.tile import GAP
+from r329fast.kernels.ir import epilogue as epilogue_ir
+from r329fast.kernels.ir import gemm_tile as gemm_tile_ir
+from r329fast.kernels.ir.copy_rows import GAP
 from r329fast.kernels.leaves.gemm_tile import HALF, row_tile_narrow, row_tile_wide
-from r329fast.kernels.leaves.tile import finish_rows
+from r329fast.kernels.leaves.rows import epilogue_rows
 from r329fast.kernels.runtime.isa import ISA
 from r329fast.kernels.runtime.kernel import arrays, kernel
-from r329fast.kernels.runtime.op_plan import Prepared, Step
+from r329fast.kernels.runtime.op_plan import OpPlan, Step
 from r329fast.kernels.runtime.parameters import pack
 
 DIRECT, BAND, PACKED = range(3)
@@ -35,7 +35,7 @@ _SMALL = _WIDTH // 2
 _ROW_BLOCK = 192 * 1024  # bytes of rows that all columns run over: well inside L2
 _MAX_ROWS = 420 // _ROWS * _ROWS
 _WASTE = 1.25  # positions of a band's tiles to output positions, at most
-_FUSED = {finish_ir.ONCE: row_tile_ir.ONCE, finish_ir.TWICE: row_tile_ir.TWICE}
+_FUSED = {epilogue_ir.ONCE: gemm_tile_ir.ONCE, epilogue_ir.TWICE: gemm_tile_ir.TWICE}
 
 
 class ConvRows(NamedTuple):
@@ -54,7 +54,7 @@ class ConvRows(NamedTuple):
 
 
 @njit(nogil=True, cache=True)
-def tile_lines(p, g, a, line_stride, row_stride, lines, width, w, ef, out, channel, acc):  # type: ignore[no-untyped-def]
+def tile_lines(p, g, a, line_stride, row_stride, lines, width, w, epilogue, out, channel, acc):  # type: ignore[no-untyped-def]
     """All columns of a group over `lines` runs of `width` positions, `line_stride` bytes apart.
 
     a: address of the first row; out: of the first position's first channel; the outputs of the
@@ -83,18 +83,20 @@ def tile_lines(p, g, a, line_stride, row_stride, lines, width, w, ef, out, chann
             out_b = out + (line * width + x) * outs + first
             if wide:
                 row_tile_wide(
-                    place_a, place_b, row_stride, taps, jump, steps, w, ef, first, pitch, now,
+                    place_a, place_b, row_stride, taps, jump, steps, w, epilogue, first, pitch, now,
                     acc, out_a, out_b, outs,
                 )  # fmt: skip
             else:
                 row_tile_narrow(
-                    place_a, place_b, row_stride, taps, jump, steps, w, ef, first, pitch, now,
+                    place_a, place_b, row_stride, taps, jump, steps, w, epilogue, first, pitch, now,
                     acc, out_a, out_b, outs,
                 )  # fmt: skip
             if not now:
                 cell = 4 * columns
-                finish_rows(acc, cell, ef, first, pitch, left, count, out_a, outs)
-                finish_rows(acc + HALF * cell, cell, ef, first, pitch, left, count, out_b, outs)
+                epilogue_rows(acc, cell, epilogue, first, pitch, left, count, out_a, outs)
+                epilogue_rows(
+                    acc + HALF * cell, cell, epilogue, first, pitch, left, count, out_b, outs
+                )
         w += columns * column_bytes
 
 
@@ -106,7 +108,7 @@ def conv_rows(frame):  # type: ignore[no-untyped-def]
     weights of a few columns in L1, while every tile of the block uses them.
     scratch: int32 sums of a tile, then rows or a band.
     """
-    p, g, x, weights, pads, ef, out, scratch = arrays(frame, ConvRows, Geometry, "uuufuu")
+    p, g, x, weights, pads, epilogue, out, scratch = arrays(frame, ConvRows, Geometry, "uuufuu")
     out_height, out_width, channels, outs = g.out_height, g.out_width, g.channels, g.outs
     groups, per_out, block, mode = g.groups, g.group_outs, p.block, p.mode
     row_bytes, plain = p.row_bytes, p.plain
@@ -114,7 +116,7 @@ def conv_rows(frame):  # type: ignore[no-untyped-def]
     rows_at = acc + 4 * _ROWS * _WIDTH
     x_start, pads_start = x.ctypes.data, pads.ctypes.data
     x_end, pads_end = x_start + x.size, pads_start + pads.size
-    w, e, o = weights.ctypes.data, ef.ctypes.data, out.ctypes.data
+    w, constants, o = weights.ctypes.data, epilogue.ctypes.data, out.ctypes.data
     if mode == BAND:
         image, y = p.first // out_height, p.first % out_height
         done = p.first
@@ -127,7 +129,7 @@ def conv_rows(frame):  # type: ignore[no-untyped-def]
             place = o + done * out_width * outs
             tile_lines(
                 p, g, rows_at, g.stride_y * row_bytes, g.stride_x * channels, lines, out_width,
-                w, e, place, 0, acc,
+                w, constants, place, 0, acc,
             )  # fmt: skip
             done += lines
             y += lines
@@ -139,7 +141,7 @@ def conv_rows(frame):  # type: ignore[no-untyped-def]
             start = min(place, p.end - HALF)  # a short last block begins earlier
             rows = min(block, p.end - start)
             source = x_start + start * channels
-            tile_lines(p, g, source, 0, channels, 1, rows, w, e, o + start * outs, 0, acc)
+            tile_lines(p, g, source, 0, channels, 1, rows, w, constants, o + start * outs, 0, acc)
         return
     for start in range(p.first, p.end, block):
         rows = min(block, p.end - start)
@@ -151,7 +153,9 @@ def conv_rows(frame):  # type: ignore[no-untyped-def]
             group_w = w + group * p.group_bytes
             place = o + start * outs
             channel = group * per_out
-            tile_lines(p, g, rows_at, 0, row_bytes, 1, rows, group_w, e, place, channel, acc)
+            tile_lines(
+                p, g, rows_at, 0, row_bytes, 1, rows, group_w, constants, place, channel, acc
+            )
 
 
 def choose_mode(layout: ConvLayout) -> int:
@@ -184,7 +188,7 @@ def _parameters(layout: ConvLayout, mode: int) -> tuple[ConvRows, np.ndarray, in
         held = layout.channels if mode == DIRECT else row_bytes
         block = min(max(_ROW_BLOCK // held // _ROWS, 1) * _ROWS, _MAX_ROWS)
         size = (_ROWS if mode == DIRECT else block) * row_bytes  # DIRECT: fewer than HALF
-    fuse = _FUSED.get(int(layout.epilogue.ef[finish_ir.FORM]), row_tile_ir.STORE)
+    fuse = _FUSED.get(int(layout.epilogue.constants[epilogue_ir.FORM]), gemm_tile_ir.STORE)
     parameters = ConvRows(
         first=0,
         end=layout.out_height if mode == BAND else layout.positions,
@@ -202,16 +206,17 @@ def _parameters(layout: ConvLayout, mode: int) -> tuple[ConvRows, np.ndarray, in
     return parameters, packed, 4 * _ROWS * _WIDTH + size + 256
 
 
-def prepare_rows(layout: ConvLayout) -> Prepared:
+def prepare_rows(layout: ConvLayout) -> OpPlan:
     """The direct path for `layout`, whose sums are known to fit int32."""
     mode = choose_mode(layout)
     parameters, packed, scratch_bytes = _parameters(layout, mode)
-    geometry, ef = pack(layout.geometry(layout.tile_flip)), layout.epilogue.ef
+    geometry, constants = pack(layout.geometry(layout.tile_flip)), layout.epilogue.constants
 
     def bind(
         batch: int, inputs: Sequence[np.ndarray], output: np.ndarray, scratch: np.ndarray
     ) -> list[Step]:
         p = pack(parameters._replace(end=batch * parameters.end))
-        return [(conv_rows, (p, geometry, inputs[0], packed, layout.pads, ef, output, scratch))]
+        arguments = (p, geometry, inputs[0], packed, layout.pads, constants, output, scratch)
+        return [(conv_rows, arguments)]
 
-    return Prepared(f"{ISA.name}-{layout.describe()}", bind, lambda batch: scratch_bytes, True)
+    return OpPlan(f"{ISA.name}-{layout.describe()}", bind, lambda batch: scratch_bytes, True)

@@ -7,12 +7,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from r329fast.kernels.epilogue import Epilogue, prepare_epilogue
+from r329fast.kernels.epilogue import INT32_MAX, Epilogue, prepare_epilogue
 from r329fast.kernels.runtime.isa import ISA
 from r329fast.kernels.runtime.op_plan import aligned, flip_of
 from r329fast.program.program import Op, TensorSpec
-
-_INT32 = (1 << 31) - 1
 
 
 class Geometry(NamedTuple):
@@ -168,7 +166,7 @@ def conv_layout(op: Op, x: TensorSpec, output: TensorSpec) -> ConvLayout:
         epilogue,
         wide_epilogue,
         input_flip,
-        fits=byte_pads and narrow_weights and bound <= _INT32 and not epilogue.wide,
+        fits=byte_pads and narrow_weights and bound <= INT32_MAX and not epilogue.wide,
     )
 
 

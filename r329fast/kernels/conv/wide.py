@@ -8,9 +8,9 @@ from typing import NamedTuple
 import numpy as np
 
 from r329fast.kernels.conv.layout import ConvLayout, Geometry
-from r329fast.kernels.finish_wide import finish_wide
+from r329fast.kernels.epilogue_wide import epilogue_wide
 from r329fast.kernels.runtime.kernel import arrays, kernel
-from r329fast.kernels.runtime.op_plan import Prepared, Step
+from r329fast.kernels.runtime.op_plan import OpPlan, Step
 from r329fast.kernels.runtime.parameters import pack
 
 
@@ -22,7 +22,7 @@ class ConvWide(NamedTuple):
 @kernel
 def conv_wide(frame):  # type: ignore[no-untyped-def]
     """Positions first..end, one output value at a time; weights int64 flat, pads int64 (kw*C,)."""
-    p, g, x, weights, pads, ei, out = arrays(frame, ConvWide, Geometry, "uiiiu")
+    p, g, x, weights, pads, epilogue, out = arrays(frame, ConvWide, Geometry, "uiiiu")
     height, width, channels = g.height, g.width, g.channels
     out_height, out_width, channels_out = g.out_height, g.out_width, g.outs
     kernel_y, kernel_x, stride_y, stride_x = g.kernel_y, g.kernel_x, g.stride_y, g.stride_x
@@ -48,11 +48,11 @@ def conv_wide(frame):  # type: ignore[no-untyped-def]
                         total += value * weights[w0 + c]
                     w0 += per_group
             out[position * channels_out + o] = np.uint8(
-                finish_wide(total, ei, o, channels_out) & 255
+                epilogue_wide(total, epilogue, o, channels_out) & 255
             )
 
 
-def prepare_wide(layout: ConvLayout) -> Prepared:
+def prepare_wide(layout: ConvLayout) -> OpPlan:
     weights = layout.weights.astype(np.int64).reshape(-1)
     pads = layout.pad_row.astype(np.int64)
     geometry = pack(layout.geometry(layout.input_flip))
@@ -61,7 +61,7 @@ def prepare_wide(layout: ConvLayout) -> Prepared:
         batch: int, inputs: Sequence[np.ndarray], output: np.ndarray, scratch: np.ndarray
     ) -> list[Step]:
         p = pack(ConvWide(first=0, end=batch * layout.positions))
-        ei = layout.wide_epilogue.ei
-        return [(conv_wide, (p, geometry, inputs[0], weights, pads, ei, output))]
+        constants = layout.wide_epilogue.wide_constants
+        return [(conv_wide, (p, geometry, inputs[0], weights, pads, constants, output))]
 
-    return Prepared("int64-conv", bind, lambda batch: 0, True)
+    return OpPlan("int64-conv", bind, lambda batch: 0, True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from numba import njit
 
-from r329fast.kernels.leaves.tile import copy_bytes, copy_rows
+from r329fast.kernels.leaves.rows import copy_bytes, copy_rows
 from r329fast.kernels.leaves.vector import move_bytes
 from r329fast.kernels.runtime.isa import ISA
 

@@ -24,7 +24,7 @@ from r329fast.kernels.conv.winograd_weights import (
 )
 from r329fast.kernels.epilogue import prepare_epilogue
 from r329fast.kernels.ir.winograd import POSITIONS, WINDOW
-from r329fast.kernels.leaves.tile import finish_rows
+from r329fast.kernels.leaves.rows import epilogue_rows
 from r329fast.kernels.leaves.winograd import (
     FEW,
     WORDS,
@@ -37,7 +37,7 @@ from r329fast.kernels.leaves.winograd import (
 )
 from r329fast.kernels.runtime.isa import ISA
 from r329fast.kernels.runtime.kernel import arrays, kernel
-from r329fast.kernels.runtime.op_plan import Prepared, Step
+from r329fast.kernels.runtime.op_plan import OpPlan, Step
 from r329fast.kernels.runtime.parameters import pack
 from r329fast.program.program import Op, TensorSpec
 
@@ -141,7 +141,7 @@ def multiply(p, g, v, m, w, rows, columns):  # type: ignore[no-untyped-def]
 
 
 @njit(nogil=True, cache=True)
-def finish_panel(p, g, tiling, m, sums, ef, out, first, tiles, channel, left):  # type: ignore[no-untyped-def]
+def output_panel(p, g, tiling, m, sums, epilogue, out, first, tiles, channel, left):  # type: ignore[no-untyped-def]
     """Transform one panel's products of a tile size back, finish and store its `left` channels."""
     channels, chunk = g.channels, p.chunk
     out_height, out_width, outs = g.out_height, g.out_width, g.outs
@@ -165,7 +165,9 @@ def finish_panel(p, g, tiling, m, sums, ef, out, first, tiles, channel, left):  
         target = out + ((image * out_height + top) * out_width + x) * outs + channel
         for row in range(min(size_y, out_height - top)):
             place = target + row * out_width * outs
-            finish_rows(sums + row * sum_row, cell, ef, channel, pitch, left, width, place, outs)
+            epilogue_rows(
+                sums + row * sum_row, cell, epilogue, channel, pitch, left, width, place, outs
+            )
         done += count
 
 
@@ -176,7 +178,7 @@ def winograd_tiles(frame):  # type: ignore[no-untyped-def]
     tilings: a row per size. A block of windows is transformed once; then few columns at a time are
     multiplied, transformed back and finished, so that their products are still in L2.
     """
-    p, g, tilings, x, weights, pads, ef, out, scratch = arrays(
+    p, g, tilings, x, weights, pads, epilogue, out, scratch = arrays(
         frame, WinogradTiles, Geometry, (TileGroup,), "uuufuu"
     )
     outs, chunks, block, group = g.outs, p.chunks, p.block, p.group_columns
@@ -216,8 +218,8 @@ def winograd_tiles(frame):  # type: ignore[no-untyped-def]
                 for index in range(sizes):
                     tiling = tilings[index]
                     each = tiling.lines * tiling.columns if sizes > 1 else 1
-                    finish_panel(
-                        p, g, tiling, panel + rows[index] * cell, sums, ef.ctypes.data,
+                    output_panel(
+                        p, g, tiling, panel + rows[index] * cell, sums, epilogue.ctypes.data,
                         out.ctypes.data, first * each, units * each, start + column, left,
                     )  # fmt: skip
 
@@ -270,7 +272,7 @@ def _odd_lines(size: int) -> int:
     return 64 * (lines + 1 - lines % 2)
 
 
-def prepare_winograd(op: Op, layout: ConvLayout, output: TensorSpec) -> Prepared | None:
+def prepare_winograd(op: Op, layout: ConvLayout, output: TensorSpec) -> OpPlan | None:
     """The path for a 3x3 layer of stride 1, dilation 1 and one group; None where no certificate
     makes it exact."""
     if not layout.fits or not transformed_fit(layout.weights):
@@ -306,9 +308,9 @@ def prepare_winograd(op: Op, layout: ConvLayout, output: TensorSpec) -> Prepared
     ) -> list[Step]:
         groups, parameters, _ = settings(batch)
         arguments = (
-            pack(parameters), geometry, pack(*groups), inputs[0], packed, layout.pads, epilogue.ef,
-            output, scratch,
+            pack(parameters), geometry, pack(*groups), inputs[0], packed, layout.pads,
+            epilogue.constants, output, scratch,
         )  # fmt: skip
         return [(winograd_tiles, arguments)]
 
-    return Prepared(f"winograd4 {ISA.name}", bind, lambda batch: settings(batch)[2], True)
+    return OpPlan(f"winograd4 {ISA.name}", bind, lambda batch: settings(batch)[2], True)

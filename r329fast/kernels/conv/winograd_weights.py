@@ -36,7 +36,7 @@ def channel_chunk(weights: np.ndarray) -> int:
     As few and equal chunks as the certificate allows: each is a sum of its own, of which the
     transform back is exact; the sums are then added as int32.
     """
-    channels = weights.shape[3]
+    channels = int(weights.shape[3])
     count = 1
     while True:
         chunk = -(-channels // (count * _STEP)) * _STEP

@@ -8,18 +8,20 @@ from __future__ import annotations
 
 from llvmlite import ir
 
-from r329fast.kernels.ir.tile import (
+from r329fast.kernels.ir.emit import (
+    BYTES,
     I16,
     I32,
     I64,
     Builder,
     Loop,
+    Pointer,
     Value,
-    _at,
-    _declare,
-    _generic_dot,
-    _load,
-    _store,
+    at,
+    declare,
+    generic_dot,
+    load,
+    store,
 )
 from r329fast.kernels.runtime.isa import Isa
 
@@ -42,13 +44,13 @@ def _dot_words(builder: Builder, isa: Isa, acc: Value, a: Value, w: Value) -> Va
     vector, words = ir.VectorType(I32, isa.lanes), ir.VectorType(I16, 2 * isa.lanes)
     if isa.emulated or isa.name in ("plain", "neon"):
         pairs = Isa("pairs", isa.lanes, 2, 2, True, 1, 1, ())
-        return _generic_dot(builder, pairs, acc, a, w)
+        return generic_dot(builder, pairs, acc, a, w)
     if isa.name == "vnni512":
         name = "llvm.x86.avx512.vpdpwssd.512"
         operands = [acc, builder.bitcast(a, vector), builder.bitcast(w, vector)]
-        return builder.call(_declare(builder, name, vector, [vector] * 3), operands)
+        return builder.call(declare(builder, name, vector, [vector] * 3), operands)
     name = "llvm.x86.avx512.pmaddw.d.512" if isa.lanes == 16 else "llvm.x86.avx2.pmadd.wd"
-    return builder.add(acc, builder.call(_declare(builder, name, vector, [words, words]), [a, w]))
+    return builder.add(acc, builder.call(declare(builder, name, vector, [words, words]), [a, w]))
 
 
 def _shuffle(builder: Builder, a: Value, b: Value, picked: list[int]) -> Value:
@@ -58,11 +60,11 @@ def _shuffle(builder: Builder, a: Value, b: Value, picked: list[int]) -> Value:
 def emit_depthwise(
     builder: Builder,
     isa: Isa,
-    taps: Value,
+    taps: Pointer,
     stride: Value,
-    weights: Value,
+    weights: Pointer,
     columns: Value,
-    acc: Value,
+    acc: Pointer,
     more: Value,
 ) -> None:
     """int32 acc[columns, channels] = (more = 0) or += the taps of `channels` channels.
@@ -76,29 +78,28 @@ def emit_depthwise(
     low = [index for channel in order[: isa.lanes] for index in (channel, channel + count)]
     high = [index for channel in order[isa.lanes :] for index in (channel, channel + count)]
     back = [order.index(channel) for channel in range(count)]
-    byte = ir.IntType(8).as_pointer()
     starts = [
-        builder.inttoptr(_load(builder, _at(builder, taps, 8 * tap), I64), byte)
+        builder.inttoptr(load(builder, at(builder, taps, 8 * tap), I64), BYTES)
         for tap in range(TAPS)
     ]
-    packed = [_load(builder, _at(builder, weights, 4 * isa.lanes * i), words) for i in range(TAPS)]
+    packed = [load(builder, at(builder, weights, 4 * isa.lanes * i), words) for i in range(TAPS)]
     again = builder.icmp_signed("!=", more, I64(0))
     zero = ir.Constant(vector, [0] * isa.lanes)
     with Loop(builder, columns, 1, "depthwise") as column:
         offset = builder.mul(column, stride)
         sums = [zero, zero]
         for pair in range(TAPS // 2):
-            first = _load(builder, _at(builder, starts[2 * pair], offset), words)
-            second = _load(builder, _at(builder, starts[2 * pair + 1], offset), words)
+            first = load(builder, at(builder, starts[2 * pair], offset), words)
+            second = load(builder, at(builder, starts[2 * pair + 1], offset), words)
             for half, picked in enumerate((low, high)):
                 value = _shuffle(builder, first, second, picked)
                 sums[half] = _dot_words(builder, isa, sums[half], value, packed[2 * pair + half])
-        place = _at(builder, acc, builder.mul(column, I64(4 * count)))
+        place = at(builder, acc, builder.mul(column, I64(4 * count)))
         natural = [
             _shuffle(builder, sums[0], sums[1], back[: isa.lanes]),
             _shuffle(builder, sums[0], sums[1], back[isa.lanes :]),
         ]
         for half, value in enumerate(natural):
-            cell = _at(builder, place, 4 * isa.lanes * half)
-            before = builder.select(again, _load(builder, cell, vector), zero)
-            _store(builder, builder.add(value, before), cell)
+            cell = at(builder, place, 4 * isa.lanes * half)
+            before = builder.select(again, load(builder, cell, vector), zero)
+            store(builder, builder.add(value, before), cell)

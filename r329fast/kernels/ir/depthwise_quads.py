@@ -12,8 +12,8 @@ from dataclasses import replace
 
 from llvmlite import ir
 
-from r329fast.kernels.ir.epilogue import HIGH, LOW, ZERO_POINT, is_twice, round_once
-from r329fast.kernels.ir.tile import (
+from r329fast.kernels.ir.emit import (
+    BYTES,
     F32,
     F64,
     I8,
@@ -22,16 +22,18 @@ from r329fast.kernels.ir.tile import (
     I64,
     Builder,
     Loop,
+    Pointer,
     Value,
-    _at,
-    _declare,
-    _dot,
-    _join,
-    _load,
-    _move,
-    _splat,
-    _store,
+    at,
+    copy_bytes,
+    declare,
+    dot,
+    join,
+    load,
+    splat,
+    store,
 )
+from r329fast.kernels.ir.epilogue import HIGH, LOW, ZERO_POINT, is_twice, round_once
 from r329fast.kernels.runtime.isa import Isa
 
 AT_ONCE = 4  # output columns
@@ -83,12 +85,12 @@ class Quads:
         )
         return self.builder.bitcast(mixed, self.octets)
 
-    def row(self, sums: list[list[Value]], start: Value, step: Value, weights: Value) -> None:
+    def row(self, sums: list[list[Value]], start: Pointer, step: Value, weights: Pointer) -> None:
         """Add one kernel row to the sums [output][quarter]; start: of the first column."""
         builder = self.builder
         columns = AT_ONCE + 2 if self.stride == 1 else 2 * AT_ONCE + 2
         loaded = [
-            _load(builder, _at(builder, start, builder.mul(step, I64(x))), self.octets)
+            load(builder, at(builder, start, builder.mul(step, I64(x))), self.octets)
             for x in range(columns)
         ]
         pairs = [
@@ -98,9 +100,7 @@ class Quads:
         shifts = 2 if self.stride == 1 else 1
         for quarter in range(4):
             taps = [
-                _load(
-                    builder, _at(builder, weights, (4 * shift + quarter) * self.bytes), self.words
-                )
+                load(builder, at(builder, weights, (4 * shift + quarter) * self.bytes), self.words)
                 for shift in range(shifts)
             ]
             for first in range(0, AT_ONCE, shifts):
@@ -109,7 +109,7 @@ class Quads:
                 quad = self.unpack(a, b, 2, quarter % 2 == 1)
                 value = builder.bitcast(quad, self.words)
                 for shift in range(shifts):
-                    sums[first + shift][quarter] = _dot(
+                    sums[first + shift][quarter] = dot(
                         builder, self.isa, sums[first + shift][quarter], value, taps[shift]
                     )
 
@@ -123,7 +123,7 @@ class Quads:
                 value = builder.select(builder.icmp_signed("<", value, zero), zero, value)
                 value = builder.select(builder.icmp_signed(">", value, most), most, value)
                 parts.append(builder.trunc(value, ir.VectorType(I8, self.lanes)))
-            joined = _join(builder, parts)
+            joined = join(builder, parts)
             order = [
                 quarter * self.lanes + 4 * group + i
                 for group in range(self.lanes // 4)
@@ -138,8 +138,8 @@ class Quads:
             4: ("sse2.packssdw.128", "sse2.packuswb.128"),
         }[self.lanes]
         halves = ir.VectorType(I16, 2 * self.lanes)
-        narrow = _declare(builder, f"llvm.x86.{names[0]}", halves, [self.words] * 2)
-        last = _declare(builder, f"llvm.x86.{names[1]}", self.octets, [halves] * 2)
+        narrow = declare(builder, f"llvm.x86.{names[0]}", halves, [self.words] * 2)
+        last = declare(builder, f"llvm.x86.{names[1]}", self.octets, [halves] * 2)
         low, high = (builder.call(narrow, results[i : i + 2]) for i in (0, 2))
         return builder.call(last, [low, high])
 
@@ -148,7 +148,7 @@ def _columns(
     quads: Quads,
     starts: list[Value],
     step: Value,
-    constants: Value,
+    constants: Pointer,
     bounds: tuple[Value, Value, Value],
     twice: bool,
 ) -> list[Value]:
@@ -157,20 +157,20 @@ def _columns(
     weights = 3 * (8 if quads.stride == 1 else 4) * quads.bytes
     floats = ir.VectorType(F32, lanes)
     biases = [
-        _load(builder, _at(builder, constants, weights + quarter * quads.bytes), quads.words)
+        load(builder, at(builder, constants, weights + quarter * quads.bytes), quads.words)
         for quarter in range(4)
     ]
     sums = [list(biases) for _ in range(AT_ONCE)]
     for ky, start in enumerate(starts):
-        place = _at(builder, constants, ky * weights // 3)
+        place = at(builder, constants, ky * weights // 3)
         quads.row(sums, start, step, place)
     zero, low, high = bounds
     finished = []
     for column in sums:
         results = []
         for quarter, total in enumerate(column):
-            at = weights + (4 + quarter) * quads.bytes
-            factor = _load(builder, _at(builder, constants, at), floats)
+            offset = weights + (4 + quarter) * quads.bytes
+            factor = load(builder, at(builder, constants, offset), floats)
             x = round_once(builder, builder.sitofp(total, floats), factor, twice)
             results.append(builder.sub(builder.bitcast(x, quads.words), zero))
         value = quads.bytes_of(results)
@@ -182,27 +182,26 @@ def _columns(
 def emit_quad_row(
     builder: Builder,
     isa: Isa,
-    rows: Value,
+    rows: Pointer,
     channels: Value,
-    constants: Value,
-    ef: Value,
+    constants: Pointer,
+    epilogue: Pointer,
     columns: Value,
-    out: Value,
+    out: Pointer,
     stride: Value,
 ) -> None:
     """One output row of all channels, uint8; `columns` (at least AT_ONCE) outputs.
 
     rows: int64 addresses of the three padded input rows, `channels` bytes a column; constants: by
-    blocks of 4 * isa.lanes channels, then half and quarter ones (see `block_bytes`); ef: header of
-    a float32 form. Reads whole vectors, and two columns past the last; the last outputs are made
-    twice where `columns` is no multiple of AT_ONCE.
+    blocks of 4 * isa.lanes channels, then half and quarter ones (see `block_bytes`); epilogue:
+    header of a float32 form. Reads whole vectors, and two columns past the last; the last outputs
+    are made twice where `columns` is no multiple of AT_ONCE.
     """
-    byte = ir.IntType(8).as_pointer()
     starts = [
-        builder.inttoptr(_load(builder, _at(builder, rows, 8 * ky), I64), byte) for ky in range(3)
+        builder.inttoptr(load(builder, at(builder, rows, 8 * ky), I64), BYTES) for ky in range(3)
     ]
-    scalars = {name: _load(builder, _at(builder, ef, 8 * name), F64) for name in (LOW, HIGH)}
-    zero = builder.fptosi(_load(builder, _at(builder, ef, 8 * ZERO_POINT), F64), I32)
+    scalars = {name: load(builder, at(builder, epilogue, 8 * name), F64) for name in (LOW, HIGH)}
+    zero = builder.fptosi(load(builder, at(builder, epilogue, 8 * ZERO_POINT), F64), I32)
     low, high = (
         builder.trunc(builder.sub(builder.fptosi(value, I32), zero), I8)
         for value in scalars.values()
@@ -212,29 +211,29 @@ def emit_quad_row(
     with builder.goto_entry_block():
         spare = builder.alloca(ir.VectorType(I8, 4 * isa.lanes))
 
-    def block(lanes: int, at_stride: int, twice: bool, first: Value, place: Value) -> None:
+    def block(lanes: int, at_stride: int, twice: bool, first: Value, place: Pointer) -> None:
         quads = Quads(builder, isa, lanes, at_stride)
         bounds = (
-            _splat(builder, offset, lanes),
-            _splat(builder, low, quads.bytes),
-            _splat(builder, high, quads.bytes),
+            splat(builder, offset, lanes),
+            splat(builder, low, quads.bytes),
+            splat(builder, high, quads.bytes),
         )
         left = builder.sub(channels, first)
         full = builder.icmp_signed(">=", left, I64(quads.bytes))
         with Loop(builder, columns, AT_ONCE, "quads.column") as index:
             column = builder.select(builder.icmp_signed("<", index, last), index, last)
             source = builder.add(first, builder.mul(channels, builder.mul(column, I64(at_stride))))
-            inputs = [_at(builder, start, source) for start in starts]
+            inputs = [at(builder, start, source) for start in starts]
             values = _columns(quads, inputs, channels, place, bounds, twice)
-            target = _at(builder, out, builder.add(first, builder.mul(column, channels)))
+            target = at(builder, out, builder.add(first, builder.mul(column, channels)))
             for value in values:
                 with builder.if_else(full, likely=True) as (then, otherwise):
                     with then:
-                        _store(builder, value, target)
+                        store(builder, value, target)
                     with otherwise:
-                        _store(builder, value, spare)
-                        _move(builder, target, spare, left)
-                target = _at(builder, target, channels)
+                        store(builder, value, spare)
+                        copy_bytes(builder, target, spare, left)
+                target = at(builder, target, channels)
 
     def all_channels(at_stride: int, twice: bool) -> None:
         """Whole blocks, then a half and a quarter one for what is left (see `blocks`)."""
@@ -242,10 +241,10 @@ def emit_quad_row(
         size = block_bytes(isa.lanes, at_stride)
         count = builder.sdiv(builder.add(channels, I64(whole // 4 - 1)), I64(whole))
         with Loop(builder, count, 1, "quads.block") as index:
-            place = _at(builder, constants, builder.mul(index, I64(size)))
+            place = at(builder, constants, builder.mul(index, I64(size)))
             block(isa.lanes, at_stride, twice, builder.mul(index, I64(whole)), place)
         first = builder.mul(count, I64(whole))
-        place = _at(builder, constants, builder.mul(count, I64(size)))
+        place = at(builder, constants, builder.mul(count, I64(size)))
         half = whole // 2
         more = builder.icmp_signed(">", builder.sub(channels, first), I64(half // 2))
         before = builder.basic_block
@@ -253,7 +252,7 @@ def emit_quad_row(
             block(isa.lanes // 2, at_stride, twice, first, place)
             inside = builder.basic_block
             first_next = builder.add(first, I64(half))
-            place_next = _at(builder, place, block_bytes(isa.lanes // 2, at_stride))
+            place_next = at(builder, place, block_bytes(isa.lanes // 2, at_stride))
         phis = builder.phi(I64), builder.phi(place.type)
         for phi, old, new in zip(phis, (first, place), (first_next, place_next), strict=True):
             phi.add_incoming(old, before)
@@ -263,7 +262,7 @@ def emit_quad_row(
 
     with builder.if_else(builder.icmp_signed("==", stride, I64(1))) as branches:
         for at_stride, branch in zip((1, 2), branches, strict=True):
-            with branch, builder.if_else(is_twice(builder, ef)) as forms:
+            with branch, builder.if_else(is_twice(builder, epilogue)) as forms:
                 for twice, chosen in zip((True, False), forms, strict=True):
                     with chosen:
                         all_channels(at_stride, twice)

@@ -14,14 +14,14 @@ In float64, everything else:
                 z = s * factor + offset
     q = int(rint(clamp(z, low, high))) - zero_point
 
-where the bias is in offset unless LEAKY. `epilogue.py` lays out the array `ef`.
+where the bias is in offset unless LEAKY. `epilogue.py` lays out the array `epilogue`.
 """
 
 from __future__ import annotations
 
 from llvmlite import ir
 
-from r329fast.kernels.ir.tile import (
+from r329fast.kernels.ir.emit import (
     F32,
     F64,
     I8,
@@ -29,16 +29,17 @@ from r329fast.kernels.ir.tile import (
     I64,
     Builder,
     Loop,
+    Pointer,
     Value,
-    _at,
-    _declare,
-    _load,
-    _splat,
-    _store,
+    at,
+    declare,
+    load,
+    splat,
+    store,
 )
 
 LANES = 16  # channels a step: LLVM splits the vectors as the target needs
-HEADER = 8  # doubles before the channel rows of `ef`
+HEADER = 8  # doubles before the channel rows of `epilogue`
 LOW, HIGH, SECOND, SECOND_OFFSET, ZERO_POINT, FORM = range(6)
 FACTOR, OFFSET, BIAS, SLOPE, SLOPE_OFFSET = range(5)
 WIDE, WIDE_TWICE, LEAKY, ONCE, TWICE = range(5)
@@ -48,7 +49,7 @@ _FUSE = ("contract",)  # every product and sum is exact, so that fusing them cha
 
 def _rint(builder: Builder, value: Value) -> Value:
     name = f"llvm.rint.v{LANES}f64"
-    return builder.call(_declare(builder, name, value.type, [value.type]), [value])
+    return builder.call(declare(builder, name, value.type, [value.type]), [value])
 
 
 def _clamp(builder: Builder, value: Value, low: Value | None, high: Value | None) -> Value:
@@ -62,7 +63,7 @@ def _clamp(builder: Builder, value: Value, low: Value | None, high: Value | None
 def fma(builder: Builder, a: Value, b: Value, c: Value) -> Value:
     """a * b + c of float32 vectors, rounded once."""
     kind = a.type
-    function = _declare(builder, f"llvm.fma.v{kind.count}f32", kind, [kind] * 3)
+    function = declare(builder, f"llvm.fma.v{kind.count}f32", kind, [kind] * 3)
     return builder.call(function, [a, b, c])
 
 
@@ -77,9 +78,9 @@ def round_once(builder: Builder, x: Value, factors: Value, twice: bool) -> Value
     return x
 
 
-def is_twice(builder: Builder, ef: Value) -> Value:
+def is_twice(builder: Builder, epilogue: Pointer) -> Value:
     """Whether a float32 form rounds twice."""
-    form = _load(builder, _at(builder, ef, 8 * FORM), F64)
+    form = load(builder, at(builder, epilogue, 8 * FORM), F64)
     return builder.fcmp_ordered("==", form, F64(TWICE))
 
 
@@ -87,33 +88,33 @@ class Rounded:
     """The float32 forms, from `channel` on; each has a float32 factor and an int32 bias."""
 
     def __init__(
-        self, builder: Builder, ef: Value, channel: Value, pitch: Value, lanes: int = LANES
+        self, builder: Builder, epilogue: Pointer, channel: Value, pitch: Value, lanes: int = LANES
     ) -> None:
         self.builder, self.pitch, self.lanes = builder, pitch, lanes
         first = builder.add(builder.shl(channel, I64(2)), I64(8 * HEADER))
-        self.channels = _at(builder, ef, first)
+        self.channels = at(builder, epilogue, first)
         self.vector, self.words = ir.VectorType(F32, lanes), ir.VectorType(I32, lanes)
-        scalars = [_load(builder, _at(builder, ef, 8 * name), F64) for name in (LOW, HIGH)]
+        scalars = [load(builder, at(builder, epilogue, 8 * name), F64) for name in (LOW, HIGH)]
         self.low, self.high = (
-            _splat(builder, builder.fptrunc(builder.fadd(v, F64(MAGIC)), F32), lanes)
+            splat(builder, builder.fptrunc(builder.fadd(v, F64(MAGIC)), F32), lanes)
             for v in scalars
         )
-        zero = _load(builder, _at(builder, ef, 8 * ZERO_POINT), F64)
-        self.zero = _splat(builder, builder.trunc(builder.fptosi(zero, I32), I8), lanes)
+        zero = load(builder, at(builder, epilogue, 8 * ZERO_POINT), F64)
+        self.zero = splat(builder, builder.trunc(builder.fptosi(zero, I32), I8), lanes)
 
     def factors(self, column: Value) -> Value:
         """Factors of the channels `column` further on."""
-        place = _at(self.builder, self.channels, self.builder.shl(column, I64(2)))
-        return _load(self.builder, place, self.vector)
+        place = at(self.builder, self.channels, self.builder.shl(column, I64(2)))
+        return load(self.builder, place, self.vector)
 
     def biases_at(self, column: Value) -> Value:
         """Address of their biases."""
         builder = self.builder
-        return _at(builder, self.channels, builder.shl(builder.add(column, self.pitch), I64(2)))
+        return at(builder, self.channels, builder.shl(builder.add(column, self.pitch), I64(2)))
 
     def constants(self, column: Value) -> list[Value]:
-        """Factors and biases, as `FinishRows` wants them."""
-        return [self.factors(column), _load(self.builder, self.biases_at(column), self.words)]
+        """Factors and biases, as `EpilogueRows` wants them."""
+        return [self.factors(column), load(self.builder, self.biases_at(column), self.words)]
 
     def value(self, sums: Value, factors: Value, twice: bool) -> Value:
         """<lanes x i32> sums, bias included -> <lanes x i8>."""
@@ -128,7 +129,7 @@ class Rounded:
         return builder.sub(octets, self.zero)
 
 
-def store_part(builder: Builder, spare: Value, place: Value, left: Value) -> None:
+def store_part(builder: Builder, spare: Pointer, place: Pointer, left: Value) -> None:
     """The first `left` < LANES bytes of `spare` to `place`, by halves."""
     done: Value = I64(0)
     size = LANES // 2
@@ -136,36 +137,36 @@ def store_part(builder: Builder, spare: Value, place: Value, left: Value) -> Non
         kind = ir.IntType(8 * size)
         bit = builder.and_(left, I64(size))
         with builder.if_then(builder.icmp_signed("!=", bit, I64(0))):
-            value = _load(builder, _at(builder, spare, done), kind)
-            _store(builder, value, _at(builder, place, done))
+            value = load(builder, at(builder, spare, done), kind)
+            store(builder, value, at(builder, place, done))
         done = builder.add(done, bit)
         size //= 2
 
 
-class FinishRows:
+class EpilogueRows:
     """Emits the loops; `channels` is the pointer to the first channel's factor."""
 
-    def __init__(self, builder: Builder, ef: Value, channel: Value, pitch: Value) -> None:
+    def __init__(self, builder: Builder, epilogue: Pointer, channel: Value, pitch: Value) -> None:
         self.builder, self.pitch = builder, pitch
-        self.header = ef
+        self.header = epilogue
         first = builder.add(builder.shl(channel, I64(3)), I64(8 * HEADER))
-        self.channels = _at(builder, ef, first)
+        self.channels = at(builder, epilogue, first)
         vector = ir.VectorType(F64, LANES)
         self.vector = vector
         names = (LOW, HIGH, SECOND, SECOND_OFFSET, ZERO_POINT)
-        scalars = [_load(builder, _at(builder, ef, 8 * name), F64) for name in names]
+        scalars = [load(builder, at(builder, epilogue, 8 * name), F64) for name in names]
         self.low, self.high, self.second, self.second_offset = (
-            _splat(builder, scalar, LANES) for scalar in scalars[:4]
+            splat(builder, scalar, LANES) for scalar in scalars[:4]
         )
-        self.zero = _splat(builder, builder.fptosi(scalars[4], I32), LANES)
-        self.form = _load(builder, _at(builder, ef, 8 * FORM), F64)
-        self.rounded = Rounded(builder, ef, channel, pitch)
+        self.zero = splat(builder, builder.fptosi(scalars[4], I32), LANES)
+        self.form = load(builder, at(builder, epilogue, 8 * FORM), F64)
+        self.rounded = Rounded(builder, epilogue, channel, pitch)
 
     def _row(self, index: Value, column: Value) -> Value:
         builder = self.builder
         offset = builder.mul(self.pitch, index)
         place = builder.shl(builder.add(offset, column), I64(3))
-        return _load(builder, _at(builder, self.channels, place), self.vector)
+        return load(builder, at(builder, self.channels, place), self.vector)
 
     def constants(self, column: Value, form: int) -> list[Value]:
         """Channel vectors at `column`, as many as the form needs, indexed by FACTOR and so on."""
@@ -175,12 +176,12 @@ class FinishRows:
         return [self._row(I64(index), column) for index in range(count)]
 
     def value(
-        self, acc: Value, acc_stride: Value, row: Value, constants: list[Value], form: int
+        self, acc: Pointer, acc_stride: Value, row: Value, constants: list[Value], form: int
     ) -> Value:
         """<LANES x i32> accumulators of `row` -> <LANES x i8>."""
         builder = self.builder
-        place = _at(builder, acc, builder.mul(row, acc_stride))
-        sums = _load(builder, place, ir.VectorType(I32, LANES))
+        place = at(builder, acc, builder.mul(row, acc_stride))
+        sums = load(builder, place, ir.VectorType(I32, LANES))
         if form in (ONCE, TWICE):
             factors, biases = constants
             return self.rounded.value(builder.add(sums, biases), factors, form == TWICE)
@@ -202,11 +203,11 @@ class FinishRows:
 
     def rows(
         self,
-        acc: Value,
+        acc: Pointer,
         acc_stride: Value,
         count: Value,
         rows: Value,
-        out: Value,
+        out: Pointer,
         out_stride: Value,
         form: int,
     ) -> None:
@@ -219,45 +220,45 @@ class FinishRows:
         octets = ir.VectorType(I8, LANES)
         with builder.goto_entry_block():
             spare = builder.alloca(octets)
-        with Loop(builder, count, LANES, "finish.columns") as column:
+        with Loop(builder, count, LANES, "epilogue.columns") as column:
             constants = self.constants(column, form)
-            acc_column = _at(builder, acc, builder.shl(column, I64(2)))
-            out_column = _at(builder, out, column)
+            acc_column = at(builder, acc, builder.shl(column, I64(2)))
+            out_column = at(builder, out, column)
             left = builder.sub(count, column)
             with builder.if_else(builder.icmp_signed(">=", left, I64(LANES))) as (full, part):
-                with full, Loop(builder, rows, 1, "finish.row") as row:
+                with full, Loop(builder, rows, 1, "epilogue.row") as row:
                     value = self.value(acc_column, acc_stride, row, constants, form)
-                    _store(builder, value, _at(builder, out_column, builder.mul(row, out_stride)))
-                with part, Loop(builder, rows, 1, "finish.part") as row:
+                    store(builder, value, at(builder, out_column, builder.mul(row, out_stride)))
+                with part, Loop(builder, rows, 1, "epilogue.part") as row:
                     value = self.value(acc_column, acc_stride, row, constants, form)
                     builder.store(value, spare)
-                    place = _at(builder, out_column, builder.mul(row, out_stride))
+                    place = at(builder, out_column, builder.mul(row, out_stride))
                     store_part(builder, spare, place, left)
 
 
-def emit_finish(
+def emit_epilogue(
     builder: Builder,
-    acc: Value,
+    acc: Pointer,
     acc_stride: Value,
-    ef: Value,
+    epilogue: Pointer,
     channel: Value,
     pitch: Value,
     count: Value,
     rows: Value,
-    out: Value,
+    out: Pointer,
     out_stride: Value,
 ) -> None:
     """All forms behind one uniform branch."""
-    finish = FinishRows(builder, ef, channel, pitch)
+    forms = EpilogueRows(builder, epilogue, channel, pitch)
     arguments = (acc, acc_stride, count, rows, out, out_stride)
-    form = builder.fptosi(finish.form, I32)
-    done = builder.append_basic_block("finish.done")
-    blocks = [builder.append_basic_block(f"finish.form{index}") for index in range(TWICE + 1)]
+    form = builder.fptosi(forms.form, I32)
+    done = builder.append_basic_block("epilogue.done")
+    blocks = [builder.append_basic_block(f"epilogue.form{index}") for index in range(TWICE + 1)]
     switch = builder.switch(form, blocks[WIDE])
     for index in range(WIDE_TWICE, TWICE + 1):
         switch.add_case(I32(index), blocks[index])
     for index, block in enumerate(blocks):
         builder.position_at_end(block)
-        finish.rows(*arguments, form=index)
+        forms.rows(*arguments, form=index)
         builder.branch(done)
     builder.position_at_end(done)

@@ -11,19 +11,20 @@ from __future__ import annotations
 
 from llvmlite import ir
 
-from r329fast.kernels.ir.epilogue import Rounded
-from r329fast.kernels.ir.tile import (
+from r329fast.kernels.ir.emit import (
     I32,
     I64,
     Builder,
+    Pointer,
     Value,
-    _at,
-    _dot,
-    _join,
-    _load,
-    _splat,
-    _store,
+    at,
+    dot,
+    join,
+    load,
+    splat,
+    store,
 )
+from r329fast.kernels.ir.epilogue import Rounded
 from r329fast.kernels.runtime.isa import Isa
 
 STORE, ONCE, TWICE = range(3)  # what becomes of the sums: `fuse`
@@ -39,16 +40,16 @@ class RowTile:
         self.half = isa.rows // 2
         self.cells = [(row, v) for row in range(isa.rows) for v in range(vectors)]
 
-    def start(self, fuse: Value, biases: Value) -> list[Value]:
+    def start(self, fuse: Value, biases: Pointer) -> list[Value]:
         """Sums begin at the biases where the epilogue is fused, at zero elsewhere."""
         builder = self.builder
         before = builder.basic_block
-        load = builder.append_basic_block("rows.biases")
+        loading = builder.append_basic_block("rows.biases")
         enter = builder.append_basic_block("rows.enter")
-        builder.cbranch(builder.icmp_signed("!=", fuse, I64(STORE)), load, enter)
-        builder.position_at_end(load)
+        builder.cbranch(builder.icmp_signed("!=", fuse, I64(STORE)), loading, enter)
+        builder.position_at_end(loading)
         loaded = [
-            _load(builder, _at(builder, biases, v * self.size), self.vector)
+            load(builder, at(builder, biases, v * self.size), self.vector)
             for v in range(self.vectors)
         ]
         builder.branch(enter)
@@ -57,7 +58,7 @@ class RowTile:
         for value in loaded:
             phi = builder.phi(self.vector)
             phi.add_incoming(ir.Constant(self.vector, [0] * self.isa.lanes), before)
-            phi.add_incoming(value, load)
+            phi.add_incoming(value, loading)
             columns.append(phi)
         return [columns[v] for _, v in self.cells]
 
@@ -68,7 +69,7 @@ class RowTile:
         taps: Value,
         jump: Value,
         steps: Value,
-        w: Value,
+        w: Pointer,
         start: list[Value],
     ) -> list[Value]:
         """The loops over taps and steps of K."""
@@ -100,26 +101,26 @@ class RowTile:
         for phi, value in zip(phis, (I64(0), *tap_bases, tap_w, *tap_sums), strict=True):
             phi.add_incoming(value, outer)
         columns = [
-            _load(builder, _at(builder, w_now, v * self.size), self.vector)
+            load(builder, at(builder, w_now, v * self.size), self.vector)
             for v in range(self.vectors)
         ]
         results: list[Value] = []
         for row in range(isa.rows):
-            place = _at(builder, now[row // self.half], offsets[row % self.half])
-            value = _splat(builder, _load(builder, place, I32), isa.lanes)
+            place = at(builder, now[row // self.half], offsets[row % self.half])
+            value = splat(builder, load(builder, place, I32), isa.lanes)
             for v in range(self.vectors):
                 index = row * self.vectors + v
-                results.append(_dot(builder, isa, sums[index], value, columns[v]))
+                results.append(dot(builder, isa, sums[index], value, columns[v]))
         following = builder.add(step, I64(1))
-        w_next = _at(builder, w_now, self.vectors * self.size)
-        forward = [_at(builder, base, 4) for base in now]
+        w_next = at(builder, w_now, self.vectors * self.size)
+        forward = [at(builder, base, 4) for base in now]
         for phi, value in zip(phis, (following, *forward, w_next, *results), strict=True):
             phi.add_incoming(value, loop)
         builder.cbranch(builder.icmp_signed("<", following, steps), loop, latch)
 
         builder.position_at_end(latch)
         tap_next = builder.add(tap, I64(1))
-        jumped = [_at(builder, base, jump) for base in tap_bases]
+        jumped = [at(builder, base, jump) for base in tap_bases]
         outer_phis = (tap, *tap_bases, tap_w, *tap_sums)
         for phi, value in zip(outer_phis, (tap_next, *jumped, w_next, *results), strict=True):
             phi.add_incoming(value, latch)
@@ -127,11 +128,11 @@ class RowTile:
         builder.position_at_end(done)
         return results
 
-    def store(self, sums: list[Value], acc: Value) -> None:
+    def store(self, sums: list[Value], acc: Pointer) -> None:
         """int32 acc[rows, columns] = sums."""
         for (row, v), value in zip(self.cells, sums, strict=True):
-            place = _at(self.builder, acc, (row * self.vectors + v) * self.size)
-            _store(self.builder, value, place)
+            place = at(self.builder, acc, (row * self.vectors + v) * self.size)
+            store(self.builder, value, place)
 
     def finish(
         self, sums: list[Value], rounded: Rounded, outs: list[Value], stride: Value, twice: bool
@@ -142,29 +143,29 @@ class RowTile:
         offsets = [builder.mul(stride, I64(row)) for row in range(self.half)]
         for row in range(self.isa.rows):
             first = row * self.vectors
-            joined = _join(builder, sums[first : first + self.vectors])
+            joined = join(builder, sums[first : first + self.vectors])
             value = rounded.value(joined, factors, twice)
-            _store(builder, value, _at(builder, outs[row // self.half], offsets[row % self.half]))
+            store(builder, value, at(builder, outs[row // self.half], offsets[row % self.half]))
 
 
 def emit_row_tile(
     builder: Builder,
     isa: Isa,
     vectors: int,
-    a: Value,
-    b: Value,
+    a: Pointer,
+    b: Pointer,
     row_stride: Value,
     taps: Value,
     jump: Value,
     steps: Value,
-    w: Value,
-    ef: Value,
+    w: Pointer,
+    epilogue: Pointer,
     channel: Value,
     pitch: Value,
     fuse: Value,
-    acc: Value,
-    out_a: Value,
-    out_b: Value,
+    acc: Pointer,
+    out_a: Pointer,
+    out_b: Pointer,
     out_stride: Value,
 ) -> None:
     """Sums of rows/2 positions from `a` on and of as many from `b` on, vectors * lanes columns.
@@ -172,10 +173,10 @@ def emit_row_tile(
     a, b: byte addresses of the first rows; rows `row_stride` apart; w: [taps][steps][columns]
     [kgroup]; every tap starts `jump` bytes after the one before. fuse STORE: int32 sums without
     bias to acc[rows, columns]; ONCE or TWICE: finished bytes to out_a and out_b, `out_stride`
-    apart, by the constants `ef` of the columns from `channel` on.
+    apart, by the constants `epilogue` of the columns from `channel` on.
     """
     tile = RowTile(builder, isa, vectors)
-    rounded = Rounded(builder, ef, channel, pitch, vectors * isa.lanes)
+    rounded = Rounded(builder, epilogue, channel, pitch, vectors * isa.lanes)
     sums = tile.sums(
         [a, b], row_stride, taps, jump, steps, w, tile.start(fuse, rounded.biases_at(I64(0)))
     )
@@ -198,15 +199,15 @@ def emit_sum_tile(
     builder: Builder,
     isa: Isa,
     vectors: int,
-    a: Value,
+    a: Pointer,
     row_stride: Value,
     steps: Value,
-    w: Value,
-    acc: Value,
+    w: Pointer,
+    acc: Pointer,
 ) -> None:
     """int32 acc[rows, columns] = sums of rows `row_stride` apart from `a` on, one span of K."""
     tile = RowTile(builder, isa, vectors)
-    b = _at(builder, a, builder.mul(row_stride, I64(tile.half)))
+    b = at(builder, a, builder.mul(row_stride, I64(tile.half)))
     zero = ir.Constant(tile.vector, [0] * isa.lanes)
     start = [zero] * len(tile.cells)
     tile.store(tile.sums([a, b], row_stride, I64(1), I64(0), steps, w, start), acc)

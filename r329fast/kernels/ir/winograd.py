@@ -20,17 +20,18 @@ from __future__ import annotations
 
 from llvmlite import ir
 
-from r329fast.kernels.ir.tile import (
+from r329fast.kernels.ir.emit import (
     I8,
     I16,
     I32,
     I64,
     Builder,
     Loop,
+    Pointer,
     Value,
-    _at,
-    _load,
-    _store,
+    at,
+    load,
+    store,
 )
 from r329fast.kernels.runtime.isa import Isa
 
@@ -135,23 +136,23 @@ def _by_kind(builder: Builder, kind: Value, name: str, emit: object) -> None:
 class _Walk:
     """Addresses of the points, in ascending order: one addition each."""
 
-    def __init__(self, builder: Builder, start: Value, pitch: Value) -> None:
+    def __init__(self, builder: Builder, start: Pointer, pitch: Value) -> None:
         self.builder, self.place, self.pitch, self.at = builder, start, pitch, 0
 
     def to(self, y: int, x: int) -> Value:
         steps = WINDOW * y + x - self.at
         if steps:
             step = self.pitch if steps == 1 else self.builder.mul(self.pitch, I64(steps))
-            self.place, self.at = _at(self.builder, self.place, step), self.at + steps
+            self.place, self.at = at(self.builder, self.place, step), self.at + steps
         return self.place
 
 
 def emit_input(
     builder: Builder,
     isa: Isa,
-    dst: Value,
+    dst: Pointer,
     pitch: Value,
-    src: Value,
+    src: Pointer,
     row_stride: Value,
     pixel_stride: Value,
     count: Value,
@@ -167,20 +168,20 @@ def emit_input(
 
     def vector(lanes_count: int, channel: Value, size_y: int, size_x: int) -> None:
         lanes, octets = Lanes(builder, I16, lanes_count), ir.VectorType(I8, lanes_count)
-        rows = [_at(builder, src, builder.mul(row_stride, I64(y))) for y in range(size_y + 2)]
+        rows = [at(builder, src, builder.mul(row_stride, I64(y))) for y in range(size_y + 2)]
         columns = []
         for x in range(size_x + 2):
             offset = builder.add(channel, builder.mul(pixel_stride, I64(x)))
-            loaded = [_load(builder, _at(builder, row, offset), octets) for row in rows]
+            loaded = [load(builder, at(builder, row, offset), octets) for row in rows]
             wide = [builder.zext(value, lanes.kind) for value in loaded]
             columns.append(lanes.input(wide))
-        walk = _Walk(builder, _at(builder, dst, builder.shl(channel, I64(1))), pitch)
+        walk = _Walk(builder, at(builder, dst, builder.shl(channel, I64(1))), pitch)
         for index, y in enumerate(POINTS[size_y]):
             values = lanes.input([column[index] for column in columns])
             if y == 1:
                 values[1] = lanes.sub(values[1], lanes.constant(CENTRE))
             for x, value in zip(POINTS[size_x], values, strict=True):
-                _store(builder, value, walk.to(y, x))
+                store(builder, value, walk.to(y, x))
 
     def emit(size_y: int, size_x: int) -> None:
         with Loop(builder, rounded, whole, "winograd.input") as channel:
@@ -194,9 +195,9 @@ def emit_input(
 def emit_output(
     builder: Builder,
     isa: Isa,
-    y: Value,
+    y: Pointer,
     row_stride: Value,
-    m: Value,
+    m: Pointer,
     pitch: Value,
     columns: Value,
     tiles: Value,
@@ -212,27 +213,27 @@ def emit_output(
     inverse, shift = lanes.constant(_INVERSE), lanes.constant(_SHIFT)
     cell = builder.shl(columns, I64(2))
 
-    def vector(source: Value, target: Value, size_y: int, size_x: int, again: bool) -> None:
+    def vector(source: Pointer, target: Pointer, size_y: int, size_x: int, again: bool) -> None:
         walk = _Walk(builder, source, pitch)
         rows = []
         for i in POINTS[size_y]:
-            loaded = [_load(builder, walk.to(i, j), lanes.kind) for j in POINTS[size_x]]
+            loaded = [load(builder, walk.to(i, j), lanes.kind) for j in POINTS[size_x]]
             rows.append(lanes.output(loaded))
         for x in range(size_x):
-            pixel = _at(builder, target, builder.mul(cell, I64(x)))
+            pixel = at(builder, target, builder.mul(cell, I64(x)))
             for line, total in enumerate(lanes.output([row[x] for row in rows])):
-                place = _at(builder, pixel, builder.mul(row_stride, I64(line)))
+                place = at(builder, pixel, builder.mul(row_stride, I64(line)))
                 value = builder.ashr(builder.mul(total, inverse), shift)
                 if again:
-                    value = builder.add(value, _load(builder, place, lanes.kind))
-                _store(builder, value, place)
+                    value = builder.add(value, load(builder, place, lanes.kind))
+                store(builder, value, place)
 
     def run(size_y: int, size_x: int, again: bool) -> None:
         with Loop(builder, tiles, 1, "winograd.tile") as tile:
-            source = _at(builder, m, builder.mul(tile, cell))
-            target = _at(builder, y, builder.mul(tile, builder.mul(cell, I64(size_x))))
+            source = at(builder, m, builder.mul(tile, cell))
+            target = at(builder, y, builder.mul(tile, builder.mul(cell, I64(size_x))))
             with Loop(builder, cell, 4 * isa.lanes, "winograd.output") as offset:
-                places = (_at(builder, source, offset), _at(builder, target, offset))
+                places = (at(builder, source, offset), at(builder, target, offset))
                 vector(*places, size_y, size_x, again)
 
     def emit(size_y: int, size_x: int) -> None:

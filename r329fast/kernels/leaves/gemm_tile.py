@@ -6,24 +6,22 @@ from typing import Any
 
 import numpy as np
 
-from r329fast.kernels.ir import gemm_tile as row_tile_ir
+from r329fast.kernels.ir.gemm_tile import STORE, emit_row_tile, emit_sum_tile
+from r329fast.kernels.leaves.leaf import leaf, memory
+from r329fast.kernels.leaves.rows import epilogue_rows
 from r329fast.kernels.runtime.isa import ISA, JIT, Isa
-from r329fast.kernels.runtime.leaf import leaf, memory
 
 HALF = ISA.rows // 2  # rows of each of a tile's two runs of positions
 
 
 def row_tile(isa: Isa, vectors: int) -> Any:
-    """The tile of `isa`, `vectors` vectors wide (row_tile_ir says how)."""
-    name, pointers = f"row_tile_{isa.name}_{vectors}", (0, 1, 6, 7, 11, 12, 13)
-    return leaf(name, pointers, row_tile_ir.emit_row_tile, isa, vectors)
+    """The tile of `isa`, `vectors` vectors wide: see `emit_row_tile`."""
+    return leaf(f"row_tile_{isa.name}_{vectors}", emit_row_tile, isa, vectors)
 
 
 def sum_tile(isa: Isa, vectors: int) -> Any:
     """The same without an epilogue."""
-    return leaf(
-        f"sum_tile_{isa.name}_{vectors}", (0, 3, 4), row_tile_ir.emit_sum_tile, isa, vectors
-    )
+    return leaf(f"sum_tile_{isa.name}_{vectors}", emit_sum_tile, isa, vectors)
 
 
 def sum_tile_twin(isa: Isa, vectors: int) -> Any:
@@ -31,7 +29,7 @@ def sum_tile_twin(isa: Isa, vectors: int) -> Any:
 
     def run(a: int, row_stride: int, steps: int, w: int, acc: int) -> None:
         b = a + isa.rows // 2 * row_stride
-        tile(a, b, row_stride, 1, 0, steps, w, 0, 0, 0, row_tile_ir.STORE, acc, 0, 0, 0)
+        tile(a, b, row_stride, 1, 0, steps, w, 0, 0, 0, STORE, acc, 0, 0, 0)
 
     return run
 
@@ -49,7 +47,7 @@ def row_tile_twin(isa: Isa, vectors: int) -> Any:
         jump: int,
         steps: int,
         w: int,
-        ef: int,
+        epilogue: int,
         channel: int,
         pitch: int,
         fuse: int,
@@ -69,11 +67,11 @@ def row_tile_twin(isa: Isa, vectors: int) -> Any:
         right = weights.reshape(taps * steps, columns, isa.kgroup).astype(np.int64)
         total = np.einsum("rsk,sck->rc", left, right)
         memory(acc, isa.rows * columns, np.int32)[:] = total.reshape(-1)
-        if fuse != row_tile_ir.STORE:
-            from r329fast.kernels.leaves.tile import finish_rows
-
+        if fuse != STORE:
             for start, out in ((acc, out_a), (acc + 4 * half * columns, out_b)):
-                finish_rows(start, 4 * columns, ef, channel, pitch, columns, half, out, out_stride)
+                epilogue_rows(
+                    start, 4 * columns, epilogue, channel, pitch, columns, half, out, out_stride
+                )
 
     return run
 

@@ -6,39 +6,39 @@ from typing import Any
 
 import numpy as np
 
-from r329fast.kernels.ir import epilogue as finish_ir
+from r329fast.kernels.ir import epilogue as epilogue_ir
 from r329fast.kernels.ir import vector as vector_ir
-from r329fast.kernels.leaves.tile import finish_rows
+from r329fast.kernels.leaves.leaf import leaf, memory
+from r329fast.kernels.leaves.rows import epilogue_rows
 from r329fast.kernels.runtime.isa import JIT, target_features
-from r329fast.kernels.runtime.leaf import leaf, memory
 
 # Whether a table of 256 bytes fits the permutations of the target.
 LOOKUP = JIT and "avx512vbmi" in target_features()
 
 
-def _finish_twin(total: np.ndarray, ef: int, pitch: int, out: int) -> None:
+def _epilogue_twin(total: np.ndarray, epilogue: int, pitch: int, out: int) -> None:
     acc = np.ascontiguousarray(total, dtype=np.int32)
     rows, columns = acc.shape
-    finish_rows(acc.ctypes.data, 4 * columns, ef, 0, pitch, columns, rows, out, columns)
+    epilogue_rows(acc.ctypes.data, 4 * columns, epilogue, 0, pitch, columns, rows, out, columns)
 
 
 def _add_twin(
-    a: int, b: int, flip_a: int, flip_b: int, scales: int, ef: int, count: int, out: int
+    a: int, b: int, flip_a: int, flip_b: int, scales: int, epilogue: int, count: int, out: int
 ) -> None:
     scale_a, scale_b, move = memory(scales, 3, np.float32).astype(np.int64)
     left = (memory(a, count) ^ np.uint8(flip_a)).astype(np.int64)
     right = (memory(b, count) ^ np.uint8(flip_b)).astype(np.int64)
     total = left * scale_a + right * scale_b + move
     for index, value in enumerate(total):  # one factor serves all
-        _finish_twin(np.array([[value]]), ef, finish_ir.LANES, out + index)
+        _epilogue_twin(np.array([[value]]), epilogue, epilogue_ir.LANES, out + index)
 
 
 def _affine_twin(
-    x: int, flip: int, weights: int, ef: int, pitch: int, channels: int, rows: int, out: int
+    x: int, flip: int, weights: int, epilogue: int, pitch: int, channels: int, rows: int, out: int
 ) -> None:
     values = (memory(x, rows * channels) ^ np.uint8(flip)).astype(np.int64)
     total = values.reshape(rows, channels) * memory(weights, channels, np.int32)
-    _finish_twin(total, ef, pitch, out)
+    _epilogue_twin(total, epilogue, pitch, out)
 
 
 def _lookup_twin(
@@ -60,11 +60,11 @@ affine_bytes: Any
 lookup_bytes: Any
 move_bytes: Any
 if JIT:
-    add_bytes = leaf("add_bytes", (0, 1, 4, 5, 7), vector_ir.emit_add)
-    affine_bytes = leaf("affine_bytes", (0, 2, 3, 7), vector_ir.emit_affine)
+    add_bytes = leaf("add_bytes", vector_ir.emit_add)
+    affine_bytes = leaf("affine_bytes", vector_ir.emit_affine)
     emit_lookup = vector_ir.emit_lookup if LOOKUP else vector_ir.emit_plain_lookup
-    lookup_bytes = leaf("lookup_bytes", (0, 2, 6), emit_lookup)
-    move_bytes = leaf("move_bytes", (0, 2), vector_ir.emit_move)
+    lookup_bytes = leaf("lookup_bytes", emit_lookup)
+    move_bytes = leaf("move_bytes", vector_ir.emit_move)
 else:
     add_bytes, affine_bytes, lookup_bytes = _add_twin, _affine_twin, _lookup_twin
     move_bytes = _move_twin

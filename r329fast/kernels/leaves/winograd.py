@@ -7,11 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from r329fast.kernels.ir import winograd as winograd_ir
-from r329fast.kernels.ir.winograd import KINDS, POINTS, WINDOW
+from r329fast.kernels.ir.winograd import KINDS, POINTS, WINDOW, emit_input, emit_output
 from r329fast.kernels.leaves.gemm_tile import sum_tile, sum_tile_twin
+from r329fast.kernels.leaves.leaf import leaf, memory
 from r329fast.kernels.runtime.isa import ISA, JIT, words
-from r329fast.kernels.runtime.leaf import leaf, memory
 
 WORDS = words(ISA)
 # A tile of fewer rows for what is left: as fast a row, as its sums still hide the latency.
@@ -91,7 +90,7 @@ make = sum_tile if JIT else sum_tile_twin
 words_wide, words_narrow = make(WORDS, WORDS.vectors), make(WORDS, WORDS.vectors // 2)
 few_wide, few_narrow = make(FEW, FEW.vectors), make(FEW, FEW.vectors // 2)
 if JIT:
-    input_transform = leaf("winograd_input", (0, 2), winograd_ir.emit_input, WORDS)
-    output_transform = leaf("winograd_output", (0, 2), winograd_ir.emit_output, WORDS)
+    input_transform = leaf("winograd_input", emit_input, WORDS)
+    output_transform = leaf("winograd_output", emit_output, WORDS)
 else:
     input_transform, output_transform = _input_twin, _output_twin

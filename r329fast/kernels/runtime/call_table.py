@@ -17,7 +17,7 @@ from r329fast.kernels.runtime.kernel import (
 from r329fast.kernels.runtime.op_plan import Step
 
 
-class Bound:
+class CallTable:
     """Stages of calls, in order; the calls of a stage (one for each of `parts`) may run at once."""
 
     def __init__(self, parts: int = 1) -> None:

@@ -12,7 +12,7 @@ from r329fast.kernels.runtime.kernel import Kernel
 from r329fast.program.program import TensorSpec
 
 Step = tuple[Kernel, tuple[np.ndarray, ...]]  # a kernel and its flat arrays
-Binder = Callable[[int, Sequence[np.ndarray], np.ndarray, np.ndarray], list[Step]]
+BindCalls = Callable[[int, Sequence[np.ndarray], np.ndarray, np.ndarray], list[Step]]
 
 _ALIGN = 64
 _SLACK = 256
@@ -39,7 +39,7 @@ def flip_of(spec: TensorSpec) -> int:
 
 
 @dataclass(frozen=True)
-class Prepared:
+class OpPlan:
     """One op, ready to run; shared by threads (it holds no state).
 
     path: name of the chosen kernel path; binder: (batch, flat uint8 inputs, flat uint8 output,
@@ -48,7 +48,7 @@ class Prepared:
     """
 
     path: str
-    binder: Binder
+    binder: BindCalls
     scratch: Callable[[int], int]
     ranged: bool = False
 

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 
 from r329fast.kernels.ir import depthwise as depthwise_ir
-from r329fast.kernels.ir import epilogue as finish_ir
-from r329fast.kernels.ir import max_pool as max_ir
-from r329fast.kernels.ir import tile as tile_ir
+from r329fast.kernels.ir import epilogue as epilogue_ir
+from r329fast.kernels.ir.copy_rows import emit_copy
+from r329fast.kernels.ir.max_pool import emit_max_window
+from r329fast.kernels.leaves.leaf import leaf, memory
 from r329fast.kernels.runtime.isa import ISA, JIT
-from r329fast.kernels.runtime.leaf import leaf, memory
 
 
 def copy_twin(
@@ -52,10 +52,10 @@ def _depthwise_twin(
         cells[:] = total + cells if more else total
 
 
-def _finish_twin(
+def _epilogue_twin(
     acc: int,
     acc_stride: int,
-    ef: int,
+    epilogue: int,
     channel: int,
     pitch: int,
     count: int,
@@ -63,9 +63,10 @@ def _finish_twin(
     out: int,
     out_stride: int,
 ) -> None:
-    low, high, second, second_offset, zero, form = memory(ef, 6, np.float64)
-    first = ef + 8 * finish_ir.HEADER
-    once = form in (finish_ir.ONCE, finish_ir.TWICE)
+    header = memory(epilogue, epilogue_ir.HEADER, np.float64)
+    form, zero = header[epilogue_ir.FORM], np.int32(header[epilogue_ir.ZERO_POINT])
+    first = epilogue + 8 * epilogue_ir.HEADER
+    once = form in (epilogue_ir.ONCE, epilogue_ir.TWICE)
     if once:
         factors = memory(first + 4 * channel, count, np.float32).astype(np.float64)
         biases = memory(first + 4 * (pitch + channel), count, np.int32)
@@ -76,24 +77,24 @@ def _finish_twin(
         sums = memory(acc + row * acc_stride, count, np.int32)
         if once:  # products of float32 are exact in float64
             x = np.rint((sums + biases).astype(np.float32).astype(np.float64) * factors)
-            x = x / 256 if form == finish_ir.TWICE else x
+            x = x / 256 if form == epilogue_ir.TWICE else x
         else:
-            x = _finish_wide(sums.astype(np.float64), table, form, second, second_offset)
-        q = np.rint(np.minimum(np.maximum(x, low), high)).astype(np.int32) - np.int32(zero)
+            x = _wide_forms(sums.astype(np.float64), table, header)
+        clamped = np.minimum(np.maximum(x, header[epilogue_ir.LOW]), header[epilogue_ir.HIGH])
+        q = np.rint(clamped).astype(np.int32) - zero
         memory(out + row * out_stride, count)[:] = q.astype(np.uint8)
 
 
-def _finish_wide(
-    x: np.ndarray, table: np.ndarray, form: float, second: float, second_offset: float
-) -> np.ndarray:
+def _wide_forms(x: np.ndarray, table: np.ndarray, header: np.ndarray) -> np.ndarray:
     """The float64 forms, before their last rounding."""
-    if form == finish_ir.LEAKY:
-        x = x + table[finish_ir.BIAS]
-        below = np.minimum(x, 0) * table[finish_ir.SLOPE] + table[finish_ir.SLOPE_OFFSET]
+    form = header[epilogue_ir.FORM]
+    if form == epilogue_ir.LEAKY:
+        x = x + table[epilogue_ir.BIAS]
+        below = np.minimum(x, 0) * table[epilogue_ir.SLOPE] + table[epilogue_ir.SLOPE_OFFSET]
         x = np.maximum(x, 0) + np.rint(below)
-    x = x * table[finish_ir.FACTOR] + table[finish_ir.OFFSET]
-    if form == finish_ir.WIDE_TWICE:
-        x = np.rint(x) * second + second_offset
+    x = x * table[epilogue_ir.FACTOR] + table[epilogue_ir.OFFSET]
+    if form == epilogue_ir.WIDE_TWICE:
+        x = np.rint(x) * header[epilogue_ir.SECOND] + header[epilogue_ir.SECOND_OFFSET]
     return x
 
 
@@ -120,18 +121,18 @@ copy_rows: Any  # in the form of the tile
 widen_rows: Any  # as int16
 copy_bytes: Any  # as they are, or flipped
 depthwise_row: Any
-finish_rows: Any
+epilogue_rows: Any
 max_window: Any
 if JIT:
     copy_bytes, widen_rows = (
-        leaf(f"copy_rows_{element}", (0, 2), tile_ir.emit_copy, element) for element in (1, 2)
+        leaf(f"copy_rows_{element}", emit_copy, element) for element in (1, 2)
     )
     copy_rows = copy_bytes if ISA.element == 1 else widen_rows
-    depthwise_row = leaf("depthwise_row", (0, 2, 4), depthwise_ir.emit_depthwise, ISA)
-    finish_rows = leaf("finish_rows", (0, 2, 7), finish_ir.emit_finish)
-    max_window = leaf("max_window", (0, 8), max_ir.emit_max_window)
+    depthwise_row = leaf("depthwise_row", depthwise_ir.emit_depthwise, ISA)
+    epilogue_rows = leaf("epilogue_rows", epilogue_ir.emit_epilogue)
+    max_window = leaf("max_window", emit_max_window)
 else:
     copy_rows = widen_rows = _widen_twin
     copy_bytes = copy_twin
-    depthwise_row, finish_rows = _depthwise_twin, _finish_twin
+    depthwise_row, epilogue_rows = _depthwise_twin, _epilogue_twin
     max_window = _max_window_twin

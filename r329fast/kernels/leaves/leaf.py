@@ -5,21 +5,31 @@ from __future__ import annotations
 import ctypes
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_type_hints
 
 import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.extending import intrinsic
 
+from r329fast.kernels.ir.emit import BYTES, Pointer
 
-def leaf(name: str, pointers: tuple[int, ...], emit: Callable[..., None], *settings: Any) -> Any:
-    """A function of int64 arguments for kernels, whose body `emit(builder, *settings, *arguments)`
-    writes.
 
-    name: of the function, one for every `settings`; pointers: arguments that reach `emit` as byte
-    pointers. It is made once a module and called, not inlined: so it is compiled once.
+def leaf(name: str, emit: Callable[..., None], *settings: Any) -> Any:
+    """A function for kernels whose body `emit(builder, *settings, *arguments)` writes as LLVM IR.
+
+    Called a leaf because it calls nothing: the innermost loops, for which LLVM's own vectorising of
+    Python code is not good enough. Kernels call it with int64 arguments; those that the emitter
+    annotates as `Pointer` are addresses, which reach it as byte pointers. name: of the function,
+    another one for other `settings`.
+
+    It is made once per module and called, not inlined, so that it is compiled once however many
+    places call it. Un-jitted runs call a twin, a Python function of the same parameters, instead.
     """
+    # Numba wants every argument by name: those of `emit`, but for the builder and the settings.
+    own = list(inspect.signature(emit).parameters)[1 + len(settings) :]
+    hints = get_type_hints(emit, include_extras=True)
+    pointers = [hints[each] is Pointer for each in own]
 
     def definition(typingctx: Any, *arguments: Any) -> Any:
         def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
@@ -27,10 +37,9 @@ def leaf(name: str, pointers: tuple[int, ...], emit: Callable[..., None], *setti
             if function is None:
                 function = _define(builder.module, name, len(values))
                 inner = ir.IRBuilder(function.append_basic_block("entry"))
-                byte = ir.IntType(8).as_pointer()
                 given = [
-                    inner.inttoptr(value, byte) if index in pointers else value
-                    for index, value in enumerate(function.args)
+                    inner.inttoptr(value, BYTES) if pointer else value
+                    for value, pointer in zip(function.args, pointers, strict=True)
                 ]
                 emit(inner, *settings, *given)
                 inner.ret_void()
@@ -39,8 +48,6 @@ def leaf(name: str, pointers: tuple[int, ...], emit: Callable[..., None], *setti
 
         return types.void(*(types.int64,) * len(arguments)), codegen
 
-    # Numba wants every argument by name: those of `emit`, but for the builder and the settings.
-    own = list(inspect.signature(emit).parameters)[1 + len(settings) :]
     parameters = [
         inspect.Parameter(each, inspect.Parameter.POSITIONAL_OR_KEYWORD)
         for each in ("typingctx", *own)

@@ -1,0 +1,102 @@
+"""Result files: raw integers, and the tensors of a run in a .npz or a folder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from r329fast.base.archives import close_zip, open_zip, read_entry
+from r329fast.base.limits import TENSOR
+from r329fast.base.npy import NpyError, parse_npy, read_npy
+from r329fast.base.reading import check_size, read_bytes
+from r329fast.comparison.classes import Ranked, top_k
+from r329fast.comparison.differences import Comparison, compare_arrays
+from r329fast.errors import DataError, FileError, UsageError, nearest
+
+DTYPES = ("int8", "uint8", "int16", "int32")
+
+
+@dataclass(frozen=True)
+class FileComparison:
+    """The top classes of one or two result files, and how the files differ (None with one)."""
+
+    top: tuple[Ranked, ...]
+    other_top: tuple[Ranked, ...]
+    comparison: Comparison | None
+
+
+def compare_files(
+    a: Path | str,
+    b: Path | str | None = None,
+    dtype: str = "int8",
+    k: int = 5,
+    names: Mapping[int, str] | None = None,
+) -> FileComparison:
+    """The top classes of a raw result file and, with `b`, how the two differ."""
+    first = read_raw(a, dtype)
+    if b is None:
+        return FileComparison(tuple(top_k(first, k, names)), (), None)
+    second = read_raw(b, dtype)
+    if first.size != second.size:
+        raise DataError(
+            f"{a} holds {first.size} values and {b} holds {second.size}, allowed: equally many"
+        )
+    return FileComparison(
+        tuple(top_k(first, k, names)),
+        tuple(top_k(second, k, names)),
+        compare_arrays(first, second),
+    )
+
+
+def read_raw(path: Path | str, dtype: str = "int8") -> np.ndarray:
+    """A raw little-endian file as a flat array. Raises FileError, or DataError for its size."""
+    if dtype not in DTYPES:
+        raise UsageError(
+            f"dtype: found {dtype!r}, allowed {', '.join(DTYPES)}{nearest(dtype, DTYPES)}"
+        )
+    data = read_bytes(path, TENSOR)
+    width = np.dtype(dtype).itemsize
+    if not data or len(data) % width:
+        raise DataError(
+            f"{path}: found {len(data)} bytes, allowed: a multiple of {width} ({dtype})",
+            path=str(path),
+        )
+    return np.frombuffer(data, dtype=np.dtype(dtype).newbyteorder("<")).astype(dtype)
+
+
+def read_tensors(path: Path | str) -> dict[str, np.ndarray]:
+    """The tensors of a run: the arrays of a .npz in its order, or a folder's .npy by file name.
+
+    Raises FileError where there are none.
+    """
+    path = Path(path)
+    try:
+        if path.is_dir():
+            tensors = {file.stem: read_npy(file) for file in sorted(path.glob("*.npy"))}
+        else:
+            tensors = _npz(path)
+    except FileError as error:
+        text = error.message.removeprefix(f"cannot read {path}: ")
+        raise FileError(f"cannot read tensors from {path}: {text}", path=str(path)) from error
+    if not tensors:
+        raise FileError(f"no tensors (.npy files) in {path}", path=str(path))
+    return tensors
+
+
+def _npz(path: Path) -> dict[str, np.ndarray]:
+    """The arrays of a .npz, no more of them than one array may hold."""
+    archive = open_zip(path)
+    try:
+        entries = [entry for entry in archive.infolist() if entry.filename.endswith(".npy")]
+        check_size(path, sum(entry.file_size for entry in entries), TENSOR)
+        return {
+            entry.filename.removesuffix(".npy"): parse_npy(read_entry(archive, entry, TENSOR, path))
+            for entry in entries
+        }
+    except NpyError as error:
+        raise FileError(f"cannot read {path}: {error}", path=str(path)) from error
+    finally:
+        close_zip(archive)

@@ -1,0 +1,181 @@
+"""Threads over blocks of images: which of them runs which block, in which arena."""
+
+from __future__ import annotations
+
+import threading
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import suppress
+from queue import Empty, SimpleQueue
+
+import numpy as np
+
+from r329fast.program.blocks import largest_op, program_macs
+from r329fast.program.program import Program
+from r329fast.simulator.binding import BoundProgram, PreparedProgram
+from r329fast.simulator.pool import LazyPool
+
+Feeds = dict[str, np.ndarray]
+
+_BUDGET = 8 << 20  # bytes of an op's activations, about: cache holds them
+_LEAST_BLOCK, _MAX_BLOCK = 16, 64  # images that a thread takes at once: late layers want many
+_SHARED_MACS = 100_000_000  # work below it is done before another thread has woken up
+_BINDINGS = 3  # arenas that a worker holds: a batch has one or two sizes of blocks
+
+
+class Worker:
+    """One thread's arenas (or the one that all threads share), for each number of images."""
+
+    def __init__(
+        self, prepared: PreparedProgram, keep: frozenset[str], budget: int, parts: int = 1
+    ) -> None:
+        self.prepared, self.keep, self.budget, self.parts = prepared, keep, budget, parts
+        self.bindings: dict[int, BoundProgram] = {}
+
+    def bind(self, count: int) -> BoundProgram:
+        """What runs `count` images; the last few are held."""
+        if count not in self.bindings:
+            while len(self.bindings) >= _BINDINGS:
+                self.bindings.pop(next(iter(self.bindings)))
+            self.bindings[count] = self.prepared.bind(count, self.keep, self.budget, self.parts)
+        return self.bindings[count]
+
+    def run(
+        self,
+        feeds: Feeds,
+        results: Feeds,
+        first: int,
+        count: int,
+        pool: ThreadPoolExecutor | None = None,
+    ) -> None:
+        """Images first..first+count of flat `feeds` [N, bytes] into flat `results` [N, bytes].
+
+        pool: where the further parts run; needed if there are any.
+        """
+        binding = self.bind(count)
+        views, flips = binding.views, self.prepared.flips
+        for name, array in feeds.items():
+            source = array[first : first + count].reshape(-1)
+            np.bitwise_xor(source, flips[name], out=views[name])
+        binding.calls.run(pool)
+        for name, array in results.items():
+            stored = views[name].reshape(count, -1)
+            np.bitwise_xor(stored, flips[name], out=array[first : first + count])
+
+
+class Workers:
+    """The compiled kernels of a program on a batch, over threads.
+
+    block: images of a block, None lets the activations' size decide.
+    """
+
+    def __init__(self, program: Program, block: int | None, pool: LazyPool) -> None:
+        self.threads, self.block, self._pool = pool.threads, block, pool
+        self._prepared = PreparedProgram(program)
+        self._most = min(max(_BUDGET // largest_op(program), _LEAST_BLOCK), _MAX_BLOCK)
+        self._macs = program_macs(program)
+        self._lock, self._sharing = threading.Lock(), threading.Lock()
+        self._idle: dict[tuple[frozenset[str], int], SimpleQueue[Worker]] = {}
+
+    def path(self, index: int) -> str:
+        """The kernel path of an op."""
+        return self._prepared.plans[index].path
+
+    def close(self) -> None:
+        """Give the arenas back."""
+        with self._lock:
+            self._idle.clear()
+
+    def run(self, feeds: Feeds, results: Feeds, count: int) -> None:
+        """All images of `feeds` [count, *shape] into `results`, by tensor name."""
+        feeds, results = _flat(feeds, count), _flat(results, count)
+        keep = frozenset(results)
+        if count < self.threads and count * self._macs >= _SHARED_MACS:
+            # too few images for all threads: they share each op
+            workers = self._workers_for(keep, self.threads)
+            with self._sharing:  # parts wait for each other: two such runs could wait for ever
+                self._run_block(workers, feeds, results, 0, count, self._pool.get())
+            return
+        block = self._block_size(count)
+        workers = self._workers_for(keep, 1)
+        waiting = SimpleQueue[int]()
+        for first in range(0, count, block):
+            waiting.put(first)
+
+        def take() -> None:
+            """Blocks until there are no more; a thread that is held up leaves them to others."""
+            with suppress(Empty):
+                while True:
+                    first = waiting.get_nowait()
+                    size = min(block, count - first)
+                    self._run_block(workers, feeds, results, first, size)
+
+        # the calling thread works too: it is awake already
+        others = range(min(self.threads, -(-count // block)) - 1)
+        futures: list[Future[None]] = []
+        try:
+            for _ in others:
+                futures.append(self._pool.get().submit(take))
+            take()
+        except BaseException:
+            with suppress(Empty):
+                while True:
+                    waiting.get_nowait()
+            raise
+        finally:  # nobody reads the caller's arrays any more
+            wait(futures)
+        for future in futures:
+            future.result()
+
+    def submit(
+        self, pool: ThreadPoolExecutor, feeds: Feeds, results: Feeds, count: int
+    ) -> list[Future[None]]:
+        """The same, block by block in the queue of `pool`, without waiting."""
+        feeds, results = _flat(feeds, count), _flat(results, count)
+        block = self._block_size(count)
+        workers = self._workers_for(frozenset(results), 1)
+        return [
+            pool.submit(self._run_block, workers, feeds, results, first, min(block, count - first))
+            for first in range(0, count, block)
+        ]
+
+    @staticmethod
+    def _run_block(
+        workers: SimpleQueue[Worker],
+        feeds: Feeds,
+        results: Feeds,
+        first: int,
+        count: int,
+        pool: ThreadPoolExecutor | None = None,
+    ) -> None:
+        worker = workers.get()
+        try:
+            worker.run(feeds, results, first, count, pool)
+        finally:
+            workers.put(worker)
+
+    def _block_size(self, count: int) -> int:
+        """Images that one thread takes at once; all threads get equal blocks."""
+        share = -(-count // self.threads)
+        if self.block is not None:
+            return min(self.block, share)
+        return -(-share // -(-share // self._most))
+
+    def _workers_for(self, keep: frozenset[str], parts: int) -> SimpleQueue[Worker]:
+        """Idle workers of these settings: as many as threads, or one that all threads share."""
+        with self._lock:
+            key = (keep, parts)
+            queue = self._idle.get(key)
+            if queue is None:
+                queue = SimpleQueue()
+                for _ in range(self.threads // parts):
+                    queue.put(Worker(self._prepared, keep, _BUDGET, parts))
+                self._idle = {key: queue}  # arenas of other settings are dropped
+        return queue
+
+
+def _flat(arrays: Feeds, count: int) -> Feeds:
+    """As uint8 [count, bytes]: views where the arrays are contiguous, as results are."""
+    return {
+        name: np.ascontiguousarray(array).reshape(count, -1).view(np.uint8)
+        for name, array in arrays.items()
+    }
