@@ -140,28 +140,32 @@ def new_cfg(
     )
     if scheme == "compass42":
         config.quantization = None
-        config.optimizer = Optimizer(
-            {
-                "dataset": "numpydataset",
-                "calibration_data": calibration_data or DEFAULT_DATA,
-                "calibration_batch_size": "1",
-                "calibration_strategy_for_activation": calibration_method or "extrema",
-                "min_compatible_zhouyi_target": DEFAULT_TARGET,
-            }
-        )
-        return config
-    config.quantization = Quantization(
-        ops_per_channel=("DepthwiseConv",),
-        calibration_method=calibration_method or "EXTREME",
-        label_id_offset=0,
-    )
-    if len(chosen) > 1:
-        config.quantization.ts_max_file = f"./max_min/{name}_max.npy"
-        config.quantization.ts_min_file = f"./max_min/{name}_min.npy"
+        config.optimizer = _optimizer(calibration_data, calibration_method)
     else:
-        config.quantization.calibration_data = calibration_data or DEFAULT_DATA
-        config.quantization.calibration_label = calibration_label or DEFAULT_LABEL
+        config.quantization = Quantization(
+            ops_per_channel=("DepthwiseConv",),
+            calibration_method=calibration_method or "EXTREME",
+            label_id_offset=0,
+        )
+        if len(chosen) > 1:
+            config.quantization.ts_max_file = f"./max_min/{name}_max.npy"
+            config.quantization.ts_min_file = f"./max_min/{name}_min.npy"
+        else:
+            config.quantization.calibration_data = calibration_data or DEFAULT_DATA
+            config.quantization.calibration_label = calibration_label or DEFAULT_LABEL
     return config
+
+
+def _optimizer(calibration_data: str | None, calibration_method: str) -> Optimizer:
+    return Optimizer(
+        {
+            "dataset": "numpydataset",
+            "calibration_data": calibration_data or DEFAULT_DATA,
+            "calibration_batch_size": "1",
+            "calibration_strategy_for_activation": calibration_method or "extrema",
+            "min_compatible_zhouyi_target": DEFAULT_TARGET,
+        }
+    )
 
 
 def _gbuilder(

@@ -17,12 +17,11 @@ from r329fast.cfg import RunConfig, read_cfg
 from r329fast.deploy.settings import Settings
 from r329fast.errors import CfgError, DataError, FileError, UsageError
 from r329fast.graph import load_model
-from r329fast.graph.ir import Graph
+from r329fast.graph.ir import LINEAR_TYPES, Graph
 from r329fast.images.dataset import load_dataset, load_labels
 from r329fast.program import Program
 from r329fast.quantization import Options, quantize
 from r329fast.quantization.aqt2021 import amplified_concats
-from r329fast.quantization.options import WEIGHTED_TYPES
 from r329fast.vendor.aipu.load import is_program, read_program
 
 _NARROW = 0.75
@@ -112,7 +111,7 @@ def with_per_channel(options: Options) -> Options:
         quantize_method_for_weight=options.quantize_method_for_weight.replace(
             "per_tensor_", "per_channel_"
         ),
-        ops_per_channel=WEIGHTED_TYPES,
+        ops_per_channel=LINEAR_TYPES,
     )
 
 

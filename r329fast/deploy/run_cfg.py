@@ -17,8 +17,8 @@ from r329fast.base.files import Writer, bytes_writer, json_writer, npy_writer, w
 from r329fast.deploy.pipeline import Prepared, load_config, prepare, read_input
 from r329fast.deploy.settings import Settings
 from r329fast.errors import CfgError, UsageError
+from r329fast.program.archive import program_writer
 from r329fast.program.counters import layer_counters
-from r329fast.program.storage import program_writer
 from r329fast.simulator.simulator import Simulator
 from r329fast.vendor import graph_json, perf_node_count, profile_data, vendor_log
 from r329fast.version import __version__

@@ -16,6 +16,7 @@ from r329fast.graph.activations import ACTIVATIONS
 from r329fast.graph.clip import clip_act, clip_bounds
 from r329fast.graph.ir import (
     ActivationAttrs,
+    BatchNormAttrs,
     ChannelShuffleAttrs,
     ConvAttrs,
     EltwiseAttrs,
@@ -25,8 +26,6 @@ from r329fast.graph.ir import (
     ReshapeAttrs,
     TransposeAttrs,
 )
-
-_LINEAR = ("Convolution", "DepthwiseConv", "FullyConnected")
 
 
 @dataclass
@@ -91,7 +90,7 @@ def drop_unused(draft: Draft) -> None:
     wanted = set(draft.outputs)
     kept: list[Layer] = []
     for layer in reversed(draft.layers):
-        if layer.type == "Input" or any(name in wanted for name in layer.outputs):
+        if layer.is_input or any(name in wanted for name in layer.outputs):
             wanted.update(layer.inputs)
             kept.append(layer)
     draft.layers = kept[::-1]
@@ -116,7 +115,7 @@ def fold_norms(draft: Draft) -> None:
     w' = w * s; b' = (b - mean) * s + beta, every step rounded to float32.
     """
     for layer in list(draft.layers):
-        if layer.type != "BatchNorm":
+        if not isinstance(layer.attrs, BatchNormAttrs):
             continue
         producer = draft.producers().get(layer.inputs[0])
         if not _alone(draft, draft.uses(), layer, producer):
@@ -124,12 +123,12 @@ def fold_norms(draft: Draft) -> None:
         assert producer is not None
         maker, between = _behind_reshapes(draft, producer)
         scale, mean, shift = (layer.consts[key] for key in ("scale", "mean", "shift"))
-        if maker.type in _LINEAR and maker.act.kind == "NONE":
+        if maker.facts.linear and maker.act.kind == "NONE":
             weights = maker.consts["weights"]
             spread = scale.reshape(-1, *(1,) * (weights.ndim - 1))
             maker.consts["weights"] = weights * spread
             maker.consts["bias"] = (maker.consts["bias"] - mean) * scale + shift
-        elif maker.type == "BatchNorm":
+        elif isinstance(maker.attrs, BatchNormAttrs):
             maker.consts["shift"] = (maker.consts["shift"] - mean) * scale + shift
             maker.consts["scale"] = maker.consts["scale"] * scale
         else:
@@ -143,7 +142,7 @@ def _behind_reshapes(draft: Draft, layer: Layer) -> tuple[Layer, list[str]]:
     the channels stay the last axis and nothing else reads them."""
     made, uses = draft.producers(), draft.uses()
     passed: list[str] = []
-    while layer.type == "Reshape":
+    while isinstance(layer.attrs, ReshapeAttrs):
         source = layer.inputs[0]
         before, after = draft.shapes[source], draft.shapes[layer.outputs[0]]
         if before[-1:] != after[-1:] or uses[source] != 1 or source not in made:
@@ -160,17 +159,17 @@ def fold_input_norms(draft: Draft) -> None:
     the zeros it pads with are -t/s before the norm, which "pad_values" says.
     """
     for layer in list(draft.layers):
-        if layer.type not in ("Convolution", "DepthwiseConv"):
+        attrs = layer.attrs
+        if not isinstance(attrs, ConvAttrs):
             continue
         norm = draft.producers().get(layer.inputs[0])
-        if norm is None or norm.type != "BatchNorm":
+        if norm is None or not isinstance(norm.attrs, BatchNormAttrs):
             continue
         source = draft.producers()[norm.inputs[0]]
-        if source.type != "Input" or draft.uses()[layer.inputs[0]] != 1:
+        if not source.is_input or draft.uses()[layer.inputs[0]] != 1:
             continue
         scale = norm.consts["scale"].astype(np.float64)
         shift = norm.consts["shift"] - norm.consts["mean"] * scale
-        attrs = layer.params(ConvAttrs)
         if any(attrs.pads) and not np.all(scale):
             continue  # a border of zeros could not be told from the image
         weights = layer.consts["weights"]
@@ -192,7 +191,7 @@ def fold_input_norms(draft: Draft) -> None:
 def settle_norms(draft: Draft) -> None:
     """Turn the norms that are left into y = x * weights + bias."""
     for layer in draft.layers:
-        if layer.type == "BatchNorm" and "scale" in layer.consts:
+        if isinstance(layer.attrs, BatchNormAttrs) and "scale" in layer.consts:
             scale, mean, shift = (layer.consts[key] for key in ("scale", "mean", "shift"))
             layer.consts = {"weights": scale, "bias": (0 - mean) * scale + shift}
 
@@ -203,16 +202,16 @@ def settle_norms(draft: Draft) -> None:
 def fold_zero_pads(draft: Draft) -> None:
     """Fold a Pad that adds zeros around H and W into the convolution that alone reads it."""
     for layer in list(draft.layers):
-        if layer.type not in ("Convolution", "DepthwiseConv"):
+        attrs = layer.attrs
+        if not isinstance(attrs, ConvAttrs):
             continue
         pad = draft.producers().get(layer.inputs[0])
-        if pad is None or pad.type != "Pad" or draft.uses()[layer.inputs[0]] != 1:
+        what = pad.attrs if pad is not None else None
+        if pad is None or not isinstance(what, PadAttrs) or draft.uses()[layer.inputs[0]] != 1:
             continue
-        what = pad.params(PadAttrs)
         if what.mode != "CONSTANT" or what.value != 0 or any(what.pads[2]):
             continue
         (top, bottom), (left, right), _ = what.pads
-        attrs = layer.params(ConvAttrs)
         more = (top, left, bottom, right)
         pads = tuple(a + b for a, b in zip(attrs.pads, more, strict=True))
         layer.attrs = replace(attrs, pads=(pads[0], pads[1], pads[2], pads[3]))
@@ -224,11 +223,13 @@ def join_clips(draft: Draft) -> None:
     """Make one activation of two that clip, one behind the other (ReLU6 as Max and Min)."""
     for layer in list(draft.layers):
         first = draft.producers().get(layer.inputs[0]) if layer.inputs else None
-        if layer.type != "Activation" or not _alone(draft, draft.uses(), layer, first):
+        if not isinstance(layer.attrs, ActivationAttrs) or not _alone(
+            draft, draft.uses(), layer, first
+        ):
             continue
         assert first is not None
         bounds = [clip_bounds(other.act) for other in (first, layer)]
-        if first.type != "Activation" or None in bounds:
+        if not isinstance(first.attrs, ActivationAttrs) or None in bounds:
             continue
         (low, high), (floor, ceiling) = ((0.0, 0.0) if b is None else b for b in bounds)
         if max(low, floor) <= min(high, ceiling):
@@ -239,9 +240,9 @@ def join_clips(draft: Draft) -> None:
 def fuse_activations(draft: Draft) -> None:
     """Let convolution, fully connected and eltwise layers carry the activation behind them."""
     for layer in list(draft.layers):
-        if layer.type != "Activation":
+        if not isinstance(layer.attrs, ActivationAttrs):
             continue
-        act = layer.params(ActivationAttrs).act
+        act = layer.attrs.act
         producer = draft.producers().get(layer.inputs[0])
         if not ACTIVATIONS[act.kind].fusable or not _alone(draft, draft.uses(), layer, producer):
             continue
@@ -263,24 +264,24 @@ def fuse_activations(draft: Draft) -> None:
 def find_channel_shuffles(draft: Draft) -> None:
     """[.., C] -> [.., g, C/g] -> swap -> [.., C] is a ChannelShuffle; it keeps the last name."""
     for last in list(draft.layers):
-        if last.type != "Reshape":
+        if not isinstance(last.attrs, ReshapeAttrs):
             continue
         made, uses = draft.producers(), draft.uses()
         swap = made.get(last.inputs[0])
-        if swap is None or swap.type != "Transpose" or uses[last.inputs[0]] != 1:
+        if swap is None or not isinstance(swap.attrs, TransposeAttrs):
+            continue
+        if uses[last.inputs[0]] != 1:
             continue
         first = made.get(swap.inputs[0])
-        if first is None or first.type != "Reshape" or uses[swap.inputs[0]] != 1:
+        if first is None or not isinstance(first.attrs, ReshapeAttrs):
+            continue
+        if uses[swap.inputs[0]] != 1:
             continue
         shape = draft.shapes[first.inputs[0]]
-        split = first.params(ReshapeAttrs).shape
+        split = first.attrs.shape
         rank = len(split)
         swapped = (*range(rank - 2), rank - 1, rank - 2)
-        if (
-            last.params(ReshapeAttrs).shape == shape
-            and split[:-2] == shape[:-1]
-            and swap.params(TransposeAttrs).perm == swapped
-        ):
+        if last.attrs.shape == shape and split[:-2] == shape[:-1] and swap.attrs.perm == swapped:
             last.type, last.attrs = "ChannelShuffle", ChannelShuffleAttrs(split[-2])
             last.inputs = first.inputs
             draft.remove(first)

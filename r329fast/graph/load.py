@@ -11,23 +11,11 @@ from r329fast.graph.check.constraints import check_inputs, check_node
 from r329fast.graph.fusion import Draft, fuse
 from r329fast.graph.ir import Graph
 from r329fast.graph.issues import Issue, Unknown, Unsupported
-from r329fast.graph.lower import compute as lower_compute
-from r329fast.graph.lower import elementwise as lower_elementwise
-from r329fast.graph.lower import normalise as lower_misc
-from r329fast.graph.lower import pool as lower_pool
-from r329fast.graph.lower import shape as lower_shape
 from r329fast.graph.lower.builder import Builder
+from r329fast.graph.lower.families import OPERATORS
 from r329fast.graph.onnx.model import Node, OnnxModel
 from r329fast.graph.onnx.patterns import find_patterns
 from r329fast.graph.onnx.reader import InputShapes, read_onnx
-
-IMPORTERS = {
-    **lower_compute.IMPORTERS,
-    **lower_pool.IMPORTERS,
-    **lower_elementwise.IMPORTERS,
-    **lower_shape.IMPORTERS,
-    **lower_misc.IMPORTERS,
-}
 
 
 def load_model(
@@ -112,7 +100,7 @@ def _import_node(builder: Builder, node: Node, where: str) -> list[Issue]:
         if issues:
             _stand_in(builder, node)
             return issues
-        IMPORTERS[node.op](builder, node)
+        OPERATORS[node.op].load(builder, node)
     except Unknown:
         # its input came from an unsupported node, which is listed already
         _stand_in(builder, node)

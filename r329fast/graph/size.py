@@ -4,23 +4,31 @@ from __future__ import annotations
 
 from math import prod
 
-from r329fast.graph.ir import ConvAttrs, Graph, Layer, MatMulAttrs
+from r329fast.graph.ir import Graph, Layer, MatMulAttrs
+from r329fast.graph.layers.facts import Shape
 
 
-def layer_macs(layer: Layer, graph: Graph) -> int:
-    """Multiply-accumulates for one image; 0 for layers without weights, but for MatMul.
+def sum_macs(outputs: int, weights: Shape) -> int:
+    """Of `outputs` sums: weights are (outputs or channels, ...), each sum takes one such row.
 
     Positions in the padding count, as they do in every usual account.
     """
-    if isinstance(layer.attrs, ConvAttrs):
-        rows, cols, channels = graph.shapes[layer.outputs[0]]
-        return rows * cols * channels * prod(layer.consts["weights"].shape[1:])
-    if layer.type == "FullyConnected":
-        return int(layer.consts["weights"].size)
-    if layer.type == "MatMul":
-        trans = layer.params(MatMulAttrs).trans_a
-        inner = graph.shapes[layer.inputs[0]][-2 if trans else -1]
-        return prod(graph.shapes[layer.outputs[0]]) * inner
+    return outputs * prod(weights[1:])
+
+
+def product_macs(outputs: int, first: Shape, transposed: bool) -> int:
+    """Of a product of two activations; first: shape of the left one, perhaps transposed."""
+    return outputs * first[-2 if transposed else -1]
+
+
+def layer_macs(layer: Layer, graph: Graph) -> int:
+    """Multiply-accumulates for one image; 0 for layers without sums of products."""
+    outputs = prod(graph.shapes[layer.outputs[0]])
+    if layer.facts.linear:
+        return sum_macs(outputs, layer.consts["weights"].shape)
+    if layer.facts.product:
+        transposed = layer.params(MatMulAttrs).trans_a
+        return product_macs(outputs, graph.shapes[layer.inputs[0]], transposed)
     return 0
 
 

@@ -8,11 +8,13 @@ can reach 2**24: exact either way.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import numpy.typing as npt
 
+from r329fast.base.integers import INT32_MAX
+from r329fast.program.ops import OPS
 from r329fast.program.program import Op, Program, TensorSpec
 from r329fast.quantization.fixed_point import requantize
 from r329fast.reference.compute import finish
@@ -24,21 +26,6 @@ _UNBOUNDED = 1 << 40  # beyond every value before the last clamp
 _SEARCH = 1 << 36  # accumulators lie within +-2**36
 _COLUMN_BYTES = 16 << 20  # of an unrolled block of windows
 _FLOAT32_EXACT = 2**24  # integers up to here are float32 values, whatever order they are summed in
-_INT32_EXACT = 2**31
-
-# Ops that end in a requantisation of a sum; all others move, look up or normalise.
-ACCUMULATING = (
-    "conv2d",
-    "depthwise_conv2d",
-    "fully_connected",
-    "matmul",
-    "eltwise",
-    "batchnorm",
-    "requantize",
-    "avgpool",
-    "reduce_sum",
-    "concat",
-)
 
 
 def accumulators(
@@ -50,49 +37,87 @@ def accumulators(
     convolutions, one an input for concat (the op then holds that input's multiplier), none for
     ops without a sum. The blocks are float64, or int32 where that is exact.
     """
-    inputs = [program.tensors[name] for name in op.inputs]
-    output = program.tensors[op.outputs[0]]
-    if op.kind in ("conv2d", "depthwise_conv2d"):
-        for image in arrays[0]:
-            yield op, _convolution(op, image, output)
-    elif op.kind == "concat":
-        for index, (array, spec) in enumerate(zip(arrays, inputs, strict=True)):
-            consts = {name: op.consts[name][index : index + 1] for name in ("mult", "shift")}
-            yield dataclasses.replace(op, consts=consts), _real(array, spec)
-    elif op.kind == "fully_connected":
-        weights = op.consts["weights"].astype(np.float64)
-        yield op, arrays[0].astype(np.float64) @ weights.T + op.consts["bias"]
-    elif op.kind == "batchnorm":
-        yield op, arrays[0] * op.consts["weights"].astype(np.float64) + op.consts["bias"]
-    elif op.kind in ACCUMULATING:
-        yield op, _sum(op, [_real(*pair) for pair in zip(arrays, inputs, strict=True)], output)
+    if OPS[op.kind].accumulates:
+        inputs = [program.tensors[name] for name in op.inputs]
+        yield from BLOCKS[op.kind](op, arrays, inputs, program.tensors[op.outputs[0]])
 
 
 def _real(array: np.ndarray, spec: TensorSpec) -> Float64Array:
     return array.astype(np.float64) + spec.zero_point
 
 
-def _sum(op: Op, arrays: list[Float64Array], output: TensorSpec) -> Float64Array:
-    """Ops whose sum is one NumPy expression over q + zero point."""
-    a = arrays[0]
-    if op.kind == "requantize":
-        return a
-    if op.kind == "reduce_sum":
-        return np.asarray(a.sum(axis=tuple(axis + 1 for axis in op.integers("axes"))))
-    if op.kind == "avgpool":
-        padded = [_windows(op, _padded(op, image, output, 0), output) for image in a]
-        return np.stack([windows.sum(axis=(3, 4)) for windows in padded])
-    b = arrays[1]
-    if op.kind == "matmul":
-        a = np.swapaxes(a, -1, -2) if op.integer("trans_a") else a
-        b = np.swapaxes(b, -1, -2) if op.integer("trans_b") else b
-        return a @ b
+Blocks = Iterator[tuple[Op, np.ndarray]]
+Tensors = list[TensorSpec]
+
+
+def _convolutions(op: Op, arrays: list[np.ndarray], inputs: Tensors, output: TensorSpec) -> Blocks:
+    for image in arrays[0]:
+        yield op, _convolution(op, image, output)
+
+
+def _concat(op: Op, arrays: list[np.ndarray], inputs: Tensors, output: TensorSpec) -> Blocks:
+    for index, (array, spec) in enumerate(zip(arrays, inputs, strict=True)):
+        consts = {name: op.consts[name][index : index + 1] for name in ("mult", "shift")}
+        yield dataclasses.replace(op, consts=consts), _real(array, spec)
+
+
+def _fully_connected(
+    op: Op, arrays: list[np.ndarray], inputs: Tensors, output: TensorSpec
+) -> Blocks:
+    weights = op.consts["weights"].astype(np.float64)
+    yield op, arrays[0].astype(np.float64) @ weights.T + op.consts["bias"]
+
+
+def _batchnorm(op: Op, arrays: list[np.ndarray], inputs: Tensors, output: TensorSpec) -> Blocks:
+    yield op, arrays[0] * op.consts["weights"].astype(np.float64) + op.consts["bias"]
+
+
+def _requantize(op: Op, arrays: list[np.ndarray], inputs: Tensors, output: TensorSpec) -> Blocks:
+    yield op, _real(arrays[0], inputs[0])
+
+
+def _reduce_sum(op: Op, arrays: list[np.ndarray], inputs: Tensors, output: TensorSpec) -> Blocks:
+    axes = tuple(axis + 1 for axis in op.integers("axes"))
+    yield op, np.asarray(_real(arrays[0], inputs[0]).sum(axis=axes))
+
+
+def _avgpool(op: Op, arrays: list[np.ndarray], inputs: Tensors, output: TensorSpec) -> Blocks:
+    images = _real(arrays[0], inputs[0])
+    windows = (_windows(op, _padded(op, image, output, 0), output) for image in images)
+    yield op, np.stack([window.sum(axis=(3, 4)) for window in windows])
+
+
+def _matmul(op: Op, arrays: list[np.ndarray], inputs: Tensors, output: TensorSpec) -> Blocks:
+    a, b = (_real(*pair) for pair in zip(arrays, inputs, strict=True))
+    a = np.swapaxes(a, -1, -2) if op.integer("trans_a") else a
+    b = np.swapaxes(b, -1, -2) if op.integer("trans_b") else b
+    yield op, a @ b
+
+
+def _eltwise(op: Op, arrays: list[np.ndarray], inputs: Tensors, output: TensorSpec) -> Blocks:
+    a, b = (_real(*pair) for pair in zip(arrays, inputs, strict=True))
     method = op.text("method")
     if method == "MUL":
-        return a * b
+        yield op, a * b
+        return
     scales = op.consts["scales"].astype(np.float64)
     combine = {"ADD": np.add, "SUB": np.subtract, "MAX": np.maximum, "MIN": np.minimum}[method]
-    return np.asarray(combine(a * scales[0], b * scales[1]))
+    yield op, np.asarray(combine(a * scales[0], b * scales[1]))
+
+
+# Every op that accumulates.
+BLOCKS: dict[str, Callable[[Op, list[np.ndarray], Tensors, TensorSpec], Blocks]] = {
+    "conv2d": _convolutions,
+    "depthwise_conv2d": _convolutions,
+    "fully_connected": _fully_connected,
+    "matmul": _matmul,
+    "eltwise": _eltwise,
+    "batchnorm": _batchnorm,
+    "requantize": _requantize,
+    "avgpool": _avgpool,
+    "reduce_sum": _reduce_sum,
+    "concat": _concat,
+}
 
 
 def _padded(op: Op, image: np.ndarray, output: TensorSpec, fill: object) -> np.ndarray:
@@ -138,7 +163,7 @@ def _convolution(op: Op, image: np.ndarray, output: TensorSpec) -> np.ndarray:
     whole = largest + int(np.abs(op.consts["bias"].astype(np.int64)).max())
     # [g, I * kh * kw, O/g], the window's values in the same order
     matrix = weights.transpose(0, 3, 1, 2).reshape(group, per_group, -1).astype(narrow)
-    dtype = np.int32 if whole < _INT32_EXACT else np.float64
+    dtype = np.int32 if whole <= INT32_MAX else np.float64
     result = np.empty((rows, columns, outputs), dtype=dtype)
     taps = windows.shape[3] * windows.shape[4]
     step = max(_COLUMN_BYTES // (8 * columns * channels * taps), 1)
@@ -158,7 +183,7 @@ def _depthwise(op: Op, windows: np.ndarray, weights: np.ndarray) -> np.ndarray:
     taps = weights.shape[1] * weights.shape[2]
     largest = taps * 256 * int(np.abs(weights.astype(np.int64)).max())
     largest += int(np.abs(op.consts["bias"].astype(np.int64)).max())
-    dtype = np.int32 if largest < _INT32_EXACT else np.float64
+    dtype = np.int32 if largest <= INT32_MAX else np.float64
     total = np.zeros(windows.shape[:3], dtype=dtype)
     total += op.consts["bias"]
     for y in range(weights.shape[1]):

@@ -19,6 +19,7 @@ from math import prod
 from typing import Any
 
 from r329fast.errors import ProgramError
+from r329fast.graph.layers.facts import Weights
 from r329fast.profile.hardware import Figure, Hardware
 from r329fast.program.counters import LayerCounters, layer_constants, layer_counters
 from r329fast.program.program import LayerRecord, Program
@@ -29,7 +30,6 @@ from r329fast.vendor.memory import (
     fully_connected_data_bytes,
 )
 
-_MOVING = ("Input", "Reshape")  # nodes that cost nothing
 _BANDWIDTH_FACTORS = (0.5, 2.0)
 
 
@@ -132,14 +132,15 @@ def padded_macs(program: Program, layer: LayerRecord, macs: int, hardware: Hardw
         return macs
     output = program.tensors[layer.outputs[0]].shape
     out_step = hardware.step("output_channel_step")
-    if layer.type == "DepthwiseConv" and weights.shape[3] == 1:
+    form = layer.facts.weights
+    if form is Weights.DEPTHWISE and weights.shape[3] == 1:
         block = hardware.step("depthwise_block")
         rows = prod(output[:-2]) * align(output[-2], hardware.step("position_step"))
         return rows * align(output[-1], block) * block * prod(weights.shape[1:3])
-    if layer.type == "FullyConnected":
+    if form is Weights.MATRIX:
         inputs = align(weights.shape[1], hardware.step("input_channel_step"))
         return prod(output[:-1]) * align(output[-1], hardware.step("fc_output_step")) * inputs
-    if layer.type in ("Convolution", "DepthwiseConv"):
+    if form in (Weights.WINDOW, Weights.DEPTHWISE):
         group = layer.detail.get("group", 1)
         if not isinstance(group, int):
             raise ProgramError(f"layer {layer.name!r}: found group {group!r}, allowed an integer")
@@ -155,9 +156,10 @@ def weight_traffic(program: Program, layer: LayerRecord, counters: LayerCounters
     weights, _ = layer_constants(program, layer)
     if weights is None:
         return counters.weight_bytes
-    if layer.type == "DepthwiseConv" and weights.shape[3] == 1 and weights.itemsize == 1:
+    form = layer.facts.weights
+    if form is Weights.DEPTHWISE and weights.shape[3] == 1 and weights.itemsize == 1:
         return depthwise_data_bytes(weights.shape[0], prod(weights.shape[1:3]))
-    if layer.type == "FullyConnected" and weights.itemsize == 1:
+    if form is Weights.MATRIX and weights.itemsize == 1:
         return fully_connected_data_bytes(weights.shape[1], weights.shape[0])
     return counters.weight_bytes
 
@@ -196,7 +198,7 @@ def _layers(program: Program, hardware: Hardware) -> list[LayerCost]:
         compute, useful = _compute(program, layer, counters[first], hardware)
         memory = -(-moved // bytes_per_cycle)
         overhead = hardware["layer_overhead"]
-        if layer.type in _MOVING:
+        if layer.facts.bare:
             compute, memory, overhead = 0, 0, 0
             traffic = dict.fromkeys(traffic, (0, 0))
         larger = max(compute, memory)
@@ -223,7 +225,7 @@ def _compute(
     program: Program, layer: LayerRecord, counters: LayerCounters, hardware: Hardware
 ) -> tuple[int, int]:
     """(compute cycles, useful MACs). A batch norm counts as elements: it fills no array."""
-    if counters.macs and layer.type != "BatchNorm":
+    if counters.macs and layer.facts.weights is not Weights.CHANNEL:
         work = padded_macs(program, layer, counters.macs, hardware)
         return -(-work // int(hardware["macs_per_cycle"])), counters.macs
     elements = max(counters.input_bytes, counters.output_bytes)

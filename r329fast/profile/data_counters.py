@@ -14,12 +14,12 @@ from importlib import import_module
 import numpy as np
 
 from r329fast.profile.accumulators import (
-    ACCUMULATING,
     Int64Array,
     accumulators,
     clamp_limits,
     clamped_counts,
 )
+from r329fast.program.ops import OPS
 from r329fast.program.program import Op, Program
 from r329fast.simulator.simulator import Simulator
 
@@ -96,7 +96,7 @@ class DataCounter:
                 self._count_values(counters, name, tensors[name])
             for index in range(*layer.ops):
                 op = self.program.ops[index]
-                if op.kind in ACCUMULATING:
+                if OPS[op.kind].accumulates:
                     arrays = [tensors[name] for name in op.inputs]
                     self._count_sums(counters, index, op, arrays)
             counters.images += len(tensors[layer.outputs[0]])

@@ -159,7 +159,7 @@ def analyse_errors(
     alone = isolated(program)
     result = ErrorAnalysis({})
     for layer in program.layers:
-        if layer.type != "Input":
+        if not layer.is_input:
             result.layers[layer.name] = LayerError(layer.name)
     agreed = right = float_right = 0
     labelled = True
@@ -204,7 +204,7 @@ def _add_layers(
     single: dict[str, np.ndarray],
 ) -> None:
     for layer in program.layers:
-        if layer.type == "Input":
+        if layer.is_input:
             continue
         errors = result.layers[layer.name]
         for name in layer.outputs:

@@ -8,18 +8,20 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+from collections.abc import Callable
 from dataclasses import dataclass
+from math import prod
 
 import numpy as np
 
+from r329fast.base.integers import INT32_MAX, INT32_MIN
 from r329fast.graph.ir import Graph, Layer
 from r329fast.profile.dead_channels import bits_lost_to_dead, dead_channels
+from r329fast.program.ops import OPS
 from r329fast.program.program import LayerRecord, Op, Program
 from r329fast.quantization.aqt2021 import HARDWARE_BIAS_BITS, Aqt2021, fit_bias
-from r329fast.quantization.compass42 import INT32_MAX, INT32_MIN, Compass42
+from r329fast.quantization.compass42 import Compass42
 from r329fast.quantization.options import Options
-
-_LINEAR = ("Convolution", "DepthwiseConv", "FullyConnected")
 
 
 @dataclass(frozen=True)
@@ -82,46 +84,75 @@ def _weight_scale(
     program: Program, scheme: Compass42, index: int, layer: Layer
 ) -> np.ndarray | None:
     tensors = program.tensors
-    if layer.type in _LINEAR:
+    if layer.facts.linear:
         ask = scheme.linear
-    elif layer.type == "BatchNorm":
+    elif layer.facts.weighted:
         ask = scheme.batchnorm
     else:
         return None
     return ask(index, layer, tensors[layer.inputs[0]], tensors[layer.outputs[0]]).weight_scale
 
 
+# (input multipliers of the op, the real rescale from each input to the output)
+Rescale = tuple[np.ndarray | float, np.ndarray]
+
+
+def _products(op: Op, inputs: np.ndarray, output: float, count: int) -> Rescale:
+    return 1.0, np.array([output / (inputs[0] * inputs[1])])
+
+
+def _eltwise(op: Op, inputs: np.ndarray, output: float, count: int) -> Rescale:
+    if op.text("method") == "MUL":
+        return _products(op, inputs, output, count)
+    return op.consts["scales"].astype(np.float64), output / inputs
+
+
+def _inputs(op: Op, inputs: np.ndarray, output: float, count: int) -> Rescale:
+    return 1.0, output / inputs
+
+
+def _concat(op: Op, inputs: np.ndarray, output: float, count: int) -> Rescale:
+    same = (op.consts["mult"] == 1) & (op.consts["shift"] == 0)
+    return 1.0, np.where(same, 1.0, output / inputs)  # 1: values passed on as they are
+
+
+def _mean(op: Op, inputs: np.ndarray, output: float, count: int) -> Rescale:
+    return 1.0, np.array([output / inputs[0] / count])
+
+
+# What an op's multipliers stand for, from (op, input scales, output scale, number of elements in
+# a sum). Not known of average pooling, whose areas are not in the op, and of ops that normalise.
+RESCALES: dict[str, Callable[[Op, np.ndarray, float, int], Rescale]] = {
+    "eltwise": _eltwise,
+    "matmul": _products,
+    "reduce_sum": _mean,
+    "requantize": _inputs,
+    "concat": _concat,
+}
+
+
 def _errors(
     program: Program, record: LayerRecord, op: Op, weight_scale: np.ndarray | None
 ) -> list[float]:
     """Relative errors of one op's fixed-point rescales."""
-    if "mult" not in op.consts or op.kind in ("softmax_lut", "log_softmax", "lrn"):
+    if "mult" not in op.consts:
         return []
-    inputs = [program.tensors[name].scale for name in op.inputs]
+    inputs = np.array([program.tensors[name].scale for name in op.inputs])
     output = program.tensors[op.outputs[0]].scale
-    mult = op.consts["mult"].astype(np.float64)
-    real = mult / np.exp2(op.consts["shift"].astype(np.float64))
-    if record.type in _LINEAR or record.type == "BatchNorm":
+    factor: np.ndarray | float = 1.0
+    if OPS[op.kind].linear:
         if weight_scale is None:
             return []
         ideal = output / (inputs[0] * weight_scale.astype(np.float64))
-    elif op.kind == "eltwise" and op.text("method") != "MUL":
-        real = real * op.consts["scales"].astype(np.float64)
-        ideal = output / np.array(inputs)
-    elif op.kind in ("eltwise", "matmul"):
-        ideal = np.array([output / (inputs[0] * inputs[1])])
-    elif op.kind == "reduce_sum":
+    elif op.kind in RESCALES:
         shape = program.tensors[op.inputs[0]].shape
-        count = np.prod([shape[axis] for axis in op.integers("axes")])
-        ideal = np.array([output / inputs[0] / count])
-    elif op.kind in ("requantize", "concat"):
-        ideal = output / np.array(inputs)
+        axes = op.attrs.get("axes", ())
+        count = prod(shape[axis] for axis in axes) if isinstance(axes, tuple) else 1
+        factor, ideal = RESCALES[op.kind](op, inputs, output, count)
     else:
-        return []  # average pooling: its areas are not in the op
-    if op.kind == "concat":
-        same = (op.consts["mult"] == 1) & (op.consts["shift"] == 0)
-        ideal = np.where(same, 1.0, ideal)  # values passed on as they are
-    return [float(np.abs(real / ideal - 1).max())]
+        return []
+    real = op.consts["mult"].astype(np.float64) / np.exp2(op.consts["shift"].astype(np.float64))
+    return [float(np.abs(real * factor / ideal - 1).max())]
 
 
 def _bias(program: Program, ops: list[Op], options: Options) -> tuple[int, int, int, int]:

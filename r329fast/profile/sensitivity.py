@@ -33,9 +33,6 @@ from r329fast.profile.subprograms import (
 from r329fast.program.program import Program
 from r329fast.simulator.simulator import Simulator
 
-# Layers that only move integers: no error of their own.
-MOVING_TYPES = ("Input", "Reshape", "Transpose", "Slice", "Split", "Pad", "ChannelShuffle")
-
 
 @dataclass
 class OutputScore:
@@ -88,7 +85,7 @@ class LayerSensitivity:
 
 def computing_layers(program: Program) -> list[str]:
     """Names of the layers that have an error of their own."""
-    return [layer.name for layer in program.layers if layer.type not in MOVING_TYPES]
+    return [layer.name for layer in program.layers if not layer.is_input and not layer.facts.moves]
 
 
 def layer_sensitivity(

@@ -18,7 +18,7 @@ def isolated(program: Program) -> Program:
     read: dict[str, None] = {}
     outputs: list[str] = []
     for layer in program.layers:
-        if layer.type == "Input":
+        if layer.is_input:
             continue
         rename = {name: SINGLE + name for name in layer.outputs}
         for old, new in rename.items():

@@ -15,7 +15,7 @@ from contextlib import closing
 import numpy as np
 
 from r329fast.calibration.ranges import Ranges
-from r329fast.graph.ir import Graph, Layer
+from r329fast.graph.ir import LINEAR_TYPES, Graph, Layer, Weights
 from r329fast.profile.data_counters import DataCounters
 from r329fast.profile.dead_channels import dead_bias_candidates, without_dead_biases
 from r329fast.profile.errors import (
@@ -29,7 +29,6 @@ from r329fast.profile.sensitivity import OutputScore
 from r329fast.profile.suggestion import Candidate, Change, Setup, Suggestion
 from r329fast.program.program import Program, TensorSpec
 from r329fast.quantization import Options, quantize
-from r329fast.quantization.compass42 import COPYING
 from r329fast.simulator.simulator import Simulator
 
 _LAYERS_A_KIND = 4  # single layers tried for each kind of change
@@ -176,8 +175,9 @@ def build(graph: Graph, scheme: str, setup: Setup) -> Program:
 def all_per_channel(options: Options) -> Options:
     """The same options with a weight scale for each output channel."""
     method = options.quantize_method_for_weight.replace("per_tensor_", "per_channel_")
-    types = ("Convolution", "DepthwiseConv", "FullyConnected")
-    return dataclasses.replace(options, quantize_method_for_weight=method, ops_per_channel=types)
+    return dataclasses.replace(
+        options, quantize_method_for_weight=method, ops_per_channel=LINEAR_TYPES
+    )
 
 
 # --- per-channel weights ----------------------------------------------------------------------
@@ -195,7 +195,8 @@ def _per_channel(graph: Graph, program: Program, errors: ErrorAnalysis) -> list[
     per_tensor = [
         layer
         for record, layer in zip(program.layers, graph, strict=True)
-        if layer.type in ("Convolution", "FullyConnected")
+        if layer.facts.linear
+        and layer.facts.weights is not Weights.DEPTHWISE
         and all(op.consts["mult"].size == 1 for op in program.ops[slice(*record.ops)])
         and len(layer.consts["weights"]) > 1
     ]
@@ -252,9 +253,7 @@ def _ranges(
     own = [
         layer
         for layer in program.layers
-        if layer.type not in (*COPYING, "Input", "Reduce", "Softmax", "LogSoftmax")
-        and len(layer.outputs) == 1
-        and layer.outputs[0] in ranges
+        if layer.facts.free_range and len(layer.outputs) == 1 and layer.outputs[0] in ranges
     ]
     shares = {
         layer.name: counters[layer.name].share(

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from r329fast.program.ops import OPS
 from r329fast.program.program import Op, Program
-
-_MAC_OPS = ("conv2d", "depthwise_conv2d", "fully_connected")
 
 
 @dataclass(frozen=True)
@@ -33,14 +32,18 @@ def largest_op(program: Program) -> int:
     return max((op_bytes(program, op) for op in program.ops), default=1)
 
 
+def op_macs(program: Program, op: Op) -> int:
+    """Multiply-accumulates of one op, an image."""
+    macs = OPS[op.kind].macs
+    if macs is None:
+        return 0
+    inputs = [program.tensors[name] for name in op.inputs]
+    return macs(op, inputs, program.tensors[op.outputs[0]])
+
+
 def program_macs(program: Program) -> int:
-    """Multiply-accumulates of one image in convolutions and fully connected layers."""
-    total = 0
-    for op in program.ops:
-        if op.kind in _MAC_OPS:
-            # an output element takes one row of weights, whose size knows the group
-            total += program.tensors[op.outputs[0]].elements * op.consts["weights"][0].size
-    return total
+    """Multiply-accumulates of one image."""
+    return sum(op_macs(program, op) for op in program.ops)
 
 
 def stretches(program: Program, images: int, budget: int) -> list[Stretch]:

@@ -2,27 +2,25 @@
 
 Nothing here is modelled: all numbers follow from shapes and constants. `ops_count` is what the
 vendor's graph.json says (spec formats.md 5, verified on 236 nodes of four networks); for the
-layer types in `ASSUMED_OPS`, which no public graph.json shows, it is this project's reading.
+layer types with `ops_assumed`, which no public graph.json shows, it is this project's reading.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import prod
 
 import numpy as np
 
+from r329fast.graph.activations import ACTIVATIONS
+from r329fast.graph.layers.facts import Weights
+from r329fast.graph.layers.windows import PoolingAttrs
+from r329fast.program.blocks import op_macs
 from r329fast.program.program import LayerRecord, Program
-
-# Types whose constants "weights" and "bias" are parameters of the model.
-WEIGHT_TYPES = ("Convolution", "DepthwiseConv", "FullyConnected", "BatchNorm")
-ASSUMED_OPS = ("MatMul", "Reduce", "Resize", "LRN", "LogSoftmax")
 
 BIAS_BYTES = 4  # int32 in the IR
 BATCHNORM_WEIGHT_BYTES = 2  # int16 in the IR
 SLOPE_BYTES = 2  # int16
 GLOBAL_AVERAGE_POOL_BYTES = 580  # a table whose meaning is unknown (spec formats.md 4)
-SOFTMAX_TABLE_BYTES = 1024  # 256 int32
 
 
 @dataclass(frozen=True)
@@ -49,7 +47,7 @@ def layer_constants(
     program: Program, layer: LayerRecord
 ) -> tuple[np.ndarray | None, np.ndarray | None]:
     """(weights, bias) of a layer that has them."""
-    if layer.type in WEIGHT_TYPES:
+    if layer.facts.weighted:
         for op in program.ops[slice(*layer.ops)]:
             if "weights" in op.consts:
                 return op.consts["weights"], op.consts.get("bias")
@@ -59,7 +57,7 @@ def layer_constants(
 def is_global_average_pool(program: Program, layer: LayerRecord) -> bool:
     """An average pooling whose window is the whole input map."""
     return (
-        layer.type == "Pooling"
+        layer.facts.attrs is PoolingAttrs
         and layer.detail.get("method") == "AVG"
         and layer.detail.get("kernel") == program.tensors[layer.inputs[0]].shape[:2]
     )
@@ -69,42 +67,13 @@ def _elements(program: Program, names: tuple[str, ...]) -> int:
     return sum(program.tensors[name].elements for name in names)
 
 
-def _macs(program: Program, layer: LayerRecord, weights: np.ndarray | None) -> int:
-    output = program.tensors[layer.outputs[0]]
-    if layer.type == "MatMul":
-        first = program.tensors[layer.inputs[0]].shape
-        inner = first[-2] if layer.detail.get("trans_a") else first[-1]
-        return output.elements * inner
-    if weights is None:
-        return 0
-    # weights are (out, ...): each output element takes one weight row; a batch norm one weight.
-    return output.elements * (weights.size // weights.shape[0])
-
-
 def _ops_count(program: Program, layer: LayerRecord, macs: int) -> int:
-    output = program.tensors[layer.outputs[0]].shape
-    if layer.type == "Input":
+    if layer.is_input:
         return 0
     source = program.tensors[layer.inputs[0]].shape
-    if layer.type in ("Convolution", "DepthwiseConv"):
-        kernel = layer.detail["kernel"]
-        assert isinstance(kernel, tuple), layer.name
-        # A grouped convolution counts as dense: all input channels; always + 1 for the bias.
-        channels = 1 if layer.type == "DepthwiseConv" else source[-1]
-        return 2 * (channels * prod(kernel) + 1) * prod(output)
-    if layer.type == "FullyConnected":
-        return 2 * (source[-1] + 1) * prod(output)
-    if layer.type == "MatMul":
-        return 2 * macs
-    if layer.type == "BatchNorm":
-        return 2 * prod(output[:-1])  # the vendor leaves the channels out
-    if layer.type in ("Softmax", "LogSoftmax"):
-        return 2 * prod(output)
-    if layer.type in ("Eltwise", "Activation", "LRN", "Resize"):
-        return prod(output)
-    if layer.type in ("Pooling", "Reduce"):
-        return prod(source)
-    return 0  # Concat, Transpose, Reshape, Slice, Split, Pad, ChannelShuffle only move bytes
+    output = program.tensors[layer.outputs[0]].shape
+    group = layer.detail.get("group", 1)
+    return layer.facts.ops_count(source, output, macs, group if isinstance(group, int) else 1)
 
 
 def _weight_bytes(
@@ -116,19 +85,17 @@ def _weight_bytes(
 ) -> int:
     size = slopes * SLOPE_BYTES
     if weights is not None:
-        narrow = layer.type != "BatchNorm"
+        narrow = layer.facts.weights is not Weights.CHANNEL
         size += weights.size * (weights.itemsize if narrow else BATCHNORM_WEIGHT_BYTES)
     if bias is not None:
         size += bias.size * BIAS_BYTES
     if is_global_average_pool(program, layer):
         size += GLOBAL_AVERAGE_POOL_BYTES
-    if layer.type == "Softmax":
-        size += SOFTMAX_TABLE_BYTES
-    return size
+    return size + layer.facts.table_bytes
 
 
 def _slopes(program: Program, layer: LayerRecord) -> int:
-    if layer.act != "PRELU":
+    if not ACTIVATIONS[layer.act].per_channel:
         return 0
     ops = program.ops[slice(*layer.ops)]
     return sum(op.consts["slope"].size for op in ops if "slope" in op.consts)
@@ -140,7 +107,7 @@ def layer_counters(program: Program) -> list[LayerCounters]:
     for layer in program.layers:
         weights, bias = layer_constants(program, layer)
         slopes = _slopes(program, layer)
-        macs = _macs(program, layer, weights)
+        macs = sum(op_macs(program, op) for op in program.ops[slice(*layer.ops)])
         counters.append(
             LayerCounters(
                 name=layer.name,

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from r329fast.errors import UsageError, nearest
 from r329fast.program.blocks import Stretch
+from r329fast.program.ops import OPS
 from r329fast.program.program import Program
 
 ALIGNMENT = 64
@@ -39,7 +40,7 @@ def roots(program: Program) -> dict[str, str]:
     """Tensor -> the tensor whose bytes it shares: a reshape's output is its input."""
     root = {name: name for name in program.tensors}
     for op in program.ops:
-        if op.kind == "reshape":
+        if OPS[op.kind].alias:
             root[op.outputs[0]] = root[op.inputs[0]]
     return root
 

@@ -1,89 +1,23 @@
 """The flat op list: plain data that can be saved, printed, hashed, verified and run.
 
-Shapes are per image (no batch axis), layouts NHWC as in the graph. A real value is
-x = (q + zero_point) / scale for every tensor (spec B.1; zero_point is 0 in scheme aqt2021).
-`spec.py` says what each op means; `reference/` is its living definition.
+`op.py` has its parts; `ops/` says what each op means; `reference/` is its living definition.
 """
 
 from __future__ import annotations
 
 import hashlib
-import math
-from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 
+from r329fast.base.files import write_atomic
 from r329fast.errors import DataError
+from r329fast.program.archive import program_writer
+from r329fast.program.op import AttrValue, LayerRecord, Op, TensorSpec
+from r329fast.program.verification import verify
 
-AttrValue = int | str | tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class TensorSpec:
-    """One tensor: shape per image, dtype int8 or uint8, range [qmin, qmax], scale, zero point."""
-
-    name: str
-    shape: tuple[int, ...]
-    dtype: str
-    scale: float
-    zero_point: int = 0
-    qmin: int = -128
-    qmax: int = 127
-
-    @property
-    def elements(self) -> int:
-        """Number of elements of one image (one byte each)."""
-        return math.prod(self.shape)
-
-    def dequantize(self, q: np.ndarray) -> np.ndarray:
-        """Real values of integers `q`, float32."""
-        shifted = q.astype(np.float32) + np.float32(self.zero_point)
-        return shifted / np.float32(self.scale)
-
-
-@dataclass
-class Op:
-    """One step. `layer` is the vendor layer that it belongs to (a layer may need several ops)."""
-
-    kind: str
-    layer: str
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-    attrs: dict[str, AttrValue] = field(default_factory=dict)
-    consts: dict[str, np.ndarray] = field(default_factory=dict)
-
-    def integer(self, name: str) -> int:
-        value = self.attrs[name]
-        assert isinstance(value, int), f"{self.layer}.{name}"
-        return value
-
-    def integers(self, name: str) -> tuple[int, ...]:
-        value = self.attrs[name]
-        assert isinstance(value, tuple), f"{self.layer}.{name}"
-        return value
-
-    def text(self, name: str) -> str:
-        value = self.attrs[name]
-        assert isinstance(value, str), f"{self.layer}.{name}"
-        return value
-
-
-@dataclass(frozen=True)
-class LayerRecord:
-    """A vendor layer in IR order; `ops` is its half-open range in `Program.ops`.
-
-    type: the vendor's layer type; act: the fused activation; detail: kernel, pads, ... as the
-    graph had them (for the vendor's files and for tables).
-    """
-
-    name: str
-    type: str
-    inputs: tuple[str, ...]
-    outputs: tuple[str, ...]
-    ops: tuple[int, int]
-    act: str = "NONE"
-    detail: Mapping[str, AttrValue] = field(default_factory=dict)
+__all__ = ["AttrValue", "LayerRecord", "Op", "Program", "TensorSpec"]
 
 
 @dataclass
@@ -101,15 +35,11 @@ class Program:
 
     def verify(self) -> None:
         """Check every op against the spec; raises ProgramError naming op and rule."""
-        from r329fast.program.spec import verify
-
         verify(self)
 
     def save(self, path: str) -> None:
-        """Write the `.r329` file (see `storage.py`); raises FileError."""
-        from r329fast.program.storage import save_program
-
-        save_program(self, path)
+        """Write the `.r329` file (see `archive.py`); raises FileError."""
+        write_atomic(Path(path), program_writer(self))
 
     def hash(self) -> str:
         """SHA-256 over everything that decides an output: equal programs, equal hash."""

@@ -1,88 +1,19 @@
-"""The `.r329` file: a zip (NumPy .npz) of one JSON header and the constants.
-
-Entries: `header.json` (format version, op table, tensors, layers, options, the program's hash and
-one of the header itself) and one array per constant, `c<number>`. Nothing is pickled. The same
-program gives the same bytes. A reader refuses files of a newer version and files whose hashes do
-not agree.
-"""
+"""Reading the `.r329` file that `archive.py` writes."""
 
 from __future__ import annotations
 
-import hashlib
-import io
-import json
-import zipfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from r329fast.base.archives import close_zip, open_zip, read_entry
-from r329fast.base.files import Writer, write_atomic
 from r329fast.base.limits import PROGRAM, RECORD
 from r329fast.base.npy import parse_npy
 from r329fast.base.reading import check_size, parse_json, reason
 from r329fast.errors import FileError
+from r329fast.program.archive import FORMAT, VERSION, header_digest
 from r329fast.program.program import AttrValue, LayerRecord, Op, Program, TensorSpec
-
-FORMAT = "r329fast program"
-VERSION = 1
-_EPOCH = (1980, 1, 1, 0, 0, 0)
-
-
-def save_program(program: Program, path: str | Path) -> Path:
-    """Write `program` to `path` (atomically); raises FileError where that cannot be."""
-    return write_atomic(Path(path), program_writer(program))
-
-
-def program_writer(program: Program) -> Writer:
-    """A function that writes the file's bytes to a stream."""
-    arrays: dict[str, np.ndarray] = {}
-    ops = []
-    for op in program.ops:
-        references = {}
-        for name, array in op.consts.items():
-            key = f"c{len(arrays)}"
-            arrays[key] = array
-            references[name] = key
-        ops.append([op.kind, op.layer, op.inputs, op.outputs, op.attrs, references])
-    header = {
-        "format": FORMAT,
-        "version": VERSION,
-        "hash": program.hash(),
-        "name": program.name,
-        "scheme": program.scheme,
-        "options": program.options,
-        "inputs": program.inputs,
-        "outputs": program.outputs,
-        "tensors": [vars(spec) for spec in program.tensors.values()],
-        "ops": ops,
-        "layers": [{**vars(layer), "detail": dict(layer.detail)} for layer in program.layers],
-    }
-
-    header["header_hash"] = _digest(json.loads(json.dumps(header)))
-
-    def write(stream: Any) -> None:
-        with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED, compresslevel=6) as archive:
-            _entry(archive, "header.json", json.dumps(header).encode())
-            for key, array in arrays.items():
-                buffer = io.BytesIO()
-                np.lib.format.write_array(buffer, array, allow_pickle=False)
-                _entry(archive, f"{key}.npy", buffer.getvalue())
-
-    return write
-
-
-def _digest(header: dict[str, Any]) -> str:
-    """SHA-256 of everything in the header but itself."""
-    rest = {key: value for key, value in header.items() if key != "header_hash"}
-    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
-
-
-def _entry(archive: zipfile.ZipFile, name: str, data: bytes) -> None:
-    info = zipfile.ZipInfo(name, _EPOCH)
-    info.compress_type = zipfile.ZIP_DEFLATED
-    archive.writestr(info, data)
 
 
 def load_program(path: str | Path) -> Program:
@@ -95,7 +26,7 @@ def load_program(path: str | Path) -> Program:
         header, arrays = _read(path)
         program = _build(header, arrays)
         program.verify()
-        if header["header_hash"] != _digest(header) or header["hash"] != program.hash():
+        if header["header_hash"] != header_digest(header) or header["hash"] != program.hash():
             raise FileError(f"{path}: damaged, its contents do not match its hash", path=str(path))
     except (FileError, MemoryError):
         raise

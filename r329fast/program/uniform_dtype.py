@@ -12,14 +12,8 @@ from dataclasses import replace
 
 import numpy as np
 
+from r329fast.program.ops import OPS
 from r329fast.program.program import Op, Program, TensorSpec
-
-_MOVES = frozenset(
-    {"maxpool", "reshape", "transpose", "slice", "pad", "channel_shuffle"}
-    | {"resize_nearest", "resize_bilinear"}
-)
-_RESULTS = {"lut": "table", "log_softmax": "log_table"}  # tables of output integers
-_SUMS = frozenset({"conv2d", "depthwise_conv2d", "fully_connected", "batchnorm"})
 
 
 def offset(spec: TensorSpec, dtype: str) -> int:
@@ -29,7 +23,7 @@ def offset(spec: TensorSpec, dtype: str) -> int:
     return 128 if dtype == "uint8" else -128
 
 
-def stored_program(program: Program, dtype: str) -> Program | None:
+def uniform_program(program: Program, dtype: str) -> Program | None:
     """`program` with all tensors as `dtype` (uint8 or int8); None where an op forbids it.
 
     The integers of every tensor are those of `program` plus its `offset`. The result is for
@@ -58,15 +52,16 @@ def _possible(op: Op, moved: dict[str, int]) -> bool:
     if op.kind == "resize_bilinear" and before:
         whole = 1 << op.integer("weight_shift")
         return before == after and bool((op.consts["weights"].sum(axis=-1) == whole).all())
-    return op.kind not in _MOVES or before == after
+    return not OPS[op.kind].same_scale or before == after
 
 
 def _stored_op(op: Op, moved: dict[str, int]) -> Op:
     before, after = moved[op.inputs[0]], moved[op.outputs[0]]
     attrs, consts = dict(op.attrs), dict(op.consts)
-    if op.kind in _SUMS and before:
+    spec = OPS[op.kind]
+    if spec.linear and before:
         weights = consts["weights"].astype(np.int64)
-        sums = weights if op.kind == "batchnorm" else weights.reshape(len(weights), -1).sum(axis=1)
+        sums = weights.reshape(len(weights), -1).sum(axis=1)
         consts["bias"] = consts["bias"].astype(np.int64) - before * sums
         if "pad_value" in attrs:
             attrs["pad_value"] = op.integer("pad_value") + before
@@ -74,7 +69,6 @@ def _stored_op(op: Op, moved: dict[str, int]) -> Op:
             consts["pad_values"] = consts["pad_values"] + before
     if op.kind == "pad" and op.text("mode") == "CONSTANT":
         attrs["value"] = op.integer("value") + before
-    if op.kind in _RESULTS:
-        name = _RESULTS[op.kind]
-        consts[name] = consts[name] + after
+    if spec.result_table:
+        consts[spec.result_table] = consts[spec.result_table] + after
     return replace(op, attrs=attrs, consts=consts)

@@ -10,16 +10,15 @@ import dataclasses
 import numpy as np
 import numpy.typing as npt
 
+from r329fast.base.integers import INT32_MAX, INT32_MIN
 from r329fast.calibration.ranges import Ranges
-from r329fast.graph.ir import Layer
+from r329fast.graph.ir import Layer, ReduceAttrs
 from r329fast.program.program import Program, TensorSpec
 from r329fast.quantization.compass42 import (
-    COPYING,
-    INT32_MAX,
-    INT32_MIN,
     SOFTMAX_LUT,
     Compass42,
     output_is_signed,
+    own_range,
 )
 from r329fast.quantization.fixed_point import (
     EPS32,
@@ -137,12 +136,10 @@ class Aqt2021(Compass42):
         inputs: list[TensorSpec],
         ranges: Ranges,
     ) -> TensorSpec:
-        if layer.type in COPYING or layer.type == "Reduce":
+        if layer.facts.keeps_scale or isinstance(layer.attrs, ReduceAttrs):
             return dataclasses.replace(inputs[0], name=name, shape=shape)
-        low, high = ranges[name]
-        if layer.type == "Activation" and layer.act.kind == "CLIP":
-            low, high = max(low, layer.act.clip_min), min(high, layer.act.clip_max)
-        smallest = ranges.smallest(name) if layer.type == "Input" else low
+        low, high = own_range(layer, *ranges[name])
+        smallest = ranges.smallest(name) if layer.is_input else low
         if output_is_signed(layer, inputs, smallest):
             return TensorSpec(name, shape, "int8", signed_scale(low, high))
         return TensorSpec(name, shape, "uint8", unsigned_scale(high), 0, 0, 255)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from r329fast.base.integers import INT32_MAX, INT32_MIN
 from r329fast.calibration.ranges import Ranges
 from r329fast.graph.activations import result_is_signed
-from r329fast.graph.ir import ConvAttrs, Layer
+from r329fast.graph.ir import ActivationAttrs, ConcatAttrs, ConvAttrs, Layer, Weights
 from r329fast.program.program import TensorSpec
 from r329fast.quantization.fixed_point import (
     F32,
@@ -20,34 +21,26 @@ from r329fast.quantization.linear import LinearParams, linear_params, quantize_a
 from r329fast.quantization.options import Options
 from r329fast.quantization.scheme import EltwiseConstants, LinearConstants
 
-# Layers whose output is their input's integers: scale, zero point and dtype are copied (B.9, B.11).
-COPYING = (
-    "Pooling",
-    "Reshape",
-    "Transpose",
-    "Slice",
-    "Split",
-    "Pad",
-    "ChannelShuffle",
-    "Resize",
-)
-INT32_MIN, INT32_MAX = -(2**31), 2**31 - 1
 SOFTMAX_LUT, SOFTMAX_FAST_EXP = "LUT", "FAST_EXP"
+
+
+def own_range(layer: Layer, low: float, high: float) -> tuple[float, float]:
+    """The calibrated range, cut where the layer itself clips."""
+    if isinstance(layer.attrs, ActivationAttrs) and layer.act.kind == "CLIP":
+        return max(low, layer.act.clip_min), min(high, layer.act.clip_max)
+    return low, high
 
 
 def output_is_signed(layer: Layer, inputs: list[TensorSpec], smallest: float) -> bool:
     """Signedness of a layer's output (spec B.2, second table)."""
-    if layer.type == "Input":
+    if layer.is_input:
         return not smallest >= 0
-    if layer.type == "Softmax":
-        return False
     by_activation = result_is_signed(layer.act)
     if by_activation is not None:
         return by_activation
-    if layer.type in ("Convolution", "DepthwiseConv", "FullyConnected", "BatchNorm", "LogSoftmax"):
-        return True
-    if layer.type == "Eltwise" and getattr(layer.attrs, "method", "") == "SUB":
-        return True
+    by_type = layer.facts.is_signed(layer.attrs)
+    if by_type is not None:
+        return by_type
     return any(x.dtype == "int8" for x in inputs)
 
 
@@ -70,18 +63,16 @@ class Compass42:
         inputs: list[TensorSpec],
         ranges: Ranges,
     ) -> TensorSpec:
-        if layer.type in COPYING:
+        if layer.facts.keeps_scale:
             return _copy(inputs[0], name, shape)
-        if layer.type == "Concat" and _all_alike(inputs):
+        if isinstance(layer.attrs, ConcatAttrs) and _all_alike(inputs):
             return _copy(inputs[0], name, shape)
         low, high = ranges[name]
-        low, high = min(low, 0.0), max(high, 0.0)
-        if layer.type == "Activation" and layer.act.kind == "CLIP":
-            low, high = max(low, layer.act.clip_min), min(high, layer.act.clip_max)
-        smallest = ranges.smallest(name) if layer.type == "Input" else low
+        low, high = own_range(layer, min(low, 0.0), max(high, 0.0))
+        smallest = ranges.smallest(name) if layer.is_input else low
         signed = output_is_signed(layer, inputs, smallest)
         signed = signed or self.options.force_dtype_int
-        act = layer.act.kind if layer.type == "Activation" else ""
+        act = layer.act.kind if isinstance(layer.attrs, ActivationAttrs) else ""
         mode = self.options.activation_mode(index, layer.type, layer.name, act)
         params = linear_params(low, high, 8, signed, mode)
         return TensorSpec(
@@ -99,7 +90,7 @@ class Compass42:
     def linear(self, index: int, layer: Layer, x: TensorSpec, y: TensorSpec) -> LinearConstants:
         weights = layer.consts["weights"]
         per_channel, mode = self.options.weight_method(index, layer.type, layer.name)
-        per_channel = per_channel or layer.type == "DepthwiseConv"
+        per_channel = per_channel or layer.facts.weights is Weights.DEPTHWISE
         group = layer.params(ConvAttrs).group if isinstance(layer.attrs, ConvAttrs) else 1
         if per_channel or group > 1:
             groups = len(weights) if per_channel else group

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from r329fast.cfg.scoped import parse_scoped
 from r329fast.cfg.values import BadValueError
 from r329fast.errors import UsageError, nearest
-from r329fast.program.spec import ROUNDINGS
+from r329fast.graph.ir import LINEAR_TYPES
+from r329fast.program.ops import ROUNDINGS
 from r329fast.quantization.linear import MODES
 
-WEIGHTED_TYPES = ("Convolution", "DepthwiseConv", "FullyConnected")
 SCHEMES = ("aqt2021", "compass42")
 WEIGHT_METHODS = tuple(f"{kind}_{mode}" for kind in ("per_tensor", "per_channel") for mode in MODES)
 ACTIVATION_METHODS = tuple(f"per_tensor_{mode}" for mode in MODES)
@@ -47,7 +47,7 @@ class Options:
             ACTIVATION_METHODS,
         )
         for op_type in self.ops_per_channel:
-            _choice("ops_per_channel", op_type, WEIGHTED_TYPES)
+            _choice("ops_per_channel", op_type, LINEAR_TYPES)
         _interval("bias_effective_bits", self.bias_effective_bits, 16, 32, also=0)
         _interval("multiplier_bits", self.multiplier_bits, 2, 15)
 

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from r329fast.graph.layers.elementwise import EltwiseAttrs
+from r329fast.graph.layers.facts import Weights
 from r329fast.program.program import LayerRecord, Program
-
-# Layers that move no data on the NPU: nodes without a profile record.
-BARE_TYPES = ("Input", "Reshape")
 
 
 @dataclass(frozen=True)
@@ -31,7 +30,7 @@ def execution_groups(program: Program) -> list[Group]:
         if index in partner:
             groups.append(Group((partner[index], index), perf=True))
         elif index not in taken:
-            groups.append(Group((index,), perf=layer.type not in BARE_TYPES))
+            groups.append(Group((index,), perf=not layer.facts.bare))
     return groups
 
 
@@ -66,7 +65,7 @@ def _fused_convolutions(program: Program) -> dict[int, int]:
 
 def _is_addition(program: Program, layer: LayerRecord) -> bool:
     """An Eltwise ADD of two equal shapes: the only form that was seen fused."""
-    if layer.type != "Eltwise" or layer.detail.get("method") != "ADD":
+    if layer.facts.attrs is not EltwiseAttrs or layer.detail.get("method") != "ADD":
         return False
     a, b = (program.tensors[name].shape for name in layer.inputs)
     return a == b
@@ -74,4 +73,4 @@ def _is_addition(program: Program, layer: LayerRecord) -> bool:
 
 def _can_carry(layer: LayerRecord) -> bool:
     """A convolution without activation: the descriptor has one ReLU, behind the addition."""
-    return layer.type == "Convolution" and layer.act == "NONE"
+    return layer.facts.weights is Weights.WINDOW and layer.act == "NONE"

@@ -7,13 +7,17 @@ of the binaries and logs.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import prod
 
+import numpy as np
+
 from r329fast.errors import ProgramError
+from r329fast.graph.activations import ACTIVATIONS
+from r329fast.graph.layers.elementwise import EltwiseAttrs
 from r329fast.program.counters import (
     GLOBAL_AVERAGE_POOL_BYTES,
-    SOFTMAX_TABLE_BYTES,
     is_global_average_pool,
     layer_constants,
     layer_counters,
@@ -29,9 +33,6 @@ DATA_ALIGN = 128
 PARAMETER_BLOCK_BYTES = 128  # of every layer on the fixed-function unit
 TILE_CHANNELS = 16  # of a depthwise convolution
 FC_OUTPUT_ALIGN = 32
-
-# Layers that occupy nothing in Desc and Data.
-_MOVING_TYPES = ("Input", "Reshape", "Transpose", "Concat", "Slice")
 
 
 @dataclass(frozen=True)
@@ -89,49 +90,87 @@ def batchnorm_data_bytes(channels: int) -> int:
     return 2 * align(2 * channels, DATA_ALIGN) + PARAMETER_BLOCK_BYTES
 
 
-def _weighted_sizes(program: Program, layer: LayerRecord) -> tuple[int, int] | None:
-    """(Desc, Data) of a layer with weights."""
+# (Desc, Data) of one layer, None where no rule is known
+Sizes = tuple[int, int] | None
+_NOTHING = (0, 0)
+
+
+def _weights(program: Program, layer: LayerRecord) -> np.ndarray:
     weights, _ = layer_constants(program, layer)
     if weights is None:
         raise ProgramError(f"layer {layer.name!r}: no op of this {layer.type} has weights")
+    return weights
+
+
+def _convolution(program: Program, layer: LayerRecord) -> Sizes:
+    weights = _weights(program, layer)
+    if weights.itemsize != 1 or layer.detail.get("group") != 1:
+        return None
+    return descriptor_bytes(1), convolution_data_bytes(weights.shape[0], weights.size)
+
+
+def _depthwise(program: Program, layer: LayerRecord) -> Sizes:
+    weights = _weights(program, layer)
     outputs = weights.shape[0]
-    one_tile = descriptor_bytes(1)
-    if layer.type == "BatchNorm":
-        return one_tile, batchnorm_data_bytes(outputs)
+    if weights.itemsize != 1 or outputs != program.tensors[layer.inputs[0]].shape[-1]:
+        return None  # int16 weights or a channel multiplier
+    window = prod(weights.shape[1:3])
+    return descriptor_bytes(depthwise_tiles(outputs)), depthwise_data_bytes(outputs, window)
+
+
+def _fully_connected(program: Program, layer: LayerRecord) -> Sizes:
+    weights = _weights(program, layer)
     if weights.itemsize != 1:
         return None
-    if layer.type == "FullyConnected":
-        return one_tile, fully_connected_data_bytes(weights.shape[1], outputs)
-    if layer.type == "DepthwiseConv":
-        if outputs != program.tensors[layer.inputs[0]].shape[-1]:
-            return None  # a channel multiplier
-        window = prod(weights.shape[1:3])
-        tiles = depthwise_tiles(outputs)
-        return descriptor_bytes(tiles), depthwise_data_bytes(outputs, window)
-    if layer.detail.get("group") != 1:
-        return None
-    return one_tile, convolution_data_bytes(outputs, weights.size)
+    return descriptor_bytes(1), fully_connected_data_bytes(weights.shape[1], weights.shape[0])
 
 
-def _layer_sizes(program: Program, layer: LayerRecord, fused: bool) -> tuple[int, int] | None:
-    """(Desc, Data) of one layer, None where no rule is known."""
-    if layer.type in ("Convolution", "DepthwiseConv", "FullyConnected", "BatchNorm"):
-        return _weighted_sizes(program, layer)
-    if layer.type == "Eltwise":
-        return (0, 0) if fused else None
-    if layer.type == "Activation":
-        known = layer.act in ("RELU", "RELU6")
-        return (descriptor_bytes(1), PARAMETER_BLOCK_BYTES) if known else None
+def _batch_norm(program: Program, layer: LayerRecord) -> Sizes:
+    return descriptor_bytes(1), batchnorm_data_bytes(_weights(program, layer).shape[0])
+
+
+def _activation(program: Program, layer: LayerRecord) -> Sizes:
+    rectifies = ACTIVATIONS[layer.act].epilogue == "RELU"
+    return (descriptor_bytes(1), PARAMETER_BLOCK_BYTES) if rectifies else None
+
+
+def _pooling(program: Program, layer: LayerRecord) -> Sizes:
     if is_global_average_pool(program, layer):
         return 0, align(GLOBAL_AVERAGE_POOL_BYTES, DATA_ALIGN)
-    if layer.type == "Pooling":
-        return (0, 0) if layer.detail.get("method") == "MAX" else None
-    if layer.type == "Reduce":
-        axes = layer.detail.get("axes")
-        return (0, 0) if isinstance(axes, tuple) and len(axes) == 1 else None
-    if layer.type == "Softmax":
-        return 0, SOFTMAX_TABLE_BYTES
-    return (0, 0) if layer.type in _MOVING_TYPES else None
+    return _NOTHING if layer.detail.get("method") == "MAX" else None
+
+
+def _reduce(program: Program, layer: LayerRecord) -> Sizes:
+    axes = layer.detail.get("axes")
+    return _NOTHING if isinstance(axes, tuple) and len(axes) == 1 else None
+
+
+def _nothing(program: Program, layer: LayerRecord) -> Sizes:
+    return _NOTHING
+
+
+# Layer types that were seen in a public binary or log; the sizes of all others are not known.
+_SIZES: dict[str, Callable[[Program, LayerRecord], Sizes]] = {
+    "Input": _nothing,
+    "Reshape": _nothing,
+    "Transpose": _nothing,
+    "Concat": _nothing,
+    "Slice": _nothing,
+    "Convolution": _convolution,
+    "DepthwiseConv": _depthwise,
+    "FullyConnected": _fully_connected,
+    "BatchNorm": _batch_norm,
+    "Activation": _activation,
+    "Pooling": _pooling,
+    "Reduce": _reduce,
+    "Softmax": lambda program, layer: (0, layer.facts.table_bytes),
+}
+
+
+def _layer_sizes(program: Program, layer: LayerRecord) -> Sizes:
+    """Of a layer that is a node of its own."""
+    rule = _SIZES.get(layer.type)
+    return None if rule is None else rule(program, layer)
 
 
 def memory_sections(program: Program) -> MemorySections:
@@ -139,7 +178,9 @@ def memory_sections(program: Program) -> MemorySections:
     sizes: list[tuple[int, int] | None] = []
     for group in execution_groups(program):
         for index in group.layers:
-            sizes.append(_layer_sizes(program, program.layers[index], len(group.layers) > 1))
+            sizes.append(_layer_sizes(program, program.layers[index]))
+        if len(group.layers) > 1:
+            sizes[-1] = _NOTHING  # an addition on its convolution
     known = [size for size in sizes if size is not None]
     complete = len(known) == len(sizes)
     return MemorySections(
@@ -149,6 +190,10 @@ def memory_sections(program: Program) -> MemorySections:
     )
 
 
+# Types whose part of the file no public one shows.
+_UNSEEN = ("DepthwiseConv", "Reduce")
+
+
 def int8_bin_size(program: Program) -> int | None:
     """Bytes of the vendor's `<model>_int8.bin` (quantised IR weights), None where not known.
 
@@ -156,8 +201,8 @@ def int8_bin_size(program: Program) -> int | None:
     additions, max and global average pooling, and a softmax.
     """
     for layer in program.layers:
-        if layer.type in ("DepthwiseConv", "Reduce") or layer.detail.get("group", 1) != 1:
-            return None
-        if layer.type != "Eltwise" and _layer_sizes(program, layer, fused=False) is None:
+        known = layer.facts.attrs is EltwiseAttrs or _layer_sizes(program, layer) is not None
+        seen = layer.type not in _UNSEEN and layer.detail.get("group", 1) == 1
+        if not known or not seen:
             return None
     return sum(counters.weight_bytes for counters in layer_counters(program))

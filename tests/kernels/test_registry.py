@@ -15,8 +15,8 @@ from support.kernel_cases_check import check
 from r329fast.kernels import REGISTRY, warmup
 from r329fast.kernels.runtime.isa import JIT
 from r329fast.kernels.runtime.kernel import KERNELS
+from r329fast.program.ops import OPS
 from r329fast.program.program import Program
-from r329fast.program.spec import OPS
 
 
 def test_registry_covers_the_spec() -> None:

@@ -28,7 +28,7 @@ from r329fast.profile.errors import (
 )
 from r329fast.profile.images import ArrayImages
 from r329fast.profile.precision import precision, program_options
-from r329fast.profile.sensitivity import MOVING_TYPES, layer_sensitivity
+from r329fast.profile.sensitivity import layer_sensitivity
 from r329fast.profile.subprograms import SINGLE, graph_behind, isolated, program_behind
 from r329fast.profile.suggestions import (
     Setup,
@@ -74,7 +74,7 @@ def test_entire_and_single_errors(case: Case) -> None:
         feeds = {n: program.quantize_input(floats[n], n) for n in layer.inputs}
         tensors = dict(feeds)
         for op in program.ops[slice(*layer.ops)]:
-            from r329fast.reference.run import run_op
+            from r329fast.reference.interpreter import run_op
 
             tensors[op.outputs[0]] = run_op(program, op, [tensors[n] for n in op.inputs])
         for integers, sums in (
@@ -176,7 +176,9 @@ def test_sensitivity_of_the_last_layers(case: Case) -> None:
     """At the network's end both scores can be worked out directly."""
     found = layer_sensitivity(case.graph, case.program, batches(case))
     errors = analyse_errors(case.graph, case.program, batches(case))
-    names = [layer.name for layer in case.program.layers if layer.type not in MOVING_TYPES]
+    names = [
+        layer.name for layer in case.program.layers if not layer.is_input and not layer.facts.moves
+    ]
     assert list(found) == names
     last = case.program.layers[-1]
     assert found[last.name].only.snr == pytest.approx(errors.layers[last.name].single.snr, abs=1e-3)

@@ -13,8 +13,9 @@ from support.programs import small_input, small_program
 
 from r329fast.errors import DataError, FileError, ProgramError
 from r329fast.program import Program
-from r329fast.program.spec import OPS
-from r329fast.program.storage import VERSION, load_program
+from r329fast.program.archive import VERSION
+from r329fast.program.ops import OPS
+from r329fast.program.storage import load_program
 from r329fast.reference import run_program
 
 

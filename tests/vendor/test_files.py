@@ -158,6 +158,15 @@ def test_small_networks(tmp_path: Path) -> None:
     assert names[-1] == "subgraph_vgg_16_fc8_Conv2D"
 
 
+OP_KINDS = {
+    "Convolution": "conv2d",
+    "DepthwiseConv": "depthwise_conv2d",
+    "FullyConnected": "fully_connected",
+    "MatMul": "matmul",
+    "BatchNorm": "batchnorm",
+}
+
+
 class HandMade:
     """A program put together layer by layer; its ops hold constants only."""
 
@@ -176,7 +185,8 @@ class HandMade:
     ) -> str:
         start = len(self.program.ops)
         if kind not in ("Input", "Reshape"):
-            self.program.ops.append(Op(kind, name, inputs, (name,), {}, consts or {}))
+            op = Op(OP_KINDS.get(kind, "requantize"), name, inputs, (name,), detail, consts or {})
+            self.program.ops.append(op)
         ops = (start, len(self.program.ops))
         self.program.layers.append(LayerRecord(name, kind, inputs, (name,), ops, act, detail))
         self.program.tensors[name] = TensorSpec(name, shape, "int8", 1.0)

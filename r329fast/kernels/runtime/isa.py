@@ -21,7 +21,8 @@ from r329fast.errors import UsageError, nearest
 class Isa:
     """One dot-product step and the register tile built of it.
 
-    lanes: int32 results of one vector; kgroup: products summed into each lane by one step;
+    lanes: int32 results of one vector; kgroup: products summed into each lane by one step
+    (neighbours in K, which the weights are packed for);
     element: bytes of one packed operand; signed: packed activations are int8/int16 (else uint8);
     rows, vectors: the tile is rows x (vectors * lanes); needs: alternative sets of target features.
     """

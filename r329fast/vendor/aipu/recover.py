@@ -12,12 +12,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from r329fast.graph.ir import Graph, Layer
+from r329fast.graph.ir import Graph, Layer, ReduceAttrs
 from r329fast.program.program import Op
 from r329fast.quantization.aqt2021 import ADD_BASE, fit_bias
-from r329fast.quantization.compass42 import COPYING
 
-_INHERITING = (*COPYING, "Reduce")
 _FULL = 255.0  # a concat's multipliers are 255 * ratio, in 8 bits
 
 
@@ -35,7 +33,7 @@ def scale_sources(graph: Graph) -> dict[str, str]:
     source: dict[str, str] = {}
     for layer in graph:
         for name in layer.outputs:
-            inherits = layer.type in _INHERITING
+            inherits = layer.facts.keeps_scale or isinstance(layer.attrs, ReduceAttrs)
             source[name] = source[layer.inputs[0]] if inherits else name
     return source
 

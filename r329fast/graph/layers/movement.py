@@ -1,0 +1,79 @@
+"""Layers that move integers: input, joins, cuts, reshapes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from r329fast.graph.layers.facts import (
+    Attrs,
+    LayerType,
+    moving,
+    nothing,
+)
+
+
+@dataclass(frozen=True)
+class InputAttrs(Attrs):
+    """A graph input; no parameters."""
+
+
+@dataclass(frozen=True)
+class ConcatAttrs(Attrs):
+    axis: int
+
+
+@dataclass(frozen=True)
+class ReshapeAttrs(Attrs):
+    """shape: the per-image shape afterwards (also what Flatten, Squeeze, Unsqueeze become)."""
+
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class TransposeAttrs(Attrs):
+    """perm over per-image axes."""
+
+    perm: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class SliceAttrs(Attrs):
+    """begin (inclusive), end (exclusive), strides (positive), one for each per-image axis."""
+
+    begin: tuple[int, ...]
+    end: tuple[int, ...]
+    strides: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class SplitAttrs(Attrs):
+    axis: int
+    sizes: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class PadAttrs(Attrs):
+    """pads: (before, after) for each per-image axis; mode CONSTANT, REFLECT or EDGE."""
+
+    pads: tuple[tuple[int, int], ...]
+    mode: str = "CONSTANT"
+    value: float = 0.0
+
+
+@dataclass(frozen=True)
+class ChannelShuffleAttrs(Attrs):
+    """[.., C] -> [.., group, C/group] -> swap -> [.., C]."""
+
+    group: int
+
+
+TYPES = {
+    "Input": LayerType(InputAttrs, nothing, bare=True, free_range=False),
+    "Concat": LayerType(ConcatAttrs, nothing),
+    "Reshape": replace(moving(ReshapeAttrs, "reshape"), bare=True),
+    "Transpose": moving(TransposeAttrs, "transpose"),
+    "Slice": moving(SliceAttrs, "slice"),
+    "Split": moving(SplitAttrs),
+    "Pad": moving(PadAttrs),
+    "ChannelShuffle": moving(ChannelShuffleAttrs, "channel_shuffle"),
+}

@@ -1,0 +1,52 @@
+"""Ops that work element by element."""
+
+from __future__ import annotations
+
+from r329fast.program.op import Op, TensorSpec
+from r329fast.program.ops.spec import (
+    ACT_ATTRS,
+    ACT_CONSTS,
+    OpSpec,
+    check_channelwise,
+    check_table,
+    requant_lengths,
+    shape_is,
+)
+
+
+def check_eltwise(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> str:
+    a, b = inputs[0].shape, inputs[1].shape
+    if a != b and not (len(a) == len(b) and b[:-1] == (1,) * (len(b) - 1) and a[-1] == b[-1]):
+        return f"shapes {a} and {b}: the second must be equal to the first or (1, .., 1, C)"
+    if op.consts["scales"].shape != (2,):
+        return "scales must have shape (2,)"
+    return shape_is(a, output) or requant_lengths(op, a[-1])
+
+
+OPS: dict[str, OpSpec] = {
+    "eltwise": OpSpec(
+        "ADD, SUB, MAX, MIN: a = op((qa + zp_a) * scales[0], (qb + zp_b) * scales[1]); "
+        "MUL: a = (qa + zp_a) * (qb + zp_b); act, requant.",
+        2,
+        {**ACT_ATTRS, "method": ("ADD", "SUB", "MUL", "MAX", "MIN")},
+        {**ACT_CONSTS, "scales": ("int32",)},
+        check_eltwise,
+        accumulates=True,
+    ),
+    "requantize": OpSpec(
+        "a = q + zp_in; act, requant: an activation layer, or a change of scale.",
+        1,
+        ACT_ATTRS,
+        ACT_CONSTS,
+        check_channelwise,
+        accumulates=True,
+    ),
+    "lut": OpSpec(
+        "table[q - lowest value of the input's dtype].",
+        1,
+        {},
+        {"table": ("int16",)},
+        check_table,
+        result_table="table",
+    ),
+}
