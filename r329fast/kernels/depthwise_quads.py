@@ -11,7 +11,7 @@ from r329fast.kernels import depthwise_quads_ir as quads_ir
 from r329fast.kernels.conv_pack import ConvLayout
 from r329fast.kernels.epilogue import prepare_epilogue
 from r329fast.kernels.isa import ISA, JIT, target_features
-from r329fast.kernels.kernel import arrays, kernel
+from r329fast.kernels.kernel import KERNELS, arrays, kernel
 from r329fast.kernels.leaf import leaf
 from r329fast.kernels.pack import clear_rows, load_row
 from r329fast.kernels.prepared import Prepared, Step, aligned, integers
@@ -57,6 +57,10 @@ def depthwise_quads(frame):  # type: ignore[no-untyped-def]
             scratch.ctypes.data, channels, constants.ctypes.data, ef.ctypes.data, out_width,
             out.ctypes.data + place * out_width * channels, p[11],
         )  # fmt: skip
+
+
+if not POSSIBLE:
+    KERNELS.remove(depthwise_quads)  # other paths lack its instructions: nothing may compile it
 
 
 def _constants(
