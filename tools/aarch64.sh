@@ -7,7 +7,8 @@
 #   -n NAME    processor to emulate: neoverse-n1 (default), cortex-a76, or cortex-a72, which has no
 #              dot products; LLVM sees it as it would see the real one. With another of QEMU's names
 #              LLVM sees none
-#   arguments  go to pytest; without any: vectors, kernel cases and golden runs
+#   arguments  go to pytest; without any: vectors, kernel cases and golden runs on the compiled
+#              kernels (about six minutes of processor time, half of it compiling)
 #
 # R329FAST_ISA forces a kernel path as always (unset, the product chooses), NUMBA_CPU_NAME and
 # NUMBA_CPU_FEATURES a target to compile for. SHARED names the folder of models and vectors (default:
@@ -89,7 +90,8 @@ fi
 
 # 4. The tests, on a copy of the repository that is gone afterwards (tests write beside it) and the
 #    shared folder as it is, read-only. Nobody else sees these mounts, and they end with the tests.
-[ $# -gt 0 ] || set -- -q tests/test_vectors.py tests/test_kernels.py tests/test_golden.py
+[ $# -gt 0 ] || set -- -q tests/test_vectors.py tests/test_kernels.py tests/test_golden.py \
+    -k "equals_reference or not reference"
 settings=()
 for name in R329FAST_ISA NUMBA_CPU_NAME NUMBA_CPU_FEATURES; do
     [ -z "${!name:-}" ] || settings+=("$name=${!name}")
