@@ -25,7 +25,9 @@ from r329fast.quantization.lower.lowering import RULES
 from r329fast.reference.interpreter import FUNCTIONS
 
 PACKAGE = Path(__file__).resolve().parents[2] / "r329fast"
-TABLES = {"graph/layers", "program/ops"}  # where names are at home
+TABLES = ("graph/layers", "program/ops")  # where names are at home
+# Names of ONNX operators, and of entries in the vendor's binary, which happen to be alike.
+FOREIGN = ("graph/onnx", "graph/load.py", "vendor/aipu", "cli/aipu.py")
 
 
 # --- activations ------------------------------------------------------------------------------
@@ -130,11 +132,15 @@ def named(path: Path) -> list[int]:
     """
     names = {*LAYER_TYPES, *OPS}
     lines = []
+    foreign: set[ast.AST] = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if node in foreign:
+            continue
         if isinstance(node, ast.Compare):
             parts = [node.left, *node.comparators]
-            # ONNX operators have the same names
+            # ONNX operators (node.op) have the same names
             if any(isinstance(part, ast.Attribute) and part.attr == "op" for part in parts):
+                foreign.update(ast.walk(node))
                 continue
         elif isinstance(node, ast.Tuple | ast.List | ast.Set):
             parts = list(node.elts)
@@ -157,11 +163,11 @@ def places(package: Path = PACKAGE) -> dict[str, list[int]]:
     found = {}
     for path in sorted(package.rglob("*.py")):
         name = path.relative_to(package).as_posix()
-        if not name.startswith(tuple(TABLES)) and (lines := named(path)):
+        if not name.startswith(TABLES + FOREIGN) and (lines := named(path)):
             found[name] = lines
     return found
 
 
 def test_few_places_name_a_type() -> None:
     count = sum(map(len, places().values()))
-    assert count <= 30, places()
+    assert count <= 20, places()
