@@ -1,4 +1,4 @@
-"""Ops of one input whose output depends on the integer (and channel) alone: tables of 256.
+"""Ops of one input whose output depends on the integer (and channel) alone: tables of 256 bytes.
 
 The tables are filled by the living definition (`reference`), so that they hold its integers.
 """
@@ -10,7 +10,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from r329fast.kernels.epilogue import INT32_MAX, prepare_epilogue
+from r329fast.base.integers import INT32_MAX
+from r329fast.kernels.epilogue import prepare_epilogue
 from r329fast.kernels.ir import epilogue as epilogue_ir
 from r329fast.kernels.leaves.vector import affine_bytes, lookup_bytes, move_bytes
 from r329fast.kernels.runtime.kernel import arrays, kernel
@@ -61,6 +62,7 @@ def table_channels(frame):  # type: ignore[no-untyped-def]
     """Rows first..end, a table of 256 bytes for each channel (flat)."""
     p, x, tables, out = arrays(frame, ChannelTables, "uuu")
     channels = p.channels
+    # channels inside: input and output are read and written in order
     for r in range(p.first, p.end):
         for c in range(channels):
             out[r * channels + c] = tables[256 * c + np.int64(x[r * channels + c])]
@@ -175,3 +177,11 @@ def prepare_concat(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> OpPl
 
     copied = all(place.copies for _, place in parts)
     return OpPlan("copy" if copied else "table", bind, lambda batch: 0, True)
+
+
+PREPARE = {
+    "batchnorm": prepare_table,
+    "requantize": prepare_table,
+    "lut": prepare_table,
+    "concat": prepare_concat,
+}

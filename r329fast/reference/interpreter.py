@@ -12,30 +12,12 @@ from r329fast.reference import compute, movement, normalise, windows
 Int64 = np.ndarray
 OpFunction = Callable[[Op, list[Int64], list[TensorSpec], TensorSpec], Int64]
 
+# Kind of an op -> its function.
 FUNCTIONS: dict[str, OpFunction] = {
-    "conv2d": windows.convolution,
-    "depthwise_conv2d": windows.convolution,
-    "maxpool": windows.maxpool,
-    "avgpool": windows.avgpool,
-    "fully_connected": compute.fully_connected,
-    "matmul": compute.matmul,
-    "eltwise": compute.eltwise,
-    "batchnorm": compute.batchnorm,
-    "requantize": compute.requantize_op,
-    "lut": compute.lut,
-    "reduce_sum": compute.reduce_sum,
-    "concat": movement.concat,
-    "reshape": movement.reshape,
-    "transpose": movement.transpose,
-    "slice": movement.slice_op,
-    "pad": movement.pad,
-    "channel_shuffle": movement.channel_shuffle,
-    "resize_nearest": movement.resize_nearest,
-    "resize_bilinear": movement.resize_bilinear,
-    "softmax_lut": normalise.softmax_lut,
-    "softmax_fast_exp": normalise.softmax_fast_exp,
-    "log_softmax": normalise.log_softmax,
-    "lrn": normalise.lrn,
+    **compute.FUNCTIONS,
+    **windows.FUNCTIONS,
+    **movement.FUNCTIONS,
+    **normalise.FUNCTIONS,
 }
 
 

@@ -82,3 +82,15 @@ def resize_bilinear(
     total = sum(corner * weights[:, :, i, None] for i, corner in enumerate(corners))
     rounded = round_shift(np.asarray(total), op.integer("weight_shift"), op.text("rounding"))
     return np.clip(rounded, output.qmin, output.qmax)
+
+
+FUNCTIONS = {
+    "concat": concat,
+    "reshape": reshape,
+    "transpose": transpose,
+    "slice": slice_op,
+    "pad": pad,
+    "channel_shuffle": channel_shuffle,
+    "resize_nearest": resize_nearest,
+    "resize_bilinear": resize_bilinear,
+}

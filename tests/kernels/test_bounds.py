@@ -15,6 +15,7 @@ from support import kernel_cases
 
 from r329fast.bench import random_programs
 from r329fast.kernels.runtime.isa import JIT
+from r329fast.kernels.runtime.op_plan import SLACK
 from r329fast.program.blocks import stretches
 from r329fast.program.program import Program
 from r329fast.reference.interpreter import run_program
@@ -44,9 +45,9 @@ def _guarded_buffers(monkeypatch: pytest.MonkeyPatch) -> None:
     held: list[object] = []
 
     def pieces(sizes: list[int]) -> list[np.ndarray]:
-        return [guarded(-(-size // 64) * 64 + binding._SLACK, held) for size in sizes]
+        return [guarded(-(-size // 64) * 64 + SLACK, held) for size in sizes]
 
-    monkeypatch.setattr(binding, "_pieces", pieces)
+    monkeypatch.setattr(binding, "pieces", pieces)
 
 
 def check(program: Program, rng: np.random.Generator) -> None:

@@ -70,10 +70,10 @@ class ChannelShuffleAttrs(Attrs):
 TYPES = {
     "Input": LayerType(InputAttrs, nothing, bare=True, free_range=False),
     "Concat": LayerType(ConcatAttrs, nothing),
-    "Reshape": replace(moving(ReshapeAttrs), bare=True),
-    "Transpose": moving(TransposeAttrs),
-    "Slice": moving(SliceAttrs),
+    "Reshape": replace(moving(ReshapeAttrs, "reshape"), bare=True),
+    "Transpose": moving(TransposeAttrs, "transpose"),
+    "Slice": moving(SliceAttrs, "slice"),
     "Split": moving(SplitAttrs),
     "Pad": moving(PadAttrs),
-    "ChannelShuffle": moving(ChannelShuffleAttrs),
+    "ChannelShuffle": moving(ChannelShuffleAttrs, "channel_shuffle"),
 }

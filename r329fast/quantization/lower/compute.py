@@ -12,7 +12,7 @@ from r329fast.program.program import AttrValue, TensorSpec
 from r329fast.quantization import sampling
 from r329fast.quantization.fixed_point import F32
 from r329fast.quantization.linear import quantize_array
-from r329fast.quantization.lower.context import Lowering
+from r329fast.quantization.lower.context import Lowering, Rule
 from r329fast.quantization.tables import activation_table
 
 
@@ -148,3 +148,16 @@ def reduce(
     attrs: dict[str, AttrValue] = {**low.rounding, "axes": axes}
     consts = low.scaled(*low.scheme.rescale(ratio))
     low.emit("reduce_sum", layer, inputs, y, attrs, consts)
+
+
+RULES: dict[str, Rule] = {
+    "Convolution": convolution,
+    "DepthwiseConv": convolution,
+    "FullyConnected": fully_connected,
+    "MatMul": matmul,
+    "BatchNorm": batchnorm,
+    "Activation": activation,
+    "Eltwise": eltwise,
+    "Pooling": pooling,
+    "Reduce": reduce,
+}
