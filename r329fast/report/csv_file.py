@@ -7,6 +7,7 @@ import io
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from r329fast.base.sheets import as_cell
 from r329fast.report.columns import COLUMNS
 
 
@@ -17,5 +18,5 @@ def layers_csv(layers: Sequence[Mapping[str, Any]]) -> str:
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(keys)
     for layer in layers:
-        writer.writerow(["" if layer.get(key) is None else layer[key] for key in keys])
+        writer.writerow(["" if layer.get(key) is None else as_cell(layer[key]) for key in keys])
     return stream.getvalue()
