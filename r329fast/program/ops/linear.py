@@ -2,20 +2,51 @@
 
 from __future__ import annotations
 
+from math import prod
+
+import numpy as np
+
 from r329fast.graph.size import product_macs, sum_macs
 from r329fast.program.op import Op, TensorSpec
-from r329fast.program.ops.spec import (
-    ACT_ATTRS,
-    ACT_CONSTS,
-    REQUANT_ATTRS,
-    REQUANT_CONSTS,
-    WINDOW_ATTRS,
-    OpSpec,
+from r329fast.program.ops.bounds import (
     check_channelwise,
-    requant_lengths,
+    check_window,
+    const_in,
+    const_is,
+    largest,
+    largest_sum,
+    reach,
+    requant_rules,
     shape_is,
     window_output,
 )
+from r329fast.program.ops.spec import (
+    ACT_ATTRS,
+    ACT_CONSTS,
+    FLAG,
+    REQUANT_ATTRS,
+    REQUANT_CONSTS,
+    SIZE,
+    WINDOW_ATTRS,
+    Int,
+    OpSpec,
+)
+
+MAX_PAD = 1 << 24  # |pad value|: far beyond every byte
+
+
+def _sum_rules(op: Op, farthest: int) -> str:
+    """Constants of sum(weights * q) + bias for |q| up to `farthest`."""
+    weights, bias = op.consts["weights"], op.consts["bias"]
+    outs = weights.shape[0]
+    complaint = const_is(op, "bias", (outs,))
+    if complaint:
+        return complaint
+    # what the dtype allows is known at once; the weights are only read where that is too much
+    widest = -int(np.iinfo(weights.dtype).min) * prod(weights.shape[1:])
+    if requant_rules(op, outs, widest * farthest + largest(bias)):
+        widest = largest_sum(weights)
+    return requant_rules(op, outs, widest * farthest + largest(bias))
 
 
 def check_conv(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> str:
@@ -30,22 +61,21 @@ def check_conv(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> str:
         return f"kernel {op.integers('kernel')} is not that of weights {weights.shape}"
     if op.kind == "depthwise_conv2d" and group != x.shape[2]:
         return f"group {group} is not the number of input channels {x.shape[2]}"
-    if op.consts["bias"].shape != (channels_out,):
-        return f"bias has shape {op.consts['bias'].shape}, expected ({channels_out},)"
-    if "pad_values" in op.consts and op.consts["pad_values"].shape != (x.shape[2],):
-        return f"pad_values has shape {op.consts['pad_values'].shape}"
-    complaint = shape_is((*window_output(op, x), channels_out), output)
-    return complaint or requant_lengths(op, channels_out)
+    complaint = (
+        check_window(op, inputs, output)
+        or shape_is((*window_output(op, x), channels_out), output)
+        or const_is(op, "pad_values", (x.shape[2],))
+        or const_in(op, "pad_values", -MAX_PAD, MAX_PAD)
+    )
+    farthest = max(255, abs(op.integer("pad_value")), largest(op.consts.get("pad_values")))
+    return complaint or _sum_rules(op, farthest)
 
 
 def check_fc(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> str:
     x, weights = inputs[0], op.consts["weights"]
-    if weights.ndim != 2 or weights.shape[1] != x.shape[-1]:
+    if not x.shape or weights.ndim != 2 or weights.shape[1] != x.shape[-1]:
         return f"weights {weights.shape} do not fit input {x.shape}"
-    if op.consts["bias"].shape != (weights.shape[0],):
-        return f"bias has shape {op.consts['bias'].shape}, expected ({weights.shape[0]},)"
-    complaint = shape_is((*x.shape[:-1], weights.shape[0]), output)
-    return complaint or requant_lengths(op, weights.shape[0])
+    return shape_is((*x.shape[:-1], weights.shape[0]), output) or _sum_rules(op, 255)
 
 
 def check_matmul(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> str:
@@ -56,7 +86,8 @@ def check_matmul(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> str:
     inner_b, columns = (b[-1], b[-2]) if op.integer("trans_b") else (b[-2], b[-1])
     if inner_a != inner_b:
         return f"inner sizes {inner_a} and {inner_b} differ"
-    return shape_is((*a[:-2], rows, columns), output) or requant_lengths(op, 1)
+    most = inner_a * reach(inputs[0]) * reach(inputs[1])
+    return shape_is((*a[:-2], rows, columns), output) or requant_rules(op, 1, most)
 
 
 def _sum_macs(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> int:
@@ -71,7 +102,7 @@ _CONV = OpSpec(
     "a[o] = sum(weights[o, ky, kx, i] * q) + bias[o], outside the image q = pad_value (or "
     "pad_values[i]); then act and requant per channel. weights (O, kh, kw, I/group).",
     1,
-    {**WINDOW_ATTRS, **ACT_ATTRS, "group": "int", "pad_value": "int"},
+    {**WINDOW_ATTRS, **ACT_ATTRS, "group": SIZE, "pad_value": Int(-MAX_PAD, MAX_PAD)},
     {
         **ACT_CONSTS,
         "weights": ("int8", "int16"),
@@ -100,7 +131,7 @@ OPS: dict[str, OpSpec] = {
     "matmul": OpSpec(
         "a = sum((qa + zp_a) * (qb + zp_b)) over the inner axis; requant.",
         2,
-        {**REQUANT_ATTRS, "trans_a": "int", "trans_b": "int"},
+        {**REQUANT_ATTRS, "trans_a": FLAG, "trans_b": FLAG},
         REQUANT_CONSTS,
         check_matmul,
         accumulates=True,

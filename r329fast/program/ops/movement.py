@@ -3,21 +3,50 @@
 from __future__ import annotations
 
 from r329fast.program.op import Op, TensorSpec
+from r329fast.program.ops.bounds import (
+    check_axis,
+    const_is,
+    dtype_range,
+    products_fit,
+    reach,
+    requant_ranges,
+    shape_is,
+)
 from r329fast.program.ops.spec import (
+    AXES,
+    AXIS,
+    FAR,
+    FLAG,
     REQUANT_ATTRS,
     REQUANT_CONSTS,
+    SIZE,
+    SIZES,
+    Int,
+    Ints,
     OpSpec,
-    shape_is,
 )
 
 
 def check_concat(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> str:
-    axis = op.integer("axis")
-    if op.consts["mult"].shape != (len(inputs),) or op.consts["shift"].shape != (len(inputs),):
-        return "mult and shift need one entry per input"
+    axis, first = op.integer("axis"), inputs[0].shape
+    complaint = check_axis(op, first)
+    if complaint:
+        return complaint
+    for x in inputs:
+        if len(x.shape) != len(first) or x.shape != (
+            *first[:axis],
+            x.shape[axis],
+            *first[axis + 1 :],
+        ):
+            return f"shapes {first} and {x.shape} differ outside axis {axis}"
     total = sum(x.shape[axis] for x in inputs)
-    expected = (*inputs[0].shape[:axis], total, *inputs[0].shape[axis + 1 :])
-    return shape_is(expected, output)
+    return (
+        const_is(op, "mult", (len(inputs),))
+        or const_is(op, "shift", (len(inputs),))
+        or shape_is((*first[:axis], total, *first[axis + 1 :]), output)
+        or requant_ranges(op)
+        or products_fit(op, max(reach(x) for x in inputs))
+    )
 
 
 def check_reshape(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> str:
@@ -37,9 +66,7 @@ def check_slice(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> str:
     begin, end, strides = op.integers("begin"), op.integers("end"), op.integers("strides")
     if not len(begin) == len(end) == len(strides) == len(shape):
         return f"begin, end and strides need {len(shape)} entries"
-    if any(s < 1 for s in strides) or any(
-        not 0 <= b < e <= n for b, e, n in zip(begin, end, shape, strict=True)
-    ):
+    if any(not b < e <= n for b, e, n in zip(begin, end, shape, strict=True)):
         return f"range {begin}..{end} step {strides} outside {shape}"
     expected = tuple(-(-(e - b) // s) for b, e, s in zip(begin, end, strides, strict=True))
     return shape_is(expected, output)
@@ -49,21 +76,24 @@ def check_pad(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> str:
     before, after = op.integers("before"), op.integers("after")
     if not len(before) == len(after) == len(inputs[0].shape):
         return f"before and after need {len(inputs[0].shape)} entries"
+    low, high = dtype_range(output)
+    if not low <= op.integer("value") <= high:
+        return f"value {op.integer('value')}, allowed {low} to {high}"
     expected = tuple(b + n + a for b, n, a in zip(before, inputs[0].shape, after, strict=True))
     return shape_is(expected, output)
 
 
 def check_channel_shuffle(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> str:
+    if not inputs[0].shape:
+        return "needs an input with at least one axis"
     group, channels = op.integer("group"), inputs[0].shape[-1]
-    if group < 1 or channels % group:
+    if channels % group:
         return f"group {group} does not divide {channels} channels"
     return shape_is(inputs[0].shape, output)
 
 
 def check_depth_to_space(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> str:
     block, inverse, x = op.integer("block"), op.integer("inverse"), inputs[0].shape
-    if block < 1 or inverse not in (0, 1):
-        return f"block {block} and inverse {inverse}, allowed from 1, and 0 or 1"
     wide, deep = (x, output.shape) if inverse else (output.shape, x)
     if len(x) != 3 or len(output.shape) != 3:
         return f"needs (H, W, C) tensors, found {x} and {output.shape}"
@@ -76,7 +106,7 @@ OPS: dict[str, OpSpec] = {
     "concat": OpSpec(
         "Inputs along `axis`, each a = q + zp_i requantised with its own mult[i], shift[i].",
         -1,
-        {**REQUANT_ATTRS, "axis": "int"},
+        {**REQUANT_ATTRS, "axis": AXIS},
         REQUANT_CONSTS,
         check_concat,
         accumulates=True,
@@ -94,7 +124,7 @@ OPS: dict[str, OpSpec] = {
     "transpose": OpSpec(
         "Axes permuted.",
         1,
-        {"perm": "ints:0"},
+        {"perm": AXES},
         {},
         check_transpose,
         moves=True,
@@ -103,7 +133,7 @@ OPS: dict[str, OpSpec] = {
     "slice": OpSpec(
         "q[begin:end:strides].",
         1,
-        {"begin": "ints:0", "end": "ints:0", "strides": "ints:0"},
+        {"begin": Ints(0, FAR), "end": SIZES, "strides": SIZES},
         {},
         check_slice,
         moves=True,
@@ -113,10 +143,10 @@ OPS: dict[str, OpSpec] = {
         "`before` and `after` elements on each axis: `value`, or by mirror or edge.",
         1,
         {
-            "before": "ints:0",
-            "after": "ints:0",
+            "before": Ints(0, FAR),
+            "after": Ints(0, FAR),
             "mode": ("CONSTANT", "REFLECT", "EDGE"),
-            "value": "int",
+            "value": Int(-128, 255),
         },
         {},
         check_pad,
@@ -127,7 +157,7 @@ OPS: dict[str, OpSpec] = {
         "out[y * block + i, x * block + j, c] = q[y, x, d], d = (i * block + j) * C + c (DCR) or "
         "(c * block + i) * block + j (CRD); inverse 1: out[y, x, d] = q[y * block + i, ..].",
         1,
-        {"block": "int", "mode": ("DCR", "CRD"), "inverse": "int"},
+        {"block": SIZE, "mode": ("DCR", "CRD"), "inverse": FLAG},
         {},
         check_depth_to_space,
         moves=True,
@@ -136,7 +166,7 @@ OPS: dict[str, OpSpec] = {
     "channel_shuffle": OpSpec(
         "[.., C] -> [.., group, C/group] -> swap -> [.., C].",
         1,
-        {"group": "int"},
+        {"group": SIZE},
         {},
         check_channel_shuffle,
         moves=True,
