@@ -284,6 +284,7 @@ def find_channel_shuffles(draft: Draft) -> None:
         if last.attrs.shape == shape and split[:-2] == shape[:-1] and swap.attrs.perm == swapped:
             last.type, last.attrs = "ChannelShuffle", ChannelShuffleAttrs(split[-2])
             last.inputs = first.inputs
+            last.parts = first.name, (swap.parts or (swap.name,))[0]
             draft.remove(first)
             draft.remove(swap)
 
