@@ -52,6 +52,12 @@ class DataError(R329Error):
     kind = "data"
 
 
+class MachineError(R329Error):
+    """Something that the machine lacks: memory, room on a disk, a right."""
+
+    kind = "machine"
+
+
 class ProgramError(R329Error):
     """A program (op list) that breaks its spec: `Program.verify` names op and rule."""
 

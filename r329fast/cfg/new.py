@@ -11,6 +11,7 @@ from r329fast.cfg.run_config import RunConfig
 from r329fast.cfg.sections import DEFAULT_TARGET, Common, GBuilder, Parser, Quantization
 from r329fast.cfg.values import BadValueError, Shape, parse_shapes
 from r329fast.errors import CfgError, FileError, UsageError, nearest
+from r329fast.graph.onnx.model_file import load_proto
 
 DEFAULT_DATA = "./dataset/dataset.npy"
 DEFAULT_LABEL = "./dataset/label.npy"
@@ -20,7 +21,7 @@ _CHANNELS = (1, 3, 4)
 
 @dataclass(frozen=True)
 class ModelNames:
-    """What an ONNX file says of itself.
+    """What a new cfg needs to know of an ONNX file.
 
     `inputs` maps a name to its dimensions (a positive number, or the name of a dynamic one);
     `tensors` are those that nodes make, `nodes` maps a node's name to its first tensor. The graph
@@ -47,15 +48,9 @@ def read_model_names(path: Path | str) -> ModelNames:
 
     Raises FileError for a file that is missing or no ONNX model.
     """
-    if not Path(path).is_file():
+    if not Path(path).exists():
         raise FileError(f"model not found: {path}", path=str(path))
-    # imported late: most commands do not need it
-    import onnx
-
-    try:
-        graph = onnx.load(str(path), load_external_data=False).graph
-    except Exception as error:  # protobuf raises its own kinds
-        raise FileError(f"cannot read {path}: not an ONNX model", path=str(path)) from error
+    graph = load_proto(path, weights=False).graph
     if not graph.output:
         raise FileError(f"cannot read {path}: not an ONNX model with outputs", path=str(path))
     constants = {item.name for item in graph.initializer}

@@ -65,7 +65,7 @@ def test_check_compares_shapes_and_counts(project: Path) -> None:
     (project / "input.bin").write_bytes(b"1234")
     lines = "\n".join(str(item) for item in check_cfg(write(project, GOOD)))
     assert "calibration_label: label.npy: found 3 labels, the dataset has 2 images" in lines
-    assert "inputs: found 4 bytes in input.bin, allowed 144 an image (3 x 8 x 6) or a mult" in lines
+    assert "inputs: found 4 bytes in input.bin, allowed 144 per image (3 x 8 x 6) or a mul" in lines
 
 
 def test_check_takes_several_images_in_an_input_file(project: Path) -> None:
@@ -141,7 +141,8 @@ def test_check_ready_made_ranges(project: Path) -> None:
 def test_check_of_a_model_that_is_none(project: Path) -> None:
     (project / "small.onnx").write_bytes(b"no model")
     lines = [str(item) for item in check_cfg(write(project, GOOD))]
-    assert lines == ["[Parser] input_model: cannot read ./small.onnx: not an ONNX model"]
+    assert len(lines) == 1
+    assert lines[0].startswith("[Parser] input_model: ./small.onnx: not a readable ONNX model (")
 
 
 # --- new
@@ -205,7 +206,7 @@ def test_new_refuses_wrong_names(project: Path) -> None:
     with pytest.raises(FileError, match=r"model not found: none\.onnx"):
         new_cfg("none.onnx")
     (project / "empty.onnx").write_bytes(b"")
-    with pytest.raises(FileError, match="not an ONNX model"):
+    with pytest.raises(FileError, match="the file is empty"):
         new_cfg("empty.onnx")
 
 

@@ -23,6 +23,14 @@ def constraint_output_shape(node: Node, model: OnnxModel) -> Result:
     return model.shape(node.outputs[0]) is not None, f"inputs {', '.join(shapes)}"
 
 
+@advise("export the model again with an input of its real size")
+def constraint_no_empty_axis(node: Node, model: OnnxModel) -> Result:
+    """No axis of an input or output may have size 0."""
+    names = [*computed_inputs(node, model), *(name for name in node.outputs if name)]
+    empty = [show(shape) for name in names if 0 in (shape := model.shape(name) or ())]
+    return not empty, f"shape {empty[0] if empty else ''}"
+
+
 @advise("cut the graph behind this node, or take the constant part out of the model")
 def constraint_has_activation(node: Node, model: OnnxModel) -> Result:
     """At least one input must depend on the model's input."""
@@ -43,6 +51,7 @@ def constraint_batch_kept(node: Node, model: OnnxModel) -> Result:
 GENERIC: tuple[Constraint, ...] = (
     constraint_fixed_shapes,
     constraint_output_shape,
+    constraint_no_empty_axis,
     constraint_has_activation,
     constraint_batch_kept,
 )
