@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from math import prod
 
 from r329fast.calibration.ranges import Ranges
+from r329fast.graph.layers import LAYER_TYPES
 from r329fast.graph.layers.elementwise import ActivationAttrs, EltwiseAttrs
 from r329fast.graph.layers.facts import Weights
 from r329fast.graph.layers.movement import ChannelShuffleAttrs
@@ -37,7 +38,8 @@ IMAGE_CHANNELS = 3  # what the first convolution takes as it is
 @dataclass(eq=False)
 class Node:
     """One node. group: of origin_idx; internal: (name, type) of the layers that run in it;
-    layers: indices into `Program.layers` that it carries out (none for Pad, Crop, parts).
+    layers: indices into `Program.layers` that it carries out (none for Pad, Crop, parts);
+    rectifies, convolves: it is an activation layer, a convolution.
     """
 
     name: str
@@ -47,6 +49,8 @@ class Node:
     ops_count: int = 0
     internal: tuple[tuple[str, str], ...] = ()
     layers: tuple[int, ...] = ()
+    rectifies: bool = False
+    convolves: bool = False
     inputs: list[Node] = field(default_factory=list)
     readers: list[Node] = field(default_factory=list)
 
@@ -70,10 +74,10 @@ def ir_parts(program: Program, layer: LayerRecord) -> list[tuple[str, str]]:
             for i, word in enumerate(("reshape", "transpose"))
         )
         return [(first, "Reshape"), (second, "Transpose"), (layer.name, "Reshape")]
-    if layer.facts.attrs is SoftmaxAttrs and layer.type == "Softmax":
+    if layer.facts.attrs is SoftmaxAttrs and layer.facts.table_bytes:
         maker = next((x for x in program.layers if layer.inputs[0] in x.outputs), None)
-        if maker is not None and maker.type == "FullyConnected":
-            return [(f"{layer.name}_pre_reshape", "Reshape"), (layer.name, "Softmax")]
+        if maker is not None and maker.facts.weights is Weights.MATRIX:
+            return [(f"{layer.name}_pre_reshape", "Reshape"), (layer.name, layer.type)]
     return [(layer.name, _op_type(layer))]
 
 
@@ -123,6 +127,7 @@ class _Build:
         self.origin: dict[int, tuple[int, ...]] = {}
         self.made: dict[str, Node] = {}  # tensor -> the node whose output it is
         self.padded: dict[Node, int] = {}  # channels that a node really writes
+        self.pads: set[Node] = set()
         self.counters = layer_counters(program)
         ids, number = {}, 0
         for index, layer in enumerate(program.layers):
@@ -145,12 +150,13 @@ class _Build:
             (record,) = records
             chain = ir_parts(self.program, record)
             for (name, kind), ir in zip(chain[:-1], ids[layers[0]], strict=False):
-                perf = kind != "Reshape"
-                step = self._node((), [(name, kind)], (ir,), perf)
+                step = self._node((), [(name, kind)], (ir,), not LAYER_TYPES[kind].bare)
                 self._link(sources, step)
                 sources = [step]
-            bare = record.facts.bare or chain[-1][1] == "Reshape"
+            bare = LAYER_TYPES[chain[-1][1]].bare
             node = self._node(layers, [chain[-1]], (ids[layers[0]][-1],), perf=not bare)
+        node.rectifies = records[0].facts.attrs is ActivationAttrs
+        node.convolves = records[0].facts.weights in (Weights.WINDOW, Weights.DEPTHWISE)
         node.ops_count = sum(self.counters[index].ops_count for index in layers)
         self._link(sources, node)
         for name in inside:
@@ -268,6 +274,7 @@ class _Build:
             source.readers.append(pad)
             node.inputs[place] = pad
             self.nodes.append(pad)
+            self.pads.add(pad)
 
     def _read(self, node: Node, place: int) -> int:
         """Channels of the tensor that input `place` is."""
@@ -300,7 +307,7 @@ class _Build:
         if self._step(node) == 1:
             return
         arriving = self.padded.get(node.inputs[0], self._read(node, 0))
-        if node.inputs[0].type == "Pad":
+        if node.inputs[0] in self.pads:
             arriving = self._needed(node, self._read(node, 0))
         if (padded, arriving) == (channels, self._read(node, 0)):
             return
@@ -334,23 +341,17 @@ def _depth_first(nodes: list[Node]) -> list[Node]:
             readers = list(dict.fromkeys(node.readers))
             for reader in readers:
                 missing[reader] -= 1
-            if readers and all(_is_activation(reader) for reader in readers):
+            if readers and all(reader.rectifies for reader in readers):
                 readers.reverse()  # these keep their order
             stack.extend(readers)
     return order
-
-
-def _is_activation(node: Node) -> bool:
-    return node.internal[:1] != () and node.internal[0][1] == "Activation"
 
 
 def _hoisted(order: list[Node]) -> Iterator[Node]:
     """Activations of a convolution's output move right behind it, each before earlier ones."""
     result = list(order)
     for node in order:
-        if _is_activation(node) and len(node.inputs) == 1:
-            maker = node.inputs[0]
-            if maker.internal and maker.internal[0][1] == "Convolution":
-                result.remove(node)
-                result.insert(result.index(maker) + 1, node)
+        if node.rectifies and node.inputs[0].convolves:
+            result.remove(node)
+            result.insert(result.index(node.inputs[0]) + 1, node)
     return iter(result)
