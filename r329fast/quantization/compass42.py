@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from r329fast.base.integers import INT32_MAX, INT32_MIN
 from r329fast.calibration.ranges import Ranges
-from r329fast.graph.activations import result_is_signed
+from r329fast.graph.activations import ACTIVATIONS, result_is_signed
 from r329fast.graph.ir import ActivationAttrs, ConcatAttrs, ConvAttrs, Layer, Weights
 from r329fast.program.program import TensorSpec
 from r329fast.quantization.fixed_point import (
@@ -71,7 +71,8 @@ class Compass42:
         low, high = own_range(layer, min(low, 0.0), max(high, 0.0))
         smallest = ranges.smallest(name) if layer.is_input else low
         signed = output_is_signed(layer, inputs, smallest)
-        signed = signed or self.options.force_dtype_int
+        forced = self.options.force_dtype_int and ACTIVATIONS[layer.act.kind].forced
+        signed = signed or forced
         act = layer.act.kind if isinstance(layer.attrs, ActivationAttrs) else ""
         mode = self.options.activation_mode(index, layer.type, layer.name, act)
         params = linear_params(low, high, 8, signed, mode)

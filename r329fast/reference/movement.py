@@ -66,6 +66,24 @@ def channel_shuffle(
     return np.swapaxes(grouped, -1, -2).reshape(q.shape)
 
 
+def depth_to_space(
+    op: Op, arrays: list[np.ndarray], inputs: list[TensorSpec], output: TensorSpec
+) -> np.ndarray:
+    """Through axes [N, H, W, row, column, C] of the deep tensor, whichever side it is."""
+    q, block, images = arrays[0], op.integer("block"), len(arrays[0])
+    deep = op.text("mode") == "DCR"
+    if op.integer("inverse"):
+        height, width, channels = output.shape[0], output.shape[1], q.shape[3]
+        apart = q.reshape(images, height, block, width, block, channels)
+        order = (0, 1, 3, 2, 4, 5) if deep else (0, 1, 3, 5, 2, 4)
+    else:
+        height, width, channels = q.shape[1], q.shape[2], output.shape[2]
+        places = (block, block, channels) if deep else (channels, block, block)
+        apart = q.reshape(images, height, width, *places)
+        order = (0, 1, 3, 2, 4, 5) if deep else (0, 1, 4, 2, 5, 3)
+    return apart.transpose(order).reshape(images, *output.shape)
+
+
 def resize_nearest(
     op: Op, arrays: list[np.ndarray], inputs: list[TensorSpec], output: TensorSpec
 ) -> np.ndarray:
@@ -91,6 +109,7 @@ FUNCTIONS = {
     "slice": slice_op,
     "pad": pad,
     "channel_shuffle": channel_shuffle,
+    "depth_to_space": depth_to_space,
     "resize_nearest": resize_nearest,
     "resize_bilinear": resize_bilinear,
 }

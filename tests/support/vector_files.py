@@ -14,11 +14,16 @@ import numpy as np
 
 from r329fast.calibration.ranges import Ranges
 from r329fast.graph import ir
+from r329fast.graph.layers.movement import DepthToSpaceAttrs
 from r329fast.program import Program
 from r329fast.quantization import Options
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 VECTORS = Path(os.environ.get("R329FAST_VECTORS", REPOSITORY.parent / "shared" / "vectors"))
+
+# Vectors of further operators, by the beginnings of the names that are covered.
+FURTHER = VECTORS.with_name(f"{VECTORS.name}_b16")
+_COVERED = ("act_celu", "act_thresholdedrelu", "depthtospace", "spacetodepth")
 
 _ACT_NAMES = {"SWISH": "SILU"}
 
@@ -36,16 +41,22 @@ class Vector:
 
 
 def names() -> list[str]:
-    return sorted(path.stem for path in VECTORS.glob("*.npz"))
+    further = (path.stem for path in FURTHER.glob("*.npz") if path.stem.startswith(_COVERED))
+    return sorted([*(path.stem for path in VECTORS.glob("*.npz")), *further])
 
 
 def load(name: str) -> Vector:
-    with np.load(VECTORS / f"{name}.npz") as stored:
+    folder = FURTHER if name.startswith(_COVERED) else VECTORS
+    with np.load(folder / f"{name}.npz") as stored:
         arrays = {key: stored[key] for key in stored.files}
     meta = json.loads(str(arrays.pop("meta_json")))
     shapes, layers = {}, []
     values, seen = {}, {}
+    note = meta.get("note", "")
+    floats = json.loads(note.partition("float params: ")[2] or "{}")
     for index, node in enumerate(meta["nodes"]):
+        if node["type"] == "Activation":
+            node["params"] = {**floats, **node["params"]}  # what the vendor drops when it quantises
         for tensor in node["outputs"]:
             shapes[tensor["name"]] = arrays[f"{tensor['key']}.q"].shape[1:]
             values[tensor["name"]] = (tensor["min"], tensor["max"])
@@ -164,6 +175,9 @@ def _attrs(
         # The stored constant is already quantised: these cases pad with real zero.
         pads = tuple(tuple(pair) for pair in params["pads"][1:])
         return ir.PadAttrs(pads, params["mode"], 0.0)
+    if kind in ("DepthToSpace", "SpaceToDepth"):
+        inverse = int(kind == "SpaceToDepth")
+        return DepthToSpaceAttrs(params["block_size_x"], params.get("mode", "DCR"), inverse)
     if kind == "ChannelShuffle":
         return ir.ChannelShuffleAttrs(params["group"])
     if kind == "Resize":

@@ -67,6 +67,19 @@ class ChannelShuffleAttrs(Attrs):
     group: int
 
 
+@dataclass(frozen=True)
+class DepthToSpaceAttrs(Attrs):
+    """Channels to blocks of `block` rows and columns; inverse 1: blocks to channels.
+
+    mode: where the block's place stands in the channels: DCR [row, column, channel] or
+    CRD [channel, row, column].
+    """
+
+    block: int
+    mode: str = "DCR"
+    inverse: int = 0
+
+
 TYPES = {
     "Input": LayerType(InputAttrs, nothing, bare=True, free_range=False),
     "Concat": LayerType(ConcatAttrs, nothing),
@@ -75,5 +88,7 @@ TYPES = {
     "Slice": moving(SliceAttrs, "slice"),
     "Split": moving(SplitAttrs),
     "Pad": moving(PadAttrs),
+    "DepthToSpace": moving(DepthToSpaceAttrs, "depth_to_space"),
+    "SpaceToDepth": moving(DepthToSpaceAttrs, "depth_to_space"),
     "ChannelShuffle": moving(ChannelShuffleAttrs, "channel_shuffle"),
 }

@@ -14,7 +14,7 @@ from r329fast.program.ops.spec import (
 def check_concat(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> str:
     axis = op.integer("axis")
     if op.consts["mult"].shape != (len(inputs),) or op.consts["shift"].shape != (len(inputs),):
-        return "mult and shift need one entry an input"
+        return "mult and shift need one entry per input"
     total = sum(x.shape[axis] for x in inputs)
     expected = (*inputs[0].shape[:axis], total, *inputs[0].shape[axis + 1 :])
     return shape_is(expected, output)
@@ -58,6 +58,18 @@ def check_channel_shuffle(op: Op, inputs: list[TensorSpec], output: TensorSpec) 
     if group < 1 or channels % group:
         return f"group {group} does not divide {channels} channels"
     return shape_is(inputs[0].shape, output)
+
+
+def check_depth_to_space(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> str:
+    block, inverse, x = op.integer("block"), op.integer("inverse"), inputs[0].shape
+    if block < 1 or inverse not in (0, 1):
+        return f"block {block} and inverse {inverse}, allowed from 1, and 0 or 1"
+    wide, deep = (x, output.shape) if inverse else (output.shape, x)
+    if len(x) != 3 or len(output.shape) != 3:
+        return f"needs (H, W, C) tensors, found {x} and {output.shape}"
+    expected = (deep[0] * block, deep[1] * block, wide[2])
+    fits = wide == expected and deep[2] == wide[2] * block * block
+    return "" if fits else f"shapes {x} and {output.shape} with block {block}"
 
 
 OPS: dict[str, OpSpec] = {
@@ -108,6 +120,16 @@ OPS: dict[str, OpSpec] = {
         },
         {},
         check_pad,
+        moves=True,
+        same_scale=True,
+    ),
+    "depth_to_space": OpSpec(
+        "out[y * block + i, x * block + j, c] = q[y, x, d], d = (i * block + j) * C + c (DCR) or "
+        "(c * block + i) * block + j (CRD); inverse 1: out[y, x, d] = q[y * block + i, ..].",
+        1,
+        {"block": "int", "mode": ("DCR", "CRD"), "inverse": "int"},
+        {},
+        check_depth_to_space,
         moves=True,
         same_scale=True,
     ),

@@ -7,7 +7,15 @@ import dataclasses
 import numpy as np
 
 from r329fast.graph.activations import ACTIVATIONS
-from r329fast.graph.ir import ConvAttrs, EltwiseAttrs, Layer, MatMulAttrs, PoolingAttrs, ReduceAttrs
+from r329fast.graph.ir import (
+    ConvAttrs,
+    EltwiseAttrs,
+    Layer,
+    MatMulAttrs,
+    PoolingAttrs,
+    ReduceAttrs,
+    Weights,
+)
 from r329fast.program.program import AttrValue, TensorSpec
 from r329fast.quantization import sampling
 from r329fast.quantization.fixed_point import F32
@@ -35,7 +43,7 @@ def convolution(
         filled = layer.consts["pad_values"]
         q = quantize_array(filled, x.scale, x.zero_point, x.qmin, x.qmax)
         consts["pad_values"] = (q, "int32")
-    depthwise = layer.type == "DepthwiseConv" and attrs.group == x.shape[2]
+    depthwise = layer.facts.weights is Weights.DEPTHWISE and attrs.group == x.shape[2]
     kind = "depthwise_conv2d" if depthwise else "conv2d"
     low.emit(kind, layer, inputs, outputs[0], op_attrs, consts)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from r329fast.calibration.ranges import mean_square_key, softmax_key
-from r329fast.graph.ir import Graph, Layer, LrnAttrs, SoftmaxAttrs
+from r329fast.graph.ir import Graph, Layer, LrnAttrs, ReshapeAttrs, SoftmaxAttrs
 from r329fast.program.program import AttrValue, TensorSpec
 from r329fast.quantization.compass42 import SOFTMAX_FAST_EXP
 from r329fast.quantization.fixed_point import F32, approximate
@@ -94,7 +94,7 @@ def lrn(low: Lowering, layer: Layer, inputs: list[TensorSpec], outputs: list[Ten
 def _feeds_layers(graph: Graph, tensor: str) -> bool:
     """Whether a layer other than a closing Reshape reads the tensor."""
     return any(
-        reader.type != "Reshape" or _feeds_layers(graph, reader.outputs[0])
+        not isinstance(reader.attrs, ReshapeAttrs) or _feeds_layers(graph, reader.outputs[0])
         for reader in graph.consumers(tensor)
     )
 
