@@ -115,7 +115,7 @@ def available() -> dict[str, str]:
 def overview() -> str:
     lines = ["usage: r329fast COMMAND [options]", "", "commands:"]
     lines += [f"  {name:<10}{text}" for name, text in available().items()]
-    lines += ["", "r329fast COMMAND --help tells more.", "", _GLOBAL_FLAGS]
+    lines += ["", "r329fast COMMAND --help lists the options of a command.", "", _GLOBAL_FLAGS]
     return "\n".join(lines)
 
 
