@@ -248,6 +248,7 @@ COLUMNS: tuple[Column, ...] = (
         wide=True,
         good="high",
     ),
+    _cost("passes", "passes", "", "count", "reads of the input, by the weight buffer", wide=True),
     _cost("ddr_read", "DDR read", "bytes", "bytes", "by the traffic rule", total="sum", wide=True),
     _cost(
         "ddr_write", "DDR write", "bytes", "bytes", "by the traffic rule", total="sum", wide=True

@@ -98,10 +98,10 @@ def _binary(folder: Path) -> Path | None:
 def _graph(path: Path) -> tuple[str, list[dict[str, Any]], list[Fact]]:
     """(graph name, layer rows, facts) of a graph.json."""
     content = read_json(path)
-    nodes = content.get("nodes")
+    nodes: Any = content.get("nodes")
     if not isinstance(nodes, list) or not all(isinstance(node, dict) for node in nodes):
         raise DataError(f"{path}: found no list of nodes: not a graph.json", path=str(path))
-    rows = []
+    rows: list[dict[str, Any]] = []
     for node in nodes:
         parts = [part for part in node.get("internal_nodes") or [] if isinstance(part, dict)]
         names = [str(part.get("layer node name", "")) for part in parts]
@@ -114,7 +114,7 @@ def _graph(path: Path) -> tuple[str, list[dict[str, Any]], list[Fact]]:
                 "ops_count": count if isinstance(count, int) else 0,
             }
         )
-    perf = len([node for node in nodes if node.get("perf_node")])
+    perf = sum(bool(node.get("perf_node")) for node in nodes)
     facts = [
         ("graph.json nodes", f"{len(nodes)}, {perf} with counters", "exact"),
         ("ops_count of all nodes", f"{sum(row['ops_count'] for row in rows):,}", "exact"),
