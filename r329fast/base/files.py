@@ -15,7 +15,7 @@ from r329fast.errors import FileError
 
 
 def make_dir(path: Path) -> Path:
-    """Create a folder (and its parents) or say in one line why that cannot be."""
+    """Create a folder (and its parents); the error is one line with the reason."""
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:

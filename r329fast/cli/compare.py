@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("a", metavar="A", type=Path, help="a raw file, a folder or a .npz")
     parser.add_argument("b", metavar="B", type=Path, nargs="?")
     parser.add_argument(
-        "--classes", metavar="FILE", type=Path, help="names: one a line, wnid name, or a dict"
+        "--classes", metavar="FILE", type=Path, help="names: one per line, wnid name, or a dict"
     )
     parser.add_argument("--top", metavar="K", type=int, default=5, help="how many classes (5)")
     parser.add_argument(

@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--images",
         metavar="PATH",
         required=True,
-        help="a folder, zip or tar, a tree with one folder a class, or dataset.npy",
+        help="a folder, zip or tar, a tree with one folder per class, or dataset.npy",
     )
     parser.add_argument(
         "--labels",
@@ -50,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--classes",
         metavar="FILE",
         type=Path,
-        help="class names for the tables, one a line or 'wnid name'; also gives the numbers of "
+        help="class names for the tables, one per line or 'wnid name'; also gives the numbers of "
         "class folders",
     )
     parser.add_argument("--skip-bad", action="store_true", help="go on without unusable images")

@@ -21,7 +21,7 @@ from r329fast.version import __version__
 # name -> help. The modules are imported only when their command runs, so that the overview is
 # there at once; a module defines NAME, HELP, add_arguments(parser) and execute(args, out).
 COMMANDS = {
-    "demo": "the whole way on a bundled model and images",
+    "demo": "all steps on a bundled model and images",
     "dataset": "a calibration set (dataset.npy, label.npy) from images",
     "input": "an input file (input.bin) from one image",
     "cfg": "make or check a vendor cfg",
@@ -38,7 +38,7 @@ COMMANDS = {
 }
 _GLOBAL_FLAGS = """global options, before or after the command:
   --json         one JSON object on stdout, everything else on stderr
-  -v, --verbose  say more; twice: tracebacks
+  -v, --verbose  more messages; twice: tracebacks
   --version      print the version and end
 """
 

@@ -179,7 +179,7 @@ def _images(
 
 @contextmanager
 def _steps(out: Console) -> Iterator[Callable[[str, int | None], Callable[[int], None]]]:
-    """A progress bar a step; the one before it ends when the next begins."""
+    """A progress bar per step; the one before it ends when the next begins."""
     with contextlib.ExitStack() as whole:
         current = whole.enter_context(contextlib.ExitStack())
 

@@ -88,7 +88,7 @@ def _show(result: RunResult, out: Console) -> None:
     program = prepared.program
     out.print(
         f"{program.name}: scheme {prepared.scheme}, calibration {prepared.method}, "
-        f"{len(program.layers)} layers, {record['macs']:,} MACs an image (exact)"
+        f"{len(program.layers)} layers, {record['macs']:,} MACs per image (exact)"
     )
     for name in program.outputs:
         spec = program.tensors[name]

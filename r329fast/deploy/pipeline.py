@@ -227,7 +227,7 @@ def narrow_outputs(graph: Graph, ranges: Ranges, method: str) -> list[str]:
     """A line for each output whose range leaves out much of what calibration saw.
 
     The vendor's MEAN weighs the last image by a half; with few images the largest logits then
-    all saturate at the same integer, and the class cannot be told any more.
+    all saturate at the same integer, and the class cannot be determined any more.
     """
     return [
         f"output {name!r}: the {method} range covers {ranges.coverage(name):.0%} of what "

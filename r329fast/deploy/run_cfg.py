@@ -139,7 +139,7 @@ def _planned(
 
 
 def planned_dump(folder: Path, tensors: dict[str, np.ndarray]) -> list[tuple[Path, Writer]]:
-    """One .npy a tensor, in execution order; '/' in names becomes '_'; index.json has the names."""
+    """One .npy per tensor, in execution order; '/' in names becomes '_'; names in index.json."""
     index = {
         name: f"{number:04d}_{name.replace('/', '_')}.npy" for number, name in enumerate(tensors)
     }

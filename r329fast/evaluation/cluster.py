@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from distributed import Client, Future
 
 _CONNECT_SECONDS = 20
-_IN_FLIGHT = 3  # chunks a worker thread: one at work, the others on their way
+_IN_FLIGHT = 3  # chunks per worker thread: one at work, the others on their way
 _MAX_DEATHS = 20  # chunks given up by the scheduler that are handed in again
 
 

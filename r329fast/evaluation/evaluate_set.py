@@ -138,7 +138,7 @@ def _write_rows(result: Evaluation, run: ChunkRun, folder: Path, kind: str) -> N
 def _write_record(
     result: Evaluation, folder: Path, header: dict[str, object], places: dict[str, str | None]
 ) -> None:
-    """run.json, written last: it says that the result files are complete."""
+    """run.json, written last: it marks the result files as complete."""
     import onnxruntime
 
     record = {

@@ -1,4 +1,4 @@
-"""What `evaluate` may be told, by subject; every field is a keyword of the call too."""
+"""The options of `evaluate`, by subject; every field is a keyword of the call too."""
 
 from __future__ import annotations
 

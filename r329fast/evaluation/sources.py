@@ -27,7 +27,7 @@ _ARRAY, _ARRAY_LABELS = "dataset.npy", "label.npy"
 
 
 class BadImageError(Exception):
-    """An image that cannot be used; the text says why, without its name."""
+    """An image that cannot be used; the text gives the reason, without the image's name."""
 
 
 @dataclass

@@ -1,6 +1,6 @@
 """The table of activations: all that the package knows of one stands in its row.
 
-A row says how the activation is read from ONNX and written to it, whether its result is signed,
+A row defines how the activation is read from ONNX and written to it, whether its result is signed,
 and how its integers come about: by the last step of a layer (`epilogue`, which a computing layer
 may carry) or through a lookup table of its real function (`real`, always a layer of its own).
 Importers, fusion, both schemes, the float writer and the documentation ask the table.
@@ -116,9 +116,9 @@ def constraint_clip_bounds(node: Node, model: OnnxModel) -> Result:
     return bounds[0] <= bounds[1], f"bounds {bounds[0]} and {bounds[1]}"
 
 
-@advise("use one slope a channel")
+@advise("use one slope per channel")
 def constraint_slope(node: Node, model: OnnxModel) -> Result:
-    """The slope must be a constant: one number, or one a channel (axis 1)."""
+    """The slope must be a constant: one number, or one per channel (axis 1)."""
     if node.inputs[1] not in model.consts:
         return False, "the slope is computed"
     slope, shape = model.consts[node.inputs[1]], first_shape(node, model)

@@ -179,7 +179,7 @@ def fold_input_norms(draft: Draft) -> None:
     """Fold a norm right behind a graph input into the convolution that alone reads it.
 
     With y = s*x + t in front of it, a convolution has the weights w*s and the bias b + sum(w*t);
-    the zeros it pads with are -t/s before the norm, which "pad_values" says.
+    the zeros it pads with are -t/s before the norm, which "pad_values" holds.
     """
     for layer in draft.layers:
         attrs = layer.attrs
@@ -194,7 +194,7 @@ def fold_input_norms(draft: Draft) -> None:
         scale = norm.consts["scale"].astype(np.float64)
         shift = norm.consts["shift"] - norm.consts["mean"] * scale
         if any(attrs.pads) and not np.all(scale):
-            continue  # a border of zeros could not be told from the image
+            continue  # a border of zeros could not be distinguished from the image
         weights = layer.consts["weights"]
         outputs, _, _, inputs = weights.shape
         # input channel of weight (o, .., i): groups follow one another

@@ -4,7 +4,7 @@ Conventions that every later room relies on:
 
 * Shapes and axes are **per image**: the batch axis is left out. A feature map is (H, W, C), a
   logits vector (C,); axis 0 of a feature map is H and axis -1 its channels.
-* A tensor bears the name of the layer that makes it (the vendor's "layer top"); a layer with
+* A tensor has the name of the layer that computes it (the vendor's "layer top"); a layer with
   several outputs names them `<layer>_0`, `<layer>_1`, ...
 * Layers stand in the order in which the vendor's IR lists them, which is an execution order.
 * Constants are float32: convolution weights (O, kh, kw, I/group), depthwise weights

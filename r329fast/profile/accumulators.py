@@ -33,8 +33,8 @@ def accumulators(
 ) -> Iterator[tuple[Op, np.ndarray]]:
     """(op, exact accumulators [..., C]) of what `op` requantises, before its activation.
 
-    arrays: integers [N, *shape] of the op's inputs. One block for most ops, an image a block for
-    convolutions, one an input for concat (the op then holds that input's multiplier), none for
+    arrays: integers [N, *shape] of the op's inputs. One block for most ops, an image per block for
+    convolutions, one per input for concat (the op then holds that input's multiplier), none for
     ops without a sum. The blocks are float64, or int32 where that is exact.
     """
     if OPS[op.kind].accumulates:
@@ -179,7 +179,7 @@ def _convolution(op: Op, image: np.ndarray, output: TensorSpec) -> np.ndarray:
 
 
 def _depthwise(op: Op, windows: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """One input channel an output channel: int32 where no sum can leave it, else float64."""
+    """One input channel per output channel: int32 where no sum can leave it, else float64."""
     taps = weights.shape[1] * weights.shape[2]
     largest = taps * 256 * int(np.abs(weights.astype(np.int64)).max())
     largest += int(np.abs(op.consts["bias"].astype(np.int64)).max())

@@ -1,6 +1,6 @@
 """Scheme aqt2021: what the 2021 R329 tool did, as decoded from its files (spec A).
 
-float64 where nothing says otherwise. Whatever is not defined here is as in compass42.
+float64 unless stated otherwise. Whatever is not defined here is as in compass42.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from r329fast.report.columns import COLUMNS
 
 
 def layers_csv(layers: Sequence[Mapping[str, Any]]) -> str:
-    """CSV text (RFC 4180, line feeds): every column that some layer has, one line a layer."""
+    """CSV text (RFC 4180, line feeds): every column that some layer has, one line per layer."""
     keys = [column.key for column in COLUMNS if any(column.key in layer for layer in layers)]
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")

@@ -89,7 +89,7 @@ def worst_images(folder: Path, count: int = WORST) -> list[dict[str, Any]]:
 
 
 def _text(row: Mapping[str, Any]) -> str:
-    words = f"class {row['label']}, int8 says {row['top1']} (true class has rank {row['rank']})"
+    words = f"class {row['label']}, int8 gives {row['top1']} (true class has rank {row['rank']})"
     return words + (f", float {row['float_top1']}" if row.get("float_top1") else "")
 
 
@@ -154,9 +154,9 @@ def _thumbnails(
 
 
 def describe(run: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """(title, value, status) of what an evaluation's or another run.json says."""
+    """(title, value, status) from the run.json of an evaluation or of another run."""
     rows: list[tuple[str, str, str]] = []
-    for key, title in (("images_per_second", "images a second"), ("seconds", "seconds")):
+    for key, title in (("images_per_second", "images per second"), ("seconds", "seconds")):
         value = run.get(key)
         if isinstance(value, Mapping):
             value = value.get("all")

@@ -1,4 +1,4 @@
-"""The options that say how an image becomes an array, shared by several commands."""
+"""The options for how an image becomes an array, shared by several commands."""
 
 from __future__ import annotations
 

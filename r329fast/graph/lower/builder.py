@@ -101,7 +101,7 @@ class Builder:
         shape: Sequence[int],
         consts: dict[str, np.ndarray] | None = None,
     ) -> str:
-        """Append a layer with one output; returns its tensor, which bears the layer's name."""
+        """Append a layer with one output; returns its tensor, which has the layer's name."""
         name = self._names.unique(name)
         self.layers.append(Layer(name, kind, attrs, tuple(inputs), (name,), consts or {}))
         self.shapes[name] = tuple(int(size) for size in shape)

@@ -14,7 +14,7 @@ from r329fast.program.ops.spec import (
 def check_concat(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> str:
     axis = op.integer("axis")
     if op.consts["mult"].shape != (len(inputs),) or op.consts["shift"].shape != (len(inputs),):
-        return "mult and shift need one entry an input"
+        return "mult and shift need one entry per input"
     total = sum(x.shape[axis] for x in inputs)
     expected = (*inputs[0].shape[:axis], total, *inputs[0].shape[axis + 1 :])
     return shape_is(expected, output)
