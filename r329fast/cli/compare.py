@@ -33,9 +33,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--dtype", choices=("int8", "uint8", "int16", "int32"), default="int8", help="of raw files"
     )
     parser.add_argument(
-        "--max-off-by", metavar="N", type=int, default=0, help="differences that are let pass (0)"
+        "--max-off-by",
+        metavar="N",
+        type=int,
+        default=0,
+        help="differences up to N are accepted (0)",
     )
-    dumps = parser.add_argument_group("dumps from elsewhere")
+    dumps = parser.add_argument_group("dumps of other tools")
     dumps.add_argument(
         "--map", metavar="FILE", type=Path, help="names: lines 'name in A, name in B', or JSON"
     )

@@ -14,7 +14,7 @@ HELP = "a page from the record of an earlier run, or from two"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Turn what `profile --out`, `eval --out` or `run` left in a folder into one page that\n"
-        "needs no network. With two folders, lay them side by side."
+        "needs no network connection. With two folders, it shows them side by side."
     )
     parser.add_argument(
         "runs", metavar="RUN_DIR", type=Path, nargs="+", help="one or two folders, or their JSON"
