@@ -28,6 +28,10 @@ class R329Error(Exception):
         return {"error": {"kind": self.kind, "message": self.message, **self.details}}
 
 
+class R329Warning(UserWarning):
+    """Something that slows down or may mislead, and what to do about it."""
+
+
 class UsageError(R329Error):
     """A wrong command line or a call with arguments that do not go together."""
 
