@@ -302,6 +302,7 @@ def find_channel_shuffles(draft: Draft) -> None:
         swapped = (*range(rank - 2), rank - 1, rank - 2)
         if last.attrs.shape == shape and split[:-2] == shape[:-1] and swap.attrs.perm == swapped:
             last.type, last.attrs = "ChannelShuffle", ChannelShuffleAttrs(split[-2])
+            last.parts = first.name, (swap.parts or (swap.name,))[0]
             draft.feed(last, first.inputs)
             draft.remove(swap)
             draft.remove(first)

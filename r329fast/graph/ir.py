@@ -82,6 +82,8 @@ class Layer:
 
     "pad_values" (Cin,) is what a convolution pads with instead of zero: it stands for a batch
     norm in front of the convolution that was folded into its weights (zero after the norm).
+    parts: names of the ONNX nodes that it stands for besides its own: a shuffle's Reshape and
+    Transpose, the Transpose that moved data.
     """
 
     name: str
@@ -90,6 +92,7 @@ class Layer:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     consts: dict[str, np.ndarray] = field(default_factory=dict)
+    parts: tuple[str, ...] = ()
 
     def params(self, kind: AttrsClass[AttrsT]) -> AttrsT:
         """The attributes, with their class checked (for callers that know the layer's type)."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -53,7 +54,7 @@ def _reads(path: Path) -> None:
     """A reader with one of each fault."""
     data = path.read_bytes()
     if data == b"signal":
-        os.abort()
+        os.kill(os.getpid(), signal.SIGKILL)
     if data == b"defect":
         raise ZeroDivisionError
     if data == b"memory":
