@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
-from r329fast.calibration.ranges import Ranges, mean_square_key, softmax_key
+from r329fast.calibration.ranges import Ranges, mean_square_key, softmax_key, sum_square_key
 from r329fast.calibration.statistics import ExtremeRange, MeanRange, RunningStatistics
 from r329fast.calibration.strategies import choose_range, parse_strategy
 from r329fast.cfg.scoped import parse_scoped
 from r329fast.cfg.values import BadValueError
 from r329fast.errors import DataError, UsageError
-from r329fast.graph.ir import Graph, LrnAttrs, SoftmaxAttrs
+from r329fast.graph.ir import Graph, LrnAttrs, ReduceAttrs, SoftmaxAttrs
 
 AQT_METHODS = ("MEAN", "EXTREME")
 # Images run through the float graph at once; bounds memory, does not change any statistic.
@@ -87,7 +87,8 @@ def _by_layer(graph: Graph, text: str) -> dict[str, str]:
     result = {}
     for index, layer in enumerate(graph):
         value = scoped.for_layer(index, layer.type, layer.name, layer.act.kind)
-        for name in (*layer.outputs, mean_square_key(layer.name), softmax_key(layer.name)):
+        hidden = (key(layer.name) for key in (mean_square_key, softmax_key, sum_square_key))
+        for name in (*layer.outputs, *hidden):
             result[name] = value
     return result
 
@@ -182,6 +183,10 @@ def _tensors_of(
         if layer.type == "LRN":
             x = tensors[layer.inputs[0]][images]
             yield mean_square_key(layer.name), _mean_square(x, layer.params(LrnAttrs).size)
+        elif isinstance(layer.attrs, ReduceAttrs) and layer.attrs.method == "L2":
+            x = tensors[layer.inputs[0]][images]
+            axes = tuple(axis + 1 for axis in layer.attrs.axes)
+            yield sum_square_key(layer.name), (x * x).sum(axis=axes)
         elif layer.type == "LogSoftmax":
             axis = layer.params(SoftmaxAttrs).axis + 1
             powers = np.exp(tensors[layer.outputs[0]][images])

@@ -101,6 +101,15 @@ def approximate_8bit(rescale: npt.ArrayLike) -> tuple[Int64Array, Int64Array]:
     return mult, shift
 
 
+def log2_ceiling(value: npt.ArrayLike) -> Int64Array:
+    """ceil(log2(value)) with the logarithm in float32, as the vendor has it; 0 for 0.
+
+    value: int64, not negative. A value a hair above a power of two counts as that power.
+    """
+    wide = np.maximum(np.asarray(value, dtype=np.int64), 1)
+    return np.ceil(np.log2(wide.astype(F32))).astype(np.int64)
+
+
 def unify_shifts(mult: Int64Array, shift: Int64Array) -> tuple[Int64Array, Int64Array]:
     """One shift for all channels: multipliers move left, then all right again to fit 15 bits.
 

@@ -55,7 +55,41 @@ def pad(
         return np.pad(arrays[0], widths, constant_values=op.integer("value"))
     if op.text("mode") == "REFLECT":
         return np.pad(arrays[0], widths, mode="reflect")
+    if op.text("mode") == "SYMMETRIC":
+        return np.pad(arrays[0], widths, mode="symmetric")
     return np.pad(arrays[0], widths, mode="edge")
+
+
+def tile(
+    op: Op, arrays: list[np.ndarray], inputs: list[TensorSpec], output: TensorSpec
+) -> np.ndarray:
+    return np.tile(arrays[0], (1, *op.integers("repeats")))
+
+
+def gather(
+    op: Op, arrays: list[np.ndarray], inputs: list[TensorSpec], output: TensorSpec
+) -> np.ndarray:
+    return np.take(arrays[0], op.consts["indices"], axis=op.integer("axis") + 1)
+
+
+def depth_to_space(
+    op: Op, arrays: list[np.ndarray], inputs: list[TensorSpec], output: TensorSpec
+) -> np.ndarray:
+    (count, height, width, channels), block = arrays[0].shape, op.integer("block")
+    left = channels // block**2
+    if op.text("mode") == "DCR":
+        apart = arrays[0].reshape(count, height, width, block, block, left)
+        return apart.transpose(0, 1, 3, 2, 4, 5).reshape(count, *output.shape)
+    apart = arrays[0].reshape(count, height, width, left, block, block)
+    return apart.transpose(0, 1, 4, 2, 5, 3).reshape(count, *output.shape)
+
+
+def space_to_depth(
+    op: Op, arrays: list[np.ndarray], inputs: list[TensorSpec], output: TensorSpec
+) -> np.ndarray:
+    (count, height, width, channels), block = arrays[0].shape, op.integer("block")
+    apart = arrays[0].reshape(count, height // block, block, width // block, block, channels)
+    return apart.transpose(0, 1, 3, 2, 4, 5).reshape(count, *output.shape)
 
 
 def channel_shuffle(

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from r329fast.program.program import Op, Program, TensorSpec
-from r329fast.reference import compute, movement, normalise, windows
+from r329fast.reference import compute, movement, normalise, reduce, standardize, windows
 
 Int64 = np.ndarray
 OpFunction = Callable[[Op, list[Int64], list[TensorSpec], TensorSpec], Int64]
@@ -17,6 +17,7 @@ FUNCTIONS: dict[str, OpFunction] = {
     "depthwise_conv2d": windows.convolution,
     "maxpool": windows.maxpool,
     "avgpool": windows.avgpool,
+    "conv_transpose2d": windows.transposed_convolution,
     "fully_connected": compute.fully_connected,
     "matmul": compute.matmul,
     "eltwise": compute.eltwise,
@@ -24,6 +25,21 @@ FUNCTIONS: dict[str, OpFunction] = {
     "requantize": compute.requantize_op,
     "lut": compute.lut,
     "reduce_sum": compute.reduce_sum,
+    "divide": compute.divide,
+    "abs": compute.absolute,
+    "negative": compute.negative,
+    "reduce_extreme": reduce.extreme,
+    "reduce_norm": reduce.norm,
+    "reduce_variance": reduce.variance,
+    "reduce_product": reduce.product,
+    "l2_normalize": reduce.l2_normalize,
+    "standardize": standardize.standardize,
+    "arg_extreme": normalise.arg_extreme,
+    "top_k": normalise.top_k,
+    "tile": movement.tile,
+    "gather": movement.gather,
+    "depth_to_space": movement.depth_to_space,
+    "space_to_depth": movement.space_to_depth,
     "concat": movement.concat,
     "reshape": movement.reshape,
     "transpose": movement.transpose,
@@ -39,10 +55,17 @@ FUNCTIONS: dict[str, OpFunction] = {
 }
 
 
-def run_op(program: Program, op: Op, arrays: list[np.ndarray]) -> np.ndarray:
-    """One op: integer arrays [N, *shape] in, an array of the output's dtype out."""
+def run_op(
+    program: Program, op: Op, arrays: list[np.ndarray], images: int = 1
+) -> np.ndarray:
+    """One op: integer arrays [N, *shape] in, an array of the output's dtype out.
+
+    images: N of an op without inputs (a constant).
+    """
     inputs = [program.tensors[name] for name in op.inputs]
     output = program.tensors[op.outputs[0]]
+    if op.kind == "constant":
+        return np.repeat(op.consts["value"][None], images, axis=0)
     wide = [array.astype(np.int64) for array in arrays]
     result = FUNCTIONS[op.kind](op, wide, inputs, output)
     return result.reshape(len(wide[0]), *output.shape).astype(output.dtype)
@@ -51,6 +74,8 @@ def run_op(program: Program, op: Op, arrays: list[np.ndarray]) -> np.ndarray:
 def run_program(program: Program, feeds: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Every tensor of the program by name, for integer inputs [N, *shape] by name."""
     tensors = dict(feeds)
+    images = len(next(iter(feeds.values())))
     for op in program.ops:
-        tensors[op.outputs[0]] = run_op(program, op, [tensors[name] for name in op.inputs])
+        arrays = [tensors[name] for name in op.inputs]
+        tensors[op.outputs[0]] = run_op(program, op, arrays, images)
     return tensors

@@ -12,8 +12,11 @@ from r329fast.program.program import AttrValue, LayerRecord, Program, TensorSpec
 from r329fast.quantization.lower import compute as lower_compute
 from r329fast.quantization.lower import movement as lower_movement
 from r329fast.quantization.lower import normalise as lower_normalise
+from r329fast.quantization.lower import reduce as lower_reduce
+from r329fast.quantization.lower import unary as lower_unary
 from r329fast.quantization.lower.context import Lowering
 from r329fast.quantization.scheme import Scheme
+from r329fast.quantization.tables import UNARY_FUNCTIONS
 
 Rule = Callable[[Lowering, Layer, list[TensorSpec], list[TensorSpec]], None]
 
@@ -27,7 +30,21 @@ RULES: dict[str, Rule] = {
     "Activation": lower_compute.activation,
     "Eltwise": lower_compute.eltwise,
     "Pooling": lower_compute.pooling,
-    "Reduce": lower_compute.reduce,
+    "Reduce": lower_reduce.reduce,
+    "Normalization": lower_reduce.l2_normalization,
+    "ConvTranspose": lower_compute.conv_transpose,
+    "Gemm": lower_compute.gemm,
+    "Div": lower_unary.divide,
+    "Pow": lower_unary.power,
+    "Abs": lower_unary.absolute,
+    "Negative": lower_unary.negative,
+    **dict.fromkeys(UNARY_FUNCTIONS, lower_unary.function),
+    "Constant": lower_movement.constant,
+    "Tile": lower_movement.tile,
+    "Crop": lower_movement.reshape,
+    "Gather": lower_movement.gather,
+    "DepthToSpace": lower_movement.depth_to_space,
+    "SpaceToDepth": lower_movement.space_to_depth,
     "Concat": lower_movement.concat,
     "Reshape": lower_movement.reshape,
     "Transpose": lower_movement.transpose,
@@ -39,6 +56,9 @@ RULES: dict[str, Rule] = {
     "Softmax": lower_normalise.softmax,
     "LogSoftmax": lower_normalise.log_softmax,
     "LRN": lower_normalise.lrn,
+    **dict.fromkeys(("LayerNorm", "InstanceNorm", "GroupNorm"), lower_normalise.norm),
+    "ArgMinMax": lower_normalise.arg_extreme,
+    "TopK": lower_normalise.top_k,
 }
 
 

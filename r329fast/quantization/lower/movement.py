@@ -5,11 +5,15 @@ from __future__ import annotations
 from r329fast.graph.ir import (
     ChannelShuffleAttrs,
     ConcatAttrs,
+    DepthToSpaceAttrs,
+    GatherAttrs,
     Layer,
     PadAttrs,
     ResizeAttrs,
     SliceAttrs,
+    SpaceToDepthAttrs,
     SplitAttrs,
+    TileAttrs,
     TransposeAttrs,
 )
 from r329fast.program.program import AttrValue, TensorSpec
@@ -74,6 +78,42 @@ def pad(low: Lowering, layer: Layer, inputs: list[TensorSpec], outputs: list[Ten
         "value": int(value),
     }
     low.emit("pad", layer, inputs, outputs[0], words)
+
+
+def constant(
+    low: Lowering, layer: Layer, inputs: list[TensorSpec], outputs: list[TensorSpec]
+) -> None:
+    y = outputs[0]
+    value = quantize_array(layer.consts["value"], y.scale, y.zero_point, y.qmin, y.qmax)
+    low.emit("constant", layer, inputs, y, {}, {"value": (value, y.dtype)})
+
+
+def tile(low: Lowering, layer: Layer, inputs: list[TensorSpec], outputs: list[TensorSpec]) -> None:
+    repeats = layer.params(TileAttrs).repeats
+    low.emit("tile", layer, inputs, outputs[0], {"repeats": repeats})
+
+
+def gather(
+    low: Lowering, layer: Layer, inputs: list[TensorSpec], outputs: list[TensorSpec]
+) -> None:
+    axis = layer.params(GatherAttrs).axis
+    consts: Consts = {"indices": (layer.consts["indices"], "int32")}
+    low.emit("gather", layer, inputs[:1], outputs[0], {"axis": axis}, consts)
+
+
+def depth_to_space(
+    low: Lowering, layer: Layer, inputs: list[TensorSpec], outputs: list[TensorSpec]
+) -> None:
+    attrs = layer.params(DepthToSpaceAttrs)
+    words: dict[str, AttrValue] = {"block": attrs.block, "mode": attrs.mode}
+    low.emit("depth_to_space", layer, inputs, outputs[0], words)
+
+
+def space_to_depth(
+    low: Lowering, layer: Layer, inputs: list[TensorSpec], outputs: list[TensorSpec]
+) -> None:
+    block = layer.params(SpaceToDepthAttrs).block
+    low.emit("space_to_depth", layer, inputs, outputs[0], {"block": block})
 
 
 def channel_shuffle(
