@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from r329fast.program.storage import load_program
     from r329fast.quantization import Options, quantize
     from r329fast.simulator.simulator import Simulator
+    from r329fast.vendor.aipu.load import load_aipu
 
 _HOMES = {
     "Graph": "graph.ir",
@@ -36,6 +37,7 @@ _HOMES = {
     "calibrate": "calibration",
     "check_model": "graph.load",
     "evaluate": "evaluation",
+    "load_aipu": "vendor.aipu.load",
     "load_model": "graph.load",
     "load_program": "program.storage",
     "prepare": "deploy.pipeline",
@@ -53,6 +55,7 @@ __all__ = [
     "calibrate",
     "check_model",
     "evaluate",
+    "load_aipu",
     "load_model",
     "load_program",
     "prepare",

@@ -6,7 +6,6 @@ _NAMES = (
     "Prepared",
     "calibration_ranges",
     "input_quantizer",
-    "is_program",
     "layer_tops",
     "load_config",
     "load_graph",
@@ -21,6 +20,7 @@ __getattr__ = moved(
     __name__,
     {
         **dict.fromkeys(_NAMES, "r329fast.deploy.pipeline"),
+        "is_program": "r329fast.vendor.aipu.load",
         "Progress": "r329fast.base.arguments",
         "options_of": "r329fast.deploy.pipeline:cfg_options",
     },

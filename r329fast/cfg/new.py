@@ -11,6 +11,7 @@ from r329fast.cfg.run_config import RunConfig
 from r329fast.cfg.sections import DEFAULT_TARGET, Common, GBuilder, Parser, Quantization
 from r329fast.cfg.values import BadValueError, Shape, parse_shapes
 from r329fast.errors import CfgError, FileError, UsageError, nearest
+from r329fast.graph.onnx.model_file import load_proto
 
 DEFAULT_DATA = "./dataset/dataset.npy"
 DEFAULT_LABEL = "./dataset/label.npy"
@@ -47,15 +48,9 @@ def read_model_names(path: Path | str) -> ModelNames:
 
     Raises FileError for a file that is missing or no ONNX model.
     """
-    if not Path(path).is_file():
+    if not Path(path).exists():
         raise FileError(f"model not found: {path}", path=str(path))
-    # imported late: most commands do not need it
-    import onnx
-
-    try:
-        graph = onnx.load(str(path), load_external_data=False).graph
-    except Exception as error:  # protobuf raises its own kinds
-        raise FileError(f"cannot read {path}: not an ONNX model", path=str(path)) from error
+    graph = load_proto(path, weights=False).graph
     if not graph.output:
         raise FileError(f"cannot read {path}: not an ONNX model with outputs", path=str(path))
     constants = {item.name for item in graph.initializer}
@@ -140,28 +135,32 @@ def new_cfg(
     )
     if scheme == "compass42":
         config.quantization = None
-        config.optimizer = Optimizer(
-            {
-                "dataset": "numpydataset",
-                "calibration_data": calibration_data or DEFAULT_DATA,
-                "calibration_batch_size": "1",
-                "calibration_strategy_for_activation": calibration_method or "extrema",
-                "min_compatible_zhouyi_target": DEFAULT_TARGET,
-            }
-        )
-        return config
-    config.quantization = Quantization(
-        ops_per_channel=("DepthwiseConv",),
-        calibration_method=calibration_method or "EXTREME",
-        label_id_offset=0,
-    )
-    if len(chosen) > 1:
-        config.quantization.ts_max_file = f"./max_min/{name}_max.npy"
-        config.quantization.ts_min_file = f"./max_min/{name}_min.npy"
+        config.optimizer = _optimizer(calibration_data, calibration_method)
     else:
-        config.quantization.calibration_data = calibration_data or DEFAULT_DATA
-        config.quantization.calibration_label = calibration_label or DEFAULT_LABEL
+        config.quantization = Quantization(
+            ops_per_channel=("DepthwiseConv",),
+            calibration_method=calibration_method or "EXTREME",
+            label_id_offset=0,
+        )
+        if len(chosen) > 1:
+            config.quantization.ts_max_file = f"./max_min/{name}_max.npy"
+            config.quantization.ts_min_file = f"./max_min/{name}_min.npy"
+        else:
+            config.quantization.calibration_data = calibration_data or DEFAULT_DATA
+            config.quantization.calibration_label = calibration_label or DEFAULT_LABEL
     return config
+
+
+def _optimizer(calibration_data: str | None, calibration_method: str) -> Optimizer:
+    return Optimizer(
+        {
+            "dataset": "numpydataset",
+            "calibration_data": calibration_data or DEFAULT_DATA,
+            "calibration_batch_size": "1",
+            "calibration_strategy_for_activation": calibration_method or "extrema",
+            "min_compatible_zhouyi_target": DEFAULT_TARGET,
+        }
+    )
 
 
 def _gbuilder(

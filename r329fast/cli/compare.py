@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     dumps.add_argument(
         "--program",
-        metavar="MODEL.r329",
+        metavar="MODEL.r329|aipu.bin",
         type=Path,
         help="execution order, and shape and dtype of raw files",
     )
@@ -91,9 +91,9 @@ def _files(args: argparse.Namespace, out: Console) -> int:
 
 def _tensors(args: argparse.Namespace, out: Console) -> int:
     from r329fast.comparison.dumps import compare_dumps, read_dump, read_name_map
-    from r329fast.program.storage import load_program
+    from r329fast.vendor.aipu.load import read_program
 
-    program = load_program(args.program) if args.program else None
+    program = read_program(args.program) if args.program else None
     names = read_name_map(args.map) if args.map else None
     ours = read_dump(args.a, program, dtype=args.dtype)
     theirs = read_dump(args.b, program, names, args.dtype, known=ours)

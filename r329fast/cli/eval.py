@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "rank of the true class; with --float against the float network on the same pixels.\n"
         "Ends with 1 where images were skipped or a limit (--min-top1, --max-drop) is missed."
     )
-    parser.add_argument("model", metavar="RUN.cfg|MODEL.r329", type=Path)
+    parser.add_argument("model", metavar="RUN.cfg|MODEL.r329|aipu.bin", type=Path)
     parser.add_argument(
         "--images",
         metavar="PATH",

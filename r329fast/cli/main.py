@@ -29,6 +29,7 @@ COMMANDS = {
     "eval": "accuracy on a whole image set, int8 and float",
     "compare": "top classes of a result file, or how two differ",
     "profile": "cost and error of every layer",
+    "aipu": "look into the vendor's aipu.bin, load it, compare it with a program",
     "report": "a page from the record of an earlier run, or from two",
     "bench": "speed of kernels and models",
     "check": "which ops of a model are supported",

@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "here (measured) and its error against the float network (exact). Data counters and\n"
         "errors run over the cfg's calibration data, or over --images."
     )
-    parser.add_argument("model", metavar="RUN.cfg|MODEL.r329", type=Path)
+    parser.add_argument("model", metavar="RUN.cfg|MODEL.r329|aipu.bin", type=Path)
     parser.add_argument(
         "--images", metavar="SET", type=Path, help="folder, zip or tar of images to run over"
     )
@@ -127,12 +127,14 @@ def execute(args: argparse.Namespace, out: Console) -> int:
 
 
 def _load(args: argparse.Namespace, out: Console) -> tuple[Program, Graph | None, Prepared | None]:
-    from r329fast.deploy.pipeline import is_program
     from r329fast.graph import load_model
-    from r329fast.program.storage import load_program
+    from r329fast.vendor.aipu.load import is_program, read_program
+    from r329fast.vendor.aipu.program import scale_warning
 
     if is_program(args.model):
-        program = load_program(args.model)
+        program = read_program(args.model, args.float)
+        if args.images is not None and (warning := scale_warning(program)):
+            out.warn(warning)
         graph = load_model(args.float, outputs=None) if args.float else None
         if graph is not None:
             _check_same(program, graph)

@@ -22,7 +22,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "runs.\nWrites outputs, graph.json, profile_data.bin, max_min/, log.txt and run.json; "
         "mode=build writes\na .r329 program instead of a simulation, which is no vendor binary."
     )
-    parser.add_argument("cfg", metavar="RUN.cfg", type=Path)
+    parser.add_argument("cfg", metavar="RUN.cfg|MODEL.r329|aipu.bin", type=Path)
+    parser.add_argument(
+        "--inputs", metavar="FILES", help="of a program: raw input file(s), comma separated"
+    )
     parser.add_argument("--out", metavar="DIR", type=Path, help="folder for all that is written")
     parser.add_argument("--dump", metavar="DIR", type=Path, help="every layer's integers as .npy")
     add_quantization(parser)
@@ -31,7 +34,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(args: argparse.Namespace, out: Console) -> int:
     from r329fast.deploy.run_cfg import run_cfg
+    from r329fast.errors import UsageError
+    from r329fast.vendor.aipu.load import is_program
 
+    if is_program(args.cfg):
+        return _run_program(args, out)
+    if args.inputs is not None:
+        raise UsageError("--inputs goes with a program, a cfg names its own")
     result = run_cfg(
         args.cfg, settings_from(args), out=args.out, dump=args.dump, backend=args.backend
     )
@@ -41,6 +50,36 @@ def execute(args: argparse.Namespace, out: Console) -> int:
     record = result.record
     keys = ("outputs", "output_scale", "weight_bytes", "files", "seconds", "scheme", "images")
     out.result({key: record[key] for key in keys})
+    return 0
+
+
+def _run_program(args: argparse.Namespace, out: Console) -> int:
+    from r329fast.deploy.run_program import run_program
+    from r329fast.errors import UsageError
+
+    if any((args.scheme, args.rounding, args.method, args.per_channel)):
+        raise UsageError(
+            "a program is quantised already: scheme, rounding, method and per-channel go with a cfg"
+        )
+    if args.inputs is None:
+        raise UsageError(f"{args.cfg} is a program: give its raw input files with --inputs")
+    record = run_program(
+        args.cfg,
+        args.inputs.split(","),
+        out=args.out,
+        dump=args.dump,
+        backend=args.backend,
+        threads=args.threads,
+    )
+    out.print(f"{record['model_name']}: {record['images']} images, {record['macs']:,} MACs each")
+    outputs, files = record["outputs"], record["files"]
+    assert isinstance(outputs, dict)
+    assert isinstance(files, dict)
+    for name, spec in outputs.items():
+        out.print(f"output {name}: {spec['dtype']} {spec['shape']}")
+    for kind, path in files.items():
+        out.print(f"{kind}: {path}")
+    out.result(record)
     return 0
 
 

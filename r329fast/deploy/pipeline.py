@@ -20,9 +20,9 @@ from r329fast.graph import load_model
 from r329fast.graph.ir import LINEAR_TYPES, Graph
 from r329fast.images.dataset import load_dataset, load_labels
 from r329fast.program import Program
-from r329fast.program.storage import load_program
 from r329fast.quantization import Options, quantize
 from r329fast.quantization.aqt2021 import amplified_concats
+from r329fast.vendor.aipu.load import is_program, read_program
 
 _NARROW = 0.75
 # What a cfg of one scheme means when the other is asked for.
@@ -244,22 +244,11 @@ def narrow_outputs(graph: Graph, ranges: Ranges, method: str) -> list[str]:
 def program_of(
     path: str | Path, settings: Settings | None = None, **changes: Any
 ) -> tuple[Program, Prepared | None]:
-    """The program of a `.r329` file (with None), or of a cfg (with all that led to it)."""
+    """The program of a `.r329` or aipu.bin file (with None), or of a cfg (with what led to it)."""
     if is_program(path):
-        return load_program(path), None
+        return read_program(path), None
     prepared = prepare(path, settings, **changes)
     return prepared.program, prepared
-
-
-def is_program(path: str | Path) -> bool:
-    """Whether a file is a program: by its name, or by its first bytes (a zip's)."""
-    if Path(path).suffix == ".r329":
-        return True
-    try:
-        with open(path, "rb") as stream:
-            return stream.read(4) == b"PK\x03\x04"
-    except OSError:
-        return False
 
 
 def input_quantizer(cfg: str | Path) -> Callable[[np.ndarray], np.ndarray]:

@@ -87,8 +87,8 @@ def run_cfg(
     dumped: list[tuple[Path, Writer]] = []
     if dump is not None:
         files["dump"] = str(dump)
-        dumped = _planned_dump(Path(dump), tensors)
-        _remove_old_dump(Path(dump))
+        dumped = planned_dump(Path(dump), tensors)
+        remove_old_dump(Path(dump))
     record = _record(prepared, outputs, files, backend, settings.threads, seconds)
     write_all([*planned.values(), *dumped, (folder / "run.json", json_writer(record))])
     return RunResult(prepared, outputs, files, record)
@@ -138,7 +138,7 @@ def _planned(
     return files
 
 
-def _planned_dump(folder: Path, tensors: dict[str, np.ndarray]) -> list[tuple[Path, Writer]]:
+def planned_dump(folder: Path, tensors: dict[str, np.ndarray]) -> list[tuple[Path, Writer]]:
     """One .npy a tensor, in execution order; '/' in names becomes '_'; index.json has the names."""
     index = {
         name: f"{number:04d}_{name.replace('/', '_')}.npy" for number, name in enumerate(tensors)
@@ -147,7 +147,7 @@ def _planned_dump(folder: Path, tensors: dict[str, np.ndarray]) -> list[tuple[Pa
     return [*files, (folder / "index.json", json_writer(index))]
 
 
-def _remove_old_dump(folder: Path) -> None:
+def remove_old_dump(folder: Path) -> None:
     """Files that an earlier dump into the same folder names in its index."""
     try:
         names = json.loads((folder / "index.json").read_text()).values()

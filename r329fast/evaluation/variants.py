@@ -17,7 +17,6 @@ from r329fast.cfg import RunConfig
 from r329fast.deploy.pipeline import (
     calibration_ranges,
     cfg_options,
-    is_program,
     load_config,
     load_graph,
 )
@@ -27,9 +26,10 @@ from r329fast.evaluation.options import Grid
 from r329fast.graph import load_model
 from r329fast.graph.ir import Graph
 from r329fast.program.program import Program
-from r329fast.program.storage import load_program
 from r329fast.quantization import quantize
 from r329fast.quantization.aqt2021 import amplified_concats
+from r329fast.vendor.aipu.load import is_program, read_program
+from r329fast.vendor.aipu.program import scale_warning
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def prepare_model(
     progress: Progress | None = None,
     **changes: Any,
 ) -> Model:
-    """The programs of a cfg (every combination of the grid) or of a `.r329` file.
+    """The programs of a cfg (every combination of the grid) or of a `.r329` or aipu.bin file.
 
     grid, or its fields as keywords (`schemes=["aqt2021", "compass42"]`). float_model: an ONNX file
     for the baseline, needed where `model` is a program. threads, progress: of calibration.
@@ -89,7 +89,7 @@ def prepare_model(
     own = ("float_model", "threads", "progress")
     grid = with_arguments(grid or Grid(), changes, "prepare_model", own)
     if not isinstance(model, RunConfig | Program) and is_program(model):
-        model = load_program(str(model))
+        model = read_program(model, float_model)
     if not isinstance(model, Program):
         found = _of_cfg(load_config(model), grid, Settings(threads=threads, progress=progress))
     elif grid.given:
@@ -107,7 +107,8 @@ def prepare_model(
 def _of_program(program: Program) -> Model:
     options = program.options
     variant = Variant(program, program.scheme, options.get("rounding", ""), "", None)
-    return Model([variant], None)
+    warning = scale_warning(program)
+    return Model([variant], None, warnings=[warning] if warning else [])
 
 
 def _of_cfg(config: RunConfig, grid: Grid, settings: Settings) -> Model:

@@ -34,6 +34,9 @@ class Draft:
 
     renamed: tensor that a fusion removed -> tensor that replaced it; changed: tensors that hold
     other values than before, because something behind them was folded into their layer.
+    made: tensor -> its layer; uses: how often a tensor is read, being a graph output counts as
+    well. Both follow every change, so that a pass takes time in proportion to the layers; layers
+    that were removed stay in `layers` until `sweep`.
     """
 
     layers: list[Layer]
@@ -42,14 +45,27 @@ class Draft:
     renamed: dict[str, str] = field(default_factory=dict)
     changed: set[str] = field(default_factory=set)
 
-    def uses(self) -> Counter[str]:
-        """How often each tensor is read; being a graph output counts as well."""
-        return Counter(
-            [name for layer in self.layers for name in layer.inputs] + list(self.outputs)
-        )
+    def __post_init__(self) -> None:
+        self._removed: set[int] = set()
+        self.made = {name: layer for layer in self.layers for name in layer.outputs}
+        self.uses: Counter[str] = Counter(self.outputs)
+        self._readers: dict[str, list[Layer]] = {}
+        self._places: dict[str, list[int]] = {}
+        for layer in self.layers:
+            self._reads(layer)
+        for place, name in enumerate(self.outputs):
+            self._places.setdefault(name, []).append(place)
 
-    def producers(self) -> dict[str, Layer]:
-        return {name: layer for layer in self.layers for name in layer.outputs}
+    def _reads(self, layer: Layer) -> None:
+        self.uses.update(layer.inputs)
+        for name in layer.inputs:
+            self._readers.setdefault(name, []).append(layer)
+
+    def feed(self, layer: Layer, inputs: tuple[str, ...]) -> None:
+        """Let `layer` read other tensors."""
+        self.uses.subtract(layer.inputs)
+        layer.inputs = inputs
+        self._reads(layer)
 
     def absorb(self, layer: Layer, into: Layer) -> None:
         """Drop `layer`, whose work `into` (its producer) now does as well."""
@@ -57,28 +73,40 @@ class Draft:
         self.redirect(layer.outputs[0], into.outputs[0])
 
     def remove(self, layer: Layer) -> None:
-        """Drop `layer`; whoever read it must already read something else."""
-        self.layers = [other for other in self.layers if other is not layer]
+        """Drop `layer`; whoever read it must already read something else, or soon does."""
+        self._removed.add(id(layer))
+        self.uses.subtract(layer.inputs)
+        for name in layer.outputs:
+            self.made.pop(name, None)
 
     def redirect(self, old: str, new: str) -> None:
         """Let every reader of tensor `old` read `new`."""
-        for layer in self.layers:
-            if old in layer.inputs:
-                layer.inputs = tuple(new if name == old else name for name in layer.inputs)
-        self.outputs = [new if name == old else name for name in self.outputs]
+        for layer in self._readers.pop(old, []):
+            if old in layer.inputs and id(layer) not in self._removed:
+                self.feed(layer, tuple(new if name == old else name for name in layer.inputs))
+        for place in self._places.pop(old, []):
+            self.outputs[place] = new
+            self._places.setdefault(new, []).append(place)
+            self.uses.subtract([old])
+            self.uses.update([new])
         self.renamed[old] = new
+
+    def sweep(self) -> None:
+        """Take the removed layers off the list."""
+        self.layers = [layer for layer in self.layers if id(layer) not in self._removed]
+        self._removed.clear()
 
 
 def fuse(draft: Draft) -> None:
     """All passes, in the order in which each finds what the one before made."""
     drop_unused(draft)
     with np.errstate(all="ignore"):  # what is not finite in the end is reported by layer
-        fold_norms(draft)
-        fold_zero_pads(draft)
-        fold_input_norms(draft)
-    join_clips(draft)
-    fuse_activations(draft)
-    find_channel_shuffles(draft)
+        for first in (fold_norms, fold_zero_pads, fold_input_norms):
+            first(draft)
+            draft.sweep()
+    for then in (join_clips, fuse_activations, find_channel_shuffles):
+        then(draft)
+        draft.sweep()
     with np.errstate(all="ignore"):
         settle_norms(draft)
     drop_unused(draft)
@@ -88,22 +116,20 @@ def fuse(draft: Draft) -> None:
 def drop_unused(draft: Draft) -> None:
     """Remove layers that no output depends on; inputs stay."""
     wanted = set(draft.outputs)
-    kept: list[Layer] = []
     for layer in reversed(draft.layers):
         if layer.is_input or any(name in wanted for name in layer.outputs):
             wanted.update(layer.inputs)
-            kept.append(layer)
-    draft.layers = kept[::-1]
+        else:
+            draft.remove(layer)
+    draft.sweep()
 
 
-def _alone(draft: Draft, uses: Counter[str], layer: Layer, producer: Layer | None) -> bool:
-    """Whether `layer` is the only reader of its only input, made by a one-output layer."""
-    return (
-        producer is not None
-        and len(layer.inputs) == 1
-        and len(producer.outputs) == 1
-        and uses[layer.inputs[0]] == 1
-    )
+def _sole_source(draft: Draft, layer: Layer) -> Layer | None:
+    """The one-output layer of which `layer` is the only reader, and which is all it reads."""
+    if len(layer.inputs) != 1 or draft.uses[layer.inputs[0]] != 1:
+        return None
+    producer = draft.made.get(layer.inputs[0])
+    return producer if producer is not None and len(producer.outputs) == 1 else None
 
 
 # --- norms ----------------------------------------------------------------------------------
@@ -114,13 +140,10 @@ def fold_norms(draft: Draft) -> None:
 
     w' = w * s; b' = (b - mean) * s + beta, every step rounded to float32.
     """
-    for layer in list(draft.layers):
-        if not isinstance(layer.attrs, BatchNormAttrs):
+    for layer in draft.layers:
+        producer = _sole_source(draft, layer) if isinstance(layer.attrs, BatchNormAttrs) else None
+        if producer is None:
             continue
-        producer = draft.producers().get(layer.inputs[0])
-        if not _alone(draft, draft.uses(), layer, producer):
-            continue
-        assert producer is not None
         maker, between = _behind_reshapes(draft, producer)
         scale, mean, shift = (layer.consts[key] for key in ("scale", "mean", "shift"))
         if maker.facts.linear and maker.act.kind == "NONE":
@@ -140,7 +163,7 @@ def fold_norms(draft: Draft) -> None:
 def _behind_reshapes(draft: Draft, layer: Layer) -> tuple[Layer, list[str]]:
     """(what feeds a row of reshapes that ends with `layer`, the tensors on the way), as far as
     the channels stay the last axis and nothing else reads them."""
-    made, uses = draft.producers(), draft.uses()
+    made, uses = draft.made, draft.uses
     passed: list[str] = []
     while isinstance(layer.attrs, ReshapeAttrs):
         source = layer.inputs[0]
@@ -158,15 +181,15 @@ def fold_input_norms(draft: Draft) -> None:
     With y = s*x + t in front of it, a convolution has the weights w*s and the bias b + sum(w*t);
     the zeros it pads with are -t/s before the norm, which "pad_values" says.
     """
-    for layer in list(draft.layers):
+    for layer in draft.layers:
         attrs = layer.attrs
         if not isinstance(attrs, ConvAttrs):
             continue
-        norm = draft.producers().get(layer.inputs[0])
+        norm = draft.made.get(layer.inputs[0])
         if norm is None or not isinstance(norm.attrs, BatchNormAttrs):
             continue
-        source = draft.producers()[norm.inputs[0]]
-        if not source.is_input or draft.uses()[layer.inputs[0]] != 1:
+        source = draft.made[norm.inputs[0]]
+        if not source.is_input or draft.uses[layer.inputs[0]] != 1:
             continue
         scale = norm.consts["scale"].astype(np.float64)
         shift = norm.consts["shift"] - norm.consts["mean"] * scale
@@ -184,7 +207,7 @@ def fold_input_norms(draft: Draft) -> None:
         layer.consts["bias"] = bias.astype(np.float32)
         if any(attrs.pads) and np.any(shift):
             layer.consts["pad_values"] = (-shift / scale).astype(np.float32)
-        layer.inputs = norm.inputs
+        draft.feed(layer, norm.inputs)
         draft.remove(norm)
 
 
@@ -201,13 +224,13 @@ def settle_norms(draft: Draft) -> None:
 
 def fold_zero_pads(draft: Draft) -> None:
     """Fold a Pad that adds zeros around H and W into the convolution that alone reads it."""
-    for layer in list(draft.layers):
+    for layer in draft.layers:
         attrs = layer.attrs
         if not isinstance(attrs, ConvAttrs):
             continue
-        pad = draft.producers().get(layer.inputs[0])
+        pad = draft.made.get(layer.inputs[0])
         what = pad.attrs if pad is not None else None
-        if pad is None or not isinstance(what, PadAttrs) or draft.uses()[layer.inputs[0]] != 1:
+        if pad is None or not isinstance(what, PadAttrs) or draft.uses[layer.inputs[0]] != 1:
             continue
         if what.mode != "CONSTANT" or what.value != 0 or any(what.pads[2]):
             continue
@@ -215,19 +238,16 @@ def fold_zero_pads(draft: Draft) -> None:
         more = (top, left, bottom, right)
         pads = tuple(a + b for a, b in zip(attrs.pads, more, strict=True))
         layer.attrs = replace(attrs, pads=(pads[0], pads[1], pads[2], pads[3]))
-        layer.inputs = pad.inputs
+        draft.feed(layer, pad.inputs)
         draft.remove(pad)
 
 
 def join_clips(draft: Draft) -> None:
     """Make one activation of two that clip, one behind the other (ReLU6 as Max and Min)."""
-    for layer in list(draft.layers):
-        first = draft.producers().get(layer.inputs[0]) if layer.inputs else None
-        if not isinstance(layer.attrs, ActivationAttrs) or not _alone(
-            draft, draft.uses(), layer, first
-        ):
+    for layer in draft.layers:
+        first = _sole_source(draft, layer) if isinstance(layer.attrs, ActivationAttrs) else None
+        if first is None:
             continue
-        assert first is not None
         bounds = [clip_bounds(other.act) for other in (first, layer)]
         if not isinstance(first.attrs, ActivationAttrs) or None in bounds:
             continue
@@ -239,14 +259,13 @@ def join_clips(draft: Draft) -> None:
 
 def fuse_activations(draft: Draft) -> None:
     """Let convolution, fully connected and eltwise layers carry the activation behind them."""
-    for layer in list(draft.layers):
+    for layer in draft.layers:
         if not isinstance(layer.attrs, ActivationAttrs):
             continue
         act = layer.attrs.act
-        producer = draft.producers().get(layer.inputs[0])
-        if not ACTIVATIONS[act.kind].fusable or not _alone(draft, draft.uses(), layer, producer):
+        producer = _sole_source(draft, layer)
+        if producer is None or not ACTIVATIONS[act.kind].fusable:
             continue
-        assert producer is not None
         attrs = producer.attrs
         if (
             not isinstance(attrs, (ConvAttrs, FullyConnectedAttrs, EltwiseAttrs))
@@ -263,10 +282,10 @@ def fuse_activations(draft: Draft) -> None:
 
 def find_channel_shuffles(draft: Draft) -> None:
     """[.., C] -> [.., g, C/g] -> swap -> [.., C] is a ChannelShuffle; it keeps the last name."""
-    for last in list(draft.layers):
+    for last in draft.layers:
         if not isinstance(last.attrs, ReshapeAttrs):
             continue
-        made, uses = draft.producers(), draft.uses()
+        made, uses = draft.made, draft.uses
         swap = made.get(last.inputs[0])
         if swap is None or not isinstance(swap.attrs, TransposeAttrs):
             continue
@@ -283,9 +302,9 @@ def find_channel_shuffles(draft: Draft) -> None:
         swapped = (*range(rank - 2), rank - 1, rank - 2)
         if last.attrs.shape == shape and split[:-2] == shape[:-1] and swap.attrs.perm == swapped:
             last.type, last.attrs = "ChannelShuffle", ChannelShuffleAttrs(split[-2])
-            last.inputs = first.inputs
-            draft.remove(first)
+            draft.feed(last, first.inputs)
             draft.remove(swap)
+            draft.remove(first)
 
 
 def check_consts(layers: list[Layer]) -> None:

@@ -6,28 +6,17 @@ from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
 
+from r329fast.base.reading import faults_of
 from r329fast.errors import FileError, UnsupportedModelError
 from r329fast.graph.check.constraints import check_inputs, check_node
 from r329fast.graph.fusion import Draft, fuse
 from r329fast.graph.ir import Graph
 from r329fast.graph.issues import Issue, Unknown, Unsupported
-from r329fast.graph.lower import compute as lower_compute
-from r329fast.graph.lower import elementwise as lower_elementwise
-from r329fast.graph.lower import normalise as lower_misc
-from r329fast.graph.lower import pool as lower_pool
-from r329fast.graph.lower import shape as lower_shape
 from r329fast.graph.lower.builder import Builder
+from r329fast.graph.lower.families import OPERATORS
 from r329fast.graph.onnx.model import Node, OnnxModel
 from r329fast.graph.onnx.patterns import find_patterns
 from r329fast.graph.onnx.reader import InputShapes, read_onnx
-
-IMPORTERS = {
-    **lower_compute.IMPORTERS,
-    **lower_pool.IMPORTERS,
-    **lower_elementwise.IMPORTERS,
-    **lower_shape.IMPORTERS,
-    **lower_misc.IMPORTERS,
-}
 
 
 def load_model(
@@ -79,15 +68,17 @@ def _load(
     name: str | None,
 ) -> tuple[Graph | None, list[Issue]]:
     """The graph (None if there are issues) and the issues."""
-    model = read_onnx(path, inputs, outputs, input_shapes)
-    find_patterns(model)
-    issues = check_inputs(model)
-    builder = Builder(model)
-    for tensor in model.inputs:
-        if tensor in model.shapes:
-            _add_input(builder, tensor)
-    for node in model.nodes:
-        issues += _import_node(builder, node, str(path))
+    # onnx and NumPy raise many kinds about what a file says
+    with faults_of(path, "a consistent ONNX model"):
+        model = read_onnx(path, inputs, outputs, input_shapes)
+        find_patterns(model)
+        issues = check_inputs(model)
+        builder = Builder(model)
+        for tensor in model.inputs:
+            if tensor in model.shapes:
+                _add_input(builder, tensor)
+        for node in model.nodes:
+            issues += _import_node(builder, node, str(path))
     for tensor in model.outputs if not issues else ():
         if tensor in model.consts:
             issues.append(
@@ -99,10 +90,8 @@ def _load(
             )
     if issues:
         return None, issues
-    try:
+    with faults_of(path, "a consistent ONNX model"):
         return _finish(builder, name or Path(path).stem), []
-    except ValueError as error:
-        raise FileError(f"{path}: {error}", path=str(path)) from error
 
 
 def _import_node(builder: Builder, node: Node, where: str) -> list[Issue]:
@@ -112,7 +101,7 @@ def _import_node(builder: Builder, node: Node, where: str) -> list[Issue]:
         if issues:
             _stand_in(builder, node)
             return issues
-        IMPORTERS[node.op](builder, node)
+        OPERATORS[node.op].load(builder, node)
     except Unknown:
         # its input came from an unsupported node, which is listed already
         _stand_in(builder, node)
@@ -155,17 +144,21 @@ _PASS_THROUGH = {"Identity", "Cast", "Add", "Sub", "Mul", "Div", "Pad"}
 def _is_nhwc(model: OnnxModel, tensor: str) -> bool:
     """Whether a rank-4 input is only read by Transposes to NCHW (as TensorFlow exports have it),
     perhaps after arithmetic with constants."""
-    readers = model.consumers(tensor)
-    if not readers or tensor in model.outputs:
-        return False
-    for node in readers:
-        if node.op == "Transpose" and list(node.attr("perm", [])) == [0, 3, 1, 2]:
-            continue
-        computed = [name for name in node.inputs if name and name not in model.consts]
-        if node.op not in _PASS_THROUGH or len(computed) != 1:
+    waiting, seen = [tensor], {tensor}
+    while waiting:
+        name = waiting.pop()
+        readers = model.consumers(name)
+        if not readers or name in model.outputs:
             return False
-        if not _is_nhwc(model, node.outputs[0]):
-            return False
+        for node in readers:
+            if node.op == "Transpose" and list(node.attr("perm", [])) == [0, 3, 1, 2]:
+                continue
+            computed = [name for name in node.inputs if name and name not in model.consts]
+            if node.op not in _PASS_THROUGH or len(computed) != 1:
+                return False
+            if node.outputs[0] not in seen:
+                seen.add(node.outputs[0])
+                waiting.append(node.outputs[0])
     return True
 
 

@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from r329fast.kernels.epilogue import FLOAT32_INTEGERS, INT32_MAX, prepare_epilogue
+from r329fast.base.integers import INT32_MAX
+from r329fast.kernels.epilogue import FLOAT32_INTEGERS, prepare_epilogue
 from r329fast.kernels.epilogue_wide import epilogue_wide
 from r329fast.kernels.leaves.rows import epilogue_rows
 from r329fast.kernels.leaves.vector import add_bytes
@@ -62,6 +63,7 @@ def eltwise_blocks(frame):  # type: ignore[no-untyped-def]
     acc = scratch[: 4 * block].view(np.int32)
     spread = scratch[4 * block + 64 : 5 * block + 64]
     for image in range(batch):
+        # b per channel is repeated over one block: every block begins at channel 0.
         if elements_b < elements:
             for i in range(block):
                 spread[i] = b[image * elements_b + i % elements_b]
@@ -70,6 +72,7 @@ def eltwise_blocks(frame):  # type: ignore[no-untyped-def]
             start = image * elements + first
             va = a[start : start + count]
             vb = spread if elements_b < elements else b[start : start + count]
+            # A loop per method, with int32 at every step: LLVM makes vectors of each.
             if method == ADD:
                 for i in range(count):
                     left = np.int32(np.int32(va[i] ^ flip_a) + move_a)
@@ -221,3 +224,6 @@ def _prepare_add(
         return [(add_range, (p, inputs[0], inputs[1], packed, constants, output))]
 
     return OpPlan("vector-add", bind, lambda batch: 0, True)
+
+
+PREPARE = {"eltwise": prepare_eltwise}

@@ -23,12 +23,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from r329fast.kernels.epilogue_wide import ACT_CODES, ROUNDING_CODES
+from r329fast.base.integers import INT32_MAX
+from r329fast.kernels import epilogue_wide
 from r329fast.kernels.ir import epilogue as epilogue_ir
 from r329fast.program.program import Op, TensorSpec
 from r329fast.quantization.fixed_point import round_shift
 
-INT32_MAX = (1 << 31) - 1  # accumulators of all paths but the int64 ones
 FLOAT32_INTEGERS = 1 << 24  # float32 holds every integer up to this one
 _EXACT = 1 << 50
 _MAX_SHIFT = 51
@@ -96,17 +96,36 @@ def _bounds(op: Op, act: str, output: TensorSpec, rounding: str) -> tuple[int, i
     return low, high
 
 
-def _rounds_once(
-    act: str,
-    rounding: str,
-    mult: np.ndarray,
-    shift: np.ndarray,
-    largest: int,
-    low: int,
-    high: int,
-) -> bool:
+@dataclass(frozen=True)
+class _Requant:
+    """Act and requantisation of all channels, int64 (C,)."""
+
+    act: str
+    rounding: str
+    mult: np.ndarray
+    shift: np.ndarray
+    slope: np.ndarray
+    slope_shift: int
+    bias: np.ndarray
+
+    def largest(self, bound: int) -> int:
+        """Of |accumulator + bias|."""
+        return bound + int(np.abs(self.bias).max(initial=0))
+
+    def products(self, bound: int) -> int:
+        """Largest absolute product that any step makes."""
+        largest, steepest = self.largest(bound), int(np.abs(self.slope).max())
+        most = largest * int(self.mult.max(initial=0))
+        if self.act == "LEAKY":
+            sloped = (largest * steepest >> max(self.slope_shift, 0)) + 1
+            most = max(most, largest * steepest, sloped * int(self.mult.max(initial=0)))
+        return most
+
+
+def _rounds_once(requant: _Requant, largest: int, low: int, high: int) -> bool:
     """Whether a float32 multiply-add gives every result (see above); largest: of |a|."""
-    if rounding != "half_even" or act not in ("NONE", "RELU", "CLIP"):
+    act, mult, shift = requant.act, requant.mult, requant.shift
+    if requant.rounding != "half_even" or act not in ("NONE", "RELU", "CLIP"):
         return False
     if largest > INT32_MAX or mult.max(initial=0) > FLOAT32_INTEGERS:
         return False
@@ -117,6 +136,55 @@ def _rounds_once(
     kept = (max(abs(low), abs(high)) + 1) * parts  # results beyond this one are clamped
     moved = largest > FLOAT32_INTEGERS and (factor > 0) & (kept > factor * FLOAT32_INTEGERS)
     return not np.any(moved)
+
+
+def _fill_float32(constants: np.ndarray, pitch: int, requant: _Requant) -> None:
+    """Form, factors and biases of the float32 forms."""
+    clip = requant.act == "CLIP"
+    constants[epilogue_ir.FORM] = epilogue_ir.TWICE if clip else epilogue_ir.ONCE
+    words = constants[epilogue_ir.HEADER :].view(np.float32)
+    factors = np.ldexp(requant.mult.astype(np.float64), -requant.shift.astype(np.int32))
+    words[: len(factors)] = factors * (256 if clip else 1)
+    words.view(np.int32)[pitch : pitch + len(factors)] = requant.bias
+
+
+def _fill_float64(constants: np.ndarray, pitch: int, requant: _Requant) -> None:
+    """Form and rows of channels of the float64 forms."""
+    channels, act, rounding = len(requant.bias), requant.act, requant.rounding
+    forms = {"CLIP": epilogue_ir.WIDE_TWICE, "LEAKY": epilogue_ir.LEAKY}
+    constants[epilogue_ir.FORM] = forms.get(act, epilogue_ir.WIDE)
+    rows = constants[epilogue_ir.HEADER :][: 5 * pitch].reshape(5, pitch)[:, :channels]
+    shift = requant.shift - 8 if act == "CLIP" else requant.shift
+    factor, offset = _factor_offset(requant.mult, shift, rounding)
+    second, second_offset = np.array([1.0]), np.zeros(1)
+    if act == "CLIP":
+        second, second_offset = _factor_offset(np.array([1]), np.array([8]), rounding)
+    constants[epilogue_ir.SECOND] = second[0]
+    constants[epilogue_ir.SECOND_OFFSET] = second_offset[0]
+    rows[epilogue_ir.FACTOR], rows[epilogue_ir.BIAS] = factor, requant.bias
+    rows[epilogue_ir.OFFSET] = offset if act == "LEAKY" else requant.bias * factor + offset
+    rows[epilogue_ir.SLOPE] = 1.0
+    if act == "LEAKY":
+        rows[epilogue_ir.SLOPE], rows[epilogue_ir.SLOPE_OFFSET] = _factor_offset(
+            requant.slope, np.full(channels, requant.slope_shift), rounding
+        )
+
+
+def _int64_constants(op: Op, output: TensorSpec, requant: _Requant) -> np.ndarray:
+    """What `epilogue_wide` takes."""
+    header = np.zeros(epilogue_wide.HEADER, dtype=np.int64)
+    header[epilogue_wide.ACT] = epilogue_wide.ACT_CODES[requant.act]
+    header[epilogue_wide.ROUNDING] = epilogue_wide.ROUNDING_CODES[requant.rounding]
+    header[epilogue_wide.SLOPE_SHIFT] = requant.slope_shift
+    if requant.act == "CLIP":
+        header[epilogue_wide.CLIP_MIN] = op.integer("clip_min")
+        header[epilogue_wide.CLIP_MAX] = op.integer("clip_max")
+    header[epilogue_wide.ZERO_POINT] = output.zero_point
+    header[epilogue_wide.QMIN], header[epilogue_wide.QMAX] = output.qmin, output.qmax
+    rows = np.zeros((4, len(requant.bias)), dtype=np.int64)
+    rows[epilogue_wide.MULT], rows[epilogue_wide.SHIFT] = requant.mult, requant.shift
+    rows[epilogue_wide.SLOPE], rows[epilogue_wide.BIAS] = requant.slope, requant.bias
+    return np.concatenate([header, rows.reshape(-1)])
 
 
 def prepare_epilogue(
@@ -133,69 +201,33 @@ def prepare_epilogue(
     bound: largest |accumulator| before the bias, exact; bias: int64 (C,), what the kernel adds
     to its accumulators (not always the op's own: byte paths fold their offset into it).
     """
-    rounding, act = op.text("rounding"), str(op.attrs.get("act", "NONE"))
-    mult = op.consts["mult"] if mult is None else mult
-    shift = op.consts["shift"] if shift is None else shift
-    mult = np.broadcast_to(mult.astype(np.int64), (channels,))
-    shift = np.broadcast_to(shift.astype(np.int64), (channels,))
-    slope = np.broadcast_to(op.consts.get("slope", np.ones(1)).astype(np.int64), (channels,))
-    bias = np.zeros(channels, dtype=np.int64) if bias is None else bias.astype(np.int64)
-    slope_shift = op.integer("slope_shift") if act == "LEAKY" else 0
+    act = str(op.attrs.get("act", "NONE"))
 
-    largest = bound + int(np.abs(bias).max(initial=0))
-    steps = [largest * int(mult.max(initial=0))]
-    if act == "LEAKY":
-        steepest = int(np.abs(slope).max())
-        sloped = (largest * steepest >> max(slope_shift, 0)) + 1
-        steps += [largest * steepest, max(largest, sloped) * int(mult.max(initial=0))]
-    wide = (
-        max(steps) >= _EXACT
-        or abs(output.zero_point) > _MAX_ZERO_POINT
-        or not 0 <= slope_shift <= _MAX_SHIFT
+    def per_channel(array: np.ndarray) -> np.ndarray:
+        return np.broadcast_to(array.astype(np.int64), (channels,))
+
+    requant = _Requant(
+        act,
+        op.text("rounding"),
+        per_channel(op.consts["mult"] if mult is None else mult),
+        per_channel(op.consts["shift"] if shift is None else shift),
+        per_channel(op.consts.get("slope", np.ones(1))),
+        op.integer("slope_shift") if act == "LEAKY" else 0,
+        np.zeros(channels, dtype=np.int64) if bias is None else bias.astype(np.int64),
     )
-
+    wide = (
+        requant.products(bound) >= _EXACT
+        or abs(output.zero_point) > _MAX_ZERO_POINT
+        or not 0 <= requant.slope_shift <= _MAX_SHIFT
+    )
     pitch = -(-channels // _PAD) * _PAD
-    constants = np.zeros(
-        epilogue_ir.HEADER + 5 * pitch + epilogue_ir.LANES
-    )  # vectors may read past the end
-    rows = constants[epilogue_ir.HEADER : -epilogue_ir.LANES].reshape(5, pitch)[:, :channels]
-    low, high = _bounds(op, act, output, rounding)
+    # vectors may read past the last channel
+    constants = np.zeros(epilogue_ir.HEADER + 5 * pitch + epilogue_ir.LANES)
+    low, high = _bounds(op, act, output, requant.rounding)
     constants[epilogue_ir.LOW], constants[epilogue_ir.HIGH] = low, high
     constants[epilogue_ir.ZERO_POINT] = output.zero_point
-    if not wide and _rounds_once(act, rounding, mult, shift, largest, low, high):
-        form = epilogue_ir.TWICE if act == "CLIP" else epilogue_ir.ONCE
-        constants[epilogue_ir.FORM] = form
-        words = constants[epilogue_ir.HEADER :].view(np.float32)
-        first = np.ldexp(mult.astype(np.float64), -shift.astype(np.int32))
-        words[:channels] = first * (256 if act == "CLIP" else 1)
-        words.view(np.int32)[pitch : pitch + channels] = bias
+    if not wide and _rounds_once(requant, requant.largest(bound), low, high):
+        _fill_float32(constants, pitch, requant)
     elif not wide:
-        forms = {"CLIP": epilogue_ir.WIDE_TWICE, "LEAKY": epilogue_ir.LEAKY}
-        form = forms.get(act, epilogue_ir.WIDE)
-        factor, offset = _factor_offset(mult, shift - 8 if act == "CLIP" else shift, rounding)
-        second, second_offset = np.array([1.0]), np.zeros(1)
-        if act == "CLIP":
-            second, second_offset = _factor_offset(np.array([1]), np.array([8]), rounding)
-        rows[epilogue_ir.FACTOR], rows[epilogue_ir.BIAS] = factor, bias
-        rows[epilogue_ir.OFFSET] = offset if act == "LEAKY" else bias * factor + offset
-        rows[epilogue_ir.SLOPE] = 1.0
-        if act == "LEAKY":
-            rows[epilogue_ir.SLOPE], rows[epilogue_ir.SLOPE_OFFSET] = _factor_offset(
-                slope, np.full(channels, slope_shift), rounding
-            )
-        constants[epilogue_ir.SECOND] = second[0]
-        constants[epilogue_ir.SECOND_OFFSET] = second_offset[0]
-        constants[epilogue_ir.FORM] = form
-
-    clip = (op.integer("clip_min"), op.integer("clip_max")) if act == "CLIP" else (0, 0)
-    header = (ACT_CODES[act], ROUNDING_CODES[rounding], slope_shift, *clip)
-    wide_constants = np.concatenate(
-        [
-            np.array([*header, output.zero_point, output.qmin, output.qmax], dtype=np.int64),
-            mult,
-            shift,
-            slope,
-            bias,
-        ]
-    )
-    return Epilogue(constants, wide_constants, pitch, wide)
+        _fill_float64(constants, pitch, requant)
+    return Epilogue(constants, _int64_constants(op, output, requant), pitch, wide)

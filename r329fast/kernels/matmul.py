@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from r329fast.kernels.epilogue import INT32_MAX, prepare_epilogue
+from r329fast.base.integers import INT32_MAX
+from r329fast.kernels.epilogue import prepare_epilogue
 from r329fast.kernels.epilogue_wide import epilogue_wide
 from r329fast.kernels.leaves.rows import epilogue_rows
 from r329fast.kernels.runtime.kernel import arrays, kernel
@@ -53,11 +54,13 @@ def matmul_rows(frame):  # type: ignore[no-untyped-def]
     wide = scratch[start : start + 4 * inner * columns].view(np.int32)
     for pair in range(pairs):
         a0, b0 = pair * rows * inner, pair * inner * columns
+        # b with its zero point, [inner, columns] whatever its strides: all rows of a use it.
         for k in range(inner):
             for j in range(columns):
                 value = b[b0 + k * p.b_inner + j * p.b_column] ^ flip_b
                 wide[k * columns + j] = np.int32(np.int32(value) + move_b)
         for r in range(rows):
+            # One factor of a times a row of b, columns inside: vectors of accumulators.
             acc[:] = 0
             for k in range(inner):
                 left = np.int32(np.int32(a[a0 + r * p.a_row + k * p.a_inner] ^ flip_a) + move_a)
@@ -142,3 +145,6 @@ def prepare_matmul(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> OpPl
         return [(matmul_rows, (p, s, inputs[0], inputs[1], epilogue.constants, output, scratch))]
 
     return OpPlan("vector-matmul", bind, lambda batch: start + 4 * inner * columns + 256)
+
+
+PREPARE = {"matmul": prepare_matmul}

@@ -14,8 +14,9 @@ import numpy as np
 from r329fast.kernels.runtime.kernel import arrays, kernel
 from r329fast.kernels.runtime.op_plan import OpPlan, Step
 from r329fast.kernels.runtime.parameters import pack
+from r329fast.program.ops import OPS
 from r329fast.program.program import Op, TensorSpec
-from r329fast.reference.run import FUNCTIONS
+from r329fast.reference.interpreter import FUNCTIONS
 
 
 class Runs(NamedTuple):
@@ -72,4 +73,8 @@ def prepare_movement(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> Op
         p = pack(runs._replace(batch=batch))
         return [(copy_runs, (p, inputs[0], starts, output))]
 
-    return OpPlan("alias" if op.kind == "reshape" else "runs", bind, lambda batch: 0)
+    return OpPlan("alias" if OPS[op.kind].alias else "runs", bind, lambda batch: 0)
+
+
+# Every op that moves bytes; a faster kernel of its own may stand behind this in the registry.
+PREPARE = {kind: prepare_movement for kind, spec in OPS.items() if spec.moves}

@@ -71,6 +71,7 @@ def softmax_lut_lines(frame):  # type: ignore[no-untyped-def]
         total = 0
         for i in range(n):
             total += table[(np.int64(x[start + i * inner]) ^ flip) - largest + 255]
+        # two passes over a line: the sum must be known before the first quotient
         total = max(total, 1)
         reciprocal = (mult << bits) // total
         for i in range(n):
@@ -129,6 +130,7 @@ def lrn_rows(frame):  # type: ignore[no-untyped-def]
         start = r * channels
         for c in range(channels):
             total = 0
+            # the window slides over channels, cut at both ends
             for i in range(max(c - before, 0), min(c + after, channels - 1) + 1):
                 near = (np.int64(x[start + i]) ^ flip) + move
                 total += near * near
@@ -218,3 +220,11 @@ def prepare_lrn(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> OpPlan:
         return [(lrn_rows, (p, inputs[0], table, epilogue.wide_constants, output))]
 
     return OpPlan("int64-lrn", bind, lambda batch: 0)
+
+
+PREPARE = {
+    "softmax_lut": prepare_softmax,
+    "softmax_fast_exp": prepare_softmax_fast_exp,
+    "log_softmax": prepare_softmax,
+    "lrn": prepare_lrn,
+}

@@ -7,8 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from r329fast.base.integers import INT32_MAX
 from r329fast.errors import ProgramError
-from r329fast.kernels.epilogue import INT32_MAX, prepare_epilogue
+from r329fast.kernels.epilogue import prepare_epilogue
 from r329fast.kernels.leaves.rows import epilogue_rows, max_window
 from r329fast.kernels.runtime.kernel import arrays, kernel
 from r329fast.kernels.runtime.op_plan import OpPlan, Step, flip_of
@@ -60,7 +61,8 @@ def maxpool_rows(frame):  # type: ignore[no-untyped-def]
         image = position // (out_height * out_width)
         y = (position // out_width - image * out_height) * g.stride_y - g.top
         column = (position % out_width) * g.stride_x - g.left
-        # The window's taps inside the image: first..last of each axis.
+        # The window's taps inside the image, first..last of each axis: the leaf then needs no test
+        # per tap. None inside: it gives `lowest`.
         first_y = max((dilation_y - 1 - y) // dilation_y, 0)
         last_y = min((height - 1 - y) // dilation_y + 1, kernel_y)
         first_x = max((dilation_x - 1 - column) // dilation_x, 0)
@@ -92,6 +94,7 @@ def avgpool_rows(frame):  # type: ignore[no-untyped-def]
         place = position - image * out_height * out_width
         y0 = place // out_width * g.stride_y - g.top
         x0 = place % out_width * g.stride_x - g.left
+        # Taps outside, channels inside: LLVM makes vectors of the inner loop.
         acc[:] = 0
         for ky in range(g.kernel_y):
             source_y = y0 + ky * g.dilation_y
@@ -194,3 +197,9 @@ def prepare_avgpool(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> OpP
         return [(avgpool_rows, (p, window, inputs[0], index, epilogue.constants, output, scratch))]
 
     return OpPlan("vector-avgpool", bind, lambda batch: 4 * channels + 256, True)
+
+
+PREPARE = {
+    "maxpool": prepare_maxpool,
+    "avgpool": prepare_avgpool,
+}

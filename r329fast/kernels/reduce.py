@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from r329fast.kernels.epilogue import INT32_MAX, prepare_epilogue
+from r329fast.base.integers import INT32_MAX
+from r329fast.kernels.epilogue import prepare_epilogue
 from r329fast.kernels.epilogue_wide import epilogue_wide
 from r329fast.kernels.leaves.rows import epilogue_rows
 from r329fast.kernels.runtime.kernel import arrays, kernel
@@ -42,6 +43,7 @@ def reduce_rows(frame):  # type: ignore[no-untyped-def]
     flip, move = np.uint8(p.flip), np.int32(p.move)
     acc = scratch[: 4 * inner].view(np.int32)
     for o in range(outer):
+        # The summed axis outside, `inner` inside: neighbouring bytes, vectors of accumulators.
         acc[:] = 0
         for s in range(summed):
             start = (o * summed + s) * inner
@@ -66,6 +68,7 @@ def reduce_any(frame):  # type: ignore[no-untyped-def]
     """out[i] = requant(sum of x[base[i] + offsets]), int64, any axes; constants i % entries."""
     p, x, base, offsets, epilogue, out = arrays(frame, SumAny, "uiiiu")
     flip, move, entries = p.flip, p.move, p.entries
+    # One output at a time, its inputs wherever they are: any axes, any number of them.
     for image in range(p.batch):
         x0, out0 = image * p.in_elements, image * p.out_elements
         for i in range(base.size):
@@ -127,3 +130,6 @@ def prepare_reduce_sum(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> 
         return [(reduce_any, (p, inputs[0], base, offsets, wide.wide_constants, output))]
 
     return OpPlan("int64-reduce", bind_any, lambda batch: 0)
+
+
+PREPARE = {"reduce_sum": prepare_reduce_sum}

@@ -31,7 +31,7 @@ def bilinear_rows(frame):  # type: ignore[no-untyped-def]
     """y0, y1: rows above and below every output row; x0, x1: columns; weights [Ho, Wo, 4]."""
     p, x, y0, y1, x0, x1, weights, out = arrays(frame, Bilinear, "uiiiiiu")
     batch, height, width, channels, flip = p.batch, p.height, p.width, p.channels, p.flip
-    at = 0
+    at = 0  # outputs are made in the order in which they lie
     for image in range(batch):
         for y in range(y0.size):
             top = (image * height + y0[y]) * width
@@ -75,3 +75,6 @@ def prepare_resize_bilinear(op: Op, inputs: list[TensorSpec], output: TensorSpec
         return [(bilinear_rows, (p, inputs[0], y0, y1, x0, x1, weights, output))]
 
     return OpPlan("int64-bilinear", bind, lambda batch: 0)
+
+
+PREPARE = {"resize_bilinear": prepare_resize_bilinear}

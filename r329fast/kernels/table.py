@@ -1,4 +1,4 @@
-"""Ops of one input whose output depends on the integer (and channel) alone: tables of 256.
+"""Ops of one input whose output depends on the integer (and channel) alone: tables of 256 bytes.
 
 The tables are filled by the living definition (`reference`), so that they hold its integers.
 """
@@ -10,14 +10,15 @@ from typing import NamedTuple
 
 import numpy as np
 
-from r329fast.kernels.epilogue import INT32_MAX, prepare_epilogue
+from r329fast.base.integers import INT32_MAX
+from r329fast.kernels.epilogue import prepare_epilogue
 from r329fast.kernels.ir import epilogue as epilogue_ir
 from r329fast.kernels.leaves.vector import affine_bytes, lookup_bytes, move_bytes
 from r329fast.kernels.runtime.kernel import arrays, kernel
 from r329fast.kernels.runtime.op_plan import OpPlan, Step, aligned, flip_of
 from r329fast.kernels.runtime.parameters import pack
 from r329fast.program.program import Op, TensorSpec
-from r329fast.reference.run import FUNCTIONS
+from r329fast.reference.interpreter import FUNCTIONS
 
 
 class TableRows(NamedTuple):
@@ -61,6 +62,7 @@ def table_channels(frame):  # type: ignore[no-untyped-def]
     """Rows first..end, a table of 256 bytes for each channel (flat)."""
     p, x, tables, out = arrays(frame, ChannelTables, "uuu")
     channels = p.channels
+    # channels inside: input and output are read and written in order
     for r in range(p.first, p.end):
         for c in range(channels):
             out[r * channels + c] = tables[256 * c + np.int64(x[r * channels + c])]
@@ -175,3 +177,11 @@ def prepare_concat(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> OpPl
 
     copied = all(place.copies for _, place in parts)
     return OpPlan("copy" if copied else "table", bind, lambda batch: 0, True)
+
+
+PREPARE = {
+    "batchnorm": prepare_table,
+    "requantize": prepare_table,
+    "lut": prepare_table,
+    "concat": prepare_concat,
+}

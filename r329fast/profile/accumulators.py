@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 import numpy as np
 import numpy.typing as npt
 
+from r329fast.base.integers import INT32_MAX
 from r329fast.program.ops import OPS
 from r329fast.program.program import Op, Program, TensorSpec
 from r329fast.quantization.fixed_point import requantize
@@ -25,7 +26,6 @@ _UNBOUNDED = 1 << 40  # beyond every value before the last clamp
 _SEARCH = 1 << 36  # accumulators lie within +-2**36
 _COLUMN_BYTES = 16 << 20  # of an unrolled block of windows
 _FLOAT32_EXACT = 2**24  # integers up to here are float32 values, whatever order they are summed in
-_INT32_EXACT = 2**31
 
 
 def accumulators(
@@ -163,7 +163,7 @@ def _convolution(op: Op, image: np.ndarray, output: TensorSpec) -> np.ndarray:
     whole = largest + int(np.abs(op.consts["bias"].astype(np.int64)).max())
     # [g, I * kh * kw, O/g], the window's values in the same order
     matrix = weights.transpose(0, 3, 1, 2).reshape(group, per_group, -1).astype(narrow)
-    dtype = np.int32 if whole < _INT32_EXACT else np.float64
+    dtype = np.int32 if whole <= INT32_MAX else np.float64
     result = np.empty((rows, columns, outputs), dtype=dtype)
     taps = windows.shape[3] * windows.shape[4]
     step = max(_COLUMN_BYTES // (8 * columns * channels * taps), 1)
@@ -183,7 +183,7 @@ def _depthwise(op: Op, windows: np.ndarray, weights: np.ndarray) -> np.ndarray:
     taps = weights.shape[1] * weights.shape[2]
     largest = taps * 256 * int(np.abs(weights.astype(np.int64)).max())
     largest += int(np.abs(op.consts["bias"].astype(np.int64)).max())
-    dtype = np.int32 if largest < _INT32_EXACT else np.float64
+    dtype = np.int32 if largest <= INT32_MAX else np.float64
     total = np.zeros(windows.shape[:3], dtype=dtype)
     total += op.consts["bias"]
     for y in range(weights.shape[1]):

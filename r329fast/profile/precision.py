@@ -14,12 +14,13 @@ from math import prod
 
 import numpy as np
 
+from r329fast.base.integers import INT32_MAX, INT32_MIN
 from r329fast.graph.ir import Graph, Layer
 from r329fast.profile.dead_channels import bits_lost_to_dead, dead_channels
 from r329fast.program.ops import OPS
 from r329fast.program.program import LayerRecord, Op, Program
 from r329fast.quantization.aqt2021 import HARDWARE_BIAS_BITS, Aqt2021, fit_bias
-from r329fast.quantization.compass42 import INT32_MAX, INT32_MIN, Compass42
+from r329fast.quantization.compass42 import Compass42
 from r329fast.quantization.options import Options
 
 

@@ -13,6 +13,7 @@ from typing import Protocol
 
 import numpy as np
 
+from r329fast.errors import ProgramError
 from r329fast.graph.layers import LAYER_TYPES, LayerType
 from r329fast.graph.layers.movement import InputAttrs
 
@@ -76,19 +77,32 @@ class Op:
     consts: dict[str, np.ndarray] = field(default_factory=dict)
 
     def integer(self, name: str) -> int:
-        value = self.attrs[name]
-        assert isinstance(value, int), f"{self.layer}.{name}"
+        """An attribute that is an integer; ProgramError where it is none."""
+        value = self.attrs.get(name)
+        if not isinstance(value, int):
+            raise self._not(name, "an integer")
         return value
 
     def integers(self, name: str) -> tuple[int, ...]:
-        value = self.attrs[name]
-        assert isinstance(value, tuple), f"{self.layer}.{name}"
+        """An attribute that is a tuple of integers; ProgramError where it is none."""
+        value = self.attrs.get(name)
+        if not isinstance(value, tuple):
+            raise self._not(name, "integers")
         return value
 
     def text(self, name: str) -> str:
-        value = self.attrs[name]
-        assert isinstance(value, str), f"{self.layer}.{name}"
+        """An attribute that is a word; ProgramError where it is none."""
+        value = self.attrs.get(name)
+        if not isinstance(value, str):
+            raise self._not(name, "a word")
         return value
+
+    def _not(self, name: str, allowed: str) -> ProgramError:
+        found = self.attrs.get(name, "nothing")
+        return ProgramError(
+            f"op {self.kind} of layer {self.layer!r}: found {name} {found!r}, allowed: {allowed}",
+            layer=self.layer,
+        )
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ def offset(spec: TensorSpec, dtype: str) -> int:
     return 128 if dtype == "uint8" else -128
 
 
-def stored_program(program: Program, dtype: str) -> Program | None:
+def uniform_program(program: Program, dtype: str) -> Program | None:
     """`program` with all tensors as `dtype` (uint8 or int8); None where an op forbids it.
 
     The integers of every tensor are those of `program` plus its `offset`. The result is for
@@ -42,7 +42,9 @@ def stored_program(program: Program, dtype: str) -> Program | None:
         )
         for name, spec in program.tensors.items()
     }
-    return replace(program, tensors=tensors, ops=[_stored_op(op, moved, dtype) for op in program.ops])
+    return replace(
+        program, tensors=tensors, ops=[_stored_op(op, moved, dtype) for op in program.ops]
+    )
 
 
 def _possible(op: Op, moved: dict[str, int]) -> bool:

@@ -25,7 +25,11 @@ def _verify_op(program: OpList, op: Op) -> str:
     spec = OPS.get(op.kind)
     if spec is None:
         return f"unknown kind, allowed {', '.join(OPS)}"
-    if spec.arity not in (-1, len(op.inputs)) or (spec.arity and not op.inputs) or len(op.outputs) != 1:
+    if (
+        spec.arity not in (-1, len(op.inputs))
+        or (spec.arity and not op.inputs)
+        or len(op.outputs) != 1
+    ):
         return f"{len(op.inputs)} inputs and {len(op.outputs)} outputs, allowed {spec.arity} and 1"
     if set(op.attrs) != set(spec.attrs):
         return f"attributes {sorted(op.attrs)}, expected {sorted(spec.attrs)}"
@@ -41,7 +45,10 @@ def _verify_op(program: OpList, op: Op) -> str:
         if array.dtype.name not in allowed[name] or not array.flags.c_contiguous:
             return f"constant {name} is {array.dtype}, allowed C-ordered {'/'.join(allowed[name])}"
     inputs = [program.tensors[name] for name in op.inputs]
-    for words, allowed_bytes in ((inputs, spec.reads), ([program.tensors[op.outputs[0]]], spec.writes)):
+    for words, allowed_bytes in (
+        (inputs, spec.reads),
+        ([program.tensors[op.outputs[0]]], spec.writes),
+    ):
         for tensor in words:
             if tensor.itemsize not in allowed_bytes:
                 return f"tensor {tensor.name!r} is {tensor.dtype}, allowed {allowed_bytes} bytes"

@@ -10,12 +10,11 @@ import dataclasses
 import numpy as np
 import numpy.typing as npt
 
+from r329fast.base.integers import INT32_MAX, INT32_MIN
 from r329fast.calibration.ranges import Ranges
 from r329fast.graph.ir import Layer, ReduceAttrs
 from r329fast.program.program import Program, TensorSpec
 from r329fast.quantization.compass42 import (
-    INT32_MAX,
-    INT32_MIN,
     SOFTMAX_LUT,
     Compass42,
     exact_tensor,

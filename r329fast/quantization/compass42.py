@@ -8,6 +8,7 @@ import math
 import numpy as np
 import numpy.typing as npt
 
+from r329fast.base.integers import INT32_MAX, INT32_MIN
 from r329fast.calibration.ranges import Ranges
 from r329fast.graph.activations import result_is_signed
 from r329fast.graph.ir import (
@@ -37,7 +38,6 @@ from r329fast.quantization.linear import LinearParams, linear_params, quantize_a
 from r329fast.quantization.options import Options
 from r329fast.quantization.scheme import EltwiseConstants, LinearConstants, NormConstants
 
-INT32_MIN, INT32_MAX = -(2**31), 2**31 - 1
 SOFTMAX_LUT, SOFTMAX_FAST_EXP = "LUT", "FAST_EXP"
 
 

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from r329fast.base.integers import INT32_MAX, INT32_MIN
 from r329fast.program.program import Op, TensorSpec
 from r329fast.quantization.fixed_point import requantize, round_shift
-
-_SUM_LIMIT = 1 << 31
 
 
 def finish(op: Op, accumulator: np.ndarray, output: TensorSpec) -> np.ndarray:
@@ -115,4 +114,18 @@ def reduce_sum(
 ) -> np.ndarray:
     axes = tuple(axis + 1 for axis in op.integers("axes"))
     total = (arrays[0] + inputs[0].zero_point).sum(axis=axes)
-    return finish(op, np.clip(total, -_SUM_LIMIT, _SUM_LIMIT - 1), output)
+    return finish(op, np.clip(total, INT32_MIN, INT32_MAX), output)
+
+
+FUNCTIONS = {
+    "fully_connected": fully_connected,
+    "matmul": matmul,
+    "eltwise": eltwise,
+    "batchnorm": batchnorm,
+    "requantize": requantize_op,
+    "lut": lut,
+    "divide": divide,
+    "abs": absolute,
+    "negative": negative,
+    "reduce_sum": reduce_sum,
+}

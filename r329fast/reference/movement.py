@@ -116,3 +116,19 @@ def resize_bilinear(
     total = sum(corner * weights[:, :, i, None] for i, corner in enumerate(corners))
     rounded = round_shift(np.asarray(total), op.integer("weight_shift"), op.text("rounding"))
     return np.clip(rounded, output.qmin, output.qmax)
+
+
+FUNCTIONS = {
+    "concat": concat,
+    "reshape": reshape,
+    "transpose": transpose,
+    "slice": slice_op,
+    "pad": pad,
+    "tile": tile,
+    "gather": gather,
+    "depth_to_space": depth_to_space,
+    "space_to_depth": space_to_depth,
+    "channel_shuffle": channel_shuffle,
+    "resize_nearest": resize_nearest,
+    "resize_bilinear": resize_bilinear,
+}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from r329fast.base.integers import INT32_MAX
 from r329fast.program.program import Op, TensorSpec
 from r329fast.quantization.fixed_point import requantize, round_shift
 
@@ -45,7 +46,7 @@ def softmax_fast_exp(
     exponent = (distance * op.integer("mult_in")) >> op.integer("shift_in")
     power = q_bits + exponent
     y = np.where(power >= 0, np.int64(1) << np.clip(power, 0, 62), 0)
-    total = np.clip(y.sum(axis=axis, keepdims=True), 1, (1 << 31) - 1)
+    total = np.clip(y.sum(axis=axis, keepdims=True), 1, INT32_MAX)
     # log2(total) in half bits: count the left shifts that bring it to 2**30 or more.
     zeros = np.zeros_like(total)
     for _ in range(30):
@@ -104,3 +105,13 @@ def lrn(
         output.qmax,
         rounding,
     )
+
+
+FUNCTIONS = {
+    "softmax_lut": softmax_lut,
+    "softmax_fast_exp": softmax_fast_exp,
+    "log_softmax": log_softmax,
+    "lrn": lrn,
+    "arg_extreme": arg_extreme,
+    "top_k": top_k,
+}

@@ -94,3 +94,12 @@ def l2_normalize(
     shift = op.integer("shift") + 31 - before - right
     zero, low, high = output.zero_point, output.qmin, output.qmax
     return requantize(value, 1, shift, zero, low, high, op.text("rounding"))
+
+
+FUNCTIONS = {
+    "reduce_extreme": extreme,
+    "reduce_norm": norm,
+    "reduce_variance": variance,
+    "reduce_product": product,
+    "l2_normalize": l2_normalize,
+}

@@ -6,11 +6,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from r329fast.base.integers import INT32_MAX, INT32_MIN
 from r329fast.program.program import Op, TensorSpec
 from r329fast.quantization.fixed_point import requantize
 from r329fast.reference.compute import finish
-
-_SUM_LIMIT = 1 << 31
 
 
 def _taps(
@@ -109,8 +108,17 @@ def avgpool(
     total = np.zeros((len(arrays[0]), *output.shape), dtype=np.int64)
     for _, _, values in _taps(op, padded, out):
         total += values
-    total = np.clip(total, -_SUM_LIMIT, _SUM_LIMIT - 1)
+    total = np.clip(total, INT32_MIN, INT32_MAX)
     mult, shift = op.consts["mult"][..., None], op.consts["shift"][..., None]
     return requantize(
         total, mult, shift, output.zero_point, output.qmin, output.qmax, op.text("rounding")
     )
+
+
+FUNCTIONS = {
+    "conv2d": convolution,
+    "depthwise_conv2d": convolution,
+    "conv_transpose2d": transposed_convolution,
+    "maxpool": maxpool,
+    "avgpool": avgpool,
+}

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from r329fast.base.files import write_bytes
-from r329fast.errors import FileError
 from r329fast.graph.ir import Graph
+from r329fast.graph.onnx.model_file import load_proto
 from r329fast.report.columns import COLUMNS
 
 PREFIX = "r329fast."
@@ -52,12 +52,7 @@ def write_annotated(
     path: Path, source: str | Path, graph: Graph, record: Mapping[str, Any]
 ) -> Path:
     """Write the model of the file `source` with the record's numbers; raises FileError."""
-    import onnx
-
-    try:
-        model = onnx.load(str(source))
-    except Exception as error:  # onnx raises its own, protobuf's and the system's
-        raise FileError(f"cannot read {source}: {error}", path=str(source)) from error
+    model = load_proto(source)
     annotate(model, graph, record)
     return write_bytes(path, model.SerializeToString())
 

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from r329fast.program.blocks import stretches
+from r329fast.program.ops import OPS
 from r329fast.program.planner import plan
 from r329fast.program.program import Program
-from r329fast.program.uniform_dtype import stored_program
+from r329fast.program.uniform_dtype import uniform_program
 
 if TYPE_CHECKING:
     from r329fast.kernels import CallTable, OpPlan
-
-_SLACK = 256  # kernels may read whole vectors past the last tensor
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,7 @@ class PreparedProgram:
         from r329fast.kernels import STORED, prepare
 
         self.program = program
-        stored = (stored_program(program, STORED) if STORED else None) or program
+        stored = (uniform_program(program, STORED) if STORED else None) or program
         tensors = stored.tensors
         self.flips = {
             name: np.uint8(0 if spec.dtype == program.tensors[name].dtype else 128)
@@ -72,7 +71,7 @@ class PreparedProgram:
             ),
             default=0,
         )
-        arena, *scratches = _pieces([buffers.size, *[scratch] * parts])
+        arena, *scratches = pieces([buffers.size, *[scratch] * parts])
 
         def view(name: str, start: int, size: int) -> np.ndarray:
             elements = program.tensors[name].elements
@@ -87,7 +86,7 @@ class PreparedProgram:
                 size = min(stretch.images, images - start)
                 for index in range(stretch.first, stretch.last):
                     op = program.ops[index]
-                    if op.kind == "reshape":
+                    if OPS[op.kind].alias:
                         continue  # the planner gave both the same bytes
                     inputs = [view(name, start, size) for name in op.inputs]
                     output = view(op.outputs[0], start, size)
@@ -97,9 +96,11 @@ class PreparedProgram:
         return BoundProgram(images, calls, {name: view(name, 0, images) for name in whole})
 
 
-def _pieces(sizes: list[int]) -> list[np.ndarray]:
+def pieces(sizes: list[int]) -> list[np.ndarray]:
     """uint8 buffers of (at least) these sizes, each on a 64-byte boundary, with slack between."""
-    rounded = [-(-size // 64) * 64 + _SLACK for size in sizes]
+    from r329fast.kernels.runtime.op_plan import SLACK
+
+    rounded = [-(-size // 64) * 64 + SLACK for size in sizes]
     raw = np.empty(sum(rounded) + 64, dtype=np.uint8)
     start = -raw.ctypes.data % 64
     pieces = []

@@ -141,7 +141,8 @@ def test_check_ready_made_ranges(project: Path) -> None:
 def test_check_of_a_model_that_is_none(project: Path) -> None:
     (project / "small.onnx").write_bytes(b"no model")
     lines = [str(item) for item in check_cfg(write(project, GOOD))]
-    assert lines == ["[Parser] input_model: cannot read ./small.onnx: not an ONNX model"]
+    assert len(lines) == 1
+    assert lines[0].startswith("[Parser] input_model: ./small.onnx: not a readable ONNX model (")
 
 
 # --- new
@@ -205,7 +206,7 @@ def test_new_refuses_wrong_names(project: Path) -> None:
     with pytest.raises(FileError, match=r"model not found: none\.onnx"):
         new_cfg("none.onnx")
     (project / "empty.onnx").write_bytes(b"")
-    with pytest.raises(FileError, match="not an ONNX model"):
+    with pytest.raises(FileError, match="the file is empty"):
         new_cfg("empty.onnx")
 
 

@@ -19,17 +19,6 @@ from r329fast.errors import DataError, UnsupportedModelError
 
 
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]):
-    """Run a command: (exit code, stdout, stderr)."""
-
-    def call(*argv: object) -> tuple[int, str, str]:
-        code = cli.main([str(word) for word in argv])
-        return code, *capsys.readouterr()
-
-    return call
-
-
-@pytest.fixture
 def command(monkeypatch: pytest.MonkeyPatch):
     """Put a command in place of `dataset` that does what the test says."""
 

@@ -9,8 +9,6 @@ import numpy as np
 import pytest
 from support.graph_nets import Step, net, random, save
 
-from r329fast.cli import main as cli
-
 STEPS: list[Step] = [
     ("Conv", "x w", "c", {}),
     ("Relu", "c", "r", {}),
@@ -23,17 +21,6 @@ BAD: list[Step] = [
     ("TopK", "x k", "b i", {}),
     ("Add", "a b", "y", {}),
 ]
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]):
-    """Run a command: (exit code, stdout, stderr)."""
-
-    def call(*argv: object) -> tuple[int, str, str]:
-        code = cli.main([str(word) for word in argv])
-        return code, *capsys.readouterr()
-
-    return call
 
 
 @pytest.fixture

@@ -14,19 +14,6 @@ import pytest
 from onnx import TensorProto, helper
 from support.cfg_files import make_model, make_sum
 
-from r329fast.cli import main as cli
-
-
-@pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]):
-    """Run a command: (exit code, stdout, stderr)."""
-
-    def call(*argv: object) -> tuple[int, str, str]:
-        code = cli.main([str(word) for word in argv])
-        return code, *capsys.readouterr()
-
-    return call
-
 
 @pytest.fixture
 def images(tmp_path: Path) -> Path:

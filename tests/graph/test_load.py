@@ -152,7 +152,7 @@ def one_line(path: Path) -> str:
 
 
 def test_missing_and_empty_files(tmp_path: Path) -> None:
-    assert "no such file" in one_line(tmp_path / "none.onnx")
+    assert "No such file" in one_line(tmp_path / "none.onnx")
     empty = tmp_path / "empty.onnx"
     empty.touch()
     assert "empty" in one_line(empty)

@@ -15,10 +15,11 @@ from support import kernel_cases
 
 from r329fast.bench import random_programs
 from r329fast.kernels.runtime.isa import JIT
+from r329fast.kernels.runtime.op_plan import SLACK
 from r329fast.program.blocks import stretches
 from r329fast.program.program import Program
-from r329fast.reference.run import run_program
-from r329fast.simulator import binding, simulator
+from r329fast.reference.interpreter import run_program
+from r329fast.simulator import binding, workers
 from r329fast.simulator.simulator import Simulator
 
 pytestmark = pytest.mark.skipif(
@@ -44,9 +45,9 @@ def _guarded_buffers(monkeypatch: pytest.MonkeyPatch) -> None:
     held: list[object] = []
 
     def pieces(sizes: list[int]) -> list[np.ndarray]:
-        return [guarded(-(-size // 64) * 64 + binding._SLACK, held) for size in sizes]
+        return [guarded(-(-size // 64) * 64 + SLACK, held) for size in sizes]
 
-    monkeypatch.setattr(binding, "_pieces", pieces)
+    monkeypatch.setattr(binding, "pieces", pieces)
 
 
 def check(program: Program, rng: np.random.Generator) -> None:
@@ -63,7 +64,7 @@ def check(program: Program, rng: np.random.Generator) -> None:
 def test_stretches(monkeypatch: pytest.MonkeyPatch, images: int, mode: str) -> None:
     """An op that runs with fewer images than a later one may need more scratch than with many."""
     monkeypatch.setenv("R329FAST_WINOGRAD", mode)
-    monkeypatch.setattr(simulator, "_BUDGET", 40_000)
+    monkeypatch.setattr(workers, "_BUDGET", 40_000)
     builder = random_programs.NetworkBuilder((7, 8, 96))
     name = builder.conv("input", 320, 3, 1, "RELU")
     program = builder.done(builder.conv(builder.conv(name, 64, 3, 1, "RELU"), 8, 1, 1, "NONE"))

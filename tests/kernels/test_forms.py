@@ -19,7 +19,7 @@ from r329fast.kernels.ir.depthwise_quads import blocks
 from r329fast.kernels.ir.epilogue import MAGIC
 from r329fast.kernels.runtime.isa import ISA, JIT, STORED
 from r329fast.program.program import Op, Program, TensorSpec
-from r329fast.program.uniform_dtype import stored_program
+from r329fast.program.uniform_dtype import uniform_program
 from r329fast.quantization.fixed_point import requantize
 
 QUADS = f"{ISA.name}-quads"
@@ -157,7 +157,7 @@ def finish(sums: np.ndarray, constants: np.ndarray, pitch: int) -> np.ndarray:
 
 def test_programs_keep_their_meaning_in_another_dtype() -> None:
     """The reference on a stored program gives the same integers, moved."""
-    from r329fast.reference.run import run_op
+    from r329fast.reference.interpreter import run_op
 
     for kind in kernel_cases.CASES:
         for seed in range(12):
@@ -167,7 +167,7 @@ def test_programs_keep_their_meaning_in_another_dtype() -> None:
             op = program.ops[0]
             expected = run_op(program, op, [feeds[name] for name in op.inputs])
             for dtype in ("uint8", "int8"):
-                stored = stored_program(program, dtype)
+                stored = uniform_program(program, dtype)
                 if stored is None:
                     assert kind in ("softmax_fast_exp", "resize_bilinear") or len(op.inputs) == 1
                     continue

@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import get_type_hints
 
 import llvmlite.binding as llvm
+import numba
 import pytest
 from llvmlite import ir
 
 from r329fast.errors import UsageError
 from r329fast.kernels.ir.emit import BYTES, I64, Pointer
 from r329fast.kernels.ir.gemm_tile import emit_row_tile
-from r329fast.kernels.runtime import cache, isa
+from r329fast.kernels.runtime import aarch64, cache, isa
 
 TESTS = Path(__file__).parent
 
@@ -35,7 +36,7 @@ def test_best_path_of_the_target_is_chosen() -> None:
     assert isa.choose(vnni - {"avx512vnni"}).name == "avx512"
     assert isa.choose(frozenset({"avx2", "avxvnni"})).name == "avxvnni"
     assert isa.choose(frozenset({"avx2"})).name == "avx2"
-    assert isa.choose(frozenset({"neon", "dotprod"})).name == "neon"
+    assert isa.choose(frozenset({"dotprod"})).name == "neon"
     assert isa.choose(frozenset({"neon"})).name == "plain"
     assert isa.choose(frozenset()).name == "plain"
 
@@ -46,6 +47,36 @@ def test_a_forced_path_is_taken_if_possible() -> None:
         isa.choose(frozenset({"avx2"}), "vnni512")
     with pytest.raises(UsageError, match="unknown path; possible here: avx2, plain, did you"):
         isa.choose(frozenset({"avx2"}), "avx3")
+
+
+def test_dot_products_that_llvm_does_not_name_are_added() -> None:
+    assert aarch64.with_dotprod("") == "+dotprod"
+    assert aarch64.with_dotprod("+neon,-sve") == "+neon,-sve,+dotprod"
+    assert aarch64.with_dotprod("+dotprod,-sve") == "+dotprod,-sve"
+
+
+@pytest.mark.parametrize(
+    ("has", "named", "told"),
+    [(True, None, True), (False, None, False), (True, "neoverse-n1", False)],
+)
+def test_numba_is_told_of_dot_products(
+    has: bool, named: str | None, told: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(aarch64, "has_dotprod", lambda: has)
+    monkeypatch.setattr(numba.config, "CPU_NAME", named)
+    monkeypatch.setattr(numba.config, "CPU_FEATURES", None)
+    aarch64.tell_numba()
+    assert (numba.config.CPU_FEATURES is not None) == told
+    assert not told or "+dotprod" in numba.config.CPU_FEATURES
+
+
+@pytest.mark.skipif(
+    any(os.environ.get(name) for name in ("R329FAST_ISA", "NUMBA_CPU_NAME", "NUMBA_CPU_FEATURES")),
+    reason="the target is not this machine",
+)
+def test_the_path_is_the_one_of_the_processor() -> None:
+    """On aarch64 the system's word counts; elsewhere there are no such dot products."""
+    assert (isa.ISA.name == "neon") == (isa.JIT and aarch64.has_dotprod())
 
 
 def test_an_impossible_path_ends_in_one_line() -> None:
@@ -78,13 +109,14 @@ def other_paths() -> list[str]:
 @pytest.mark.slow
 @pytest.mark.parametrize("name", other_paths())
 def test_other_paths_give_the_same_integers(name: str) -> None:
-    """The tile, packing and tails of every path."""
+    """The tile, packing and tails of every path, which compiles all its kernels, too."""
+    kinds = "conv2d or fully_connected or depthwise or eltwise or norm or winograd"
     run = subprocess.run(
         [
             sys.executable,
             *("-m", "pytest", "-q", "-p", "no:cacheprovider"),
             *(str(TESTS / "test_registry.py"), str(TESTS / "test_winograd.py")),
-            *("-k", "conv2d or fully_connected or depthwise or eltwise or norm or winograd"),
+            *("-k", f"warmup or {kinds}"),
         ],
         env={**os.environ, "R329FAST_ISA": name},
         capture_output=True,

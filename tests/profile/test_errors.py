@@ -74,7 +74,7 @@ def test_entire_and_single_errors(case: Case) -> None:
         feeds = {n: program.quantize_input(floats[n], n) for n in layer.inputs}
         tensors = dict(feeds)
         for op in program.ops[slice(*layer.ops)]:
-            from r329fast.reference.run import run_op
+            from r329fast.reference.interpreter import run_op
 
             tensors[op.outputs[0]] = run_op(program, op, [tensors[n] for n in op.inputs])
         for integers, sums in (

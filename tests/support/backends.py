@@ -8,7 +8,7 @@ import numpy as np
 
 from r329fast.program import Op, Program
 from r329fast.reference import run_program
-from r329fast.reference.run import run_op
+from r329fast.reference.interpreter import run_op
 from r329fast.simulator.simulator import Simulator
 
 BACKENDS = ("reference", "numba")

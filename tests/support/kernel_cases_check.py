@@ -6,7 +6,7 @@ import numpy as np
 
 from r329fast.kernels import prepare
 from r329fast.program.program import Program
-from r329fast.reference.run import run_op
+from r329fast.reference.interpreter import run_op
 from r329fast.simulator.simulator import Simulator
 
 

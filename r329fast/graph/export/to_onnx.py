@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from r329fast.graph.export.layers import WRITERS
 from r329fast.graph.ir import Graph
+from r329fast.graph.lower.families import WRITERS
 from r329fast.graph.onnx.writer import Writer
 
 # AveragePool with dilations and Resize in its present form came with opset 19.

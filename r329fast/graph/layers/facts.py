@@ -92,7 +92,9 @@ class LayerType:
     output is signed, None where that follows from its inputs (spec B.2); free_range: whether
     another calibrated range could be chosen for its output; ops_count: the vendor's figure in
     graph.json (spec formats.md 5); ops_assumed: no public graph.json shows it, so the figure is
-    this project's reading; table_bytes: of a table that it puts into the vendor's `_int8.bin`.
+    this project's reading; table_bytes: of a table that it puts into the vendor's `_int8.bin`;
+    op: the kind of the op that it becomes with the attributes that it has, "" where its
+    lowering has a rule of its own.
     """
 
     attrs: type[Attrs]
@@ -106,6 +108,7 @@ class LayerType:
     free_range: bool = True
     ops_assumed: bool = False
     table_bytes: int = 0
+    op: str = ""
 
     @property
     def linear(self) -> bool:
@@ -126,6 +129,6 @@ class LayerType:
         return self.signed(attrs) if callable(self.signed) else self.signed
 
 
-def moving(attrs: type[Attrs]) -> LayerType:
+def moving(attrs: type[Attrs], op: str = "") -> LayerType:
     """The row of a type that only moves integers."""
-    return LayerType(attrs, nothing, moves=True, keeps_scale=True, free_range=False)
+    return LayerType(attrs, nothing, moves=True, keeps_scale=True, free_range=False, op=op)

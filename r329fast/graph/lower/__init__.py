@@ -1,1 +1,1 @@
-"""Importers: ONNX nodes to layers, one file a family."""
+"""ONNX operators to layers and back, one file a family: importer, constraints, writer."""

@@ -17,7 +17,7 @@ import numpy as np
 from r329fast.graph.ir import Attrs, InputAttrs, Layer, ReshapeAttrs, TransposeAttrs
 from r329fast.graph.issues import Unknown, Unsupported
 from r329fast.graph.onnx.model import Node, OnnxModel
-from r329fast.graph.onnx.reader import unique
+from r329fast.graph.onnx.reader import Names
 
 # Where the axes of an ONNX feature map (C, H, W) lie in ours.
 NHWC = (2, 0, 1)
@@ -50,7 +50,7 @@ class Builder:
         self.shapes: dict[str, tuple[int, ...]] = {}
         self.values: dict[str, Value] = {}
         self.input_layouts: dict[str, str] = {}
-        self._taken: set[str] = set()
+        self._names = Names()
         self._moved: dict[str, tuple[str, tuple[int, ...]]] = {}
         self._cache: dict[tuple[str, tuple[int, ...]], str] = {}
         shape = model.shape(model.inputs[0]) if model.inputs else None
@@ -102,7 +102,7 @@ class Builder:
         consts: dict[str, np.ndarray] | None = None,
     ) -> str:
         """Append a layer with one output; returns its tensor, which bears the layer's name."""
-        name = unique(name, self._taken)
+        name = self._names.unique(name)
         self.layers.append(Layer(name, kind, attrs, tuple(inputs), (name,), consts or {}))
         self.shapes[name] = tuple(int(size) for size in shape)
         return name
@@ -116,8 +116,8 @@ class Builder:
         shapes: Sequence[Sequence[int]],
     ) -> list[str]:
         """Append a layer with several outputs, named name_0, name_1, ..."""
-        name = unique(name, self._taken)
-        outputs = [unique(f"{name}_{index}", self._taken) for index in range(len(shapes))]
+        name = self._names.unique(name)
+        outputs = [self._names.unique(f"{name}_{index}") for index in range(len(shapes))]
         self.layers.append(Layer(name, kind, attrs, tuple(inputs), tuple(outputs)))
         for output, shape in zip(outputs, shapes, strict=True):
             self.shapes[output] = tuple(int(size) for size in shape)

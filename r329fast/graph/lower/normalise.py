@@ -1,14 +1,17 @@
-"""Importers of softmax and local response normalisation."""
+"""Softmax and local response normalisation."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 from math import prod
 
-from r329fast.graph.ir import LrnAttrs, ReshapeAttrs, SoftmaxAttrs
+from r329fast.graph.ir import Layer, LrnAttrs, ReshapeAttrs, SoftmaxAttrs
 from r329fast.graph.issues import Unsupported
 from r329fast.graph.lower.builder import Builder, batch_axis
+from r329fast.graph.lower.operator import LayerWriter, Operator
+from r329fast.graph.lower.rules import constraint_axis_not_batch, constraint_four_axes
 from r329fast.graph.onnx.model import Node
+from r329fast.graph.onnx.writer import Writer
 
 
 def import_softmax(builder: Builder, node: Node) -> None:
@@ -53,4 +56,33 @@ def import_lrn(builder: Builder, node: Node) -> None:
     builder.like(node, "LRN", attrs, source)
 
 
-IMPORTERS = {"Softmax": import_softmax, "LogSoftmax": import_softmax, "LRN": import_lrn}
+def write_softmax(w: Writer, layer: Layer) -> str:
+    axis = w.axis(layer.outputs[0], layer.params(SoftmaxAttrs).axis)
+    return str(w.node(layer.type, [w.names[layer.inputs[0]]], axis=axis))
+
+
+def write_lrn(w: Writer, layer: Layer) -> str:
+    attrs = layer.params(LrnAttrs)
+    return str(
+        w.node(
+            "LRN",
+            [w.names[layer.inputs[0]]],
+            size=attrs.size,
+            alpha=attrs.alpha,
+            beta=attrs.beta,
+            bias=attrs.bias,
+        )
+    )
+
+
+OPERATORS = {
+    "Softmax": Operator(import_softmax, "Softmax", (constraint_axis_not_batch,)),
+    "LogSoftmax": Operator(import_softmax, "LogSoftmax", (constraint_axis_not_batch,)),
+    "LRN": Operator(import_lrn, "LRN", (constraint_four_axes,)),
+}
+
+WRITERS: dict[str, LayerWriter] = {
+    "Softmax": write_softmax,
+    "LogSoftmax": write_softmax,
+    "LRN": write_lrn,
+}

@@ -1,4 +1,4 @@
-"""Importers of pooling, reductions and resizing: what works on H and W and keeps channels."""
+"""Pooling and reduction over H and W."""
 
 from __future__ import annotations
 
@@ -7,11 +7,38 @@ from math import ceil
 
 import numpy as np
 
-from r329fast.graph.ir import PoolingAttrs, ReduceAttrs, ResizeAttrs
+from r329fast.graph.ir import Layer, PoolingAttrs, ReduceAttrs
 from r329fast.graph.issues import Unsupported
 from r329fast.graph.lower.builder import Builder, batch_axis
-from r329fast.graph.lower.compute import explicit_pads, pair
+from r329fast.graph.lower.operator import LayerWriter, Operator
+from r329fast.graph.lower.rules import (
+    constraint_first_output,
+    constraint_four_axes,
+    constraint_padding,
+)
+from r329fast.graph.lower.windows import explicit_pads, pair
 from r329fast.graph.onnx.model import Node, OnnxModel
+from r329fast.graph.onnx.writer import TO_NHWC, Writer
+from r329fast.graph.rule import Result, advise, first_shape, show
+
+
+@advise("pad by a Pad node in front")
+def constraint_pool_pads(node: Node, model: OnnxModel) -> Result:
+    """Pads must be smaller than the window."""
+    kernel = [int(k) for k in node.attr("kernel_shape", [1, 1])]
+    pads = list(node.attr("pads", []))
+    ok = len(kernel) == 2 and all(pad < kernel[i % 2] for i, pad in enumerate(pads))
+    return ok, f"kernel_shape {kernel}, pads {pads}"
+
+
+@advise("use ReduceMean over H and W, or GlobalAveragePool")
+def constraint_mean_axes(node: Node, model: OnnxModel) -> Result:
+    """The axes must be H and W of a feature map with four axes."""
+    axes, shape = reduce_axes(node, model), first_shape(node, model)
+    if axes is None:
+        return False, "they are computed"
+    ok = len(shape) == 4 and len(axes) == 2 and axes[0] >= 0
+    return ok, f"axes {[axis + 1 for axis in axes]} of {show(shape)}"
 
 
 def pooled_size(
@@ -101,70 +128,57 @@ def import_reduce_mean(builder: Builder, node: Node) -> None:
     builder.bind(node.outputs[0], tensor, source.perm if keep else (0,))
 
 
-# --- Resize ---------------------------------------------------------------------------------
-
-
-def resize_factors(node: Node, model: OnnxModel) -> tuple[list[float] | None, list[int] | None]:
-    """(scales, sizes) of a Resize or Upsample node, each over all axes, None where not given."""
-    shape = model.shape(node.inputs[0])
-    rank = len(shape or ())
-    if node.op == "Upsample":
-        scales = node.attr("scales")
-        if scales is None:
-            value = model.const(node.input(1))
-            scales = None if value is None else value.reshape(-1)
-        return (None if scales is None else [float(s) for s in scales]), None
-    places = [1] if model.opset < 11 else [2, 3]
-    found: list[np.ndarray | None] = []
-    for place in places:
-        value = model.const(node.input(place)) if node.input(place) else None
-        found.append(value if value is not None and value.size else None)
-    axes = [int(axis) % rank for axis in node.attr("axes", range(rank))]
-    full_scales: list[float] | None = None
-    full_sizes: list[int] | None = None
-    if found[0] is not None:
-        full_scales = [1.0] * rank
-        for axis, scale in zip(axes, found[0].reshape(-1), strict=True):
-            full_scales[axis] = float(scale)
-    if len(found) > 1 and found[1] is not None:
-        full_sizes = list(shape or ())
-        for axis, size in zip(axes, found[1].reshape(-1), strict=True):
-            full_sizes[axis] = int(size)
-    return full_scales, full_sizes
-
-
-def import_resize(builder: Builder, node: Node) -> None:
-    """Resize, Upsample -> Resize."""
-    source = builder.canonical(builder.value(node.inputs[0]))
-    height, width, channels = builder.stored(source)
-    scales, sizes = resize_factors(node, builder.model)
-    if sizes is not None:
-        rows, cols = sizes[2], sizes[3]
-    else:
-        assert scales is not None
-        # in float32, as the runtime has the scales
-        rows = int(np.floor(np.float32(height) * np.float32(scales[2])))
-        cols = int(np.floor(np.float32(width) * np.float32(scales[3])))
-    linear = node.attr("mode", "nearest") != "nearest"
-    old = node.op == "Upsample" or builder.model.opset < 11
-    coordinates = "asymmetric" if old else node.attr("coordinate_transformation_mode", "half_pixel")
-    nearest = "floor" if old else node.attr("nearest_mode", "round_prefer_floor")
-    attrs = ResizeAttrs(
-        (rows, cols),
-        "BILINEAR" if linear else "NEAREST",
-        coordinates.upper(),
-        nearest.upper(),
+def write_pooling(w: Writer, layer: Layer) -> str:
+    attrs = layer.params(PoolingAttrs)
+    top, left, bottom, right = attrs.pads
+    extra = {} if attrs.method == "MAX" else {"count_include_pad": int(attrs.count_include_pad)}
+    return str(
+        w.node(
+            "MaxPool" if attrs.method == "MAX" else "AveragePool",
+            [w.names[layer.inputs[0]]],
+            kernel_shape=attrs.kernel,
+            strides=attrs.stride,
+            dilations=attrs.dilation,
+            pads=[top, left, bottom, right],
+            ceil_mode=int(attrs.ceil_mode),
+            **extra,
+        )
     )
-    tensor = builder.add(node.name, "Resize", attrs, (source.tensor,), (rows, cols, channels))
-    builder.bind(node.outputs[0], tensor, source.perm)
 
 
-IMPORTERS = {
-    "MaxPool": import_pool,
-    "AveragePool": import_pool,
-    "GlobalAveragePool": import_global_pool,
-    "GlobalMaxPool": import_global_pool,
-    "ReduceMean": import_reduce_mean,
-    "Resize": import_resize,
-    "Upsample": import_resize,
+def write_reduce(w: Writer, layer: Layer) -> str:
+    attrs = layer.params(ReduceAttrs)
+    tensor = layer.inputs[0]
+    axes = w.const(np.array([w.axis(tensor, axis) for axis in attrs.axes], np.int64))
+    source = w.names[tensor]
+    # without keepdims what is left of NCHW is in the order of NHWC only if the map is gone
+    result = w.node("ReduceMean", [source, axes], keepdims=1)
+    if attrs.keepdims:
+        return str(result)
+    shape = w.graph.shapes[layer.outputs[0]]
+    flat = w.node("Transpose", [result], perm=TO_NHWC) if w.is_map(tensor) else result
+    return w.held(
+        w.node("Reshape", [flat, w.const(np.array([0, *shape], np.int64))]), layer.outputs[0]
+    )
+
+
+_POOL = (
+    constraint_four_axes,
+    constraint_padding,
+    constraint_pool_pads,
+    constraint_first_output,
+)
+
+OPERATORS = {
+    "MaxPool": Operator(import_pool, "Pooling MAX", _POOL),
+    "AveragePool": Operator(import_pool, "Pooling AVG", _POOL),
+    "GlobalAveragePool": Operator(
+        import_global_pool, "Pooling AVG, kernel HxW", (constraint_four_axes,)
+    ),
+    "GlobalMaxPool": Operator(
+        import_global_pool, "Pooling MAX, kernel HxW", (constraint_four_axes,)
+    ),
+    "ReduceMean": Operator(import_reduce_mean, "Reduce MEAN", (constraint_mean_axes,)),
 }
+
+WRITERS: dict[str, LayerWriter] = {"Pooling": write_pooling, "Reduce": write_reduce}

@@ -22,9 +22,10 @@ def cut_model(
     (what the node would have made is fed instead) and as an output. Raises UsageError for an
     unknown name and for an input that the cut graph still needs and that is not listed.
     """
-    if outputs:
-        model.outputs = _unique(_resolve(model, name, "output") for name in outputs)
-    wanted = _unique(_resolve(model, name, "input") for name in inputs) if inputs else []
+    names = _Known(model) if outputs or inputs else None
+    if names and outputs:
+        model.outputs = _unique(names.resolve(name, "output") for name in outputs)
+    wanted = _unique(names.resolve(name, "input") for name in inputs) if names and inputs else []
     kept = _ancestors(model, set(wanted))
     if wanted:
         reached = {name for node in kept for name in node.inputs} | set(model.outputs)
@@ -55,25 +56,34 @@ def _unique(names: Any) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def _resolve(model: OnnxModel, name: str, what: str) -> str:
-    """The tensor that `name` (a tensor's or a node's) means."""
-    tensors = {tensor for node in model.nodes for tensor in node.outputs if tensor}
-    tensors |= set(model.inputs)
-    if name in tensors:
-        return name
-    for node in model.nodes:
-        if name in (node.name, node.proto.name if node.proto is not None else None) and name:
-            return next(tensor for tensor in node.outputs if tensor)
-    # TensorFlow style: "name:0"
-    if name.endswith(":0") and name[:-2] in {node.name for node in model.nodes}:
-        return _resolve(model, name[:-2], what)
-    known = sorted(tensors | {node.name for node in model.nodes})
-    ends = model.inputs if what == "input" else model.outputs
-    raise UsageError(
-        f"{what} {name!r} is neither a tensor nor a node of the model{nearest(name, known)} "
-        f"(the file's own {what}s: {', '.join(ends)})",
-        name=name,
-    )
+class _Known:
+    """The names that a model knows, and the tensors that they mean."""
+
+    def __init__(self, model: OnnxModel) -> None:
+        self.model = model
+        self.tensors = {tensor for node in model.nodes for tensor in node.outputs if tensor}
+        self.tensors |= set(model.inputs)
+        self.nodes: dict[str, str] = {}
+        for node in model.nodes:
+            first = next((tensor for tensor in node.outputs if tensor), "")
+            for name in (node.name, node.proto.name if node.proto is not None else ""):
+                self.nodes.setdefault(name, first)
+
+    def resolve(self, name: str, what: str) -> str:
+        """The tensor that `name` (a tensor's or a node's) means."""
+        if name in self.tensors:
+            return name
+        # TensorFlow style: "name:0"
+        for word in (name, name.removesuffix(":0")):
+            if word and self.nodes.get(word):
+                return self.nodes[word]
+        known = sorted(self.tensors | {node.name for node in self.model.nodes})
+        ends = self.model.inputs if what == "input" else self.model.outputs
+        raise UsageError(
+            f"{what} {name!r} is neither a tensor nor a node of the model{nearest(name, known)} "
+            f"(the file's own {what}s: {', '.join(ends)})",
+            name=name,
+        )
 
 
 def _ancestors(model: OnnxModel, stops: set[str]) -> list[Any]:

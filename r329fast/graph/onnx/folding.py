@@ -8,28 +8,28 @@ from typing import Any
 import numpy as np
 
 from r329fast.errors import FileError
+from r329fast.graph.onnx.fold_budget import FoldBudget
 from r329fast.graph.onnx.model import Node, OnnxModel
 
-# Ops that must not be evaluated here: random, or with sub-graphs that see the outer scope.
-_NEVER = {
-    "If",
-    "Loop",
-    "Scan",
-    "RandomNormal",
-    "RandomUniform",
-    "RandomNormalLike",
-    "RandomUniformLike",
-    "Multinomial",
-    "Bernoulli",
-}
 # Constants up to this size are shown to shape inference by value, larger ones by shape only.
 _SMALL = 256
+# Nodes that shape inference may look at in all its rounds; a chain of Shape nodes takes many.
+_MOST_INFERRED = 1_000_000
 
 
 def fold_and_infer(model: OnnxModel, where: str) -> None:
     """Fold what is known, infer shapes, and again until no Shape node is left to resolve."""
+    budget = FoldBudget(model.consts, model.opset, where)
+    inferred = 0
     while True:
-        _fold(model)
+        _fold(model, budget)
+        inferred += len(model.nodes)
+        if inferred > _MOST_INFERRED:
+            raise FileError(
+                f"{where}: shapes depend on each other through more Shape nodes than can be "
+                "followed; simplify the model at export",
+                path=where,
+            )
         model.shapes = _infer(model, where)
         if not any(_shape_value(node, model) is not None for node in model.nodes):
             break
@@ -37,14 +37,14 @@ def fold_and_infer(model: OnnxModel, where: str) -> None:
     model.consts = {name: value for name, value in model.consts.items() if name in needed}
 
 
-def _fold(model: OnnxModel) -> None:
+def _fold(model: OnnxModel, budget: FoldBudget) -> None:
     """Replace every node whose inputs are all known by its outputs' values."""
     left: list[Node] = []
     for node in model.nodes:
         values = _shape_value(node, model)
         if values is None and node.op == "Identity" and node.input(0) in model.consts:
             values = [model.consts[node.input(0)]]
-        elif values is None and _foldable(node, model):
+        elif values is None and _foldable(node, model) and budget.allows(node, model.consts):
             values = evaluate(node, model.consts, model.opset)
         if values is None:
             left.append(node)
@@ -56,8 +56,6 @@ def _fold(model: OnnxModel) -> None:
 
 
 def _foldable(node: Node, model: OnnxModel) -> bool:
-    if node.op in _NEVER or node.domain or node.proto is None:
-        return False
     return all(not name or name in model.consts for name in node.inputs)
 
 

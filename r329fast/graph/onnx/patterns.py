@@ -57,8 +57,9 @@ def _tanh_gelu(x: np.ndarray) -> np.ndarray:
     return 0.5 * x * (1 + np.tanh(np.sqrt(2 / np.pi) * (x + 0.044715 * x**3)))
 
 
+_Known = tuple[str, dict[str, Any], Callable[[np.ndarray], np.ndarray]]
 # op, attributes, function
-_KNOWN: tuple[tuple[str, dict[str, Any], Callable[[np.ndarray], np.ndarray]], ...] = (
+_KNOWN: tuple[_Known, ...] = (
     ("Swish", {}, lambda x: x * _sigmoid(x)),
     ("Mish", {}, lambda x: x * np.tanh(np.log1p(np.exp(x)))),
     ("HardSwish", {}, lambda x: x * np.clip(x / 6 + 0.5, 0, 1)),
@@ -74,11 +75,12 @@ def find_patterns(model: OnnxModel) -> None:
     """Replace spelled-out activations in `model` by one node each, named as the last of theirs."""
     producers = model.producers()
     order = {name: index for index, node in enumerate(model.nodes) for name in node.outputs if name}
+    known: dict[object, _Known | None] = {}
     changed = False
     for index, node in enumerate(list(model.nodes)):
         if node.op not in _ENDS or node.domain:
             continue
-        found = _recognise(node, model, producers, order)
+        found = _recognise(node, model, producers, order, known)
         if found is not None:
             producers.update(dict.fromkeys(found.outputs, found))
             model.nodes[index] = found
@@ -88,23 +90,55 @@ def find_patterns(model: OnnxModel) -> None:
 
 
 def _recognise(
-    top: Node, model: OnnxModel, producers: dict[str, Node], order: dict[str, int]
+    top: Node,
+    model: OnnxModel,
+    producers: dict[str, Node],
+    order: dict[str, int],
+    known: dict[object, _Known | None],
 ) -> Node | None:
-    """The one node that does what the nodes up from `top` do, None if they are nothing known."""
+    """The one node that does what the nodes up from `top` do, None if they are nothing known.
+
+    known: what spellings have been found to compute, for the next place that has the same.
+    """
     from onnx import helper
 
     for source, parts in _candidates(top, model, producers, order):
         if not any(part.op in _SIGNS for part in parts):
             continue
-        values = _run(parts, source, top.outputs[0], model)
-        if values is None:
-            continue
-        for op, attrs, function in _KNOWN:
-            expected = function(_POINTS)
-            if np.allclose(values, expected, rtol=1e-4, atol=2e-5):
-                proto = helper.make_node(op, [source], list(top.outputs), top.name, **attrs)
-                return Node(op, top.name, [source], list(top.outputs), dict(attrs), "", proto)
+        spelling = _spelling(parts, source, model)
+        if spelling not in known:
+            values = _run(parts, source, top.outputs[0], model)
+            known[spelling] = None if values is None else _computed(values)
+        found = known[spelling]
+        if found is not None:
+            op, attrs, _ = found
+            proto = helper.make_node(op, [source], list(top.outputs), top.name, **attrs)
+            return Node(op, top.name, [source], list(top.outputs), dict(attrs), "", proto)
     return None
+
+
+def _computed(values: np.ndarray) -> _Known | None:
+    """The known function that has these values at the sample points."""
+    for known in _KNOWN:
+        if np.allclose(values, known[2](_POINTS), rtol=1e-4, atol=2e-5):
+            return known
+    return None
+
+
+def _spelling(parts: list[Node], source: str, model: OnnxModel) -> object:
+    """Operators, attributes, single constants and wiring of `parts`, without their names."""
+    numbers = {source: 0}
+
+    def word(name: str) -> object:
+        const = model.consts.get(name)
+        if const is None:
+            return numbers.setdefault(name, len(numbers))
+        return (const.dtype.str, const.shape, const.tobytes() if const.size == 1 else b"")
+
+    return tuple(
+        (part.op, repr(part.attrs), tuple(map(word, part.inputs)), tuple(map(word, part.outputs)))
+        for part in parts
+    )
 
 
 def _candidates(

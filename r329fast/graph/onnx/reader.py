@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from math import prod
 from os import PathLike, fspath
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from r329fast.base.limits import CONSTANTS
+from r329fast.base.reading import check_size, faults_of
 from r329fast.errors import FileError, UnsupportedModelError, UsageError
 from r329fast.graph.issues import Issue
 from r329fast.graph.onnx.cut import cut_model
 from r329fast.graph.onnx.folding import fold_and_infer
 from r329fast.graph.onnx.model import Node, OnnxModel
+from r329fast.graph.onnx.model_file import load_proto, without_functions
 
 OLDEST_OPSET = 7
 
@@ -49,28 +53,14 @@ def read_onnx(
 
 def _parse(file: Path) -> Any:
     """The ModelProto; FileError if the file is no such thing."""
-    if not file.is_file():
-        raise FileError(f"{file}: no such file", path=str(file))
-    if file.stat().st_size == 0:
-        raise FileError(f"{file}: the file is empty", path=str(file))
-    import onnx  # here, not above: it takes a while
-
-    try:
-        proto = onnx.load(str(file))
-    except Exception as error:  # protobuf and onnx raise many kinds
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise FileError(f"{file}: not a readable ONNX model ({reason})", path=str(file)) from error
+    proto = load_proto(file)
     if not proto.graph.node or not proto.graph.output:
         raise FileError(
             f"{file}: not a complete ONNX model (it holds {len(proto.graph.node)} nodes "
             f"and {len(proto.graph.output)} outputs)",
             path=str(file),
         )
-    if proto.functions:
-        from onnx.inliner import inline_local_functions
-
-        proto = inline_local_functions(proto)
-    return proto
+    return without_functions(proto, file)
 
 
 def _opset(proto: Any, file: Path) -> int:
@@ -109,9 +99,10 @@ def _collect(proto: Any, opset: int, file: Path) -> OnnxModel:
                 path=str(file),
             ) from error
     for sparse in proto.graph.sparse_initializer:
-        consts[sparse.values.name] = _dense(sparse)
+        with faults_of(file, f"a model whose sparse {sparse.values.name!r} can be used"):
+            consts[sparse.values.name] = _dense(sparse, file)
     nodes: list[Node] = []
-    taken: set[str] = set()
+    names = Names()
     made = {value.name for value in proto.graph.input} | set(consts)
     for node in proto.graph.node:
         outputs = list(node.output)
@@ -133,7 +124,7 @@ def _collect(proto: Any, opset: int, file: Path) -> OnnxModel:
         made.update(outputs)
         domain = "" if node.domain == "ai.onnx" else node.domain
         nodes.append(
-            Node(node.op_type, unique(base, taken), list(node.input), outputs, attrs, domain, node)
+            Node(node.op_type, names.unique(base), list(node.input), outputs, attrs, domain, node)
         )
     inputs = [value.name for value in proto.graph.input if value.name not in consts]
     types = {value.name: _type_name(value) for value in proto.graph.input}
@@ -148,23 +139,33 @@ def _collect(proto: Any, opset: int, file: Path) -> OnnxModel:
     )
 
 
-def unique(name: str, taken: set[str]) -> str:
-    """`name`, or the first of name_1, name_2, ... that is free; it is then taken."""
-    candidate, number = name, 0
-    while candidate in taken:
-        number += 1
-        candidate = f"{name}_{number}"
-    taken.add(candidate)
-    return candidate
+class Names:
+    """Names that are taken, and the number that the next of a name gets."""
+
+    def __init__(self) -> None:
+        self.taken: set[str] = set()
+        self.numbers: dict[str, int] = {}
+
+    def unique(self, name: str) -> str:
+        """`name`, or the first of name_1, name_2, ... that is free; it is then taken."""
+        candidate, number = name, self.numbers.get(name, 0)
+        while candidate in self.taken:
+            number += 1
+            candidate = f"{name}_{number}"
+        self.numbers[name] = number
+        self.taken.add(candidate)
+        return candidate
 
 
 def _first_line(error: Exception) -> str:
     return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
-def _dense(sparse: Any) -> np.ndarray:
+def _dense(sparse: Any, file: Path) -> np.ndarray:
     from onnx import numpy_helper
 
+    size = prod(int(size) for size in sparse.dims)
+    check_size(f"{file}, {sparse.values.name!r} written out", 8 * size, CONSTANTS)
     values = numpy_helper.to_array(sparse.values)
     indices = numpy_helper.to_array(sparse.indices)
     dense = np.zeros(tuple(sparse.dims), values.dtype)
@@ -218,24 +219,33 @@ def _declared_shapes(proto: Any) -> dict[str, list[int | None]]:
 def _sort(model: OnnxModel, file: Path) -> None:
     """Keep the stored order where it is an execution order, else sort topologically."""
     known = set(model.consts) | set(model.inputs) | {""}
-    waiting = list(model.nodes)
-    made = {name for node in waiting for name in node.outputs}
-    ordered: list[Node] = []
-    while waiting:
-        left: list[Node] = []
-        for node in waiting:
-            # a tensor that nobody makes is reported later, by name; it must not look like a loop
-            if all(name in known or name not in made for name in node.inputs):
-                ordered.append(node)
-                known.update(node.outputs)
-            else:
-                left.append(node)
-        if len(left) == len(waiting):
-            raise FileError(
-                f"{file}: the graph has a loop through node {left[0].name!r}", path=str(file)
-            )
-        waiting = left
-    model.replace_nodes(ordered)
+    # a tensor that nobody makes is reported later, by name; it must not look like a loop
+    maker = {
+        name: place
+        for place, node in enumerate(model.nodes)
+        for name in node.outputs
+        if name not in known
+    }
+    before = [{maker[name] for name in node.inputs if name in maker} for node in model.nodes]
+    readers: list[list[int]] = [[] for _ in model.nodes]
+    for place, makers in enumerate(before):
+        for other in makers:
+            readers[other].append(place)
+    # rank: which pass over the stored order reaches a node when each pass takes what is ready
+    rank = [0] * len(model.nodes)
+    missing = [len(makers) for makers in before]
+    ready = [place for place, count in enumerate(missing) if not count]
+    for place in ready:  # grows while it is walked
+        for reader in readers[place]:
+            rank[reader] = max(rank[reader], rank[place] + (place > reader))
+            missing[reader] -= 1
+            if not missing[reader]:
+                ready.append(reader)
+    if len(ready) < len(model.nodes):
+        stuck = next(node for node, count in zip(model.nodes, missing, strict=True) if count)
+        raise FileError(f"{file}: the graph has a loop through node {stuck.name!r}", path=str(file))
+    order = sorted(range(len(rank)), key=lambda place: (rank[place], place))
+    model.replace_nodes([model.nodes[place] for place in order])
 
 
 def _settle_inputs(

@@ -27,7 +27,7 @@ from r329fast.program.program import Op, TensorSpec
 
 VARIABLE = "R329FAST_WINOGRAD"
 MODES = ("auto", "0", "1")
-_LOAD = 4  # bytes of weights a cycle from L3 or memory
+_LOAD = 4  # bytes of weights per cycle from L3 or memory
 _CACHED = 512 * 1024  # as many bytes of weights are there anyway
 _MANY = 64  # images whose blocks share the weights
 
@@ -41,7 +41,7 @@ def mode() -> str:
 
 
 def _rate(lanes: int, kgroup: int) -> int:
-    """Products a cycle: two vectors of up to 256 bits, or one of 512."""
+    """Products per cycle: two vectors of up to 256 bits, or one of 512."""
     return lanes * kgroup * (2 if lanes <= 8 else 1)
 
 

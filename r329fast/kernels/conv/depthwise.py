@@ -1,4 +1,4 @@
-"""Depthwise convolution: one filter a channel.
+"""Depthwise convolution: one filter per channel.
 
 Input rows are widened to int16 once, with their padding around them, into a ring of as many rows
 as the kernel spans; a block of channels is chosen so that the ring stays in L1. Then each output
@@ -88,7 +88,7 @@ def depthwise_rows(frame):  # type: ignore[no-untyped-def]
     pass_bytes = 2 * _TAPS * _CHANNELS
     for channel in range(0, channels, block):
         count = min(block, channels - channel)
-        loaded = 0
+        loaded = 0  # rows of the padded image before this one are, or were, in the ring
         image = -1
         for place in range(p.first, p.end):
             if place // out_height != image:
@@ -96,6 +96,7 @@ def depthwise_rows(frame):  # type: ignore[no-untyped-def]
                 loaded = 0
             y = place - image * out_height
             top = y * stride_y
+            # neighbouring output rows share input rows: only the new ones are widened
             for row in range(max(loaded, top), top + ring_rows):
                 target = ring + row % ring_rows * row_bytes
                 widen_row(
@@ -103,6 +104,7 @@ def depthwise_rows(frame):  # type: ignore[no-untyped-def]
                     channel, count,
                 )  # fmt: skip
             loaded = top + ring_rows
+            # A vector of channels at a time: its weights stay in registers over the whole row.
             for part in range(0, count, _CHANNELS):
                 for tap in range(passes * _TAPS):
                     ky = tap // kernel_x
@@ -113,6 +115,7 @@ def depthwise_rows(frame):  # type: ignore[no-untyped-def]
                     column = kx * dilation_x * count
                     taps[tap] = ring + row * row_bytes + 2 * (column + part)
                 w = weights.ctypes.data + (channel + part) // _CHANNELS * passes * pass_bytes
+                # kernels of more than _TAPS taps add their passes up in the accumulators
                 for index in range(passes):
                     depthwise_row(
                         scratch.ctypes.data + 8 * index * _TAPS,

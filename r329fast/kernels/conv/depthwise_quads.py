@@ -13,7 +13,7 @@ from r329fast.kernels.epilogue import prepare_epilogue
 from r329fast.kernels.ir import depthwise_quads as quads_ir
 from r329fast.kernels.leaves.leaf import leaf
 from r329fast.kernels.runtime.isa import ISA, JIT, target_features
-from r329fast.kernels.runtime.kernel import arrays, kernel
+from r329fast.kernels.runtime.kernel import KERNELS, arrays, kernel
 from r329fast.kernels.runtime.op_plan import OpPlan, Step, aligned
 from r329fast.kernels.runtime.parameters import pack
 from r329fast.program.program import Op, TensorSpec
@@ -65,6 +65,10 @@ def depthwise_quads(frame):  # type: ignore[no-untyped-def]
             scratch.ctypes.data, channels, constants.ctypes.data, epilogue.ctypes.data, out_width,
             out.ctypes.data + place * out_width * channels, g.stride_x,
         )  # fmt: skip
+
+
+if not POSSIBLE:
+    KERNELS.remove(depthwise_quads)  # other paths lack its instructions: nothing may compile it
 
 
 def _constants(

@@ -65,12 +65,16 @@ def tile_lines(p, g, a, line_stride, row_stride, lines, width, w, epilogue, out,
     per_line = (width + HALF - 1) // HALF
     halves = lines * per_line
     count = min(HALF, width)  # positions of a half: the last of a line begins earlier if need be
+    # Columns outside, positions inside: the weights of one tile (K x columns) are read from memory
+    # once and then stay in L1, while the rows, up to _ROW_BLOCK bytes, are read again from L2.
     for column in range(0, per_out, _WIDTH):
         left = min(per_out - column, _WIDTH)
         wide = left > _SMALL
         columns = _WIDTH if wide else _SMALL
         first = channel + column
-        now = fuse if left == columns and count == HALF else 0
+        # The tile writes bytes itself where all its columns and rows exist. Where some do not, it
+        # leaves int32 sums of all of them, of which the epilogue takes the existing ones.
+        now = fuse if left == columns and count == HALF else gemm_tile_ir.STORE
         for half in range(0, halves, 2):
             line = half // per_line
             x = min((half - line * per_line) * HALF, width - count)
@@ -118,6 +122,7 @@ def conv_rows(frame):  # type: ignore[no-untyped-def]
     x_end, pads_end = x_start + x.size, pads_start + pads.size
     w, constants, o = weights.ctypes.data, epilogue.ctypes.data, out.ctypes.data
     if mode == BAND:
+        # Every image row of a block is copied once, and serves all kernel rows and all columns.
         image, y = p.first // out_height, p.first % out_height
         done = p.first
         columns = (out_width - 1) * g.stride_x + g.kernel_x
@@ -136,6 +141,7 @@ def conv_rows(frame):  # type: ignore[no-untyped-def]
             if y == out_height:
                 image, y = image + 1, 0
         return
+    # Rows in place: the tile may start anywhere, but always reads HALF rows.
     if mode == DIRECT and p.end - p.first >= HALF:
         for place in range(p.first, p.end, block):
             start = min(place, p.end - HALF)  # a short last block begins earlier
@@ -143,6 +149,7 @@ def conv_rows(frame):  # type: ignore[no-untyped-def]
             source = x_start + start * channels
             tile_lines(p, g, source, 0, channels, 1, rows, w, constants, o + start * outs, 0, acc)
         return
+    # Groups inside: each packs its own channels of the same positions into the same rows.
     for start in range(p.first, p.end, block):
         rows = min(block, p.end - start)
         for group in range(groups):

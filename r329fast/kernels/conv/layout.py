@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from r329fast.kernels.epilogue import INT32_MAX, Epilogue, prepare_epilogue
+from r329fast.base.integers import INT32_MAX
+from r329fast.kernels.epilogue import Epilogue, prepare_epilogue
 from r329fast.kernels.runtime.isa import ISA
 from r329fast.kernels.runtime.op_plan import aligned, flip_of
 from r329fast.program.program import Op, TensorSpec
@@ -171,7 +172,7 @@ def conv_layout(op: Op, x: TensorSpec, output: TensorSpec) -> ConvLayout:
 
 
 def pack_weights(layout: ConvLayout, taps: int) -> tuple[np.ndarray, int, int]:
-    """uint8, per group and panel of columns: [taps][steps][columns][kgroup]; bytes a group; steps.
+    """Per group and panel of columns [taps][steps][columns][kgroup], uint8; bytes per group; steps.
 
     taps: spans that K is cut into, each filled up with zeros to whole steps.
     """

@@ -30,6 +30,8 @@ def load_row(g, target, columns, x, x_end, pads, pads_end, image, source_y):  # 
     place = target + min(left, columns) * channels
     source = x + (image * height + source_y) * width * channels
     within = 0 <= source_y < height
+    # Without a flip the bytes are moved as they are, and none past their end: the padding behind
+    # is still there from `clear_rows`.
     if within and flip == 0:
         move_bytes(place, 0, source, 0, 1, inside * channels)
         return
@@ -37,7 +39,7 @@ def load_row(g, target, columns, x, x_end, pads, pads_end, image, source_y):  # 
         copy_bytes(place, 0, source, 0, 1, inside * channels, x_end, flip)
     elif inside > 0:
         copy_bytes(place, channels, pads, 0, inside, channels, pads_end, flip)
-    # these copies may go past their end
+    # Those copies write whole vectors, over the padding behind: it is written again.
     behind = columns - left - inside
     if behind > 0:
         place += inside * channels
@@ -68,6 +70,8 @@ def pack_taps(g, a, row_bytes, x, x_end, pads, pads_end, image, y, column, end, 
     source_y = y * g.stride_y - g.top + ky * g.dilation_y
     inside_y = 0 <= source_y < height
     for kx in range(kernel_x):
+        # Three runs, left padding, image, right padding, in this order: a copy may write past its
+        # end, where the next run then writes.
         # Columns whose source x = column * stride + shift lies inside the image: first..last.
         shift = kx * g.dilation_x - g.left
         first = min(max((stride - 1 - shift) // stride, column), end)
@@ -107,6 +111,8 @@ def pack_rows(g, a, row_bytes, x, x_end, pads, pads_end, position, rows, group, 
     if plain:
         copy_rows(a, row_bytes, x + position * channels, channels, rows, channels, x_end, flip)
         return
+    # One group without dilation: the taps of a kernel row lie side by side in the image too, so
+    # that a window that is inside it takes one copy per kernel row.
     whole = g.groups == 1 and g.dilation_x == 1
     span = kernel_x * g.group_channels
     # Output columns whose windows lie inside the image from left to right.

@@ -86,6 +86,7 @@ def transform_inputs(p, g, tiling, v, band, x, x_end, pads, pads_end, first, til
             load_band(g, band, band_bytes, x, x_end, pads, pads_end, image, y, size_y)
             loaded = line
         source = band + (tiling.left + column * size_x) * channels
+        # every chunk of channels is a matrix of its own, as its sums are exact only by themselves
         for start in range(0, channels, chunk):
             count = min(chunk, channels - start)
             target = v + start // chunk * p.input_chunk + index * row_bytes
@@ -104,6 +105,8 @@ def multiply(p, g, v, m, w, rows, columns):  # type: ignore[no-untyped-def]
     """
     channels, chunk, row_bytes = g.channels, p.chunk, p.row_bytes
     panel_bytes = p.panel_bytes
+    # Chunk, point, panel: the order in which the weights are packed, so that w only ever moves
+    # forward. Rows innermost: the weights of one panel at one point serve all rows of the block.
     for start in range(0, channels, chunk):
         steps = (min(chunk, channels - start) + 1) // 2
         a_point = v + start // chunk * p.input_chunk
@@ -121,6 +124,7 @@ def multiply(p, g, v, m, w, rows, columns):  # type: ignore[no-untyped-def]
                 row = first
                 while row < end:
                     acc, a = m_panel + row * 4 * panel, a_point + row * row_bytes
+                    # Both tiles write all their rows; nobody reads those past the end here.
                     if end - row > 2 * _FEW:
                         if wide:
                             words_wide(a, row_bytes, steps, w, acc)
@@ -155,6 +159,7 @@ def output_panel(p, g, tiling, m, sums, epilogue, out, first, tiles, channel, le
         line = tile // per_line
         column = tile - line * per_line
         count = min(tiles - done, per_line - column)
+        # int32 sums of all chunks are added; only the last result is finished to bytes
         for start in range(0, channels, chunk):
             products = m + start // chunk * p.product_chunk + done * cell
             output_transform(sums, sum_row, products, m_pitch, columns, count, start, tiling.kind)
@@ -163,6 +168,7 @@ def output_panel(p, g, tiling, m, sums, epilogue, out, first, tiles, channel, le
         x = tiling.left + column * size_x
         width = min(count * size_x, out_width - x)
         target = out + ((image * out_height + top) * out_width + x) * outs + channel
+        # a tile at the border makes rows and columns outside the map: they are not stored
         for row in range(min(size_y, out_height - top)):
             place = target + row * out_width * outs
             epilogue_rows(
@@ -205,6 +211,7 @@ def winograd_tiles(frame):  # type: ignore[no-untyped-def]
                 )  # fmt: skip
                 row += units * each
         rows[4] = row
+        # all tiles are of the size that has every point: all four ranges are the whole block
         if sizes == 1:
             rows[:2] = 0
         w = weights.ctypes.data

@@ -69,7 +69,7 @@ def emit_depthwise(
 ) -> None:
     """int32 acc[columns, channels] = (more = 0) or += the taps of `channels` channels.
 
-    taps: TAPS int64 addresses of int16 [channels] for the first column, `stride` bytes a column;
+    taps: TAPS int64 addresses of int16 [channels] for the first column, `stride` bytes per column;
     weights: int16 [TAPS/2][channels in `interleaved` order][2].
     """
     count = channels(isa)
@@ -85,6 +85,7 @@ def emit_depthwise(
     packed = [load(builder, at(builder, weights, 4 * isa.lanes * i), words) for i in range(TAPS)]
     again = builder.icmp_signed("!=", more, I64(0))
     zero = ir.Constant(vector, [0] * isa.lanes)
+    # All weights of a pass stay in registers (ten of them), two sums per column.
     with Loop(builder, columns, 1, "depthwise") as column:
         offset = builder.mul(column, stride)
         sums = [zero, zero]

@@ -179,6 +179,91 @@ def _columns(
     return finished
 
 
+class QuadRow:
+    """Emits one output row; see `emit_quad_row`."""
+
+    def __init__(
+        self,
+        builder: Builder,
+        isa: Isa,
+        rows: Pointer,
+        channels: Value,
+        constants: Pointer,
+        epilogue: Pointer,
+        columns: Value,
+        out: Pointer,
+    ) -> None:
+        self.builder, self.isa = builder, isa
+        self.channels, self.constants, self.columns, self.out = channels, constants, columns, out
+        self.starts = [
+            builder.inttoptr(load(builder, at(builder, rows, 8 * ky), I64), BYTES)
+            for ky in range(3)
+        ]
+        scalars = [load(builder, at(builder, epilogue, 8 * name), F64) for name in (LOW, HIGH)]
+        zero = builder.fptosi(load(builder, at(builder, epilogue, 8 * ZERO_POINT), F64), I32)
+        self.low, self.high = (
+            builder.trunc(builder.sub(builder.fptosi(value, I32), zero), I8) for value in scalars
+        )
+        self.offset = builder.add(zero, I32(_MAGIC_BITS))
+        self.last = builder.sub(columns, I64(AT_ONCE))
+        with builder.goto_entry_block():
+            self.spare = builder.alloca(ir.VectorType(I8, 4 * isa.lanes))
+
+    def block(self, lanes: int, stride: int, twice: bool, first: Value, place: Pointer) -> None:
+        """All columns of 4 * lanes channels from `first` on, whose constants are at `place`."""
+        builder, channels = self.builder, self.channels
+        quads = Quads(builder, self.isa, lanes, stride)
+        bounds = (
+            splat(builder, self.offset, lanes),
+            splat(builder, self.low, quads.bytes),
+            splat(builder, self.high, quads.bytes),
+        )
+        left = builder.sub(channels, first)
+        full = builder.icmp_signed(">=", left, I64(quads.bytes))
+        with Loop(builder, self.columns, AT_ONCE, "quads.column") as index:
+            # the last four begin earlier where fewer are left
+            inside = builder.icmp_signed("<", index, self.last)
+            column = builder.select(inside, index, self.last)
+            source = builder.add(first, builder.mul(channels, builder.mul(column, I64(stride))))
+            inputs = [at(builder, start, source) for start in self.starts]
+            values = _columns(quads, inputs, channels, place, bounds, twice)
+            target = at(builder, self.out, builder.add(first, builder.mul(column, channels)))
+            for value in values:
+                with builder.if_else(full, likely=True) as (then, otherwise):
+                    with then:
+                        store(builder, value, target)
+                    with otherwise:
+                        store(builder, value, self.spare)
+                        copy_bytes(builder, target, self.spare, left)
+                target = at(builder, target, channels)
+
+    def all_channels(self, stride: int, twice: bool) -> None:
+        """Whole blocks, then a half and a quarter one for what is left (see `blocks`)."""
+        builder, isa, channels = self.builder, self.isa, self.channels
+        whole = 4 * isa.lanes
+        size = block_bytes(isa.lanes, stride)
+        count = builder.sdiv(builder.add(channels, I64(whole // 4 - 1)), I64(whole))
+        with Loop(builder, count, 1, "quads.block") as index:
+            place = at(builder, self.constants, builder.mul(index, I64(size)))
+            self.block(isa.lanes, stride, twice, builder.mul(index, I64(whole)), place)
+        first = builder.mul(count, I64(whole))
+        place = at(builder, self.constants, builder.mul(count, I64(size)))
+        half = whole // 2
+        more = builder.icmp_signed(">", builder.sub(channels, first), I64(half // 2))
+        before = builder.basic_block
+        with builder.if_then(more):
+            self.block(isa.lanes // 2, stride, twice, first, place)
+            inside = builder.basic_block
+            first_next = builder.add(first, I64(half))
+            place_next = at(builder, place, block_bytes(isa.lanes // 2, stride))
+        phis = builder.phi(I64), builder.phi(place.type)
+        for phi, old, new in zip(phis, (first, place), (first_next, place_next), strict=True):
+            phi.add_incoming(old, before)
+            phi.add_incoming(new, inside)
+        with builder.if_then(builder.icmp_signed(">", channels, phis[0])):
+            self.block(isa.lanes // 4, stride, twice, *phis)
+
+
 def emit_quad_row(
     builder: Builder,
     isa: Isa,
@@ -192,77 +277,15 @@ def emit_quad_row(
 ) -> None:
     """One output row of all channels, uint8; `columns` (at least AT_ONCE) outputs.
 
-    rows: int64 addresses of the three padded input rows, `channels` bytes a column; constants: by
+    rows: int64 addresses of the three padded input rows, `channels` bytes per column; constants: by
     blocks of 4 * isa.lanes channels, then half and quarter ones (see `block_bytes`); epilogue:
     header of a float32 form. Reads whole vectors, and two columns past the last; the last outputs
     are made twice where `columns` is no multiple of AT_ONCE.
     """
-    starts = [
-        builder.inttoptr(load(builder, at(builder, rows, 8 * ky), I64), BYTES) for ky in range(3)
-    ]
-    scalars = {name: load(builder, at(builder, epilogue, 8 * name), F64) for name in (LOW, HIGH)}
-    zero = builder.fptosi(load(builder, at(builder, epilogue, 8 * ZERO_POINT), F64), I32)
-    low, high = (
-        builder.trunc(builder.sub(builder.fptosi(value, I32), zero), I8)
-        for value in scalars.values()
-    )
-    offset = builder.add(zero, I32(_MAGIC_BITS))
-    last = builder.sub(columns, I64(AT_ONCE))
-    with builder.goto_entry_block():
-        spare = builder.alloca(ir.VectorType(I8, 4 * isa.lanes))
-
-    def block(lanes: int, at_stride: int, twice: bool, first: Value, place: Pointer) -> None:
-        quads = Quads(builder, isa, lanes, at_stride)
-        bounds = (
-            splat(builder, offset, lanes),
-            splat(builder, low, quads.bytes),
-            splat(builder, high, quads.bytes),
-        )
-        left = builder.sub(channels, first)
-        full = builder.icmp_signed(">=", left, I64(quads.bytes))
-        with Loop(builder, columns, AT_ONCE, "quads.column") as index:
-            column = builder.select(builder.icmp_signed("<", index, last), index, last)
-            source = builder.add(first, builder.mul(channels, builder.mul(column, I64(at_stride))))
-            inputs = [at(builder, start, source) for start in starts]
-            values = _columns(quads, inputs, channels, place, bounds, twice)
-            target = at(builder, out, builder.add(first, builder.mul(column, channels)))
-            for value in values:
-                with builder.if_else(full, likely=True) as (then, otherwise):
-                    with then:
-                        store(builder, value, target)
-                    with otherwise:
-                        store(builder, value, spare)
-                        copy_bytes(builder, target, spare, left)
-                target = at(builder, target, channels)
-
-    def all_channels(at_stride: int, twice: bool) -> None:
-        """Whole blocks, then a half and a quarter one for what is left (see `blocks`)."""
-        whole = 4 * isa.lanes
-        size = block_bytes(isa.lanes, at_stride)
-        count = builder.sdiv(builder.add(channels, I64(whole // 4 - 1)), I64(whole))
-        with Loop(builder, count, 1, "quads.block") as index:
-            place = at(builder, constants, builder.mul(index, I64(size)))
-            block(isa.lanes, at_stride, twice, builder.mul(index, I64(whole)), place)
-        first = builder.mul(count, I64(whole))
-        place = at(builder, constants, builder.mul(count, I64(size)))
-        half = whole // 2
-        more = builder.icmp_signed(">", builder.sub(channels, first), I64(half // 2))
-        before = builder.basic_block
-        with builder.if_then(more):
-            block(isa.lanes // 2, at_stride, twice, first, place)
-            inside = builder.basic_block
-            first_next = builder.add(first, I64(half))
-            place_next = at(builder, place, block_bytes(isa.lanes // 2, at_stride))
-        phis = builder.phi(I64), builder.phi(place.type)
-        for phi, old, new in zip(phis, (first, place), (first_next, place_next), strict=True):
-            phi.add_incoming(old, before)
-            phi.add_incoming(new, inside)
-        with builder.if_then(builder.icmp_signed(">", channels, phis[0])):
-            block(isa.lanes // 4, at_stride, twice, *phis)
-
+    row = QuadRow(builder, isa, rows, channels, constants, epilogue, columns, out)
     with builder.if_else(builder.icmp_signed("==", stride, I64(1))) as branches:
         for at_stride, branch in zip((1, 2), branches, strict=True):
             with branch, builder.if_else(is_twice(builder, epilogue)) as forms:
                 for twice, chosen in zip((True, False), forms, strict=True):
                     with chosen:
-                        all_channels(at_stride, twice)
+                        row.all_channels(at_stride, twice)

@@ -38,7 +38,7 @@ from r329fast.kernels.ir.emit import (
     store,
 )
 
-LANES = 16  # channels a step: LLVM splits the vectors as the target needs
+LANES = 16  # channels per step: LLVM splits the vectors as the target needs
 HEADER = 8  # doubles before the channel rows of `epilogue`
 LOW, HIGH, SECOND, SECOND_OFFSET, ZERO_POINT, FORM = range(6)
 FACTOR, OFFSET, BIAS, SLOPE, SLOPE_OFFSET = range(5)
@@ -220,6 +220,7 @@ class EpilogueRows:
         octets = ir.VectorType(I8, LANES)
         with builder.goto_entry_block():
             spare = builder.alloca(octets)
+        # the last columns go through a spare vector, so that nothing past them is written
         with Loop(builder, count, LANES, "epilogue.columns") as column:
             constants = self.constants(column, form)
             acc_column = at(builder, acc, builder.shl(column, I64(2)))

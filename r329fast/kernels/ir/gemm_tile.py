@@ -5,6 +5,11 @@ distance apart, wherever they are: in the input itself (1x1), in a padded copy o
 (windows overlap, nothing is copied twice), or in packed windows. K runs over `taps` spans of each
 row, `jump` bytes apart: the rows of a kernel. Where the epilogue is one of the float32 forms and
 the tile is full, the sums become bytes before they leave the registers.
+
+Of the vector registers, rows * vectors hold sums, `vectors` the weights of a step and one an
+activation that is broadcast to all lanes: 14 * 2 + 2 + 1 of 32 (AVX-512), 6 * 2 + 2 + 1 of 16
+(AVX2), 6 * 4 + 4 + 1 of 32 (NEON). Each weight that is loaded serves all rows, each activation all
+columns; rows * vectors independent sums hide the latency of the dot product.
 """
 
 from __future__ import annotations
@@ -100,6 +105,7 @@ class RowTile:
         phis = (step, *now, w_now, *sums)
         for phi, value in zip(phis, (I64(0), *tap_bases, tap_w, *tap_sums), strict=True):
             phi.add_incoming(value, outer)
+        # weights first: they are used by every row of this step
         columns = [
             load(builder, at(builder, w_now, v * self.size), self.vector)
             for v in range(self.vectors)

@@ -22,6 +22,7 @@ def emit_max_window(
     out: Pointer,
 ) -> None:
     """out[c] = the largest of `lowest` and x[row, column, c], as bytes q ^ flip, unsigned."""
+    # Channels outside: the largest so far stays in a register while the window is read.
     done: Value = I64(0)
     for length in _LENGTHS:
         kind = ir.VectorType(I8, length)

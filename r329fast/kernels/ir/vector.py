@@ -95,6 +95,7 @@ def emit_affine(
     words = ir.VectorType(I32, LANES)
     with builder.goto_entry_block():
         spare = builder.alloca(ir.VectorType(I8, LANES))
+    # Channels outside, rows inside: weights, factors and biases stay in registers.
     with builder.if_else(is_twice(builder, epilogue)) as branches:
         for twice, branch in zip((True, False), branches, strict=True):
             with branch, Loop(builder, channels, LANES, "affine.columns") as column:

@@ -1,6 +1,6 @@
 """LLVM IR of the two transforms of exact integer Winograd, F(4, 3) and F(3, 3) in each direction.
 
-A tile of 4x4 outputs takes 36 products a channel pair instead of 144 (Winograd 1980; Lavin and
+A tile of 4x4 outputs takes 36 products per channel pair instead of 144 (Winograd 1980; Lavin and
 Gray 2016, interpolation points 0, 1, -1, 2, -2, infinity), one of 3 outputs in a direction leaves
 the point -2 out:
 

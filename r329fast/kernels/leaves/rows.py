@@ -1,7 +1,7 @@
-"""The leaves that many kernels share: row copies, epilogue, windows; and their twins.
+"""The leaves that work on rows: copies, epilogue, depthwise, max windows; and their twins.
 
-All take addresses (int64, of bytes): arrays cost a dozen registers a call. Un-jitted runs take the
-twins, which compute the same in NumPy, in the form of the plain path.
+All take addresses (int64, of bytes): an array costs a dozen registers per call. Un-jitted runs take
+the twins, which compute the same in NumPy, in the form of the plain path.
 """
 
 from __future__ import annotations

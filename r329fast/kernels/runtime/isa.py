@@ -15,13 +15,15 @@ import numba
 from numba.core.registry import cpu_target
 
 from r329fast.errors import UsageError, nearest
+from r329fast.kernels.runtime.aarch64 import tell_numba
 
 
 @dataclass(frozen=True)
 class Isa:
     """One dot-product step and the register tile built of it.
 
-    lanes: int32 results of one vector; kgroup: products summed into each lane by one step;
+    lanes: int32 results of one vector; kgroup: products summed into each lane by one step
+    (neighbours in K, which the weights are packed for);
     element: bytes of one packed operand; signed: packed activations are int8/int16 (else uint8);
     rows, vectors: the tile is rows x (vectors * lanes); needs: alternative sets of target features.
     """
@@ -59,7 +61,7 @@ _VNNI512 = Isa("vnni512", 16, 4, 1, False, 14, 2, (_all("avx512f", "avx512bw", "
 _AVXVNNI = Isa(
     "avxvnni", 8, 4, 1, False, 6, 2, (_all("avx2", "avxvnni"), _all("avx512vl", "avx512vnni"))
 )
-_NEON = Isa("neon", 4, 4, 1, True, 6, 4, (_all("neon", "dotprod"),))
+_NEON = Isa("neon", 4, 4, 1, True, 6, 4, (_all("dotprod"),))  # which implies Neon
 # In order of preference.
 ISAS = (
     _VNNI512,
@@ -85,6 +87,7 @@ def words(isa: Isa) -> Isa:
 
 def target_features() -> frozenset[str]:
     """Features that Numba compiles for, e.g. {"avx2", "fma", ...}."""
+    tell_numba()
     listed = cpu_target.target_context.codegen().magic_tuple()[2].split(",")
     return frozenset(word[1:] for word in listed if word.startswith("+"))
 

@@ -175,7 +175,7 @@ def _arrived(typingctx: Any, counter: Any) -> Any:
 
 @intrinsic
 def _pause(typingctx: Any) -> Any:
-    """A word to the core that this thread only waits: the other half of it goes faster."""
+    """Tell the core that this thread only waits, so that its other thread gets more of it."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
         if platform.machine() in ("x86_64", "AMD64"):

@@ -15,7 +15,7 @@ Step = tuple[Kernel, tuple[np.ndarray, ...]]  # a kernel and its flat arrays
 BindCalls = Callable[[int, Sequence[np.ndarray], np.ndarray, np.ndarray], list[Step]]
 
 _ALIGN = 64
-_SLACK = 256
+SLACK = 256  # bytes behind every buffer: kernels may read whole vectors past its last
 
 
 def empty_aligned(count: int, kind: Any) -> np.ndarray:
@@ -101,6 +101,6 @@ class OpPlan:
 def _with_slack(array: np.ndarray) -> np.ndarray:
     """Its bytes, flat, with room behind them: kernels may read whole vectors past the last."""
     flat = array.reshape(-1).view(np.uint8)
-    padded = np.zeros(flat.size + _SLACK, dtype=np.uint8)
+    padded = np.zeros(flat.size + SLACK, dtype=np.uint8)
     padded[: flat.size] = flat
     return padded[: flat.size]

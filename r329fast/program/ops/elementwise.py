@@ -57,8 +57,7 @@ OPS: dict[str, OpSpec] = {
         accumulates=True,
     ),
     "divide": OpSpec(
-        "a = qa + zp_a, b = qb + zp_b; requant(sign(b) * a * table[|b|]), sign(0) = 1. "
-        "(spec B.19)",
+        "a = qa + zp_a, b = qb + zp_b; requant(sign(b) * a * table[|b|]), sign(0) = 1. (spec B.19)",
         2,
         REQUANT_ATTRS,
         {**REQUANT_CONSTS, "table": ("int32",)},

@@ -102,7 +102,10 @@ def check_channel_shuffle(op: Op, inputs: list[TensorSpec], output: TensorSpec) 
 
 
 def _moving(
-    meaning: str, attrs: AttrRules, check: Check, consts: Mapping[str, tuple[str, ...]] | None = None
+    meaning: str,
+    attrs: AttrRules,
+    check: Check,
+    consts: Mapping[str, tuple[str, ...]] | None = None,
 ) -> OpSpec:
     """An op that puts integers of any width elsewhere."""
     every = (1, 2, 4)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 
-import numpy as np
-
 from r329fast.errors import ProgramError
 from r329fast.graph.activations import ACTIVATIONS
 from r329fast.graph.ir import (
@@ -21,7 +19,7 @@ from r329fast.program.program import AttrValue, TensorSpec
 from r329fast.quantization import sampling
 from r329fast.quantization.fixed_point import F32
 from r329fast.quantization.linear import quantize_array
-from r329fast.quantization.lower.context import Lowering
+from r329fast.quantization.lower.context import Lowering, Rule
 from r329fast.quantization.tables import activation_table
 
 
@@ -179,3 +177,17 @@ def split_mean(
         consts = low.scaled(*low.scheme.rescale(ratio))
         low.emit("reduce_sum", layer, [x], out, {**low.rounding, "axes": (axis,)}, consts)
         x = out
+
+
+RULES: dict[str, Rule] = {
+    "Convolution": convolution,
+    "DepthwiseConv": convolution,
+    "ConvTranspose": conv_transpose,
+    "FullyConnected": fully_connected,
+    "MatMul": matmul,
+    "Gemm": gemm,
+    "BatchNorm": batchnorm,
+    "Activation": activation,
+    "Eltwise": eltwise,
+    "Pooling": pooling,
+}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from r329fast.calibration.ranges import Ranges
+from r329fast.errors import DataError
 from r329fast.graph.activations import ACTIVATIONS
 from r329fast.graph.ir import Graph, Layer
 from r329fast.program.program import AttrValue, LayerRecord, Op, TensorSpec
@@ -40,12 +42,19 @@ class Lowering:
         attrs: dict[str, AttrValue] | None = None,
         consts: Consts | None = None,
     ) -> None:
-        """Append one op; every constant must fit its dtype exactly."""
+        """Append one op; raises DataError for a constant that does not fit its dtype exactly."""
         arrays = {}
         for name, (values, dtype) in (consts or {}).items():
             array = np.ascontiguousarray(values)
-            cast = array.astype(dtype)
-            assert np.array_equal(cast, array), f"{layer.name}: {name} does not fit {dtype}"
+            with np.errstate(invalid="ignore"):
+                cast = array.astype(dtype)
+            if not np.array_equal(cast, array):
+                raise DataError(
+                    f"layer {layer.name!r}: its {name} runs from {array.min():g} to "
+                    f"{array.max():g}, allowed is {dtype}: its parameters, or the ranges of its "
+                    "input and output, do not go together",
+                    layer=layer.name,
+                )
             arrays[name] = cast
         names = tuple(x.name for x in inputs)
         self.ops.append(Op(kind, layer.name, names, (output.name,), dict(attrs or {}), arrays))
@@ -90,3 +99,7 @@ class Lowering:
             "bias": (constants.bias, "int32"),
             **self.scaled(constants.mult, constants.shift),
         }
+
+
+# (lowering, layer, its inputs, its outputs): appends the layer's ops
+Rule = Callable[[Lowering, Layer, list[TensorSpec], list[TensorSpec]], None]

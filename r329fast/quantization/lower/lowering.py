@@ -3,62 +3,27 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 
 from r329fast.calibration.ranges import Ranges
 from r329fast.errors import DataError, ProgramError
-from r329fast.graph.ir import Graph, Layer
-from r329fast.program.program import AttrValue, LayerRecord, Program, TensorSpec
+from r329fast.graph.ir import LAYER_TYPES, Graph, Layer
+from r329fast.program.program import AttrValue, LayerRecord, Program
 from r329fast.quantization.lower import compute as lower_compute
 from r329fast.quantization.lower import movement as lower_movement
 from r329fast.quantization.lower import normalise as lower_normalise
 from r329fast.quantization.lower import reduce as lower_reduce
 from r329fast.quantization.lower import unary as lower_unary
-from r329fast.quantization.lower.context import Lowering
+from r329fast.quantization.lower.context import Lowering, Rule
 from r329fast.quantization.scheme import Scheme
-from r329fast.quantization.tables import UNARY_FUNCTIONS
 
-Rule = Callable[[Lowering, Layer, list[TensorSpec], list[TensorSpec]], None]
-
+# Layer type -> the function that writes its ops.
 RULES: dict[str, Rule] = {
-    "Input": lambda low, layer, inputs, outputs: None,
-    "Convolution": lower_compute.convolution,
-    "DepthwiseConv": lower_compute.convolution,
-    "FullyConnected": lower_compute.fully_connected,
-    "MatMul": lower_compute.matmul,
-    "BatchNorm": lower_compute.batchnorm,
-    "Activation": lower_compute.activation,
-    "Eltwise": lower_compute.eltwise,
-    "Pooling": lower_compute.pooling,
-    "Reduce": lower_reduce.reduce,
-    "Normalization": lower_reduce.l2_normalization,
-    "ConvTranspose": lower_compute.conv_transpose,
-    "Gemm": lower_compute.gemm,
-    "Div": lower_unary.divide,
-    "Pow": lower_unary.power,
-    "Abs": lower_unary.absolute,
-    "Negative": lower_unary.negative,
-    **dict.fromkeys(UNARY_FUNCTIONS, lower_unary.function),
-    "Constant": lower_movement.constant,
-    "Tile": lower_movement.tile,
-    "Crop": lower_movement.reshape,
-    "Gather": lower_movement.gather,
-    "DepthToSpace": lower_movement.depth_to_space,
-    "SpaceToDepth": lower_movement.space_to_depth,
-    "Concat": lower_movement.concat,
-    "Reshape": lower_movement.reshape,
-    "Transpose": lower_movement.transpose,
-    "Slice": lower_movement.slice_layer,
-    "Split": lower_movement.split,
-    "Pad": lower_movement.pad,
-    "ChannelShuffle": lower_movement.channel_shuffle,
-    "Resize": lower_movement.resize,
-    "Softmax": lower_normalise.softmax,
-    "LogSoftmax": lower_normalise.log_softmax,
-    "LRN": lower_normalise.lrn,
-    **dict.fromkeys(("LayerNorm", "InstanceNorm", "GroupNorm"), lower_normalise.norm),
-    "ArgMinMax": lower_normalise.arg_extreme,
-    "TopK": lower_normalise.top_k,
+    **{name: lower_movement.moved for name, facts in LAYER_TYPES.items() if facts.op},
+    **lower_compute.RULES,
+    **lower_movement.RULES,
+    **lower_normalise.RULES,
+    **lower_reduce.RULES,
+    **lower_unary.RULES,
 }
 
 

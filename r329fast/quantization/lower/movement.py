@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 from r329fast.graph.ir import (
-    ChannelShuffleAttrs,
     ConcatAttrs,
-    DepthToSpaceAttrs,
     GatherAttrs,
     Layer,
     PadAttrs,
     ResizeAttrs,
-    SliceAttrs,
-    SpaceToDepthAttrs,
     SplitAttrs,
-    TileAttrs,
-    TransposeAttrs,
 )
+from r329fast.program.ops import OPS
 from r329fast.program.program import AttrValue, TensorSpec
 from r329fast.quantization import sampling
 from r329fast.quantization.linear import quantize_array
-from r329fast.quantization.lower.context import Consts, Lowering
+from r329fast.quantization.lower.context import Consts, Lowering, Rule
+
+
+def nothing(
+    low: Lowering, layer: Layer, inputs: list[TensorSpec], outputs: list[TensorSpec]
+) -> None:
+    """An input is made by no op."""
+
+
+def moved(low: Lowering, layer: Layer, inputs: list[TensorSpec], outputs: list[TensorSpec]) -> None:
+    """A layer that is one op, whose attributes have the names of the layer's."""
+    kind = layer.facts.op
+    attrs = {name: getattr(layer.attrs, name) for name in OPS[kind].attrs}
+    low.emit(kind, layer, inputs, outputs[0], attrs)
 
 
 def concat(
@@ -28,32 +36,6 @@ def concat(
     mult, shift = low.scheme.concat(inputs, outputs[0])
     attrs: dict[str, AttrValue] = {**low.rounding, "axis": layer.params(ConcatAttrs).axis}
     low.emit("concat", layer, inputs, outputs[0], attrs, low.scaled(mult, shift))
-
-
-def reshape(
-    low: Lowering, layer: Layer, inputs: list[TensorSpec], outputs: list[TensorSpec]
-) -> None:
-    low.emit("reshape", layer, inputs, outputs[0])
-
-
-def transpose(
-    low: Lowering, layer: Layer, inputs: list[TensorSpec], outputs: list[TensorSpec]
-) -> None:
-    perm = layer.params(TransposeAttrs).perm
-    low.emit("transpose", layer, inputs, outputs[0], {"perm": perm})
-
-
-def slice_layer(
-    low: Lowering, layer: Layer, inputs: list[TensorSpec], outputs: list[TensorSpec]
-) -> None:
-    attrs = layer.params(SliceAttrs)
-    low.emit(
-        "slice",
-        layer,
-        inputs,
-        outputs[0],
-        {"begin": attrs.begin, "end": attrs.end, "strides": attrs.strides},
-    )
 
 
 def split(low: Lowering, layer: Layer, inputs: list[TensorSpec], outputs: list[TensorSpec]) -> None:
@@ -88,39 +70,12 @@ def constant(
     low.emit("constant", layer, inputs, y, {}, {"value": (value, y.dtype)})
 
 
-def tile(low: Lowering, layer: Layer, inputs: list[TensorSpec], outputs: list[TensorSpec]) -> None:
-    repeats = layer.params(TileAttrs).repeats
-    low.emit("tile", layer, inputs, outputs[0], {"repeats": repeats})
-
-
 def gather(
     low: Lowering, layer: Layer, inputs: list[TensorSpec], outputs: list[TensorSpec]
 ) -> None:
     axis = layer.params(GatherAttrs).axis
     consts: Consts = {"indices": (layer.consts["indices"], "int32")}
     low.emit("gather", layer, inputs[:1], outputs[0], {"axis": axis}, consts)
-
-
-def depth_to_space(
-    low: Lowering, layer: Layer, inputs: list[TensorSpec], outputs: list[TensorSpec]
-) -> None:
-    attrs = layer.params(DepthToSpaceAttrs)
-    words: dict[str, AttrValue] = {"block": attrs.block, "mode": attrs.mode}
-    low.emit("depth_to_space", layer, inputs, outputs[0], words)
-
-
-def space_to_depth(
-    low: Lowering, layer: Layer, inputs: list[TensorSpec], outputs: list[TensorSpec]
-) -> None:
-    block = layer.params(SpaceToDepthAttrs).block
-    low.emit("space_to_depth", layer, inputs, outputs[0], {"block": block})
-
-
-def channel_shuffle(
-    low: Lowering, layer: Layer, inputs: list[TensorSpec], outputs: list[TensorSpec]
-) -> None:
-    group = layer.params(ChannelShuffleAttrs).group
-    low.emit("channel_shuffle", layer, inputs, outputs[0], {"group": group})
 
 
 def resize(
@@ -142,3 +97,14 @@ def resize(
     words: dict[str, AttrValue] = {**low.rounding, "weight_shift": sampling.WEIGHT_SHIFT}
     consts = {name: (values, "int32") for name, values in tables.items()}
     low.emit("resize_bilinear", layer, inputs, outputs[0], words, consts)
+
+
+RULES: dict[str, Rule] = {
+    "Input": nothing,
+    "Concat": concat,
+    "Split": split,
+    "Pad": pad,
+    "Resize": resize,
+    "Constant": constant,
+    "Gather": gather,
+}

@@ -18,7 +18,7 @@ from r329fast.program.program import AttrValue, TensorSpec
 from r329fast.quantization.compass42 import SOFTMAX_FAST_EXP
 from r329fast.quantization.fixed_point import F32, approximate
 from r329fast.quantization.linear import linear_params
-from r329fast.quantization.lower.context import Lowering
+from r329fast.quantization.lower.context import Lowering, Rule
 from r329fast.quantization.tables import (
     SOFTMAX_BITS,
     inverse_root_table,
@@ -153,3 +153,15 @@ def _division(
     if length < 8 and others % 128 == 0:
         return {"axis": axis, "form": 0, "bits": room - SOFTMAX_BITS}
     return {"axis": axis, "form": 1, "bits": room - int(np.ceil(np.log2(mult)))}
+
+
+RULES: dict[str, Rule] = {
+    "Softmax": softmax,
+    "LogSoftmax": log_softmax,
+    "LRN": lrn,
+    "LayerNorm": norm,
+    "InstanceNorm": norm,
+    "GroupNorm": norm,
+    "ArgMinMax": arg_extreme,
+    "TopK": top_k,
+}

@@ -12,7 +12,7 @@ from r329fast.program.program import AttrValue, TensorSpec
 from r329fast.quantization.fixed_point import F32, approximate
 from r329fast.quantization.linear import linear_params
 from r329fast.quantization.lower.compute import split_mean
-from r329fast.quantization.lower.context import Consts, Lowering
+from r329fast.quantization.lower.context import Consts, Lowering, Rule
 from r329fast.quantization.tables import inverse_root_table, root_table
 
 _BITS, _MAX_SHIFT = 15, 63  # of L1, L2 and variance
@@ -91,3 +91,9 @@ def l2_normalization(
     }
     consts: Consts = {"table": (inverse_root_table(), "int32")}
     low.emit("l2_normalize", layer, inputs, y, words, consts)
+
+
+RULES: dict[str, Rule] = {
+    "Reduce": reduce,
+    "Normalization": l2_normalization,
+}

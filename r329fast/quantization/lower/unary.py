@@ -5,7 +5,7 @@ from __future__ import annotations
 from r329fast.graph.ir import Layer, PowAttrs
 from r329fast.program.program import TensorSpec
 from r329fast.quantization.fixed_point import F32
-from r329fast.quantization.lower.context import Consts, Lowering
+from r329fast.quantization.lower.context import Consts, Lowering, Rule
 from r329fast.quantization.tables import (
     UNARY_FUNCTIONS,
     function_table,
@@ -50,3 +50,12 @@ def divide(
         "table": (reciprocal_table(), "int32"),
     }
     low.emit("divide", layer, inputs, outputs[0], low.rounding, consts)
+
+
+RULES: dict[str, Rule] = {
+    **dict.fromkeys(UNARY_FUNCTIONS, function),
+    "Abs": absolute,
+    "Div": divide,
+    "Negative": negative,
+    "Pow": power,
+}

@@ -32,7 +32,8 @@ _TYPES = {
     "transpose": "Transpose",
 }
 _NO_SCALE = 1.0
-SOURCE = "source"  # key in Program.options that says where a program came from
+# Keys in Program.options: where a program came from, and whether its scales are real ones.
+SOURCE, SCALES = "source", "scales"
 
 
 def load_program_of(path: str | Path, rounding: str = "half_even") -> Program:
@@ -55,6 +56,17 @@ def build_program(binary: AipuBin, name: str, rounding: str = "half_even") -> Pr
     except ProgramError as error:  # the file's numbers, not ours
         raise FileError(f"aipu.bin: {error.message}") from error
     return program
+
+
+def scale_warning(program: Program) -> str:
+    """A line for whoever feeds real numbers to a program without real scales, else ""."""
+    if program.options.get(SCALES) != "unknown":
+        return ""
+    return (
+        "the binary holds no scales: inputs are taken at scale 1, so that preprocessing has to "
+        "give the integers that the app feeds; its float model or calibration dicts give the "
+        "real scales (docs/aipu.md)"
+    )
 
 
 def input_name(number: int) -> str:
@@ -84,7 +96,9 @@ class _Build:
         }
         self.binary, self.flow = binary, flow
         self.rounding = options.rounding
-        self.program = Program(name, "aqt2021", {}, [], [], (), (), {**words, SOURCE: "aipu.bin"})
+        self.program = Program(
+            name, "aqt2021", {}, [], [], (), (), {**words, SOURCE: "aipu.bin", SCALES: "unknown"}
+        )
 
     def run(self) -> Program:
         program, flow = self.program, self.flow

@@ -1,4 +1,4 @@
-"""Importers of activations and of arithmetic on whole tensors."""
+"""Arithmetic on whole tensors, of each other or with constants."""
 
 from __future__ import annotations
 
@@ -6,37 +6,78 @@ from dataclasses import replace
 
 import numpy as np
 
-from r329fast.graph.activations import BY_OPERATOR
+from r329fast.graph.activations import activate
 from r329fast.graph.clip import FLOAT_MAX, clip_act
-from r329fast.graph.ir import ActivationAttrs, EltwiseAttrs
+from r329fast.graph.ir import ActivationAttrs, EltwiseAttrs, Layer
 from r329fast.graph.issues import Unsupported
 from r329fast.graph.lower.builder import Builder, Value
-from r329fast.graph.lower.compute import affine
-from r329fast.graph.onnx.model import Node
+from r329fast.graph.lower.norm import affine
+from r329fast.graph.lower.operator import LayerWriter, Operator
+from r329fast.graph.onnx.model import Node, OnnxModel
 from r329fast.graph.onnx.operands import const_axis
+from r329fast.graph.onnx.writer import Writer
+from r329fast.graph.rule import Result, advise, first_shape, show
 
 METHODS = {"Add": "ADD", "Sum": "ADD", "Sub": "SUB", "Mul": "MUL", "Max": "MAX", "Min": "MIN"}
 
 
-def import_activation(builder: Builder, node: Node) -> None:
-    """Relu, Clip, Sigmoid, ... -> Activation (fused into its producer later where it can be)."""
-    model, (reader, row) = builder.model, BY_OPERATOR[node.op]
-    source, consts = builder.value(node.inputs[0]), {}
-    if row.per_channel:
-        source = builder.channels_last(source)
-        channels = builder.stored(source)[-1]
-        slope = model.floats(node.inputs[1]).reshape(-1)
-        consts["slope"] = np.ascontiguousarray(np.broadcast_to(slope, (channels,)))
-    attrs = ActivationAttrs(reader.act(node, model))
-    builder.like(node, "Activation", attrs, source, consts)
+@advise("use a number or one value a channel, or reshape to equal shapes")
+def constraint_operands(node: Node, model: OnnxModel) -> Result:
+    """Inputs must have the same shape, or one value a channel; so must a constant."""
+    output = model.shape(node.outputs[0]) or ()
+    for name in node.inputs:
+        shape = model.shape(name) or ()
+        if name in model.consts:
+            ok = const_axis(model.consts[name], output)[1]
+        else:
+            real = [axis for axis in range(1, len(shape)) if shape[axis] > 1]
+            ok = len(shape) == len(output) and (
+                shape == output
+                or (len(real) <= 1 and all(shape[axis] == output[axis] for axis in real))
+            )
+        if not ok:
+            return False, f"{show(shape)} against {show(output)}"
+    return True, ""
 
 
-def import_identity(builder: Builder, node: Node) -> None:
-    """Identity, Dropout and casts between floats vanish."""
-    builder.values[node.outputs[0]] = builder.value(node.inputs[0])
+@advise("swap the operands, or use one constant at most")
+def constraint_one_constant(node: Node, model: OnnxModel) -> Result:
+    """With a constant among the inputs there must be two inputs."""
+    constants = [name for name in node.inputs if name in model.consts]
+    return not constants or len(node.inputs) <= 2, f"{len(node.inputs)} inputs"
 
 
-# --- arithmetic -----------------------------------------------------------------------------
+@advise("subtract the other way round and negate")
+def constraint_minuend(node: Node, model: OnnxModel) -> Result:
+    """The first input must not be the one that broadcasts."""
+    if node.inputs[0] in model.consts:
+        return True, ""
+    shape, output = first_shape(node, model), model.shape(node.outputs[0]) or ()
+    return shape == output, f"first input {show(shape)}, output {show(output)}"
+
+
+@advise("multiply by a reciprocal, computed outside")
+def constraint_constant_divisor(node: Node, model: OnnxModel) -> Result:
+    """The divisor must be a constant without zeros."""
+    if node.inputs[1] not in model.consts:
+        return False, "it is computed"
+    return bool(np.all(model.consts[node.inputs[1]] != 0)), "it has a zero"
+
+
+@advise("use Clip with numbers as bounds")
+def constraint_scalar_bound(node: Node, model: OnnxModel) -> Result:
+    """A constant among the inputs must be a single number."""
+    sizes = [model.consts[name].size for name in node.inputs if name in model.consts]
+    return all(size == 1 for size in sizes), f"{sizes} values"
+
+
+@advise("compute other powers outside the model")
+def constraint_square(node: Node, model: OnnxModel) -> Result:
+    """The exponent must be the constant 2."""
+    value = model.const(node.input(1))
+    if value is None:
+        return False, "it is computed"
+    return value.size == 1 and float(value.reshape(-1)[0]) == 2.0, f"exponent {value.tolist()}"
 
 
 def import_binary(builder: Builder, node: Node) -> None:
@@ -48,7 +89,7 @@ def import_binary(builder: Builder, node: Node) -> None:
         _eltwise_chain(builder, node, [builder.value(name) for name in tensors])
         return
     if len(node.inputs) == 1:
-        import_identity(builder, node)
+        builder.values[node.outputs[0]] = builder.value(node.inputs[0])
         return
     if len(tensors) > 1:
         raise Unsupported(
@@ -163,12 +204,42 @@ def import_square(builder: Builder, node: Node) -> None:
     builder.values[node.outputs[0]] = replace(source, tensor=tensor)
 
 
-IMPORTERS = {
-    **dict.fromkeys(BY_OPERATOR, import_activation),
-    "Identity": import_identity,
-    "Dropout": import_identity,
-    "Cast": import_identity,
-    **dict.fromkeys(("Add", "Sub", "Mul", "Div", "Max", "Min", "Sum"), import_binary),
-    "Neg": import_neg,
-    "Pow": import_square,
+def write_eltwise(w: Writer, layer: Layer) -> str:
+    attrs = layer.params(EltwiseAttrs)
+    op = {"ADD": "Add", "SUB": "Sub", "MUL": "Mul", "MAX": "Max", "MIN": "Min"}[attrs.method]
+    return activate(w, w.node(op, [w.names[name] for name in layer.inputs]), layer)
+
+
+_ARITHMETIC = (constraint_operands, constraint_one_constant)
+
+OPERATORS = {
+    "Add": Operator(
+        import_binary, "Eltwise ADD; with a constant folded, or BatchNorm", _ARITHMETIC
+    ),
+    "Sum": Operator(import_binary, "a chain of Eltwise ADD", _ARITHMETIC),
+    "Sub": Operator(
+        import_binary,
+        "Eltwise SUB; with a constant folded, or BatchNorm",
+        (*_ARITHMETIC, constraint_minuend),
+    ),
+    "Mul": Operator(
+        import_binary, "Eltwise MUL; with a constant folded, or BatchNorm", _ARITHMETIC
+    ),
+    "Div": Operator(
+        import_binary, "folded, or BatchNorm", (constraint_constant_divisor, *_ARITHMETIC)
+    ),
+    "Max": Operator(
+        import_binary,
+        "Eltwise MAX; with a number Activation",
+        (*_ARITHMETIC, constraint_scalar_bound),
+    ),
+    "Min": Operator(
+        import_binary,
+        "Eltwise MIN; with a number Activation",
+        (*_ARITHMETIC, constraint_scalar_bound),
+    ),
+    "Neg": Operator(import_neg, "folded, or BatchNorm"),
+    "Pow": Operator(import_square, "Eltwise MUL", (constraint_square,)),
 }
+
+WRITERS: dict[str, LayerWriter] = {"Eltwise": write_eltwise}

@@ -1,4 +1,4 @@
-"""Importers of what only moves data: reshapes, transposes, joins and cuts."""
+"""Transposes and reshapes: what gives the same elements another form."""
 
 from __future__ import annotations
 
@@ -7,16 +7,42 @@ from math import prod
 import numpy as np
 
 from r329fast.graph.activations import BY_OPERATOR
-from r329fast.graph.ir import ConcatAttrs, PadAttrs, ReshapeAttrs, SliceAttrs, SplitAttrs
+from r329fast.graph.ir import ChannelShuffleAttrs, Layer, ReshapeAttrs, TransposeAttrs
 from r329fast.graph.issues import Unsupported
-from r329fast.graph.lower.builder import Builder, Value, batch_axis, canonical
+from r329fast.graph.lower.builder import Builder, canonical
+from r329fast.graph.lower.operator import LayerWriter, Operator
+from r329fast.graph.lower.rules import BATCH_ADVICE
 from r329fast.graph.onnx.model import Node, OnnxModel
+from r329fast.graph.onnx.writer import Writer
+from r329fast.graph.rule import Result, advise, first_shape, show
 
-BATCH_ADVICE = "keep the batch as the first axis through the whole graph"
-# Ops that treat every element alike, so that a scrambled flat tensor may pass through them.
+# Operators that treat every element alike, so that a scrambled flat tensor may pass through them.
 _ORDERLESS = {"Dropout", "Identity"} | {
     op for op, (_, row) in BY_OPERATOR.items() if row.keeps_order
 }
+
+
+@advise("export with fixed shapes")
+def constraint_target_known(node: Node, model: OnnxModel) -> Result:
+    """The target shape or axes must be constants, or fold to constants."""
+    return reshape_target(node, model) is not None, "it is computed"
+
+
+@advise(BATCH_ADVICE)
+def constraint_reshape_batch(node: Node, model: OnnxModel) -> Result:
+    """The batch must stay the first axis and keep its size."""
+    target, shape = reshape_target(node, model), first_shape(node, model)
+    if target is None:
+        return True, ""
+    ok = bool(shape) and bool(target) and target[0] == shape[0]
+    return ok, f"{show(shape)} to {show(target)}"
+
+
+@advise(BATCH_ADVICE)
+def constraint_transpose_batch(node: Node, model: OnnxModel) -> Result:
+    """perm must leave the batch axis at its place."""
+    perm = [int(axis) for axis in node.attr("perm", range(len(first_shape(node, model)))[::-1])]
+    return bool(perm) and perm[0] == 0, f"perm {perm}"
 
 
 def import_transpose(builder: Builder, node: Node) -> None:
@@ -203,178 +229,49 @@ def _only_fully_connected(builder: Builder, tensor: str) -> bool:
     return True
 
 
-# --- joins and cuts -------------------------------------------------------------------------
+def write_reshape(w: Writer, layer: Layer) -> str:
+    source = w.stored(layer.inputs[0])
+    shape = w.const(np.array([0, *layer.params(ReshapeAttrs).shape], np.int64))
+    return w.held(w.node("Reshape", [source, shape]), layer.outputs[0])
 
 
-def import_concat(builder: Builder, node: Node) -> None:
-    """Concat -> Concat."""
-    values = [builder.value(name) for name in node.inputs]
-    first = values[0]
-    axis = batch_axis(int(node.attr("axis", 1)), len(first.perm) + 1)
-    perm = _common_perm(builder, values)
-    moved = [builder.arrange(value, perm) for value in values]
-    place = perm[axis]
-    shape = list(builder.stored(moved[0]))
-    shape[place] = sum(builder.stored(value)[place] for value in moved)
-    tensor = builder.add(
-        node.name, "Concat", ConcatAttrs(place), [value.tensor for value in moved], shape
-    )
-    builder.bind(node.outputs[0], tensor, perm)
+def write_transpose(w: Writer, layer: Layer) -> str:
+    source = w.stored(layer.inputs[0])
+    perm = [0, *(axis + 1 for axis in layer.params(TransposeAttrs).perm)]
+    return w.held(w.node("Transpose", [source], perm=perm), layer.outputs[0])
 
 
-def _common_perm(builder: Builder, values: list[Value]) -> tuple[int, ...]:
-    """The perm that most of the values have; the operators' own one wins a tie."""
-    perms = [value.perm for value in values]
-    wanted = canonical(len(perms[0]))
-    return max(dict.fromkeys(perms), key=lambda perm: (perms.count(perm), perm == wanted))
-
-
-def split_sizes(node: Node, model: OnnxModel) -> list[int] | None:
-    """Sizes of the parts of a Split node; None if they are not constant."""
-    shape = model.shape(node.inputs[0])
-    if shape is None:
-        return None
-    sizes = node.attr("split")
-    if sizes is None and node.input(1):
-        value = model.const(node.input(1))
-        if value is None:
-            return None
-        sizes = value.reshape(-1)
-    if sizes is not None:
-        return [int(size) for size in sizes]
-    total = shape[int(node.attr("axis", 0))]
-    parts = int(node.attr("num_outputs", len(node.outputs)))
-    chunk = -(-total // parts)
-    return [min(chunk, total - chunk * index) for index in range(parts)]
-
-
-def import_split(builder: Builder, node: Node) -> None:
-    """Split -> Split."""
-    value = builder.value(node.inputs[0])
-    value = builder.arrange(value, value.perm)
-    place = value.perm[batch_axis(int(node.attr("axis", 0)), len(value.perm) + 1)]
-    sizes = split_sizes(node, builder.model) or []
-    stored = builder.stored(value)
-    shapes = [(*stored[:place], size, *stored[place + 1 :]) for size in sizes]
-    attrs = SplitAttrs(place, tuple(sizes))
-    tensors = builder.add_many(node.name, "Split", attrs, (value.tensor,), shapes)
-    for name, tensor in zip(node.outputs, tensors, strict=True):
-        if name:
-            builder.bind(name, tensor, value.perm)
-
-
-def slice_ranges(node: Node, model: OnnxModel) -> list[tuple[int, int, int]] | None:
-    """(begin, end, step) for every axis of a Slice, batch included, clipped to the shape.
-
-    None if a bound is not constant. A negative step comes out as it is (with end -1 possible).
-    """
-    shape = model.shape(node.inputs[0])
-    if shape is None:
-        return None
-    found: list[list[int] | None] = []
-    for place, key in enumerate(("starts", "ends", "axes", "steps"), start=1):
-        if key in node.attrs:
-            found.append([int(v) for v in node.attrs[key]])
-        elif node.input(place):
-            value = model.const(node.input(place))
-            if value is None:
-                return None
-            found.append([int(v) for v in value.reshape(-1)])
-        else:
-            found.append(None)
-    starts, ends, axes, steps = found
-    if starts is None or ends is None:
-        return None
-    axes = axes if axes is not None else list(range(len(starts)))
-    steps = steps if steps is not None else [1] * len(starts)
-    ranges = [(0, size, 1) for size in shape]
-    for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
-        size = shape[axis]
-        ranges[axis % len(shape)] = (*slice(start, end, step).indices(size)[:2], step)
-    return ranges
-
-
-def import_slice(builder: Builder, node: Node) -> None:
-    """Slice -> Slice."""
-    value = builder.value(node.inputs[0])
-    value = builder.arrange(value, value.perm)
-    ranges = slice_ranges(node, builder.model) or []
-    stored = builder.stored(value)
-    begin, end, strides = [0] * len(stored), list(stored), [1] * len(stored)
-    shape = list(stored)
-    for place, (low, high, step) in zip(value.perm, ranges[1:], strict=True):
-        begin[place], end[place], strides[place] = low, high, step
-        shape[place] = len(range(low, high, step))
-    if 0 in shape:
-        raise Unsupported("nothing is left after the slice", "check starts and ends")
-    if tuple(shape) == stored:
-        builder.values[node.outputs[0]] = value
-        return
-    attrs = SliceAttrs(tuple(begin), tuple(end), tuple(strides))
-    tensor = builder.add(node.name, "Slice", attrs, (value.tensor,), shape)
-    builder.bind(node.outputs[0], tensor, value.perm)
-
-
-def pad_amounts(node: Node, model: OnnxModel) -> list[tuple[int, int]] | None:
-    """(before, after) for every axis of a Pad, batch included; None if not constant."""
-    shape = model.shape(node.inputs[0])
-    if shape is None:
-        return None
-    rank = len(shape)
-    if "pads" in node.attrs:
-        flat = [int(v) for v in node.attrs["pads"]]
+def write_channel_shuffle(w: Writer, layer: Layer) -> str:
+    shape = w.graph.shapes[layer.outputs[0]]
+    group = layer.params(ChannelShuffleAttrs).group
+    size = shape[-1] // group
+    if len(shape) == 3:
+        split, swap = [0, group, size, *shape[:2]], (0, 2, 1, 3, 4)
+        back = [0, shape[2], *shape[:2]]
     else:
-        value = model.const(node.input(1))
-        if value is None:
-            return None
-        flat = [int(v) for v in value.reshape(-1)]
-    axes = list(range(rank))
-    if node.input(3):
-        value = model.const(node.input(3))
-        if value is None:
-            return None
-        axes = [int(axis) % rank for axis in value.reshape(-1)]
-    pads = [(0, 0)] * rank
-    for index, axis in enumerate(axes):
-        pads[axis] = (flat[index], flat[index + len(axes)])
-    return pads
+        rank = len(shape) + 1
+        split = [0, *shape[:-1], group, size]
+        swap = (*range(rank - 1), rank, rank - 1)
+        back = [0, *shape]
+    apart = w.node("Reshape", [w.names[layer.inputs[0]], w.const(np.array(split, np.int64))])
+    moved = w.node("Transpose", [apart], perm=swap)
+    return str(w.node("Reshape", [moved, w.const(np.array(back, np.int64))]))
 
 
-def pad_value(node: Node, model: OnnxModel) -> float | None:
-    """What a constant Pad fills in; None if it is not constant."""
-    if node.input(2):
-        value = model.const(node.input(2))
-        if value is None:
-            return None
-        return float(value.reshape(-1)[0]) if value.size else 0.0
-    return float(node.attr("value", 0.0))
+_RESHAPE = (constraint_target_known, constraint_reshape_batch)
 
+OPERATORS = {
+    "Transpose": Operator(
+        import_transpose, "Transpose, where data has to move", (constraint_transpose_batch,)
+    ),
+    "Reshape": Operator(import_reshape, "Reshape, ChannelShuffle with its neighbours", _RESHAPE),
+    **dict.fromkeys(
+        ("Flatten", "Squeeze", "Unsqueeze"), Operator(import_reshape, "Reshape", _RESHAPE)
+    ),
+}
 
-def import_pad(builder: Builder, node: Node) -> None:
-    """Pad -> Pad (folded into a following convolution later, where it adds zeros)."""
-    value = builder.value(node.inputs[0])
-    value = builder.arrange(value, value.perm)
-    amounts = (pad_amounts(node, builder.model) or [])[1:]
-    stored = builder.stored(value)
-    pads = [(0, 0)] * len(stored)
-    for place, amount in zip(value.perm, amounts, strict=True):
-        pads[place] = amount
-    if not any(before or after for before, after in pads):
-        builder.values[node.outputs[0]] = value
-        return
-    shape = [size + sum(amount) for size, amount in zip(stored, pads, strict=True)]
-    mode = str(node.attr("mode", "constant")).upper()
-    fill = pad_value(node, builder.model) or 0.0
-    attrs = PadAttrs(tuple(pads), mode, fill if mode == "CONSTANT" else 0.0)
-    tensor = builder.add(node.name, "Pad", attrs, (value.tensor,), shape)
-    builder.bind(node.outputs[0], tensor, value.perm)
-
-
-IMPORTERS = {
-    "Transpose": import_transpose,
-    **dict.fromkeys(("Reshape", "Flatten", "Squeeze", "Unsqueeze"), import_reshape),
-    "Concat": import_concat,
-    "Split": import_split,
-    "Slice": import_slice,
-    "Pad": import_pad,
+WRITERS: dict[str, LayerWriter] = {
+    "Reshape": write_reshape,
+    "Transpose": write_transpose,
+    "ChannelShuffle": write_channel_shuffle,
 }

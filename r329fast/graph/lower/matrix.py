@@ -1,0 +1,184 @@
+"""Fully connected layers and matrix products."""
+
+from __future__ import annotations
+
+from math import prod
+
+import numpy as np
+
+from r329fast.graph.activations import activate
+from r329fast.graph.ir import ConvAttrs, FullyConnectedAttrs, Layer, MatMulAttrs, ReshapeAttrs
+from r329fast.graph.lower.builder import Builder, Value
+from r329fast.graph.lower.operator import LayerWriter, Operator
+from r329fast.graph.lower.rules import constraint_constant_weights
+from r329fast.graph.onnx.model import Node, OnnxModel
+from r329fast.graph.onnx.writer import Writer
+from r329fast.graph.rule import Result, advise, first_shape, show
+
+
+@advise("put a Flatten in front, with the batch as rows")
+def constraint_gemm_rows(node: Node, model: OnnxModel) -> Result:
+    """The first input must be (N, K) and transA 0."""
+    shape, trans = first_shape(node, model), int(node.attr("transA", 0))
+    return len(shape) == 2 and trans == 0, f"input {show(shape)}, transA {trans}"
+
+
+@advise("give one bias an output")
+def constraint_gemm_bias(node: Node, model: OnnxModel) -> Result:
+    """The bias must be a constant number or one value an output."""
+    if not node.input(2):
+        return True, ""
+    shape = model.shape(node.input(2)) or ()
+    size, outputs = prod(shape), (model.shape(node.outputs[0]) or (0, 0))[-1]
+    last = shape[-1] if shape else 1
+    return size in (1, outputs) and last == size, f"bias {show(shape)}, {outputs} outputs"
+
+
+@advise("put the constant on the right side, or give both sides the same leading axes")
+def constraint_matmul_sides(node: Node, model: OnnxModel) -> Result:
+    """The right side must be a constant matrix, or both must be computed, with the same leading
+    axes and at least three axes (the batch among them)."""
+    left, right = (model.shape(name) or () for name in node.inputs[:2])
+    why = f"{show(left)} times {show(right)}"
+    if node.inputs[1] in model.consts:
+        return len(right) == 2 and 2 <= len(left) <= 4, why
+    if node.inputs[0] in model.consts:
+        return False, f"{why}, the left side constant"
+    return len(left) == len(right) >= 3 and left[:-2] == right[:-2], why
+
+
+def import_gemm(builder: Builder, node: Node) -> None:
+    """Gemm with constant weights -> FullyConnected; alpha and beta go into the constants."""
+    model = builder.model
+    weights = model.floats(node.inputs[1])
+    if not node.attr("transB", 0):
+        weights = weights.T
+    alpha, beta = np.float32(node.attr("alpha", 1.0)), np.float32(node.attr("beta", 1.0))
+    if alpha != 1:
+        weights = weights * alpha
+    bias = np.zeros(weights.shape[0], np.float32)
+    if node.input(2):
+        bias = np.broadcast_to(model.floats(node.input(2)).reshape(-1) * beta, bias.shape)
+    _fully_connected(builder, node, builder.value(node.inputs[0]), weights, bias)
+
+
+def import_matmul(builder: Builder, node: Node) -> None:
+    """MatMul with a constant right side -> FullyConnected (1x1 Convolution over maps), of two
+    activations -> MatMul."""
+    model = builder.model
+    if node.inputs[1] in model.consts:
+        weights = model.floats(node.inputs[1]).T  # (out, in)
+        source = builder.value(node.inputs[0])
+        bias = np.zeros(weights.shape[0], np.float32)
+        if len(builder.shape(source)) == 1:
+            _fully_connected(builder, node, source, weights, bias)
+        else:
+            _pointwise(builder, node, source, weights, bias)
+        return
+    first, second = builder.value(node.inputs[0]), builder.value(node.inputs[1])
+    rank = len(first.perm)
+    swapped = (*range(rank - 2), rank - 1, rank - 2)
+    plain = tuple(range(rank))
+    sides = []
+    for value in (first, second):
+        # a product can read its last two axes either way round
+        flip = value.perm == swapped
+        sides.append((builder.arrange(value, swapped if flip else plain), flip))
+    (left, trans_a), (right, trans_b) = sides
+    shape = (*builder.shape(left)[:-1], builder.shape(right)[-1])
+    tensor = builder.add(
+        node.name,
+        "MatMul",
+        MatMulAttrs(trans_a, trans_b),
+        (left.tensor, right.tensor),
+        shape,
+    )
+    builder.bind(node.outputs[0], tensor, plain)
+
+
+def _fully_connected(
+    builder: Builder, node: Node, source: Value, weights: np.ndarray, bias: np.ndarray
+) -> None:
+    """weights (out, in) in the ONNX order of the inputs, which follow a flattened map's storage."""
+    if source.scrambled:
+        shape, perm = source.scrambled
+        logical = [shape[axis] for axis in perm]
+        order = np.argsort(perm)  # storage axis -> logical axis
+        folded = weights.reshape(-1, *logical)
+        weights = folded.transpose(0, *(1 + order)).reshape(len(weights), -1)
+    tensor = builder.add(
+        node.name,
+        "FullyConnected",
+        FullyConnectedAttrs(),
+        (source.tensor,),
+        (len(weights),),
+        {
+            "weights": np.ascontiguousarray(weights, dtype=np.float32),
+            "bias": np.ascontiguousarray(bias, dtype=np.float32),
+        },
+    )
+    builder.bind(node.outputs[0], tensor, (0,))
+
+
+def _pointwise(
+    builder: Builder, node: Node, source: Value, weights: np.ndarray, bias: np.ndarray
+) -> None:
+    """A product over the last axis of a (.., K) tensor is a 1x1 convolution."""
+    source = builder.channels_last(source, len(source.perm) - 1)
+    stored = builder.stored(source)
+    tensor = source.tensor
+    if len(stored) == 2:
+        flat = (stored[0], 1, stored[1])
+        tensor = builder.add(f"{node.name}_in", "Reshape", ReshapeAttrs(flat), (tensor,), flat)
+    rows, cols, inputs = builder.shapes[tensor]
+    tensor = builder.add(
+        node.name,
+        "Convolution",
+        ConvAttrs((1, 1)),
+        (tensor,),
+        (rows, cols, len(weights)),
+        {
+            "weights": np.ascontiguousarray(weights.reshape(-1, 1, 1, inputs)),
+            "bias": bias,
+        },
+    )
+    if len(stored) == 2:
+        shape = (stored[0], len(weights))
+        tensor = builder.add(f"{node.name}_out", "Reshape", ReshapeAttrs(shape), (tensor,), shape)
+    builder.bind(node.outputs[0], tensor, source.perm)
+
+
+def write_fully_connected(w: Writer, layer: Layer) -> str:
+    source = w.stored(layer.inputs[0])
+    shape = w.graph.shapes[layer.inputs[0]]
+    if len(shape) != 1:
+        source = w.node("Reshape", [source, w.const(np.array([0, -1], np.int64))])
+    consts = [w.const(layer.consts["weights"], "weights"), w.const(layer.consts["bias"], "bias")]
+    return activate(w, w.node("Gemm", [source, *consts], transB=1), layer)
+
+
+def write_matmul(w: Writer, layer: Layer) -> str:
+    attrs = layer.params(MatMulAttrs)
+    sides = []
+    for tensor, flip in zip(layer.inputs, (attrs.trans_a, attrs.trans_b), strict=True):
+        name, rank = w.stored(tensor), len(w.graph.shapes[tensor]) + 1
+        if flip:
+            name = w.node("Transpose", [name], perm=[*range(rank - 2), rank - 1, rank - 2])
+        sides.append(name)
+    return w.held(w.node("MatMul", sides), layer.outputs[0])
+
+
+OPERATORS = {
+    "Gemm": Operator(
+        import_gemm,
+        "FullyConnected",
+        (constraint_constant_weights, constraint_gemm_rows, constraint_gemm_bias),
+    ),
+    "MatMul": Operator(
+        import_matmul,
+        "FullyConnected, Convolution 1x1 (maps), MatMul (two activations)",
+        (constraint_matmul_sides,),
+    ),
+}
+
+WRITERS: dict[str, LayerWriter] = {"FullyConnected": write_fully_connected, "MatMul": write_matmul}
