@@ -31,7 +31,7 @@ class Picks(NamedTuple):
     signed: int  # 1: int8 or int16
     smallest: int  # 1: the smallest, 0: the largest
     last: int  # 1: of equal ones the larger index first
-    count: int  # elements that are picked of each line
+    taken: int  # elements that are picked of each line
     out_width: int  # bytes of an element of the output
     values: int  # 1: the elements themselves, 0: their indices
 
@@ -75,9 +75,9 @@ def pick_lines(frame):  # type: ignore[no-untyped-def]
     side = 2 * p.last - 1  # of two equal ones the one with the larger side * index comes first
     for line in range(p.outer * inner):
         start = line // inner * n * inner + line % inner
-        target = line // inner * p.count * inner + line % inner
+        target = line // inner * p.taken * inner + line % inner
         before, place = 1 << 40, 0  # what was picked last
-        for k in range(p.count):
+        for k in range(p.taken):
             best, where = -(1 << 40), -1
             for i in range(n):
                 value = sign * load(x, start + i * inner, width, signed)
@@ -131,7 +131,7 @@ def prepare_pick(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> OpPlan
         signed=int(x.signed),
         smallest=int(op.text("method") == "MIN"),
         last=op.integer("last") if single else 1,
-        count=1 if single else op.integer("k"),
+        taken=1 if single else op.integer("k"),
         out_width=output.itemsize,
         values=int(not single and op.text("result") == "VALUES"),
     )

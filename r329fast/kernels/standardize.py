@@ -28,6 +28,8 @@ class Norm(NamedTuple):
     channels: int
     groups: int  # parts of the channels with a mean of their own
     flip: int  # 128 for int8, 0 for uint8
+    low: int  # a mean of (byte ^ flip) is clamped to low..high
+    high: int
     var_shift: int
     shift: int  # of a deviation times its gain
     own: int  # 1: weights and bias differ from row to row
@@ -65,7 +67,7 @@ def norm_matrices(frame):  # type: ignore[no-untyped-def]
             for c in range(g * each, (g + 1) * each):
                 total += sums[c]
                 square += squares[c]
-            mean = nearest_mean(total, count)
+            mean = min(max(nearest_mean(total, count), p.low), p.high)
             variance = 0
             if p.var_shift >= 0:
                 variance = (square - 2 * mean * total + count * mean * mean) >> p.var_shift
@@ -114,7 +116,7 @@ def norm_wide(frame):  # type: ignore[no-untyped-def]
                 value = np.int64(x[start + i // each * channels + g * each + i % each]) ^ flip
                 total += value
                 square += value * value
-            mean = nearest_mean(total, count)
+            mean = min(max(nearest_mean(total, count), p.low), p.high)
             variance = 0
             if p.var_shift >= 0:
                 variance = (square - 2 * mean * total + count * mean * mean) >> p.var_shift
@@ -146,6 +148,8 @@ def prepare_standardize(op: Op, inputs: list[TensorSpec], output: TensorSpec) ->
         channels=channels,
         groups=op.integer("groups"),
         flip=flip_of(x),
+        low=x.qmin + flip_of(x),
+        high=x.qmax + flip_of(x),
         var_shift=op.integer("var_shift"),
         shift=shift,
         own=int(weights.size > channels),

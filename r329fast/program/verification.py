@@ -25,11 +25,8 @@ def _verify_op(program: OpList, op: Op) -> str:
     spec = OPS.get(op.kind)
     if spec is None:
         return f"unknown kind, allowed {', '.join(OPS)}"
-    if (
-        spec.arity not in (-1, len(op.inputs))
-        or (spec.arity and not op.inputs)
-        or len(op.outputs) != 1
-    ):
+    fits = len(op.inputs) == spec.arity or (spec.arity < 0 and op.inputs)
+    if not fits or len(op.outputs) != 1:
         return f"{len(op.inputs)} inputs and {len(op.outputs)} outputs, allowed {spec.arity} and 1"
     if set(op.attrs) != set(spec.attrs):
         return f"attributes {sorted(op.attrs)}, expected {sorted(spec.attrs)}"
@@ -45,14 +42,14 @@ def _verify_op(program: OpList, op: Op) -> str:
         if array.dtype.name not in allowed[name] or not array.flags.c_contiguous:
             return f"constant {name} is {array.dtype}, allowed C-ordered {'/'.join(allowed[name])}"
     inputs = [program.tensors[name] for name in op.inputs]
-    for words, allowed_bytes in (
-        (inputs, spec.reads),
-        ([program.tensors[op.outputs[0]]], spec.writes),
-    ):
-        for tensor in words:
-            if tensor.itemsize not in allowed_bytes:
-                return f"tensor {tensor.name!r} is {tensor.dtype}, allowed {allowed_bytes} bytes"
-    return spec.check(op, inputs, program.tensors[op.outputs[0]])
+    output = program.tensors[op.outputs[0]]
+    pairs = [*((tensor, spec.reads) for tensor in inputs), (output, spec.writes)]
+    for tensor, widths in pairs:
+        if tensor.itemsize not in widths:
+            return f"tensor {tensor.name!r} is {tensor.dtype}, allowed {widths} bytes an element"
+    if spec.moves and output.dtype != inputs[0].dtype:
+        return f"the output is {output.dtype}, the input {inputs[0].dtype}"
+    return spec.check(op, inputs, output)
 
 
 def verify(program: OpList) -> None:

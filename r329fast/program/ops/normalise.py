@@ -66,7 +66,7 @@ NORM_TABLE = 193
 
 OPS: dict[str, OpSpec] = {
     "standardize": OpSpec(
-        "Over the axes from `axis` on, for each of `groups` parts of the last one: m = rne(mean q), "
+        "Over the axes from `axis` on, for each of `groups` parts of the last: m = rne(mean q), "
         "v = sum((q - m)**2) >> var_shift (0 where that is negative), g = (isqrt(v) + 2**15) >> 16 "
         "by `table`; u = clamp(rne((q - m) * g / 2**(8 + norm_shift)), -128, 127); "
         "requant(u * weights + bias). (spec B.17)",

@@ -69,7 +69,7 @@ OPS: dict[str, OpSpec] = {
     ),
     "reduce_norm": OpSpec(
         "S = sum of |q + zp_in| (L1) or of its square (L2) over `axes`; k = max(0, ceil(log2 of "
-        "the image's largest S) - 16), log2 in float32. L1: requant(min(S >> k, 65535)) with N - k; "
+        "the image's largest S) - 16), log2 in float32. L1: requant(min(S >> k, 65535)), N - k; "
         "L2: u = clamp(rnd((S >> k) * M / 2**(N - k)), 0, 65535), then table read at u with linear "
         "interpolation (256 entries, floor). (spec B.18)",
         1,
@@ -88,7 +88,7 @@ OPS: dict[str, OpSpec] = {
         accumulates=True,
     ),
     "reduce_product": OpSpec(
-        "d = 1, j = 0; for each a = q + zp_in: d *= a, and while d leaves `width`: d >>= 1, j += 1; "
+        "d = 1, j = 0; for each a = q + zp_in: d *= a; while d leaves `width`: d >>= 1, j += 1; "
         "requant(d) with N = power - j. (spec B.18)",
         1,
         {**REQUANT_ATTRS, "axes": "ints:0", "power": "int", "width": ("int16", "uint16")},
@@ -97,7 +97,7 @@ OPS: dict[str, OpSpec] = {
     ),
     "l2_normalize": OpSpec(
         "a = q + zp_in, S = sum of a**2 over `axes`; r = 1 / sqrt(S) by `table`, 15 bits, with a "
-        "shift of its own; clamp(rnd(((a * mult) >> before) * r / 2**n) - zp), every product cut to "
+        "shift of its own; clamp(rnd(((a * mult) >> before) * r / 2**n) - zp), products cut to "
         "int32. (spec B.18)",
         1,
         {
