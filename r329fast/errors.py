@@ -28,6 +28,10 @@ class R329Error(Exception):
         return {"error": {"kind": self.kind, "message": self.message, **self.details}}
 
 
+class R329Warning(UserWarning):
+    """Something that slows down or may mislead, and what to do about it."""
+
+
 class UsageError(R329Error):
     """A wrong command line or a call with arguments that do not go together."""
 
@@ -50,6 +54,12 @@ class DataError(R329Error):
     """An array or image set of the wrong rank, layout, dtype, size or content."""
 
     kind = "data"
+
+
+class MachineError(R329Error):
+    """Something that the machine lacks: memory, room on a disk, a right."""
+
+    kind = "machine"
 
 
 class ProgramError(R329Error):

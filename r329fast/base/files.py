@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
+from r329fast.base.temporary import temporary_path
 from r329fast.errors import FileError
 
 
 def make_dir(path: Path) -> Path:
-    """Create a folder (and its parents) or say in one line why that cannot be."""
+    """Create a folder (and its parents); the error is one line with the reason."""
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -33,7 +34,7 @@ def write_all(items: Sequence[tuple[Path, Writer]]) -> list[Path]:
     to directly, last. Raises FileError naming the first target that cannot be written; the old
     files, if any, then stay.
     """
-    staged: list[tuple[str, Path]] = []
+    staged: list[tuple[Path, Path]] = []
     direct: list[tuple[Path, Writer]] = []
     path = Path()
     try:
@@ -45,13 +46,10 @@ def write_all(items: Sequence[tuple[Path, Writer]]) -> list[Path]:
                 direct.append((target, write))
                 continue
             make_dir(target.parent)
-            handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-            staged.append((temporary, target))
-            with os.fdopen(handle, "wb") as stream:
+            temporary = temporary_path(target)
+            with open(temporary, "xb") as stream:
+                staged.append((temporary, target))
                 write(stream)
-            mask = os.umask(0)
-            os.umask(mask)
-            os.chmod(temporary, 0o666 & ~mask)
         while staged:
             temporary, path = staged[0]
             os.replace(temporary, path)
@@ -63,7 +61,8 @@ def write_all(items: Sequence[tuple[Path, Writer]]) -> list[Path]:
         raise FileError(f"cannot write {path}: {error.strerror}", path=str(path)) from error
     finally:
         for temporary, _ in staged:
-            os.unlink(temporary)
+            with suppress(OSError):  # what went wrong before is what matters
+                os.unlink(temporary)
     return [path for path, _ in items]
 
 

@@ -1,4 +1,4 @@
-"""Everything that can be said about a cfg at once, including the files that it names."""
+"""All findings on a cfg at once, including the files that it names."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from r329fast.errors import R329Error
 
 
 def check_cfg(path: Path | str) -> list[Finding]:
-    """All findings on a cfg, errors first; an empty list says that it is ready to run.
+    """All findings on a cfg, errors first; an empty list means that it is ready to run.
 
     Files are looked up from the current folder, as a run would. Raises FileError only where the
     cfg itself cannot be read.
@@ -69,7 +69,7 @@ def _files(config: RunConfig) -> list[Finding]:
 
 
 def _without_place(message: str) -> str:
-    """A message of `new_cfg` without the `[Section] key: ` that the finding says anyway."""
+    """A message of `new_cfg` without the `[Section] key: ` that the finding has anyway."""
     return message.split(": ", 1)[1] if message.startswith("[") else message
 
 
@@ -125,7 +125,7 @@ def _input_file(file: str, shape: Shape) -> list[Finding]:
     if found and found % one == 0:
         return []
     message = (
-        f"found {found} bytes in {file}, allowed {one} an image "
+        f"found {found} bytes in {file}, allowed {one} per image "
         f"({' x '.join(map(str, shape[1:]))}) or a multiple"
     )
     return [Finding("error", "GBuilder", "inputs", message)]

@@ -21,7 +21,7 @@ _CHANNELS = (1, 3, 4)
 
 @dataclass(frozen=True)
 class ModelNames:
-    """What an ONNX file says of itself.
+    """What a new cfg needs to know of an ONNX file.
 
     `inputs` maps a name to its dimensions (a positive number, or the name of a dynamic one);
     `tensors` are those that nodes make, `nodes` maps a node's name to its first tensor. The graph

@@ -17,7 +17,7 @@ _INTEGER = re.compile(r"[+-]?\d+")
 
 
 class BadValueError(ValueError):
-    """A value of the wrong form. The text says what was found and what is allowed."""
+    """A value of the wrong form. The text names what was found and what is allowed."""
 
 
 @dataclasses.dataclass(frozen=True)

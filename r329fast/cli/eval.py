@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--images",
         metavar="PATH",
         required=True,
-        help="a folder, zip or tar, a tree with one folder a class, or dataset.npy",
+        help="a folder, zip or tar, a tree with one folder per class, or dataset.npy",
     )
     parser.add_argument(
         "--labels",
@@ -50,10 +50,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--classes",
         metavar="FILE",
         type=Path,
-        help="class names for the tables, one a line or 'wnid name'; also gives the numbers of "
+        help="class names for the tables, one per line or 'wnid name'; also gives the numbers of "
         "class folders",
     )
-    parser.add_argument("--skip-bad", action="store_true", help="go on without unusable images")
+    parser.add_argument("--skip-bad", action="store_true", help="leave out unusable images")
     _add_comparison(parser)
     _add_running(parser)
     add_preprocess(parser)
@@ -97,8 +97,10 @@ def _add_running(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--out", metavar="DIR", type=Path, help="keep results.parquet (or csv) and run.json here"
     )
-    group.add_argument("--resume", action="store_true", help="go on where --out stopped")
-    group.add_argument("--overwrite", action="store_true", help="begin --out anew")
+    group.add_argument("--resume", action="store_true", help="continue where --out stopped")
+    group.add_argument(
+        "--overwrite", action="store_true", help="discard what --out holds and start again"
+    )
     group.add_argument("--format", choices=("parquet", "csv"), help="of the results (parquet)")
     group.add_argument("--logits", action="store_true", help="keep every class's integer")
     group.add_argument(

@@ -64,7 +64,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help="profile.json, layers.csv, report.html, graph.json and profile_data.bin",
     )
-    files.add_argument("--html", metavar="FILE", type=Path, help="a page that needs no network")
+    files.add_argument(
+        "--html", metavar="FILE", type=Path, help="a page that needs no network connection"
+    )
     files.add_argument("--csv", metavar="FILE", type=Path, help="the layer table")
     files.add_argument("--save", metavar="FILE.json", type=Path, help="the whole record")
     files.add_argument("--onnx", metavar="FILE", type=Path, help="the model, numbers on its nodes")
@@ -179,7 +181,7 @@ def _images(
 
 @contextmanager
 def _steps(out: Console) -> Iterator[Callable[[str, int | None], Callable[[int], None]]]:
-    """A progress bar a step; the one before it ends when the next begins."""
+    """A progress bar per step; the one before it ends when the next begins."""
     with contextlib.ExitStack() as whole:
         current = whole.enter_context(contextlib.ExitStack())
 

@@ -14,7 +14,7 @@ HELP = "a page from the record of an earlier run, or from two"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Turn what `profile --out`, `eval --out` or `run` left in a folder into one page that\n"
-        "needs no network. With two folders, lay them side by side."
+        "needs no network connection. With two folders, it shows them side by side."
     )
     parser.add_argument(
         "runs", metavar="RUN_DIR", type=Path, nargs="+", help="one or two folders, or their JSON"
@@ -29,7 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(args: argparse.Namespace, out: Console) -> int:
     from r329fast.base.files import write_text
+    from r329fast.base.reading import faults_of
     from r329fast.errors import UsageError
+    from r329fast.report.csv_file import layers_csv
     from r329fast.report.facts import comparison_pairs
     from r329fast.report.html import page
     from r329fast.report.load import load_run
@@ -43,12 +45,16 @@ def execute(args: argparse.Namespace, out: Console) -> int:
     ]
     first = args.runs[0] if args.runs[0].is_dir() else args.runs[0].parent
     target = args.html or first / ("report.html" if len(records) == 1 else "comparison.html")
-    paths = {"html": str(write_text(target, page(records, labels)))}
+    if args.csv is not None and not records[0]["layers"]:
+        raise UsageError(f"--csv: {args.runs[0]} has no layers, make one with `profile`")
+    # a record is a file that anybody may have written
+    with faults_of(" and ".join(map(str, args.runs)), "records that can be shown"):
+        text = page(records, labels)
+        pairs = [dict(comparison_pairs(record)) for record in records]
+        layers_csv(records[0]["layers"])
+    paths = {"html": str(write_text(target, text))}
     if args.csv is not None:
-        if not records[0]["layers"]:
-            raise UsageError(f"--csv: {args.runs[0]} has no layers, make one with `profile`")
         paths["csv"] = str(write_csv(args.csv, records[0]))
-    pairs = [dict(comparison_pairs(record)) for record in records]
     keys = list(dict.fromkeys(key for found in pairs for key in found))
     rows = [
         [key, *(found.get(key, "") for found in pairs)]

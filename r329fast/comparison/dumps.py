@@ -36,10 +36,10 @@ def read_dump(
 ) -> dict[str, np.ndarray]:
     """The tensors of a dump by our names, in order: a folder or a .npz.
 
-    name_map: our name -> the dump's. A file belongs to a tensor whose name it bears, '/' as '_',
-    with or without a number in front (`0012_conv.npy`). dtype: of raw files where no program says
-    it; known: names to look for, where there is no program. Raises FileError where nothing can be
-    read and DataError where a size does not fit.
+    name_map: our name -> the dump's. A file belongs to the tensor that it is named after, '/' as
+    '_', with or without a number in front (`0012_conv.npy`). dtype: of raw files without program;
+    known: names to look for, where there is no program. Raises FileError where nothing can be read
+    and DataError where a size does not fit.
     """
     path = Path(path)
     known = tensor_order(program) if program is not None else list(known)
@@ -97,7 +97,7 @@ def compare_dumps(
         other = b if which == "second" else a
         raise DataError(
             f"tensor {odd[0]!r} is not in the {which} run{nearest(odd[0], other)}; a name map "
-            "(--map) says what it is called there, --common leaves such tensors out",
+            "(--map) names it there, --common leaves such tensors out",
             layer=odd[0],
         )
     shared = [name for name in a if name in b]
@@ -195,7 +195,7 @@ def _read(file: Path, name: str, program: Program | None, dtype: str) -> np.ndar
     if values.size % spec.elements:
         raise DataError(
             f"{file}: found {values.size} values, tensor {name!r} has {spec.elements} "
-            f"({' x '.join(map(str, spec.shape))}) an image",
+            f"({' x '.join(map(str, spec.shape))}) per image",
             path=str(file),
         )
     return values.reshape(-1, *spec.shape)

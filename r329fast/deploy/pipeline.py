@@ -12,7 +12,7 @@ import numpy as np
 
 from r329fast.base.arguments import with_arguments
 from r329fast.calibration import Ranges, calibrate
-from r329fast.calibration.ranges import mean_square_key, softmax_key
+from r329fast.calibration.hidden import hidden_of
 from r329fast.cfg import RunConfig, read_cfg
 from r329fast.deploy.settings import Settings
 from r329fast.errors import CfgError, DataError, FileError, UsageError
@@ -166,13 +166,10 @@ def _complete(graph: Graph, ranges: Ranges) -> Ranges:
     """
     result = ranges.restricted_to(layer_tops(graph))
     for layer in graph:
-        if layer.type == "LRN":
-            key = mean_square_key(layer.name)
-            largest = max(map(abs, result[layer.inputs[0]]))
-            result.values[key] = ranges.values.get(key, (0.0, largest**2))
-        elif layer.type == "LogSoftmax":
-            key = softmax_key(layer.name)
-            result.values[key] = ranges.values.get(key, (0.0, 1.0))
+        hidden = hidden_of(layer)
+        if hidden is not None:
+            key = hidden.key(layer.name)
+            result.values[key] = ranges.values.get(key, hidden.bound(layer, result))
     return result
 
 
@@ -230,7 +227,7 @@ def narrow_outputs(graph: Graph, ranges: Ranges, method: str) -> list[str]:
     """A line for each output whose range leaves out much of what calibration saw.
 
     The vendor's MEAN weighs the last image by a half; with few images the largest logits then
-    all saturate at the same integer, and the class cannot be told any more.
+    all saturate at the same integer, and the class cannot be determined any more.
     """
     return [
         f"output {name!r}: the {method} range covers {ranges.coverage(name):.0%} of what "

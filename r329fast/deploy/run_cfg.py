@@ -21,6 +21,7 @@ from r329fast.program.archive import program_writer
 from r329fast.program.counters import layer_counters
 from r329fast.simulator.simulator import Simulator
 from r329fast.vendor import graph_json, perf_node_count, profile_data, vendor_log
+from r329fast.vendor.nodes import ir_ranges
 from r329fast.version import __version__
 
 _OWN = ("out", "dump", "backend")  # arguments of `run_cfg` that are no settings
@@ -133,13 +134,14 @@ def _planned(
     else:
         files["outputs"] = target, program_writer(program)
     files["graph_json"] = folder / "graph.json", bytes_writer(graph_json(program).encode())
-    files["max"], files["min"] = prepared.ranges.max_min_files(folder / "max_min", program.name)
+    ranges = ir_ranges(program, prepared.ranges)
+    files["max"], files["min"] = ranges.max_min_files(folder / "max_min", program.name)
     files["log"] = folder / "log.txt", bytes_writer(vendor_log(program, method).encode())
     return files
 
 
 def planned_dump(folder: Path, tensors: dict[str, np.ndarray]) -> list[tuple[Path, Writer]]:
-    """One .npy a tensor, in execution order; '/' in names becomes '_'; index.json has the names."""
+    """One .npy per tensor, in execution order; '/' in names becomes '_'; names in index.json."""
     index = {
         name: f"{number:04d}_{name.replace('/', '_')}.npy" for number, name in enumerate(tensors)
     }

@@ -41,7 +41,7 @@ Arrays = dict[str, np.ndarray]
 class ChunkLog:
     """Chunk number -> payload, on disk. One process at a time; others get a UsageError.
 
-    `header` is what the file says of itself (a JSON object); `done` are the chunk numbers that
+    `header` is the file's own description (a JSON object); `done` are the chunk numbers that
     are whole, in the order in which they stand in the file.
     """
 

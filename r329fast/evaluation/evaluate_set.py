@@ -111,7 +111,7 @@ def _plan(
 
 
 def fitting_recipe(model: Model) -> Preprocess:
-    """The article's recipe at the size that the network takes."""
+    """The recipe of the vendor's tutorial at the size that the network takes."""
     program = model.variants[0].program
     shape = program.tensors[program.inputs[0]].shape
     return Preprocess().with_size(shape[1], shape[0]) if len(shape) == 3 else Preprocess()
@@ -138,7 +138,7 @@ def _write_rows(result: Evaluation, run: ChunkRun, folder: Path, kind: str) -> N
 def _write_record(
     result: Evaluation, folder: Path, header: dict[str, object], places: dict[str, str | None]
 ) -> None:
-    """run.json, written last: it says that the result files are complete."""
+    """run.json, written last: it marks the result files as complete."""
     import onnxruntime
 
     record = {

@@ -1,4 +1,4 @@
-"""Decoded and resized images kept on disk, one byte a value, for the next run.
+"""Decoded and resized images kept on disk, one byte per value, for the next run.
 
 The bytes are those before normalisation and input quantisation, which are table look-ups: so the
 cache serves every scheme of a sweep and the float baseline alike. The folder's name is a hash of
@@ -75,7 +75,7 @@ class PixelCache:
         return CachedChunk(self.path, start, self.shape, notes["sums"], bad, self.checksum)
 
     def store(self, number: int, pixels: np.ndarray, bad: Mapping[int, str]) -> None:
-        """Keep a chunk: pixels uint8 [n, height, width, 3]; `bad` says which could not be read."""
+        """Keep a chunk: pixels uint8 [n, height, width, 3]; `bad`: the unreadable ones."""
         with open(self.path, "r+b") as file:
             file.seek(number * self.chunk * self.item)
             file.write(pixels.data)

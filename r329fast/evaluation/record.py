@@ -74,7 +74,7 @@ def open_log(folder: Path, header: dict[str, Any], resume: bool, overwrite: bool
 def _check_same(folder: Path, found: dict[str, Any], header: dict[str, Any]) -> None:
     wanted = json.loads(json.dumps(header))
     differing = [name for name in wanted if found.get(name) != wanted[name]]
-    # a different chunk count only says that the images differ
+    # a different chunk count only follows from different images
     named = [name for name in differing if name != "chunks"] or differing
     if named:
         raise UsageError(

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from r329fast.base.fork import hold_during_fork
 from r329fast.base.npy import map_npy
 from r329fast.errors import DataError, FileError
 from r329fast.images.dataset import load_labels
@@ -21,11 +22,12 @@ from r329fast.images.stores import Store, open_store
 
 Key = str | int | bytes
 _opening = threading.Lock()  # readers are sent to other processes, locks cannot be
+hold_during_fork(_opening)
 _ARRAY, _ARRAY_LABELS = "dataset.npy", "label.npy"
 
 
 class BadImageError(Exception):
-    """An image that cannot be used; the text says why, without its name."""
+    """An image that cannot be used; the text gives the reason, without the image's name."""
 
 
 @dataclass

@@ -1,6 +1,6 @@
 """The table of activations: all that the package knows of one stands in its row.
 
-A row says how the activation is read from ONNX and written to it, whether its result is signed,
+A row defines how the activation is read from ONNX and written to it, whether its result is signed,
 and how its integers come about: by the last step of a layer (`epilogue`, which a computing layer
 may carry) or through a lookup table of its real function (`real`, always a layer of its own).
 Importers, fusion, both schemes, the float writer and the documentation ask the table.
@@ -44,7 +44,8 @@ class Activation:
     question to the parameters; read: from ONNX, None where it only comes out of another row's
     reader; write: (writer, ONNX tensor, layer) -> ONNX tensor; epilogue: the word of the op
     list's attribute "act", "" where a table computes it; real: float64 -> float64, for such a
-    table; per_channel: has the layer constant "slope" (C,), the node's second input.
+    table; per_channel: has the layer constant "slope" (C,), the node's second input; forced:
+    whether the option `force_dtype_int` makes its result signed.
     """
 
     signed: bool | Callable[[Act], bool] | None
@@ -53,6 +54,7 @@ class Activation:
     epilogue: str = ""
     real: RealFunction | None = None
     per_channel: bool = False
+    forced: bool = True
 
     @property
     def fusable(self) -> bool:
@@ -124,9 +126,9 @@ def constraint_clip_bounds(node: Node, model: OnnxModel) -> Result:
     return bounds[0] <= bounds[1], f"bounds {bounds[0]} and {bounds[1]}"
 
 
-@advise("use one slope a channel")
+@advise("use one slope per channel")
 def constraint_slope(node: Node, model: OnnxModel) -> Result:
-    """The slope must be a constant: one number, or one a channel (axis 1)."""
+    """The slope must be a constant: one number, or one per channel (axis 1)."""
     if node.inputs[1] not in model.consts:
         return False, "the slope is computed"
     slope, shape = model.consts[node.inputs[1]], first_shape(node, model)
@@ -139,6 +141,13 @@ def constraint_swish_alpha(node: Node, model: OnnxModel) -> Result:
     """alpha must be 1."""
     alpha = float(node.attr("alpha", 1.0))
     return alpha == 1.0, f"alpha {alpha}"
+
+
+@advise("use Relu for alpha 0")
+def constraint_celu_alpha(node: Node, model: OnnxModel) -> Result:
+    """alpha must not be 0."""
+    alpha = float(node.attr("alpha", 1.0))
+    return alpha != 0.0, f"alpha {alpha}"
 
 
 # --- writing ----------------------------------------------------------------------------------
@@ -217,7 +226,7 @@ def _elu(x: np.ndarray, act: Act) -> np.ndarray:
 
 
 def _celu(x: np.ndarray, act: Act) -> np.ndarray:
-    return np.where(x > 0, x, act.alpha * np.expm1(np.minimum(x, 0) / act.alpha))
+    return np.maximum(x, 0) + np.minimum(0, act.alpha * np.expm1(np.minimum(x / act.alpha, 709)))
 
 
 def _selu(x: np.ndarray, act: Act) -> np.ndarray:
@@ -276,9 +285,6 @@ ACTIVATIONS: dict[str, Activation] = {
     ),
     "ELU": Activation(True, Reader("Elu", _alpha("ELU", 1.0)), _node("Elu", "alpha"), real=_elu),
     "SELU": Activation(True, Reader("Selu", _read_selu), _write_selu, real=_selu),
-    "CELU": Activation(
-        True, Reader("Celu", _alpha("CELU", 1.0)), _node("Celu", "alpha"), real=_celu
-    ),
     "SHRINK": Activation(True, Reader("Shrink", _read_shrink), _write_shrink, real=_shrink),
     "SOFTSIGN": Activation(
         True,
@@ -286,11 +292,18 @@ ACTIVATIONS: dict[str, Activation] = {
         _node("Softsign"),
         real=lambda x, act: x / (1.0 + np.abs(x)),
     ),
+    "CELU": Activation(
+        True,
+        Reader("Celu", _alpha("CELU", 1.0), (constraint_celu_alpha,)),
+        _node("Celu", "alpha"),
+        real=_celu,
+    ),
     "THRESHOLDEDRELU": Activation(
         lambda act: act.alpha < 0,
         Reader("ThresholdedRelu", _alpha("THRESHOLDEDRELU", 1.0)),
         _node("ThresholdedRelu", "alpha"),
         real=lambda x, act: np.where(x > act.alpha, x, 0.0),
+        forced=False,
     ),
     "SOFTPLUS": Activation(
         False,

@@ -4,7 +4,7 @@ Conventions that every later room relies on:
 
 * Shapes and axes are **per image**: the batch axis is left out. A feature map is (H, W, C), a
   logits vector (C,); axis 0 of a feature map is H and axis -1 its channels.
-* A tensor bears the name of the layer that makes it (the vendor's "layer top"); a layer with
+* A tensor has the name of the layer that computes it (the vendor's "layer top"); a layer with
   several outputs names them `<layer>_0`, `<layer>_1`, ...
 * Layers stand in the order in which the vendor's IR lists them, which is an execution order.
 * Constants are float32: convolution weights (O, kh, kw, I/group), depthwise weights
@@ -47,7 +47,6 @@ from r329fast.graph.layers.movement import (
     PadAttrs,
     ReshapeAttrs,
     SliceAttrs,
-    SpaceToDepthAttrs,
     SplitAttrs,
     TileAttrs,
     TransposeAttrs,
@@ -99,7 +98,6 @@ __all__ = [
     "ResizeAttrs",
     "SliceAttrs",
     "SoftmaxAttrs",
-    "SpaceToDepthAttrs",
     "SplitAttrs",
     "TileAttrs",
     "TopKAttrs",
@@ -118,6 +116,8 @@ class Layer:
 
     "pad_values" (Cin,) is what a convolution pads with instead of zero: it stands for a batch
     norm in front of the convolution that was folded into its weights (zero after the norm).
+    parts: names of the ONNX nodes that it stands for besides its own: a shuffle's Reshape and
+    Transpose, the Transpose that moved data.
     """
 
     name: str
@@ -126,6 +126,7 @@ class Layer:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     consts: dict[str, np.ndarray] = field(default_factory=dict)
+    parts: tuple[str, ...] = ()
 
     def params(self, kind: AttrsClass[AttrsT]) -> AttrsT:
         """The attributes, with their class checked (for callers that know the layer's type)."""

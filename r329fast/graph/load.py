@@ -68,7 +68,7 @@ def _load(
     name: str | None,
 ) -> tuple[Graph | None, list[Issue]]:
     """The graph (None if there are issues) and the issues."""
-    # onnx and NumPy raise many kinds about what a file says
+    # onnx and NumPy raise many kinds about the content of a file
     with faults_of(path, "a consistent ONNX model"):
         model = read_onnx(path, inputs, outputs, input_shapes)
         find_patterns(model)

@@ -18,7 +18,7 @@ from r329fast.images.sets import ImageSet
 
 
 def raw_input(image: Pixels, size: tuple[int, int] = (224, 224)) -> npt.NDArray[np.int8]:
-    """The article's input file: RGB, stretched, pixel - 127.5 cut towards zero.
+    """The input file of the vendor's tutorial: RGB, stretched, pixel - 127.5 cut towards zero.
 
     `image` is decoded BGR, uint8 [h, w, 3]; the result int8 [height, width, 3]. It is *not* on the
     input scale that calibration found: `Program.quantize_input` is.

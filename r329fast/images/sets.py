@@ -17,7 +17,7 @@ from r329fast.images.stores import Store, open_store
 
 Pixels = npt.NDArray[np.uint8]
 LABEL_FILE = "label.txt"
-# in a tree of class folders, where no label file says what is an image
+# in a tree of class folders, where no label file lists the images
 IMAGE_ENDINGS = (
     *(".avif", ".bmp", ".dib", ".gif", ".hdr", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm"),
     *(".png", ".pnm", ".ppm", ".ras", ".sr", ".tif", ".tiff", ".webp"),

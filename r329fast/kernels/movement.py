@@ -1,6 +1,6 @@
-"""Ops that move bytes: reshape, transpose, slice, pad, channel shuffle, nearest resize.
+"""Ops that move bytes: reshape, transpose, slice, pad, channel shuffle, nearest resize, blocks.
 
-All are out[i] = x[index[i]]: the index is made once by the living definition, cut into the
+Most are out[i] = x[index[i]]: the index is made once by the living definition, cut into the
 longest runs that it allows, and one kernel copies runs.
 """
 
@@ -45,6 +45,57 @@ def copy_runs(frame):  # type: ignore[no-untyped-def]
                 source = x0 + index[i]
                 for j in range(run):
                     out[start + j] = x[source + j]
+
+
+class Blocks(NamedTuple):
+    batch: int  # images
+    height: int  # rows of the deep tensor
+    width: int  # columns of the deep tensor
+    channels: int  # of the wide tensor
+    block: int  # rows and columns of a block
+    row: int  # step in the deep channels from row to row of a block
+    column: int  # from column to column
+    channel: int  # from channel to channel
+    inverse: int  # 1: the wide tensor is the input
+
+
+@kernel
+def move_blocks(frame):  # type: ignore[no-untyped-def]
+    """Channels to blocks of pixels: the wide tensor in order, the deep one by its steps."""
+    p, x, out = arrays(frame, Blocks, "uu")
+    height, width, channels, block = p.height, p.width, p.channels, p.block
+    row, column, channel, inverse = p.row, p.column, p.channel, p.inverse
+    wide = 0
+    for y in range(p.batch * height):
+        for i in range(block):
+            for place in range(width):
+                first = (y * width + place) * block * block * channels + i * row
+                for j in range(block):
+                    deep = first + j * column
+                    if inverse:
+                        for c in range(channels):
+                            out[deep + c * channel] = x[wide + c]
+                    else:
+                        for c in range(channels):
+                            out[wide + c] = x[deep + c * channel]
+                    wide += channels
+
+
+def prepare_depth_to_space(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> OpPlan:
+    block, inverse = op.integer("block"), op.integer("inverse")
+    deep, wide = (output.shape, inputs[0].shape) if inverse else (inputs[0].shape, output.shape)
+    channels = wide[2]
+    steps = (block * channels, channels, 1)
+    if op.text("mode") == "CRD":
+        steps = (block, 1, block * block)
+    blocks = Blocks(1, deep[0], deep[1], channels, block, *steps, inverse)
+
+    def bind(
+        batch: int, inputs: Sequence[np.ndarray], output: np.ndarray, scratch: np.ndarray
+    ) -> list[Step]:
+        return [(move_blocks, (pack(blocks._replace(batch=batch)), inputs[0], output))]
+
+    return OpPlan("blocks", bind, lambda batch: 0)
 
 
 def _run_length(index: np.ndarray) -> int:
@@ -104,6 +155,9 @@ def prepare_constant(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> Op
     return OpPlan("constant", bind, lambda batch: 0)
 
 
-# Every op that moves bytes; a faster kernel of its own may stand behind this in the registry.
-PREPARE = {kind: prepare_movement for kind, spec in OPS.items() if spec.moves}
-PREPARE["constant"] = prepare_constant
+# Every op that moves bytes, and those that have a faster kernel of their own.
+PREPARE = {
+    **{kind: prepare_movement for kind, spec in OPS.items() if spec.moves},
+    "constant": prepare_constant,
+    "depth_to_space": prepare_depth_to_space,
+}

@@ -1,12 +1,12 @@
 """What a layer would cost on the chip: an estimate, kept apart from everything that is counted.
 
-The model, for one image (docs/profiling.md says it in words):
+The model, for one image (docs/profiling.md describes it in words):
 
-* compute cycles = padded MACs / MACs a cycle; padding rounds input and output channels and output
+* compute cycles = padded MACs / MACs per cycle; padding rounds input and output channels and output
   columns up to the hardware's steps; a depthwise convolution works in dense blocks of channels of
-  which only the diagonal counts; layers without MACs take elements / elements a cycle.
+  which only the diagonal counts; layers without MACs take elements / elements per cycle.
 * DDR traffic: every node reads its weights once and each input once and writes its outputs once,
-  one byte an element. The tensor between a convolution and the addition fused onto it never
+  one byte per element. The tensor between a convolution and the addition fused onto it never
   leaves the unit, and neither does a tensor that fits the SRAM and is read by the next node only.
 * cycles = max(compute, memory) + overhead of a node; a node is `bound` by the larger one.
 """

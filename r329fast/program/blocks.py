@@ -53,7 +53,7 @@ def stretches(program: Program, images: int, budget: int) -> list[Stretch]:
     """
     halvings = []
     needed = 0
-    for op in reversed(program.ops):  # what a later op needs, an earlier one must bear
+    for op in reversed(program.ops):  # what a later op needs, an earlier one must have too
         size = op_bytes(program, op)
         while -(-images >> needed) > 1 and -(-images >> needed) * size > budget:
             needed += 1

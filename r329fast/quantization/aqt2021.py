@@ -1,6 +1,6 @@
 """Scheme aqt2021: what the 2021 R329 tool did, as decoded from its files (spec A).
 
-float64 where nothing says otherwise. Whatever is not defined here is as in compass42.
+float64 unless stated otherwise. Whatever is not defined here is as in compass42.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from r329fast.base.integers import INT32_MAX, INT32_MIN
 from r329fast.calibration.ranges import Ranges
-from r329fast.graph.ir import Layer, ReduceAttrs
+from r329fast.graph.ir import ConcatAttrs, Layer, ReduceAttrs
 from r329fast.program.program import Program, TensorSpec
 from r329fast.quantization.compass42 import (
     SOFTMAX_LUT,
@@ -82,9 +82,8 @@ def amplified_concats(program: Program) -> list[str]:
     if program.scheme != Aqt2021.name:
         return []
     lines = []
-    for op in program.ops:
-        if op.kind != "concat":
-            continue
+    joins = [layer for layer in program.layers if layer.facts.attrs is ConcatAttrs]
+    for op in (op for layer in joins for op in program.ops[slice(*layer.ops)]):
         output = program.tensors[op.outputs[0]]
         ratios = [output.scale / program.tensors[name].scale for name in op.inputs]
         widest = int(np.argmax(ratios))

@@ -10,13 +10,14 @@ import numpy.typing as npt
 
 from r329fast.base.integers import INT32_MAX, INT32_MIN
 from r329fast.calibration.ranges import Ranges
-from r329fast.graph.activations import result_is_signed
+from r329fast.graph.activations import ACTIVATIONS, result_is_signed
 from r329fast.graph.ir import (
     ActivationAttrs,
     ArgAttrs,
     ConcatAttrs,
     ConstantAttrs,
     ConvAttrs,
+    ConvTransposeAttrs,
     DivAttrs,
     EltwiseAttrs,
     Layer,
@@ -93,7 +94,7 @@ def _forcible(layer: Layer) -> bool:
     """Whether force_dtype_int makes the layer's unsigned output signed (spec B.16)."""
     if isinstance(layer.attrs, EltwiseAttrs):
         return layer.act.kind != "NONE"
-    if layer.act.kind == "THRESHOLDEDRELU":
+    if not ACTIVATIONS[layer.act.kind].forced:
         return False
     return not isinstance(layer.attrs, PowAttrs | DivAttrs | MatMulAttrs)
 
@@ -148,7 +149,8 @@ class Compass42:
         weights = layer.consts["weights"]
         per_channel, mode = self.options.weight_method(index, layer.type, layer.name)
         per_channel = per_channel or layer.facts.weights is Weights.DEPTHWISE
-        group = layer.params(ConvAttrs).group if isinstance(layer.attrs, ConvAttrs) else 1
+        grouped = isinstance(layer.attrs, ConvAttrs | ConvTransposeAttrs)
+        group = int(getattr(layer.attrs, "group", 1)) if grouped else 1
         rows = len(weights)
         if layer.facts.weights is Weights.TRANSPOSED:
             weights = np.tile(weights, (group, 1, 1, 1))  # the rows of every group are the same

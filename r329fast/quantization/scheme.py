@@ -86,7 +86,7 @@ class Scheme(Protocol):
         """Input multipliers and requantisation of an Eltwise."""
 
     def concat(self, inputs: list[TensorSpec], y: TensorSpec) -> tuple[Int64Array, Int64Array]:
-        """(M, N), one entry an input; (1, 0) passes a value unchanged."""
+        """(M, N), one entry per input; (1, 0) passes a value unchanged."""
 
     def rescale(self, ratio: npt.ArrayLike) -> tuple[Int64Array, Int64Array]:
         """(M, N) of a positive real rescale, with `multiplier_bits`."""

@@ -72,32 +72,30 @@ def gather(
     return np.take(arrays[0], op.consts["indices"], axis=op.integer("axis") + 1)
 
 
-def depth_to_space(
-    op: Op, arrays: list[np.ndarray], inputs: list[TensorSpec], output: TensorSpec
-) -> np.ndarray:
-    (count, height, width, channels), block = arrays[0].shape, op.integer("block")
-    left = channels // block**2
-    if op.text("mode") == "DCR":
-        apart = arrays[0].reshape(count, height, width, block, block, left)
-        return apart.transpose(0, 1, 3, 2, 4, 5).reshape(count, *output.shape)
-    apart = arrays[0].reshape(count, height, width, left, block, block)
-    return apart.transpose(0, 1, 4, 2, 5, 3).reshape(count, *output.shape)
-
-
-def space_to_depth(
-    op: Op, arrays: list[np.ndarray], inputs: list[TensorSpec], output: TensorSpec
-) -> np.ndarray:
-    (count, height, width, channels), block = arrays[0].shape, op.integer("block")
-    apart = arrays[0].reshape(count, height // block, block, width // block, block, channels)
-    return apart.transpose(0, 1, 3, 2, 4, 5).reshape(count, *output.shape)
-
-
 def channel_shuffle(
     op: Op, arrays: list[np.ndarray], inputs: list[TensorSpec], output: TensorSpec
 ) -> np.ndarray:
     q, group = arrays[0], op.integer("group")
     grouped = q.reshape(*q.shape[:-1], group, q.shape[-1] // group)
     return np.swapaxes(grouped, -1, -2).reshape(q.shape)
+
+
+def depth_to_space(
+    op: Op, arrays: list[np.ndarray], inputs: list[TensorSpec], output: TensorSpec
+) -> np.ndarray:
+    """Through axes [N, H, W, row, column, C] of the deep tensor, whichever side it is."""
+    q, block, images = arrays[0], op.integer("block"), len(arrays[0])
+    deep = op.text("mode") == "DCR"
+    if op.integer("inverse"):
+        height, width, channels = output.shape[0], output.shape[1], q.shape[3]
+        apart = q.reshape(images, height, block, width, block, channels)
+        order = (0, 1, 3, 2, 4, 5) if deep else (0, 1, 3, 5, 2, 4)
+    else:
+        height, width, channels = q.shape[1], q.shape[2], output.shape[2]
+        places = (block, block, channels) if deep else (channels, block, block)
+        apart = q.reshape(images, height, width, *places)
+        order = (0, 1, 3, 2, 4, 5) if deep else (0, 1, 4, 2, 5, 3)
+    return apart.transpose(order).reshape(images, *output.shape)
 
 
 def resize_nearest(
@@ -126,9 +124,8 @@ FUNCTIONS = {
     "pad": pad,
     "tile": tile,
     "gather": gather,
-    "depth_to_space": depth_to_space,
-    "space_to_depth": space_to_depth,
     "channel_shuffle": channel_shuffle,
+    "depth_to_space": depth_to_space,
     "resize_nearest": resize_nearest,
     "resize_bilinear": resize_bilinear,
 }

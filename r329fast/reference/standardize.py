@@ -38,12 +38,17 @@ def inverse_root(value: np.ndarray, table: np.ndarray) -> np.ndarray:
 def standardize(
     op: Op, arrays: list[np.ndarray], inputs: list[TensorSpec], output: TensorSpec
 ) -> np.ndarray:
-    q, axis, groups = arrays[0], op.integer("axis") + 1, op.integer("groups")
+    return finish(op, standardized(op, arrays[0], inputs[0]), output)
+
+
+def standardized(op: Op, q: np.ndarray, x: TensorSpec) -> np.ndarray:
+    """The accumulators: u * weights + bias, for int64 q [N, *shape] of tensor `x`."""
+    axis, groups = op.integer("axis") + 1, op.integer("groups")
     apart = q.reshape(*q.shape[:-1], groups, q.shape[-1] // groups)
     over = (*range(axis, q.ndim - 1), q.ndim)
     count = int(np.prod([apart.shape[a] for a in over]))
     mean = rounded_mean(apart.sum(axis=over, keepdims=True), count)
-    distance = apart - np.clip(mean, inputs[0].qmin, inputs[0].qmax)
+    distance = apart - np.clip(mean, x.qmin, x.qmax)
     squares = (distance**2).sum(axis=over, keepdims=True)
     var_shift = op.integer("var_shift")
     variance = squares >> var_shift if var_shift >= 0 else np.zeros_like(squares)
@@ -52,7 +57,7 @@ def standardize(
     rounded = round_shift(distance * gain, 8 + op.integer("norm_shift"), "half_even")
     u = np.clip(rounded, -128, 127).reshape(q.shape)
     weights, bias = op.consts["weights"].astype(np.int64), op.consts["bias"].astype(np.int64)
-    return finish(op, u * weights + bias, output)
+    return np.asarray(u * weights + bias)
 
 
 FUNCTIONS = {"standardize": standardize}

@@ -66,7 +66,12 @@ def transposed_convolution(
     op: Op, arrays: list[np.ndarray], inputs: list[TensorSpec], output: TensorSpec
 ) -> np.ndarray:
     """conv_transpose2d: every input position adds its window, then the pads are cut away."""
-    a, weights = arrays[0] + inputs[0].zero_point, op.consts["weights"].astype(np.int64)
+    return finish(op, transposed_sums(op, arrays[0], inputs[0], output), output)
+
+
+def transposed_sums(op: Op, q: np.ndarray, x: TensorSpec, output: TensorSpec) -> np.ndarray:
+    """The accumulators of a transposed convolution, for int64 q [N, H, W, C] of tensor `x`."""
+    a, weights = q + x.zero_point, op.consts["weights"].astype(np.int64)
     count, height, width, channels = a.shape
     per_group, kernel_y, kernel_x, _ = weights.shape
     group, (top, left, bottom, right) = op.integer("group"), op.integers("pads")
@@ -78,14 +83,14 @@ def transposed_convolution(
     for ky in range(kernel_y):
         for kx in range(kernel_x):
             tap = weights[:, ky, kx].reshape(per_group, group, -1).transpose(1, 2, 0)
-            y, x = ky * step_y, kx * step_x
-            y_places = slice(y, y + (height - 1) * stride_y + 1, stride_y)
-            x_places = slice(x, x + (width - 1) * stride_x + 1, stride_x)
+            top_row, left_column = ky * step_y, kx * step_x
+            y_places = slice(top_row, top_row + (height - 1) * stride_y + 1, stride_y)
+            x_places = slice(left_column, left_column + (width - 1) * stride_x + 1, stride_x)
             total[:, y_places, x_places] += (grouped @ tap)[..., 0, :]
     total = total[:, top : rows - bottom, left : columns - right]
-    absorbed = inputs[0].zero_point * np.tile(weights.reshape(per_group, -1).sum(axis=1), group)
+    absorbed = x.zero_point * np.tile(weights.reshape(per_group, -1).sum(axis=1), group)
     accumulator = total.reshape(count, *output.shape) + op.consts["bias"].astype(np.int64)
-    return finish(op, accumulator - absorbed, output)
+    return np.asarray(accumulator - absorbed)
 
 
 def maxpool(

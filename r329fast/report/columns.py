@@ -1,7 +1,7 @@
 """The one list of columns that feeds console, CSV, JSON and HTML.
 
-Every column says where its numbers come from: `exact` (counted, or compared value by value),
-`estimate` (modelled) or `measured` (timed on the machine that made the record).
+Every column is marked with the source of its numbers: `exact` (counted, or compared value by
+value), `estimate` (modelled) or `measured` (timed on the machine that made the record).
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ COLUMNS: tuple[Column, ...] = (
         "counters",
         "real",
         "arithmetic intensity: MACs over bytes of weights, inputs and outputs",
-        unit="MACs a byte",
+        unit="MACs per byte",
         wide=True,
     ),
     _exact("path", "kernel", "layer", "text", "kernel path chosen on this machine", wide=True),
@@ -224,7 +224,7 @@ COLUMNS: tuple[Column, ...] = (
         "compute",
         "cycles",
         "count",
-        "padded MACs over MACs a cycle",
+        "padded MACs over MACs per cycle",
         total="sum",
         wide=True,
     ),

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import base64
 import csv
+import io
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from r329fast.base.limits import TENSOR
+from r329fast.base.reading import check_size, faults_of, open_regular, read_text
+from r329fast.base.sheets import from_cell
 from r329fast.errors import R329Error
 from r329fast.report.outputs import read_json
 
@@ -41,6 +45,17 @@ def evaluation_part(
     Raises FileError for a folder without a run.json.
     """
     run = read_json(folder / "run.json")
+    with faults_of(folder, "a folder of an evaluation"):
+        return _part(run, folder, image_set, labels, worst)
+
+
+def _part(
+    run: Mapping[str, Any],
+    folder: Path,
+    image_set: Path | None,
+    labels: str | Path | None,
+    worst: int,
+) -> dict[str, Any]:
     figures = [
         (title, f"{run[key]:.2%}") for key, title in _SHARES if isinstance(run.get(key), float)
     ]
@@ -74,7 +89,7 @@ def worst_images(folder: Path, count: int = WORST) -> list[dict[str, Any]]:
 
 
 def _text(row: Mapping[str, Any]) -> str:
-    words = f"class {row['label']}, int8 says {row['top1']} (true class has rank {row['rank']})"
+    words = f"class {row['label']}, int8 gives {row['top1']} (true class has rank {row['rank']})"
     return words + (f", float {row['float_top1']}" if row.get("float_top1") else "")
 
 
@@ -89,8 +104,9 @@ def _rows(folder: Path) -> list[dict[str, Any]]:
     """results.csv, or results.parquet where pyarrow is installed."""
     tables = sorted(folder.glob("results*.csv"))
     if tables:
-        with open(tables[0], encoding="utf-8", newline="") as stream:
-            return list(csv.DictReader(stream))
+        with faults_of(tables[0], "a table of results"):
+            found = list(csv.DictReader(io.StringIO(read_text(tables[0]), newline="")))
+            return [{**row, "file": from_cell(row["file"])} for row in found]
     tables = sorted(folder.glob("results*.parquet"))
     if not tables:
         return []
@@ -98,9 +114,14 @@ def _rows(folder: Path) -> list[dict[str, Any]]:
         import pyarrow.parquet as pq
     except ImportError:
         return []
-    columns = [name for name in pq.read_schema(tables[0]).names if name != "logits"]
-    rows: list[dict[str, Any]] = pq.read_table(tables[0], columns=columns).to_pylist()
-    return rows
+    open_regular(tables[0]).close()
+    with faults_of(tables[0], "a table of results"):
+        columns = [name for name in pq.read_schema(tables[0]).names if name != "logits"]
+        about = pq.read_metadata(tables[0])
+        size = sum(about.row_group(group).total_byte_size for group in range(about.num_row_groups))
+        check_size(tables[0], size, TENSOR)
+        rows: list[dict[str, Any]] = pq.read_table(tables[0], columns=columns).to_pylist()
+        return rows
 
 
 def _thumbnails(
@@ -133,9 +154,9 @@ def _thumbnails(
 
 
 def describe(run: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """(title, value, status) of what an evaluation's or another run.json says."""
+    """(title, value, status) from the run.json of an evaluation or of another run."""
     rows: list[tuple[str, str, str]] = []
-    for key, title in (("images_per_second", "images a second"), ("seconds", "seconds")):
+    for key, title in (("images_per_second", "images per second"), ("seconds", "seconds")):
         value = run.get(key)
         if isinstance(value, Mapping):
             value = value.get("all")

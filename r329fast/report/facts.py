@@ -1,4 +1,4 @@
-"""The few figures by which a run is told from another, from any kind of record."""
+"""The few figures that distinguish one run from another, from any kind of record."""
 
 from __future__ import annotations
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from r329fast.base.reading import faults_of
 from r329fast.errors import DataError, FileError
 from r329fast.report.evaluation_run import describe, evaluation_part, is_evaluation
 from r329fast.report.outputs import PROFILE_FILE, read_json
@@ -22,6 +23,11 @@ def load_run(
     Raises
     FileError where there is neither and DataError for a file that is no record.
     """
+    with faults_of(path, "a run that can be shown"):
+        return _load(path, image_set, labels)
+
+
+def _load(path: Path, image_set: Path | None, labels: str | Path | None) -> dict[str, Any]:
     if path.is_dir():
         profile, run = path / PROFILE_FILE, path / RUN_FILE
         if profile.is_file():
@@ -47,6 +53,9 @@ def _profile(path: Path) -> dict[str, Any]:
         raise DataError(
             f"{path}: found version {record.get('version')!r}, allowed 1", path=str(path)
         )
+    rows = record["layers"]
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise DataError(f"{path}: found no list of layers: not a profile", path=str(path))
     return record
 
 

@@ -159,7 +159,7 @@ def test_evaluation_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     data = embedded((tmp_path / "eval" / "report.html").read_text())
     worst = data["runs"][0]["evaluation"]["worst"]
     assert all(item["thumbnail"].startswith("data:image/jpeg;base64,") for item in worst)
-    assert "int8 says 8" in worst[0]["text"]
+    assert "int8 gives 8" in worst[0]["text"]
 
 
 def test_profile_beside_an_evaluation(

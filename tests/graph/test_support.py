@@ -29,7 +29,7 @@ def test_all_issues_are_listed(tmp_path: Path) -> None:
         ("InstanceNormalization", "c g g", "i", {}),
         ("MaxPool", "i", "p", {"kernel_shape": [2, 2]}),
         ("Transpose", "p", "t", {"perm": [1, 0, 2, 3]}),
-        ("DepthToSpace", "c", "e", {"blocksize": 2}),
+        ("Hardmax", "c", "e", {}),
         ("Resize", "e - k", "z", {"mode": "cubic"}),
         ("Identity", "z", "y", {}),
     ]
@@ -39,7 +39,7 @@ def test_all_issues_are_listed(tmp_path: Path) -> None:
     assert [(issue.op, issue.layer) for issue in issues] == [
         ("InstanceNormalization", "n1"),
         ("Transpose", "n3"),
-        ("DepthToSpace", "n4"),
+        ("Hardmax", "n4"),
         ("Resize", "n5"),
     ]
     assert all(issue.reason and issue.advice for issue in issues)
@@ -94,6 +94,9 @@ UNSUPPORTED: dict[str, tuple[int, list[Step], dict[str, np.ndarray], tuple[Any, 
         {},
         (),
     ),
+    "celu_zero": (13, [("Celu", "x", "y", {"alpha": 0.0})], {}, ()),
+    "depth_fraction": (13, [("DepthToSpace", "x", "y", {"blocksize": 3})], {}, ()),
+    "space_fraction": (13, [("SpaceToDepth", "x", "y", {"blocksize": 2})], {}, ()),
     "slope": (13, [("PRelu", "x s", "y", {})], {"s": random(4, 6, 7)}, ()),
     "constant_map": (13, [("Add", "x c", "y", {})], {"c": random(1, 4, 6, 7)}, ()),
     "two_constants": (13, [("Sum", "x c c", "y", {})], {"c": np.array(1, F)}, ()),

@@ -50,7 +50,7 @@ def record() -> dict[str, Any]:
     ]
     result["evaluation"] = {
         "figures": [("top-1 int8", "91.00%")],
-        "worst": [{"name": "a.png", "text": "class 3, int8 says 5", "thumbnail": RED_DOT}],
+        "worst": [{"name": "a.png", "text": "class 3, int8 gives 5", "thumbnail": RED_DOT}],
     }
     return result
 
@@ -144,7 +144,7 @@ def test_every_section_has_content(opened: Any, record: dict[str, Any]) -> None:
         assert count >= 10, chart
     assert "<script>alert" in opened.find_element("id", "about").text  # shown, not run
     assert opened.find_elements("css selector", "#images-box img[src^='data:image/png']")
-    # every figure on a card says what it is
+    # every figure on a card is marked with its source
     cards = opened.execute_script(
         "return [...document.querySelectorAll('.card')].map(c => c.querySelectorAll('.tag').length)"
     )

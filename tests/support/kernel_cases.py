@@ -30,6 +30,7 @@ CASES: dict[str, Callable[[Rng], Program]] = {
     "slice": moves.slice_,
     "pad": moves.pad,
     "channel_shuffle": moves.channel_shuffle,
+    "depth_to_space": moves.depth_to_space,
     "resize_nearest": moves.resize_nearest,
     "resize_bilinear": moves.resize_bilinear,
     "softmax_lut": moves.softmax_lut,

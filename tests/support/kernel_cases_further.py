@@ -53,20 +53,6 @@ def gather(rng: Rng) -> Program:
     return _same(rng, "gather", spec(rng, "x", shape), y, axis=axis, consts=consts)
 
 
-def depth_to_space(rng: Rng) -> Program:
-    block, channels = int(rng.integers(1, 4)), int(rng.integers(1, 5))
-    x = spec(rng, "x", (3, 4, channels * block**2))
-    mode = pick(rng, "DCR", "CRD")
-    shape = (3 * block, 4 * block, channels)
-    return _same(rng, "depth_to_space", x, shape, block=block, mode=mode)
-
-
-def space_to_depth(rng: Rng) -> Program:
-    block, channels = int(rng.integers(1, 4)), int(rng.integers(1, 5))
-    x = spec(rng, "x", (3 * block, 4 * block, channels))
-    return _same(rng, "space_to_depth", x, (3, 4, channels * block**2), block=block)
-
-
 def divide(rng: Rng) -> Program:
     shape = pick(rng, (5, 6, 7), (19,))
     a, b = spec(rng, "x", shape), spec(rng, "b", shape)
@@ -242,8 +228,6 @@ CASES = {
     "constant": constant,
     "tile": tile,
     "gather": gather,
-    "depth_to_space": depth_to_space,
-    "space_to_depth": space_to_depth,
     "divide": divide,
     "abs": absolute,
     "negative": negative,

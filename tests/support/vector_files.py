@@ -55,6 +55,8 @@ def load(name: str) -> Vector:
     values, seen = {}, {}
     images = len(next(array for key, array in arrays.items() if key.startswith("test")))
     for index, node in enumerate(meta["nodes"]):
+        if node["type"] == "Activation":
+            node["params"] = {**_floats(meta["note"]), **node["params"]}
         for tensor in node["outputs"]:
             stored_shape = arrays[f"{tensor['key']}.q"].shape
             if len(stored_shape) == 1 or stored_shape[0] != images:
@@ -120,11 +122,9 @@ def _multiplier(note: str, node: dict) -> float:
     return float(words.split()[0]) if named else 1.0
 
 
-def _act(
-    node: dict, consts: dict[str, np.ndarray], arrays: dict[str, np.ndarray], note: str
-) -> ir.Act:
+def _act(node: dict, consts: dict[str, np.ndarray], arrays: dict[str, np.ndarray]) -> ir.Act:
     """The activation of a node. CLIP's float bounds come back from the stored integers."""
-    params = {**node["params"], **_floats(note)}
+    params = node["params"]
     kind = params.get("with_activation", "NONE")
     if node["type"] == "Activation":
         kind = params["method"]
@@ -180,7 +180,7 @@ def _layer(
     if kind == "Pad" and params["mode"] == "CONSTANT":  # the stored value is already quantised
         scale, zero = (arrays[f"{node['inputs'][0]['key']}.{word}"][0] for word in ("scale", "zp"))
         found["value"] = float((params["constant_value"] + zero) / scale)
-    act = _act(node, consts, arrays, note)
+    act = _act(node, consts, arrays)
     attrs = (
         _attrs(kind, params, act, shapes, inputs, outputs)
         if kind in _OLD
@@ -267,10 +267,9 @@ def _further(kind: str, params: dict, shape: tuple[int, ...], act: ir.Act) -> ir
         return ir.TileAttrs(tuple(params["repeats"][1:]))
     if kind == "Gather":
         return ir.GatherAttrs(params["axis"] - 1)
-    if kind == "DepthToSpace":
-        return ir.DepthToSpaceAttrs(params["block_size_x"], params["mode"])
-    if kind == "SpaceToDepth":
-        return ir.SpaceToDepthAttrs(params["block_size_x"])
+    if kind in ("DepthToSpace", "SpaceToDepth"):
+        inverse = int(kind == "SpaceToDepth")
+        return ir.DepthToSpaceAttrs(params["block_size_x"], params.get("mode", "DCR"), inverse)
     if kind == "ArgMinMax":
         return ir.ArgAttrs(params["axis"] - 1, params["method"], params["select_last_index"])
     if kind == "TopK":

@@ -175,7 +175,7 @@ def test_multipliers_have_the_scheme_s_form(binary: AipuBin) -> None:
 
 @pytest.mark.shared
 def test_weights_reach_127(binary: AipuBin) -> None:
-    """Once a layer, and once a channel in depthwise layers."""
+    """Once per layer, and once per channel in depthwise layers."""
     for node in nodes(binary, "job"):
         weights = np.abs(job_constants(binary, node).weights.astype(int))
         spread = weights.reshape(len(weights), -1).max(axis=1)

@@ -234,7 +234,7 @@ def test_kinds_of_names(name: str, kind: str) -> None:
 
 
 def test_load_with_a_model_file(tmp_path: Path) -> None:
-    """The whole way through an ONNX file: names, layout and scales are the model's.
+    """Through an ONNX file, first step to last: names, layout and scales are the model's.
 
     The model has one pooling where the binary has two means, which go over W first.
     """

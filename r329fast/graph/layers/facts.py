@@ -1,6 +1,6 @@
 """What is known of a layer type, and the activation and weights that a layer may have.
 
-The rows stand in one file a family beside this one; `LAYER_TYPES` joins them.
+The rows stand in one file per family beside this one; `LAYER_TYPES` joins them.
 """
 
 from __future__ import annotations

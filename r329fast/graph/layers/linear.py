@@ -28,11 +28,18 @@ class ConvAttrs(Attrs):
 
 
 @dataclass(frozen=True)
-class ConvTransposeAttrs(ConvAttrs):
+class ConvTransposeAttrs(Attrs):
     """ConvTranspose: each input adds its window to the output, which `pads` crop.
 
     Constant "weights" (O/group, kh, kw, I); the input channels of a group follow one another.
     """
+
+    kernel: tuple[int, int]
+    stride: tuple[int, int] = (1, 1)
+    dilation: tuple[int, int] = (1, 1)
+    pads: tuple[int, int, int, int] = (0, 0, 0, 0)
+    group: int = 1
+    act: Act = NO_ACT
 
 
 @dataclass(frozen=True)

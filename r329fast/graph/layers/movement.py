@@ -93,15 +93,15 @@ class GatherAttrs(Attrs):
 
 @dataclass(frozen=True)
 class DepthToSpaceAttrs(Attrs):
-    """block: of rows and columns that the channels hold; mode DCR or CRD (order of channels)."""
+    """Channels to blocks of `block` rows and columns; inverse 1: blocks to channels.
+
+    mode: where the block's place stands in the channels: DCR [row, column, channel] or
+    CRD [channel, row, column].
+    """
 
     block: int
     mode: str = "DCR"
-
-
-@dataclass(frozen=True)
-class SpaceToDepthAttrs(Attrs):
-    block: int
+    inverse: int = 0
 
 
 TYPES = {
@@ -112,11 +112,11 @@ TYPES = {
     "Slice": moving(SliceAttrs, "slice"),
     "Split": moving(SplitAttrs),
     "Pad": moving(PadAttrs),
+    "DepthToSpace": moving(DepthToSpaceAttrs, "depth_to_space"),
+    "SpaceToDepth": moving(DepthToSpaceAttrs, "depth_to_space"),
     "ChannelShuffle": moving(ChannelShuffleAttrs, "channel_shuffle"),
     "Constant": LayerType(ConstantAttrs, nothing, bare=True, free_range=False),
     "Tile": moving(TileAttrs, "tile"),
     "Crop": moving(CropAttrs, "reshape"),
     "Gather": moving(GatherAttrs),
-    "DepthToSpace": moving(DepthToSpaceAttrs, "depth_to_space"),
-    "SpaceToDepth": moving(SpaceToDepthAttrs, "space_to_depth"),
 }

@@ -21,9 +21,9 @@ from r329fast.graph.rule import Result, advise, first_shape, show
 METHODS = {"Add": "ADD", "Sum": "ADD", "Sub": "SUB", "Mul": "MUL", "Max": "MAX", "Min": "MIN"}
 
 
-@advise("use a number or one value a channel, or reshape to equal shapes")
+@advise("use a number or one value per channel, or reshape to equal shapes")
 def constraint_operands(node: Node, model: OnnxModel) -> Result:
-    """Inputs must have the same shape, or one value a channel; so must a constant."""
+    """Inputs must have the same shape, or one value per channel; so must a constant."""
     output = model.shape(node.outputs[0]) or ()
     for name in node.inputs:
         shape = model.shape(name) or ()
@@ -112,11 +112,11 @@ def _with_constant(builder: Builder, node: Node, tensor: str, name: str) -> None
     if not simple:
         raise Unsupported(
             f"a constant of shape {list(const.shape)} against {list(shape)}",
-            "only a number or a value a channel can be folded",
+            "only a number or a value per channel can be folded",
         )
     source = builder.channels_last(value, axis - 1) if axis > 0 else value
     if rank == 0:
-        raise Unsupported("a tensor of one number an image", "leave it out of the graph")
+        raise Unsupported("a tensor of one number per image", "leave it out of the graph")
     flat = const.reshape(-1)
     one, zero = np.ones(1, np.float32), np.zeros(1, np.float32)
     first = node.inputs[0] == tensor
@@ -133,7 +133,7 @@ def _with_constant(builder: Builder, node: Node, tensor: str, name: str) -> None
 
 
 def _eltwise_chain(builder: Builder, node: Node, values: list[Value]) -> None:
-    """Two inputs make one Eltwise, more a chain whose last one bears the node's name."""
+    """Two inputs make one Eltwise, more a chain whose last one has the node's name."""
     if len(values) == 1:
         builder.values[node.outputs[0]] = values[0]
         return
@@ -150,7 +150,7 @@ def _eltwise(builder: Builder, node: Node, name: str, first: Value, second: Valu
     a, b = builder.shape(first), builder.shape(second)
     if len(a) != len(b):
         # numpy aligns at the right, so a shorter shape would put channels against the batch
-        raise Unsupported(f"inputs of {len(a)} and {len(b)} axes an image", "reshape one to match")
+        raise Unsupported(f"inputs of {len(a)} and {len(b)} axes per image", "reshape one to match")
     if a != b:
         if np.prod(a) < np.prod(b):
             if method == "SUB":
@@ -161,12 +161,12 @@ def _eltwise(builder: Builder, node: Node, name: str, first: Value, second: Valu
             first, second, a, b = second, first, b, a
         axes = [axis for axis, size in enumerate(b) if size > 1]
         fits = all(b[axis] == a[axis] for axis in axes)
-        # one number an image is no value a channel, unless there is one channel only
+        # one number per image is no value per channel, unless there is one channel only
         fits = fits and (bool(axes) or builder.stored(first)[-1] == 1)
         if len(axes) > 1 or not fits:
             raise Unsupported(
                 f"inputs of shapes {list(a)} and {list(b)}",
-                "shapes must be equal, or one input must hold one value a channel",
+                "shapes must be equal, or one input must hold one value per channel",
             )
         first = builder.channels_last(first, axes[0] if axes else 0)
     second = builder.arrange(second, first.perm)

@@ -23,7 +23,7 @@ def constraint_no_constant(node: Node, model: OnnxModel) -> Result:
 
 @advise("make the sizes constants that add up")
 def constraint_split_sizes(node: Node, model: OnnxModel) -> Result:
-    """The sizes must be constants, one an output, that add up to the axis."""
+    """The sizes must be constants, one per output, that add up to the axis."""
     sizes, shape = split_sizes(node, model), first_shape(node, model)
     if sizes is None:
         return False, "they are computed"

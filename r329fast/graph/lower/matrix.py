@@ -25,7 +25,7 @@ def constraint_gemm_rows(node: Node, model: OnnxModel) -> Result:
 
 @advise("give one bias an output")
 def constraint_gemm_bias(node: Node, model: OnnxModel) -> Result:
-    """The bias must be a constant number or one value an output."""
+    """The bias must be a constant number or one value per output."""
     if not node.input(2):
         return True, ""
     shape = model.shape(node.input(2)) or ()

@@ -51,6 +51,7 @@ def import_transpose(builder: Builder, node: Node) -> None:
     rank = len(value.perm) + 1
     perm = [int(axis) for axis in node.attr("perm", list(range(rank))[::-1])]
     value = builder.arrange(value, value.perm)  # refuses a scrambled one
+    builder.transposes[value.tensor] = node.name
     builder.bind(node.outputs[0], value.tensor, [value.perm[axis - 1] for axis in perm[1:]])
 
 

@@ -1,4 +1,4 @@
-"""The op list's table: written spec, checks and facts of every op, one file a family."""
+"""The op list's table: written spec, checks and facts of every op, one file per family."""
 
 from __future__ import annotations
 

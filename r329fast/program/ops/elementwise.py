@@ -62,7 +62,6 @@ OPS: dict[str, OpSpec] = {
         REQUANT_ATTRS,
         {**REQUANT_CONSTS, "table": ("int32",)},
         check_divide,
-        accumulates=True,
     ),
     "abs": OpSpec(
         "requant(|q + zp_in|). (spec B.21)",
@@ -70,7 +69,6 @@ OPS: dict[str, OpSpec] = {
         REQUANT_ATTRS,
         REQUANT_CONSTS,
         check_channelwise,
-        accumulates=True,
     ),
     "negative": OpSpec(
         "clamp(-(q + zp_in) - zp_out). (spec B.21)",

@@ -18,7 +18,7 @@ from r329fast.program.ops.spec import (
 def check_concat(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> str:
     axis = op.integer("axis")
     if op.consts["mult"].shape != (len(inputs),) or op.consts["shift"].shape != (len(inputs),):
-        return "mult and shift need one entry an input"
+        return "mult and shift need one entry per input"
     total = sum(x.shape[axis] for x in inputs)
     expected = (*inputs[0].shape[:axis], total, *inputs[0].shape[axis + 1 :])
     return shape_is(expected, output)
@@ -80,20 +80,6 @@ def check_gather(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> str:
     return shape_is((*shape[:axis], len(indices), *shape[axis + 1 :]), output)
 
 
-def check_blocks(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> str:
-    block, shape = op.integer("block"), inputs[0].shape
-    if len(shape) != 3 or block < 1:
-        return f"needs an (H, W, C) input and a positive block, found {shape} and {block}"
-    height, width, channels = shape
-    if op.kind == "depth_to_space":
-        if channels % block**2:
-            return f"block {block} does not divide {channels} channels"
-        return shape_is((height * block, width * block, channels // block**2), output)
-    if height % block or width % block:
-        return f"block {block} does not divide {height}x{width}"
-    return shape_is((height // block, width // block, channels * block**2), output)
-
-
 def check_channel_shuffle(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> str:
     group, channels = op.integer("group"), inputs[0].shape[-1]
     if group < 1 or channels % group:
@@ -122,6 +108,18 @@ def _moving(
     )
 
 
+def check_depth_to_space(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> str:
+    block, inverse, x = op.integer("block"), op.integer("inverse"), inputs[0].shape
+    if block < 1 or inverse not in (0, 1):
+        return f"block {block} and inverse {inverse}, allowed from 1, and 0 or 1"
+    wide, deep = (x, output.shape) if inverse else (output.shape, x)
+    if len(x) != 3 or len(output.shape) != 3:
+        return f"needs (H, W, C) tensors, found {x} and {output.shape}"
+    expected = (deep[0] * block, deep[1] * block, wide[2])
+    fits = wide == expected and deep[2] == wide[2] * block * block
+    return "" if fits else f"shapes {x} and {output.shape} with block {block}"
+
+
 OPS: dict[str, OpSpec] = {
     "constant": OpSpec(
         "value, for every image.",
@@ -135,14 +133,6 @@ OPS: dict[str, OpSpec] = {
     "tile": _moving("The input so often along each axis.", {"repeats": "ints:0"}, check_tile),
     "gather": _moving(
         "Slices `indices` of `axis`.", {"axis": "int"}, check_gather, {"indices": ("int32",)}
-    ),
-    "depth_to_space": _moving(
-        "[H, W, b, b, c] (DCR) or [H, W, c, b, b] (CRD) -> [H, b, W, b, c]. (spec B.20)",
-        {"block": "int", "mode": ("DCR", "CRD")},
-        check_blocks,
-    ),
-    "space_to_depth": _moving(
-        "[H, b, W, b, C] -> [H, W, b, b, C]. (spec B.20)", {"block": "int"}, check_blocks
     ),
     "concat": OpSpec(
         "Inputs along `axis`, each a = q + zp_i requantised with its own mult[i], shift[i].",
@@ -191,6 +181,16 @@ OPS: dict[str, OpSpec] = {
         },
         {},
         check_pad,
+        moves=True,
+        same_scale=True,
+    ),
+    "depth_to_space": OpSpec(
+        "out[y * block + i, x * block + j, c] = q[y, x, d], d = (i * block + j) * C + c (DCR) or "
+        "(c * block + i) * block + j (CRD); inverse 1: out[y, x, d] = q[y * block + i, ..].",
+        1,
+        {"block": "int", "mode": ("DCR", "CRD"), "inverse": "int"},
+        {},
+        check_depth_to_space,
         moves=True,
         same_scale=True,
     ),

@@ -76,7 +76,6 @@ OPS: dict[str, OpSpec] = {
         {**REQUANT_ATTRS, "axes": "ints:0", "method": ("L1", "L2")},
         {**_CONSTS, "table?": ("int32",)},
         check_reduction,
-        accumulates=True,
         result_table="table",
     ),
     "reduce_variance": OpSpec(
@@ -85,7 +84,6 @@ OPS: dict[str, OpSpec] = {
         {**REQUANT_ATTRS, "axes": "ints:0"},
         _CONSTS,
         check_reduction,
-        accumulates=True,
     ),
     "reduce_product": OpSpec(
         "d = 1, j = 0; for each a = q + zp_in: d *= a; while d leaves `width`: d >>= 1, j += 1; "

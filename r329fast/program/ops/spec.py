@@ -6,7 +6,7 @@ accumulator, M = `mult`, N = `shift`, rnd the op's `rounding` (half_even, half_u
 
     requant(a) = clamp(rnd(a * M / 2**N) - zp_out, qmin, qmax)          (spec B.5; N may be < 0)
 
-`act` says what happens between the accumulator and the requant (spec B.8):
+`act` names what happens between the accumulator and the requant (spec B.8):
 
     NONE   requant(a)
     RELU   requant(max(a, 0))

@@ -14,6 +14,7 @@ from r329fast.graph.ir import (
     Layer,
     MatMulAttrs,
     PoolingAttrs,
+    Weights,
 )
 from r329fast.program.program import AttrValue, TensorSpec
 from r329fast.quantization import sampling
@@ -42,7 +43,7 @@ def convolution(
         filled = layer.consts["pad_values"]
         q = quantize_array(filled, x.scale, x.zero_point, x.qmin, x.qmax)
         consts["pad_values"] = (q, "int32")
-    depthwise = layer.type == "DepthwiseConv" and attrs.group == x.shape[2]
+    depthwise = layer.facts.weights is Weights.DEPTHWISE and attrs.group == x.shape[2]
     kind = "depthwise_conv2d" if depthwise else "conv2d"
     low.emit(kind, layer, inputs, outputs[0], op_attrs, consts)
 

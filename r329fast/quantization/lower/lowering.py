@@ -63,7 +63,8 @@ def _option_words(scheme: Scheme) -> dict[str, str]:
 
 def _detail(layer: Layer) -> dict[str, AttrValue]:
     """The layer's attributes as plain words and integers, for files and tables."""
-    return {
+    parts: dict[str, AttrValue] = {f"part{i}": name for i, name in enumerate(layer.parts)}
+    return parts | {
         field.name: value
         for field in dataclasses.fields(layer.attrs)
         if isinstance(value := getattr(layer.attrs, field.name), int | str | tuple)

@@ -11,6 +11,7 @@ from r329fast.graph.ir import (
     Layer,
     LrnAttrs,
     NormAttrs,
+    ReshapeAttrs,
     SoftmaxAttrs,
     TopKAttrs,
 )
@@ -138,7 +139,7 @@ def top_k(low: Lowering, layer: Layer, inputs: list[TensorSpec], outputs: list[T
 def _feeds_layers(graph: Graph, tensor: str) -> bool:
     """Whether a layer other than a closing Reshape reads the tensor."""
     return any(
-        reader.type != "Reshape" or _feeds_layers(graph, reader.outputs[0])
+        not isinstance(reader.attrs, ReshapeAttrs) or _feeds_layers(graph, reader.outputs[0])
         for reader in graph.consumers(tensor)
     )
 

@@ -8,12 +8,12 @@ function summary(box, record) {
   empty(box);
   const totals = record.totals, cost = record.cost, errors = record.errors, evaluation = record.evaluation;
   if (totals.macs !== undefined) {
-    box.append(card("MACs an image", short(totals.macs), "exact"));
+    box.append(card("MACs per image", short(totals.macs), "exact"));
     box.append(card("vendor's ops_count", short(totals.ops_count), "exact"));
     box.append(card("parameters", short(totals.parameters), "exact", short(totals.weight_bytes) + "B of weights"));
   }
   if (cost) {
-    box.append(card("on " + cost.hardware, cost.milliseconds.toFixed(2) + " ms", "estimate", cost.frames_per_second.toFixed(1) + " frames a second"));
+    box.append(card("on " + cost.hardware, cost.milliseconds.toFixed(2) + " ms", "estimate", cost.frames_per_second.toFixed(1) + " frames per second"));
     const share = Object.entries(cost.bound_cycles).map(([name, cycles]) => `${Math.round(100 * cycles / cost.cycles)}% ${name}`);
     box.append(card("bound by", cost.bound, "estimate", share.join(", ")));
     box.append(card("DDR traffic", short(cost.ddr_read + cost.ddr_write) + "B", "estimate"));
@@ -112,7 +112,7 @@ function comparison(box, key) {
 function facts(box) {
   const keys = [...new Set(DATA.runs.flatMap((record) => (record.pairs || []).map((pair) => pair[0])))];
   const find = (record, key) => ((record.pairs || []).find((pair) => pair[0] === key) || ["", ""])[1];
-  // options that are the same in both say nothing here
+  // options that are the same in both are left out
   const shown = keys.filter((key) => !key.startsWith("option ") || find(DATA.runs[0], key) !== find(DATA.runs[1], key));
   const table = el("table", { class: "facts-table" }, el("thead", {}, el("tr", {}, el("th", { class: "text" }, ""), el("th", {}, "A"), el("th", {}, "B"))));
   table.append(el("tbody", {}, ...shown.map((key) => el("tr", {}, el("td", { class: "text" }, key), ...DATA.runs.map((record) => el("td", {}, find(record, key)))))));
