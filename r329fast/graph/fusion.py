@@ -149,8 +149,7 @@ def fold_norms(draft: Draft) -> None:
         scale, mean, shift = (layer.consts[key] for key in ("scale", "mean", "shift"))
         if maker.facts.linear and maker.act.kind == "NONE":
             weights = maker.consts["weights"]
-            spread = scale.reshape(-1, *(1,) * (weights.ndim - 1))
-            maker.consts["weights"] = weights * spread
+            maker.consts["weights"] = _scaled(maker, weights, scale)
             maker.consts["bias"] = (maker.consts["bias"] - mean) * scale + shift
         elif isinstance(maker.attrs, BatchNormAttrs):
             maker.consts["shift"] = (maker.consts["shift"] - mean) * scale + shift
@@ -159,6 +158,17 @@ def fold_norms(draft: Draft) -> None:
             continue
         draft.absorb(layer, producer)
         draft.changed.update(between)
+
+
+def _scaled(layer: Layer, weights: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """Weights times a factor per output channel."""
+    if not isinstance(layer.attrs, ConvTransposeAttrs):
+        return np.asarray(weights * scale.reshape(-1, *(1,) * (weights.ndim - 1)))
+    # (O/group, kh, kw, I): output channels of a group belong to the group's input channels
+    groups, outs = layer.attrs.group, len(weights)
+    apart = weights.reshape(*weights.shape[:3], groups, -1)
+    factors = scale.reshape(groups, outs).T[:, None, None, :, None]
+    return np.ascontiguousarray((apart * factors).reshape(weights.shape))
 
 
 def _behind_reshapes(draft: Draft, layer: Layer) -> tuple[Layer, list[str]]:
