@@ -24,6 +24,7 @@ from r329fast.graph.layers.elementwise import (
     ActivationAttrs,
     DivAttrs,
     EltwiseAttrs,
+    NegativeAttrs,
     PowAttrs,
     UnaryAttrs,
 )
@@ -89,6 +90,7 @@ __all__ = [
     "LayerType",
     "LrnAttrs",
     "MatMulAttrs",
+    "NegativeAttrs",
     "NormAttrs",
     "PadAttrs",
     "PoolingAttrs",

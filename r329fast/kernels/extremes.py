@@ -122,7 +122,7 @@ def prepare_extreme(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> OpP
 def prepare_pick(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> OpPlan:
     """arg_extreme and top_k."""
     x, axis = inputs[0], op.integer("axis")
-    single = op.kind == "arg_extreme"
+    single = "k" not in op.attrs
     picks = Picks(
         outer=int(np.prod(x.shape[:axis], dtype=np.int64)),
         length=x.shape[axis],

@@ -54,7 +54,7 @@ def _possible(op: Op, moved: dict[str, int]) -> bool:
     if op.kind == "resize_bilinear" and before:
         whole = 1 << op.integer("weight_shift")
         return before == after and bool((op.consts["weights"].sum(axis=-1) == whole).all())
-    if op.kind == "top_k" and op.text("result") == "VALUES":
+    if op.attrs.get("result") == "VALUES":
         return before == after
     return not OPS[op.kind].same_scale or before == after
 
@@ -77,7 +77,7 @@ def _stored_op(op: Op, moved: dict[str, int], dtype: str) -> Op:
         attrs["value"] = op.integer("value") + before
     if spec.result_table in consts:
         table = consts[spec.result_table]
-        if op.kind != "constant":
+        if op.inputs:
             consts[spec.result_table] = table + after
         elif after:  # the values have the dtype of the tensor
             consts["value"] = (table.astype(np.int64) + after).astype(dtype)

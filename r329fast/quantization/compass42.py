@@ -22,6 +22,7 @@ from r329fast.graph.ir import (
     EltwiseAttrs,
     Layer,
     MatMulAttrs,
+    NegativeAttrs,
     NormAttrs,
     PowAttrs,
     TopKAttrs,
@@ -83,7 +84,7 @@ def exact_tensor(
         if force_int and isinstance(attrs, ArgAttrs):
             return TensorSpec(name, shape, "int16", 1.0, 0, -32768, 32767)
         return TensorSpec(name, shape, "uint16", 1.0, 0, 0, 65535)
-    if layer.type == "Negative":
+    if isinstance(attrs, NegativeAttrs):
         x = inputs[0]
         zero = 1 - x.zero_point if x.signed else -x.zero_point - 127
         return TensorSpec(name, shape, "int8", x.scale, zero, -128, 127)
@@ -225,7 +226,7 @@ class Compass42:
         per_channel, mode = self.options.weight_method(index, layer.type, layer.name)
         rows = weights.reshape(-1, weights.shape[-1]).T if per_channel else weights.reshape(1, -1)
         unit = dataclasses.replace(x, scale=float(inner))
-        if per_channel and layer.type == "GroupNorm":
+        if per_channel and attrs.one_shift:
             params, mult, shift = self._per_channel(rows, len(rows), mode, unit, y)
         else:  # every channel keeps its own shift, whatever unify_shifts_for_aiff says
             params = linear_params(*_extrema(rows), 8, True, mode)

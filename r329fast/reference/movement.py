@@ -60,6 +60,13 @@ def pad(
     return np.pad(arrays[0], widths, mode="edge")
 
 
+def constant(
+    op: Op, arrays: list[np.ndarray], inputs: list[TensorSpec], output: TensorSpec
+) -> np.ndarray:
+    """For one image: the same for all."""
+    return np.asarray(op.consts["value"][None])
+
+
 def tile(
     op: Op, arrays: list[np.ndarray], inputs: list[TensorSpec], output: TensorSpec
 ) -> np.ndarray:
@@ -122,6 +129,7 @@ FUNCTIONS = {
     "transpose": transpose,
     "slice": slice_op,
     "pad": pad,
+    "constant": constant,
     "tile": tile,
     "gather": gather,
     "channel_shuffle": channel_shuffle,

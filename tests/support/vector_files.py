@@ -257,7 +257,7 @@ def _further(kind: str, params: dict, shape: tuple[int, ...], act: ir.Act) -> ir
     if kind == "InstanceNorm":
         return ir.NormAttrs(0, shape[-1])
     if kind == "GroupNorm":
-        return ir.NormAttrs(0, params["group"])
+        return ir.NormAttrs(0, params["group"], one_shift=True)
     if kind == "Normalization":
         return ir.L2NormAttrs(tuple(axis - 1 for axis in params["axis"]))
     if kind == "Gemm":
@@ -282,7 +282,7 @@ def _further(kind: str, params: dict, shape: tuple[int, ...], act: ir.Act) -> ir
         return ir.CropAttrs()
     if kind == "Div":
         return ir.DivAttrs()
-    return ir.UnaryAttrs()
+    return ir.NegativeAttrs() if kind == "Negative" else ir.UnaryAttrs()
 
 
 def feeds(vector: Vector, program: Program) -> dict[str, np.ndarray]:

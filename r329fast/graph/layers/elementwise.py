@@ -32,6 +32,11 @@ class UnaryAttrs(Attrs):
 
 
 @dataclass(frozen=True)
+class NegativeAttrs(UnaryAttrs):
+    """-x, with the scale of x."""
+
+
+@dataclass(frozen=True)
 class PowAttrs(Attrs):
     """x ** exponent."""
 
@@ -55,7 +60,6 @@ UNARY: dict[str, bool | None] = {
     "Erf": True,
     "Exp": False,
     "Log": True,
-    "Negative": True,
     "Reciprocal": None,
     "Rsqrt": False,
     "Sine": True,
@@ -75,6 +79,7 @@ TYPES = {
         name: LayerType(UnaryAttrs, each_output, signed=signed, ops_assumed=True)
         for name, signed in UNARY.items()
     },
+    "Negative": LayerType(NegativeAttrs, each_output, signed=True, ops_assumed=True),
     "Pow": LayerType(PowAttrs, each_output, signed=_power_sign, ops_assumed=True),
     "Div": LayerType(DivAttrs, each_output, ops_assumed=True),
 }

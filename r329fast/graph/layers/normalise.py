@@ -45,6 +45,7 @@ class NormAttrs(Attrs):
     axis: int
     groups: int = 1
     epsilon: float = 1e-5
+    one_shift: bool = False  # all channels have one (GroupNorm, spec B.17)
 
 
 @dataclass(frozen=True)

@@ -165,9 +165,8 @@ def write_fully_connected(w: Writer, layer: Layer) -> str:
 
 
 def write_matmul(w: Writer, layer: Layer) -> str:
-    attrs: GemmAttrs | MatMulAttrs
-    attrs = layer.params(GemmAttrs if layer.type == "Gemm" else MatMulAttrs)
-    sides = []
+    attrs, sides = layer.attrs, []
+    assert isinstance(attrs, MatMulAttrs | GemmAttrs)
     for tensor, flip in zip(layer.inputs, (attrs.trans_a, attrs.trans_b), strict=True):
         name, rank = w.stored(tensor), len(w.graph.shapes[tensor]) + 1
         if flip:

@@ -91,19 +91,23 @@ def import_group_norm(builder: Builder, node: Node) -> None:
         if given.size == groups != channels:  # before opset 21: one per group
             given = np.repeat(given, channels // groups)
         consts[name] = np.ascontiguousarray(np.broadcast_to(given, (channels,)))
-    attrs = NormAttrs(0, groups, float(node.attr("epsilon", 1e-5)))
+    attrs = NormAttrs(0, groups, float(node.attr("epsilon", 1e-5)), not instance)
     builder.like(node, "InstanceNorm" if instance else "GroupNorm", attrs, source, consts)
 
 
-def write_norm(w: Writer, layer: Layer) -> str:
+def write_layer_norm(w: Writer, layer: Layer) -> str:
+    attrs, shape = layer.params(NormAttrs), w.graph.shapes[layer.inputs[0]]
+    weights, bias = layer.consts["weights"], layer.consts["bias"]
+    consts = [w.const(np.broadcast_to(v, shape[attrs.axis :])) for v in (weights, bias)]
+    source, axis = w.stored(layer.inputs[0]), attrs.axis + 1
+    result = w.node("LayerNormalization", [source, *consts], axis=axis, epsilon=attrs.epsilon)
+    return w.held(result, layer.outputs[0])
+
+
+def write_group_norm(w: Writer, layer: Layer) -> str:
     attrs, shape = layer.params(NormAttrs), w.graph.shapes[layer.inputs[0]]
     weights, bias = layer.consts["weights"], layer.consts["bias"]
     source = w.stored(layer.inputs[0])
-    if layer.type == "LayerNorm":
-        consts = [w.const(np.broadcast_to(v, shape[attrs.axis :])) for v in (weights, bias)]
-        axis = attrs.axis + 1
-        result = w.node("LayerNormalization", [source, *consts], axis=axis, epsilon=attrs.epsilon)
-        return w.held(result, layer.outputs[0])
     # channels in front of [positions], one matrix per group
     rank, ones = len(shape), np.ones(attrs.groups, np.float32)
     front = w.node("Transpose", [source], perm=(0, rank, *range(1, rank)))
@@ -129,6 +133,8 @@ OPERATORS = {
     "GroupNormalization": Operator(import_group_norm, "GroupNorm", (*_CONSTANT, constraint_groups)),
 }
 
-WRITERS: dict[str, LayerWriter] = dict.fromkeys(
-    ("LayerNorm", "InstanceNorm", "GroupNorm"), write_norm
-)
+WRITERS: dict[str, LayerWriter] = {
+    "LayerNorm": write_layer_norm,
+    "InstanceNorm": write_group_norm,
+    "GroupNorm": write_group_norm,
+}

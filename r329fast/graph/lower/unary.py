@@ -28,14 +28,20 @@ def import_unary(builder: Builder, node: Node) -> None:
 
 
 def write_unary(w: Writer, layer: Layer) -> str:
+    return str(w.node(_OPERATORS[layer.type], [w.names[layer.inputs[0]]]))
+
+
+def write_negative(w: Writer, layer: Layer) -> str:
+    return str(w.node("Neg", [w.names[layer.inputs[0]]]))
+
+
+def write_square(w: Writer, layer: Layer) -> str:
     source = w.names[layer.inputs[0]]
-    if layer.type == "Negative":
-        return str(w.node("Neg", [source]))
-    if layer.type == "Square":
-        return str(w.node("Mul", [source, source]))
-    if layer.type == "Rsqrt":
-        return str(w.node("Reciprocal", [w.node("Sqrt", [source])]))
-    return str(w.node(_OPERATORS[layer.type], [source]))
+    return str(w.node("Mul", [source, source]))
+
+
+def write_rsqrt(w: Writer, layer: Layer) -> str:
+    return str(w.node("Reciprocal", [w.node("Sqrt", [w.names[layer.inputs[0]]])]))
 
 
 def write_power(w: Writer, layer: Layer) -> str:
@@ -46,6 +52,9 @@ def write_power(w: Writer, layer: Layer) -> str:
 OPERATORS = {op: Operator(import_unary, kind) for op, kind in TYPES.items()}
 
 WRITERS: dict[str, LayerWriter] = {
-    **dict.fromkeys((*_OPERATORS, "Negative", "Square", "Rsqrt"), write_unary),
+    **dict.fromkeys(_OPERATORS, write_unary),
+    "Negative": write_negative,
+    "Square": write_square,
+    "Rsqrt": write_rsqrt,
     "Pow": write_power,
 }
