@@ -47,48 +47,51 @@ def copy_runs(frame):  # type: ignore[no-untyped-def]
                     out[start + j] = x[source + j]
 
 
-class Blocks(NamedTuple):
+class PixelBlocks(NamedTuple):
     batch: int  # images
     height: int  # rows of the deep tensor
     width: int  # columns of the deep tensor
     channels: int  # of the wide tensor
     block: int  # rows and columns of a block
-    row: int  # step in the deep channels from row to row of a block
-    column: int  # from column to column
-    channel: int  # from channel to channel
     inverse: int  # 1: the wide tensor is the input
 
 
 @kernel
 def move_blocks(frame):  # type: ignore[no-untyped-def]
-    """Channels to blocks of pixels: the wide tensor in order, the deep one by its steps."""
-    p, x, out = arrays(frame, Blocks, "uu")
-    height, width, channels, block = p.height, p.width, p.channels, p.block
-    row, column, channel, inverse = p.row, p.column, p.channel, p.inverse
+    """Channels (channel, row, column) to blocks; the wide tensor in order, the deep in steps."""
+    p, x, out = arrays(frame, PixelBlocks, "uu")
+    width, channels, block, inverse = p.width, p.channels, p.block, p.inverse
+    step = block * block
     wide = 0
-    for y in range(p.batch * height):
-        for i in range(block):
+    for y in range(p.batch * p.height):
+        for row in range(block):
             for place in range(width):
-                first = (y * width + place) * block * block * channels + i * row
-                for j in range(block):
-                    deep = first + j * column
+                first = (y * width + place) * step * channels + row * block
+                for column in range(block):
+                    deep = first + column
                     if inverse:
                         for c in range(channels):
-                            out[deep + c * channel] = x[wide + c]
+                            out[deep + c * step] = x[wide + c]
                     else:
                         for c in range(channels):
-                            out[wide + c] = x[deep + c * channel]
+                            out[wide + c] = x[deep + c * step]
                     wide += channels
 
 
 def prepare_depth_to_space(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> OpPlan:
-    block, inverse = op.integer("block"), op.integer("inverse")
+    """Mode CRD has no runs, so that an index would be eight bytes for each byte that is moved."""
+    if op.text("mode") == "DCR":
+        return prepare_movement(op, inputs, output)
+    inverse = op.integer("inverse")
     deep, wide = (output.shape, inputs[0].shape) if inverse else (inputs[0].shape, output.shape)
-    channels = wide[2]
-    steps = (block * channels, channels, 1)
-    if op.text("mode") == "CRD":
-        steps = (block, 1, block * block)
-    blocks = Blocks(1, deep[0], deep[1], channels, block, *steps, inverse)
+    blocks = PixelBlocks(
+        batch=1,
+        height=deep[0],
+        width=deep[1],
+        channels=wide[2],
+        block=op.integer("block"),
+        inverse=inverse,
+    )
 
     def bind(
         batch: int, inputs: Sequence[np.ndarray], output: np.ndarray, scratch: np.ndarray

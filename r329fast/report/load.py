@@ -9,6 +9,8 @@ from r329fast.base.reading import faults_of
 from r329fast.errors import DataError, FileError
 from r329fast.report.evaluation_run import describe, evaluation_part, is_evaluation
 from r329fast.report.outputs import PROFILE_FILE, read_json
+from r329fast.report.vendor_folder import is_vendor_folder, vendor_record
+from r329fast.vendor.aipu.load import is_aipu_file
 
 RUN_FILE = "run.json"
 
@@ -18,7 +20,8 @@ def load_run(
 ) -> dict[str, Any]:
     """The record of a profile, `run` or `eval`: a folder that one of them wrote, or its JSON file.
 
-    A folder with a profile.json is a profile's; a run.json beside it adds its evaluation.
+    A folder with a profile.json is a profile's; a run.json beside it adds its evaluation. One
+    with neither may hold what the vendor's tool left; an aipu.bin file stands for itself.
     image_set, labels: where the thumbnails of an evaluation come from, if not from where it ran.
     Raises
     FileError where there is neither and DataError for a file that is no record.
@@ -37,7 +40,15 @@ def _load(path: Path, image_set: Path | None, labels: str | Path | None) -> dict
             return record
         if run.is_file():
             return _run(path, read_json(run), image_set, labels)
-        raise FileError(f"{path}: found neither {PROFILE_FILE} nor {RUN_FILE}", path=str(path))
+        if is_vendor_folder(path):
+            return vendor_record(path)
+        raise FileError(
+            f"{path}: found neither {PROFILE_FILE} nor {RUN_FILE}, nor files of the vendor's tool "
+            "(graph.json, max_min, a log, output.bin, aipu.bin)",
+            path=str(path),
+        )
+    if is_aipu_file(path):
+        return vendor_record(path)
     value = read_json(path)
     if value.get("kind") == "profile" or "layers" in value:
         return _profile(path)

@@ -28,7 +28,9 @@ FIGURES: dict[str, float] = {
     "output_channel_step": 1,
     "depthwise_block": 1,
     "fc_output_step": 1,
-    "position_step": 1,
+    "tile_columns": 1,
+    "tile_rows": 1,
+    "weight_buffer_bytes": 1,
     "elements_per_cycle": 1e-3,
     "layer_overhead": 0,
     "sram_bytes": 0,
@@ -38,7 +40,9 @@ _INTEGERS = (
     "output_channel_step",
     "depthwise_block",
     "fc_output_step",
-    "position_step",
+    "tile_columns",
+    "tile_rows",
+    "weight_buffer_bytes",
 )
 
 
