@@ -14,6 +14,8 @@ from r329fast.program.ops.spec import (
     shape_is,
 )
 
+EVERY_WIDTH = (1, 2, 4)  # bytes of an element
+
 
 def check_concat(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> str:
     axis = op.integer("axis")
@@ -94,7 +96,6 @@ def _moving(
     consts: Mapping[str, tuple[str, ...]] | None = None,
 ) -> OpSpec:
     """An op that puts integers of any width elsewhere."""
-    every = (1, 2, 4)
     return OpSpec(
         meaning,
         1,
@@ -103,8 +104,8 @@ def _moving(
         check,
         moves=True,
         same_scale=True,
-        reads=every,
-        writes=every,
+        reads=EVERY_WIDTH,
+        writes=EVERY_WIDTH,
     )
 
 
@@ -128,7 +129,7 @@ OPS: dict[str, OpSpec] = {
         {"value": ("int8", "uint8", "int16", "uint16", "int32")},
         check_constant,
         result_table="value",
-        writes=(1, 2, 4),
+        writes=EVERY_WIDTH,
     ),
     "tile": _moving("The input so often along each axis.", {"repeats": "ints:0"}, check_tile),
     "gather": _moving(
@@ -151,6 +152,8 @@ OPS: dict[str, OpSpec] = {
         moves=True,
         alias=True,
         same_scale=True,
+        reads=EVERY_WIDTH,
+        writes=EVERY_WIDTH,
     ),
     "transpose": OpSpec(
         "Axes permuted.",
@@ -160,6 +163,8 @@ OPS: dict[str, OpSpec] = {
         check_transpose,
         moves=True,
         same_scale=True,
+        reads=EVERY_WIDTH,
+        writes=EVERY_WIDTH,
     ),
     "slice": OpSpec(
         "q[begin:end:strides].",
@@ -169,6 +174,8 @@ OPS: dict[str, OpSpec] = {
         check_slice,
         moves=True,
         same_scale=True,
+        reads=EVERY_WIDTH,
+        writes=EVERY_WIDTH,
     ),
     "pad": OpSpec(
         "`before` and `after` elements on each axis: `value`, or by mirror or edge.",
@@ -202,5 +209,7 @@ OPS: dict[str, OpSpec] = {
         check_channel_shuffle,
         moves=True,
         same_scale=True,
+        reads=EVERY_WIDTH,
+        writes=EVERY_WIDTH,
     ),
 }
