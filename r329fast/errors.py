@@ -20,6 +20,8 @@ class R329Error(Exception):
     kind = "error"
 
     def __init__(self, message: str, **details: object) -> None:
+        # names from a file may hold line ends
+        message = message if message.isprintable() else " ".join(message.split())
         super().__init__(message)
         self.message = message
         self.details = details

@@ -65,7 +65,9 @@ def _add_comparison(parser: argparse.ArgumentParser) -> None:
         "--float", action="store_true", help="run the float network too, by onnxruntime"
     )
     group.add_argument(
-        "--float-model", metavar="MODEL.onnx", help="the float network of a .r329 program"
+        "--float-model",
+        metavar="MODEL.onnx",
+        help="the float network of a program (.r329, aipu.bin)",
     )
     sweep = parser.add_argument_group(
         "sweeps", "Several values make a grid over the same decoded pixels (a cfg only)."

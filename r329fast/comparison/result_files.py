@@ -11,7 +11,7 @@ import numpy as np
 from r329fast.base.archives import close_zip, open_zip, read_entry
 from r329fast.base.limits import TENSOR
 from r329fast.base.npy import NpyError, parse_npy, read_npy
-from r329fast.base.reading import check_size, read_bytes
+from r329fast.base.reading import check_size, is_folder, read_bytes
 from r329fast.comparison.classes import Ranked
 from r329fast.comparison.differences import Comparison, compare_arrays
 from r329fast.comparison.result_layout import (
@@ -112,7 +112,7 @@ def read_tensors(path: Path | str) -> dict[str, np.ndarray]:
     """
     path = Path(path)
     try:
-        if path.is_dir():
+        if is_folder(path):
             tensors = {file.stem: read_npy(file) for file in sorted(path.glob("*.npy"))}
         else:
             tensors = _npz(path)

@@ -13,6 +13,7 @@ import numpy as np
 from r329fast.base.arguments import with_arguments
 from r329fast.base.files import write_json
 from r329fast.base.machine import cores
+from r329fast.base.reading import is_there
 from r329fast.cfg import RunConfig
 from r329fast.errors import UsageError
 from r329fast.evaluation.chunk_run import ChunkRun
@@ -119,7 +120,7 @@ def fitting_recipe(model: Model) -> Preprocess:
 
 def _places(images: str | Path, labels: str | Path | None) -> dict[str, str | None]:
     """Where the images and labels came from, so that a report can show pictures later."""
-    on_disk = labels is not None and Path(labels).exists()
+    on_disk = labels is not None and is_there(labels)
     return {
         "image_set": str(Path(images).absolute()),
         "label_file": str(Path(labels).absolute() if labels and on_disk else labels or "") or None,

@@ -105,6 +105,8 @@ def load_dataset(
         )
     if not len(array):
         raise DataError(f"{path}: found no images, allowed: at least one", path=str(path))
+    if not array.size:
+        raise DataError(f"{path}: found {list(array.shape)}, images without pixels", path=str(path))
     _check_layout(path, array.shape, expected_shape)
     for index, item in enumerate(array):
         if not np.isfinite(item).all():

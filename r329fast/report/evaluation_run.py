@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from r329fast.base.limits import TENSOR
-from r329fast.base.reading import check_size, faults_of, open_regular, read_text
+from r329fast.base.reading import check_size, faults_of, is_there, open_regular, read_text
 from r329fast.base.sheets import from_cell
 from r329fast.errors import R329Error
 from r329fast.report.outputs import read_json
@@ -128,7 +128,7 @@ def _thumbnails(
     place: str | Path | None, labels: str | Path | None, files: list[str]
 ) -> dict[str, str]:
     """File -> data URI of a small JPEG, for those that can still be read."""
-    if not files or place is None or not Path(place).exists():
+    if not files or place is None or not is_there(place):
         return {}
     from r329fast.images.opencv import cv2
     from r329fast.images.sets import ImageSet

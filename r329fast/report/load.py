@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from r329fast.base.reading import faults_of
+from r329fast.base.reading import faults_of, is_file, is_folder
 from r329fast.errors import DataError, FileError
 from r329fast.report.evaluation_run import describe, evaluation_part, is_evaluation
 from r329fast.report.outputs import PROFILE_FILE, read_json
@@ -31,14 +31,14 @@ def load_run(
 
 
 def _load(path: Path, image_set: Path | None, labels: str | Path | None) -> dict[str, Any]:
-    if path.is_dir():
+    if is_folder(path):
         profile, run = path / PROFILE_FILE, path / RUN_FILE
-        if profile.is_file():
+        if is_file(profile):
             record = _profile(profile)
-            if run.is_file() and is_evaluation(read_json(run)):
+            if is_file(run) and is_evaluation(read_json(run)):
                 record["evaluation"] = evaluation_part(path, image_set, labels)
             return record
-        if run.is_file():
+        if is_file(run):
             return _run(path, read_json(run), image_set, labels)
         if is_vendor_folder(path):
             return vendor_record(path)

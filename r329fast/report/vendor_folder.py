@@ -39,7 +39,7 @@ _SECTION = re.compile(
 _SCALE = re.compile(r"layer_top:(\S+), output_scale:\[([^\]]+)\]")
 _WEIGHTS = re.compile(r"loading graph weight: \S+ size: (0x[0-9a-fA-F]+)")
 _TIME = re.compile(r"TOTAL TIME: ([0-9.]+)s")
-_UNSIGNED_ENDS = ("Softmax", "Activation")
+_UNSIGNED_END = re.compile("Softmax|Activation")
 
 Fact = tuple[str, str, str]
 
@@ -64,7 +64,7 @@ def vendor_record(path: Path) -> dict[str, Any]:
     model, signed = path.name, True
     if folder is not None and (folder / GRAPH_FILE).exists():
         model, rows, found = _graph(folder / GRAPH_FILE)
-        signed = not rows or rows[-1]["op"] not in _UNSIGNED_ENDS
+        signed = not rows or not _UNSIGNED_END.fullmatch(rows[-1]["op"])
         facts += found
     if folder is not None:
         facts += _ranges(folder, rows)

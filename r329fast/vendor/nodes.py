@@ -69,10 +69,8 @@ class NodeGraph:
 def ir_parts(program: Program, layer: LayerRecord) -> list[tuple[str, str]]:
     """(name, type) of the vendor's IR layers that one of ours stands for, in IR order."""
     if layer.facts.attrs is ChannelShuffleAttrs:
-        first, second = (
-            str(layer.detail.get(f"part{i}") or f"{layer.name}_{word}")
-            for i, word in enumerate(("reshape", "transpose"))
-        )
+        first = str(layer.detail.get("part0") or f"{layer.name}_split")
+        second = str(layer.detail.get("part1") or f"{layer.name}_swap")
         return [(first, "Reshape"), (second, "Transpose"), (layer.name, "Reshape")]
     if layer.facts.attrs is SoftmaxAttrs and layer.facts.table_bytes:
         maker = next((x for x in program.layers if layer.inputs[0] in x.outputs), None)
