@@ -8,13 +8,13 @@ of them without a buffer in DDR. No core programs: it is no vendor binary.
 
 from __future__ import annotations
 
-import re
 import struct
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from r329fast.program.program import LayerRecord, Op, Program
+from support.aipu_canonical import number_of
 
 RO, DDR, STACK = 0x10000000, 0x20000000, 0x40400
 SRAM, HALF = 0xF0000000, 512 * 1024
@@ -40,12 +40,6 @@ class Patch:
     fields: tuple[int, ...]
     shape: tuple[int, ...]
     places: list[int] = field(default_factory=list)
-
-
-def number_of(name: str) -> int:
-    found = re.search(r"(\d+)$", name)
-    assert found, name
-    return int(found[1])
 
 
 class Writer:
@@ -406,52 +400,3 @@ class Writer:
 def write_aipu(program: Program) -> bytes:
     """The bytes of a file that reads back as `program` (as the reader names and scales it)."""
     return Writer(program).write()
-
-
-def canonical(program: Program) -> Program:
-    """`program` with the reader's names and scales; an addition must stand on a convolution.
-
-    Only one output per layer, and layers that the format has; Reshape layers become views.
-    """
-    names: dict[str, str] = {}
-    kinds = {"Convolution": "conv", "DepthwiseConv": "dw", "FullyConnected": "fc"}
-    kinds |= {"Concat": "concat", "Slice": "slice", "Reduce": "mean", "Transpose": "transpose"}
-    number = inputs = 0
-    for layer in program.layers:
-        (top,) = layer.outputs
-        if layer.type == "Input":
-            names[top], inputs = f"input{inputs}", inputs + 1
-        elif layer.type == "Eltwise":
-            names[top] = f"add{number}"
-        else:
-            number += 1
-            names[top] = f"{kinds[layer.type]}{number}"
-    tensors = {
-        new: replace(program.tensors[old], name=new, scale=1.0) for old, new in names.items()
-    }
-    ops = [
-        replace(
-            op,
-            layer=names[op.layer],
-            inputs=tuple(names[name] for name in op.inputs),
-            outputs=tuple(names[name] for name in op.outputs),
-        )
-        for op in program.ops
-    ]
-    layers = [
-        replace(
-            layer,
-            name=names[layer.outputs[0]],
-            inputs=tuple(names[name] for name in layer.inputs),
-            outputs=tuple(names[name] for name in layer.outputs),
-        )
-        for layer in program.layers
-    ]
-    return replace(
-        program,
-        tensors=tensors,
-        ops=ops,
-        layers=layers,
-        inputs=tuple(names[name] for name in program.inputs),
-        outputs=tuple(names[name] for name in program.outputs),
-    )
