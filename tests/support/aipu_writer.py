@@ -1,9 +1,8 @@
 """A writer of the aipu.bin format for tests: the inverse of the reader.
 
-It takes a program as the reader names it (`conv3`, `add12`, `input0`; gaps in the numbers become
-constant copies) and lays out RO, descriptors, constants, buffers and links as the vendor's files
-have them: buffers are reused, maps that only fixed-function jobs touch live in SRAM, every second
-of them without a buffer in DDR. No core programs: it is no vendor binary.
+It takes a program as the reader names it (gaps in the numbers become constant copies) and lays out
+all sections as the vendor's files have them: buffers are reused, maps that only fixed-function jobs
+touch live in SRAM, every second without a buffer in DDR. No core programs: it is no vendor binary.
 """
 
 from __future__ import annotations
@@ -158,9 +157,7 @@ class Writer:
         self.slot_of = {name: Slot() for name in self.program.tensors}
         self.emit()
         size = len(self.data)
-        self.static, self.links, self.buffers = [], [], {}
-        self.desc, self.slot_of = np.zeros(0, np.uint32), {}
-        self.ro[:] = 0
+        self.__init__(self.program)  # type: ignore[misc]
         self.data = bytearray(size)
 
     def emit(self) -> None:
@@ -398,5 +395,5 @@ class Writer:
 
 
 def write_aipu(program: Program) -> bytes:
-    """The bytes of a file that reads back as `program` (as the reader names and scales it)."""
+    """A file that reads back as `program` (as the reader names and scales it)."""
     return Writer(program).write()
