@@ -7,61 +7,19 @@ unbroken one gives.
 
 from __future__ import annotations
 
-import os
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from support.evaluation_sets import image_zip, run_cfg
 
+from faults.commands import check_whole, commands, content, make_folder
 from faults.double import KINDS, faults
 from r329fast.cli.main import main
-
-# Of long rows of calls CI takes about this many; all with R329FAST_ALL_FAULTS=1.
-_SAMPLE = 12
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A small network with its cfg, calibration set, input and images."""
-    place = tmp_path_factory.mktemp("faults")
-    run_cfg(place)
-    image_zip(place / "val.zip", 11)
-    size = 6 * 8 * 3
-    (place / "input.bin").write_bytes(bytes(size))
-    return place
-
-
-def commands(folder: Path, out: Path) -> dict[str, list[str]]:
-    cfg, images = str(folder / "run.cfg"), str(folder / "val.zip")
-    return {
-        "run": ["run", cfg, "--out", str(out)],
-        "quantize": ["quantize", cfg, "--out", str(out / "m.r329")],
-        "dataset": ["dataset", images, "--size", "8", "6", "--out", str(out)],
-        "eval": ["eval", cfg, "--images", images, "--out", str(out), "--chunk", "4", "--threads",
-                 "1", "--cache", str(out / "cache"), "--float", "--format", "csv"],
-        "profile": ["profile", cfg, "--images", images, "--out", str(out), "--no-time"],
-    }  # fmt: skip
-
-
-def content(out: Path) -> dict[str, bytes]:
-    """Every file but the pixel cache and figures that differ from run to run."""
-    return {
-        path.relative_to(out).as_posix(): path.read_bytes()
-        for path in sorted(out.rglob("*"))
-        if path.is_file() and "cache" not in path.parts
-    }
-
-
-def _numbers(count: int) -> list[int]:
-    if os.environ.get("R329FAST_ALL_FAULTS") or count <= _SAMPLE:
-        return list(range(1, count + 1))
-    step = count / _SAMPLE
-    return sorted({1, count, *(int(1 + index * step) for index in range(_SAMPLE))})
-
-
-_TIMED = ("run.json", "profile.json", "report.html", "log.txt")
+    return make_folder(tmp_path_factory.mktemp("faults"))
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -76,7 +34,7 @@ def test_every_fault_is_survived(
     expected = content(whole)
     with faults(kind) as counted:
         assert main(commands(folder, tmp_path / "counted")[name]) == 0
-    for number in _numbers(counted.count):
+    for number in range(1, counted.count + 1):
         out = tmp_path / "out"
         shutil.rmtree(out, ignore_errors=True)
         out.mkdir()
@@ -92,25 +50,11 @@ def test_every_fault_is_survived(
         found = content(out)
         assert found.pop("other") == b"stays", where
         assert not [file for file in found if Path(file).name.startswith(".")], where
-        _check_whole(name, code, found, expected, where)
+        check_whole(name, code, found, expected, where)
         if name == "eval" and code == 2:
             words = commands(folder, out)[name]
             again = [*words, "--resume"] if (out / "chunks.log").exists() else words
             assert main(again) == 0, (where, capsys.readouterr().err)
             found = content(out)
             del found["other"]
-            _check_whole(name, 0, found, expected, where)
-
-
-def _check_whole(
-    name: str, code: int, found: dict[str, bytes], expected: dict[str, bytes], where: object
-) -> None:
-    """Files are there whole, or not at all; a failed command left none but the evaluation's log."""
-    if code == 0:
-        assert set(found) == set(expected), where
-    same: Callable[[str], bool] = lambda file: not file.endswith((*_TIMED, "chunks.log"))  # noqa: E731
-    for file, data in found.items():
-        if same(file):
-            assert data == expected[file], (where, file)
-    if name in ("run", "quantize", "dataset") and code == 2:
-        assert found == {}, where
+            check_whole(name, 0, found, expected, where)
