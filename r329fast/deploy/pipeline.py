@@ -12,7 +12,7 @@ import numpy as np
 
 from r329fast.base.arguments import with_arguments
 from r329fast.calibration import Ranges, calibrate
-from r329fast.calibration.hidden import HIDDEN
+from r329fast.calibration.hidden import hidden_of
 from r329fast.cfg import RunConfig, read_cfg
 from r329fast.deploy.settings import Settings
 from r329fast.errors import CfgError, DataError, FileError, UsageError
@@ -166,8 +166,8 @@ def _complete(graph: Graph, ranges: Ranges) -> Ranges:
     """
     result = ranges.restricted_to(layer_tops(graph))
     for layer in graph:
-        if layer.type in HIDDEN:
-            hidden = HIDDEN[layer.type]
+        hidden = hidden_of(layer)
+        if hidden is not None:
             key = hidden.key(layer.name)
             result.values[key] = ranges.values.get(key, hidden.bound(layer, result))
     return result

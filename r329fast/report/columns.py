@@ -148,8 +148,8 @@ COLUMNS: tuple[Column, ...] = (
         good="low",
     ),
     _exact("zeros", "zeros", "data", "share", "share of outputs that stand for 0", wide=True),
-    _exact("range_low", "low", "data", "real", "calibrated minimum, a vendor's dict", wide=True),
-    _exact("range_high", "high", "data", "real", "calibrated maximum, a vendor's dict", wide=True),
+    _exact("range_low", "low", "data", "real", "lowest value that its range holds", wide=True),
+    _exact("range_high", "high", "data", "real", "highest value that its range holds", wide=True),
     _exact("acc_min", "acc min", "data", "count", "smallest sum before the activation", wide=True),
     _exact("acc_max", "acc max", "data", "count", "largest sum before the activation", wide=True),
     _exact(

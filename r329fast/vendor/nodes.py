@@ -1,6 +1,6 @@
 """The nodes of graph.json: the vendor's IR layers in execution order, padding nodes included.
 
-All rules were read off public files (seven networks; `docs/schemes.md` says which rule from which):
+All rules were fitted to public files (five networks; `docs/schemes.md` says which rule to which):
 
 * The IR has a Reshape, a Transpose and a Reshape for a channel shuffle, and a Reshape in front of
   a Softmax behind a fully connected layer.

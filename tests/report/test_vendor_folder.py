@@ -7,8 +7,9 @@ import shutil
 from pathlib import Path
 
 import pytest
+from support.aipu_canonical import canonical
 from support.aipu_networks import small_program
-from support.aipu_writer import canonical, write_aipu
+from support.aipu_writer import write_aipu
 
 from r329fast.cli.main import main
 from r329fast.errors import DataError, FileError

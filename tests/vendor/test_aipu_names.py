@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from support.aipu_canonical import canonical
 from support.aipu_networks import small_network, small_program
-from support.aipu_writer import canonical, write_aipu
+from support.aipu_writer import write_aipu
 
 import r329fast
 from r329fast.bench.rebuilt import float_network
