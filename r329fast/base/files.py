@@ -50,10 +50,7 @@ def write_all(items: Sequence[tuple[Path, Writer]]) -> list[Path]:
             with open(temporary, "xb") as stream:
                 staged.append((temporary, target))
                 write(stream)
-        while staged:
-            temporary, path = staged[0]
-            os.replace(temporary, path)
-            staged.pop(0)
+        path = _rename_all(staged)
         for path, write in direct:
             with open(path, "wb") as stream:
                 write(stream)
@@ -64,6 +61,42 @@ def write_all(items: Sequence[tuple[Path, Writer]]) -> list[Path]:
             with suppress(OSError):  # what went wrong before is what matters
                 os.unlink(temporary)
     return [path for path, _ in items]
+
+
+def _rename_all(staged: list[tuple[Path, Path]]) -> Path:
+    """Rename each to its target, or none: a failure puts back what was there.
+
+    Renamed pairs leave the list. Returns the last target; FileError names the one that failed.
+    """
+    old: list[tuple[Path, Path | None]] = []  # target, where its old content is kept
+    target = Path()
+    try:
+        while staged:
+            temporary, target = staged[0]
+            old.append((target, _kept(target)))
+            os.replace(temporary, target)
+            staged.pop(0)
+    except OSError as error:
+        for place, kept in old[:-1]:
+            with suppress(OSError):
+                os.rename(kept, place) if kept is not None else os.unlink(place)
+        raise FileError(f"cannot write {target}: {error.strerror}", path=str(target)) from error
+    finally:
+        for _, kept in old:
+            if kept is not None:
+                with suppress(OSError):
+                    os.unlink(kept)
+    return target
+
+
+def _kept(target: Path) -> Path | None:
+    """A second name for the content of `target`; None where there is none, or no such names."""
+    kept = temporary_path(target)
+    try:
+        os.link(target, kept)
+    except (OSError, NotImplementedError, AttributeError):
+        return None
+    return kept
 
 
 def write_atomic(path: Path, write: Writer) -> Path:

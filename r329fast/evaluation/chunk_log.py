@@ -14,6 +14,7 @@ import os
 import struct
 import zipfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -59,12 +60,19 @@ class ChunkLog:
             self._file.close()
             raise UsageError(f"{path} is being written by another run") from None
         self._places: dict[int, tuple[int, int]] = {}
-        found = _read_header(self._file)
-        if found is None:
-            self.restart(header)
-        else:
-            self.header = found
-            self._scan()
+        try:
+            found = _read_header(self._file)
+            if found is None:
+                self.restart(header)
+            else:
+                self.header = found
+                self._scan()
+        except BaseException as error:
+            self.close()
+            if not isinstance(error, OSError):
+                raise
+            text = f"cannot read or write {path}: {error.strerror}"
+            raise FileError(text, path=str(path)) from error
 
     @property
     def done(self) -> tuple[int, ...]:
@@ -123,7 +131,8 @@ class ChunkLog:
         os.fsync(self._file.fileno())
 
     def close(self) -> None:
-        self._file.close()
+        with suppress(OSError):  # what could not be written has been said
+            self._file.close()
 
     def __enter__(self) -> ChunkLog:
         return self

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from r329fast.base.files import make_dir
+from r329fast.errors import FileError
 from r329fast.evaluation.chunk_log import ChunkLog, pack, unpack
 from r329fast.evaluation.sources import BadImageError, Source
 from r329fast.images.opencv import cv2
@@ -57,9 +58,13 @@ class PixelCache:
         self.item = int(np.prod(self.shape))
         self.log = ChunkLog(self.folder / "chunks.log", key)
         self.path = self.folder / "pixels.bin"
-        with open(self.path, "ab") as file:
-            if file.tell() != self.count * self.item:
-                file.truncate(self.count * self.item)
+        try:
+            with open(self.path, "ab") as file:
+                if file.tell() != self.count * self.item:
+                    file.truncate(self.count * self.item)
+        except OSError as error:
+            self.log.close()
+            raise FileError(f"cannot write {self.path}: {error.strerror}") from error
         self.hits = 0
 
     def open_chunk(self, number: int) -> CachedChunk | None:
@@ -76,9 +81,12 @@ class PixelCache:
 
     def store(self, number: int, pixels: np.ndarray, bad: Mapping[int, str]) -> None:
         """Keep a chunk: pixels uint8 [n, height, width, 3]; `bad`: the unreadable ones."""
-        with open(self.path, "r+b") as file:
-            file.seek(number * self.chunk * self.item)
-            file.write(pixels.data)
+        try:
+            with open(self.path, "r+b") as file:
+                file.seek(number * self.chunk * self.item)
+                file.write(pixels.data)
+        except OSError as error:
+            raise FileError(f"cannot write {self.path}: {error.strerror}") from error
         words = json.dumps({str(row): text for row, text in bad.items()}).encode()
         sums = np.array([self.checksum(image) for image in pixels], dtype=np.uint32)
         self.log.append(number, pack({"sums": sums, "bad": np.frombuffer(words, dtype=np.uint8)}))

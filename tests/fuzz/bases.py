@@ -13,8 +13,9 @@ import cv2
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
+from support.aipu_canonical import canonical
 from support.aipu_networks import small_program as small_aipu_program
-from support.aipu_writer import canonical, write_aipu
+from support.aipu_writer import write_aipu
 from support.cfg_files import GOOD, OPTIMIZER
 from support.evaluation_sets import small_net, small_program
 

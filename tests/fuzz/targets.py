@@ -87,7 +87,19 @@ def _max_min(path: Path) -> None:
 def _program(path: Path) -> None:
     from r329fast.program.storage import load_program
 
-    load_program(path)
+    program = load_program(path)
+    _figures(program)
+
+
+def _figures(program: Any) -> None:
+    """What commands tell of a program without running it."""
+    from r329fast.program.counters import layer_counters
+    from r329fast.vendor import graph_json, vendor_log
+
+    layer_counters(program)
+    graph_json(program)
+    vendor_log(program, "file")
+    str(program)
 
 
 def _aipu(path: Path) -> None:
