@@ -207,11 +207,12 @@ def _class_names(path: Path | None) -> tuple[dict[int, str], dict[str, int] | No
     """Names by class, and class by folder name: the first word of a line, or all of it."""
     if path is None:
         return {}, None
+    from r329fast.base.reading import read_text
     from r329fast.comparison.classes import read_classes
 
     names = read_classes(path)
     folders = {name: index for index, name in names.items()}
-    text = path.read_text(encoding="utf-8-sig")
+    text = read_text(path)
     if not text.lstrip().startswith(("{", "[")):
         for index, line in enumerate(text.split("\n")):
             if line.strip():

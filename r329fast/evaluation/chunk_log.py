@@ -29,7 +29,7 @@ from r329fast.base.archives import DAMAGED_ZIP, read_entry
 from r329fast.base.files import make_dir
 from r329fast.base.limits import TENSOR
 from r329fast.base.npy import NpyError, parse_npy
-from r329fast.base.reading import reason
+from r329fast.base.reading import reason, wrong_kind
 from r329fast.errors import FileError, UsageError
 
 _FORMAT = "r329fast chunks 1"
@@ -48,6 +48,7 @@ class ChunkLog:
 
     def __init__(self, path: Path, header: Mapping[str, Any]) -> None:
         make_dir(path.parent)
+        wrong_kind(path)
         self.path = path
         try:
             self._file: BinaryIO = open(path, "r+b" if path.exists() else "w+b")  # noqa: SIM115
@@ -153,7 +154,10 @@ def _read_header(file: BinaryIO) -> dict[str, Any] | None:
     whole = line.endswith("\n") and line.startswith(_FORMAT)
     if not whole or hashlib.sha256(body.encode()).hexdigest() != prefix:
         return None
-    found = json.loads(body)
+    try:
+        found = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
     return found if isinstance(found, dict) else None
 
 

@@ -71,13 +71,18 @@ class PixelCache:
         """The images of a chunk, or None where they are not there yet."""
         if number not in self.log.done:
             return None
-        notes = unpack(self.log.read(number))
         start = number * self.chunk
-        if len(notes["sums"]) != min(self.chunk, self.count - start):
+        try:
+            notes = unpack(self.log.read(number))
+            bad = {str(row): str(why) for row, why in json.loads(notes["bad"].tobytes()).items()}
+            sums = notes["sums"]
+            right = sums.dtype == np.uint32 and sums.shape == (min(self.chunk, self.count - start),)
+        except (FileError, KeyError, ValueError, AttributeError, RecursionError):
+            return None  # decoded anew
+        if not right:
             return None
         self.hits += 1
-        bad = json.loads(notes["bad"].tobytes())
-        return CachedChunk(self.path, start, self.shape, notes["sums"], bad, self.checksum)
+        return CachedChunk(self.path, start, self.shape, sums, bad, self.checksum)
 
     def store(self, number: int, pixels: np.ndarray, bad: Mapping[int, str]) -> None:
         """Keep a chunk: pixels uint8 [n, height, width, 3]; `bad`: the unreadable ones."""

@@ -46,7 +46,7 @@ def _verify_op(program: OpList, op: Op) -> str:
     pairs = [*((tensor, spec.reads) for tensor in inputs), (output, spec.writes)]
     for tensor, widths in pairs:
         if tensor.itemsize not in widths:
-            return f"tensor {tensor.name!r} is {tensor.dtype}, allowed {widths} bytes an element"
+            return f"tensor {tensor.name!r} is {tensor.dtype}, allowed {widths} bytes per element"
     if spec.moves and output.dtype != inputs[0].dtype:
         return f"the output is {output.dtype}, the input {inputs[0].dtype}"
     return spec.check(op, inputs, output)

@@ -105,6 +105,8 @@ def import_reshape(builder: Builder, node: Node) -> None:
         raise Unsupported("the target shape is not constant", "export with fixed shapes")
     new = target[1:]
     logical = builder.shape(value)
+    if any(size < 1 for size in (*new, *logical)):  # groups of equal product need positive sizes
+        raise ValueError(f"reshaping {list(logical)} to {list(target)}, allowed: sizes from 1")
     if not target or target[0] != builder.batch or prod(new) != prod(logical):
         raise Unsupported(
             f"reshaping a {[builder.batch, *logical]} tensor to {list(target)} moves data between "

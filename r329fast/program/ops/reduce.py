@@ -23,7 +23,7 @@ def check_reduction(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> str
     if complaint or "mult" not in op.consts:
         return complaint
     if inputs[0].elements > _LONGEST:
-        return f"{inputs[0].elements} elements an image"
+        return f"{inputs[0].elements} elements per image"
     table = op.consts.get("table")
     if (op.attrs.get("method") == "L2") != (table is not None):
         return "L2 needs the constant table, nothing else has one"
