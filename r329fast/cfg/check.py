@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from r329fast.base.reading import is_file
 from r329fast.cfg.new import (
     ModelNames,
     check_input_names,
@@ -93,7 +94,7 @@ def _calibration(config: RunConfig) -> list[Finding]:
     if quantization is not None and quantization.ts_max_file:
         for key in ("ts_max_file", "ts_min_file"):
             file = getattr(quantization, key)
-            if file and not Path(file).is_file():
+            if file and not is_file(file):
                 findings.append(Finding("error", section, key, f"file not found: {file}"))
         return findings
     count = None
@@ -118,7 +119,7 @@ def _calibration(config: RunConfig) -> list[Finding]:
 
 def _input_file(file: str, shape: Shape) -> list[Finding]:
     """An input file holds whole images, one byte for every element of the shape without batch."""
-    if not Path(file).is_file():
+    if not is_file(file):
         return [Finding("error", "GBuilder", "inputs", f"file not found: {file}")]
     one = math.prod(shape[1:])
     found = Path(file).stat().st_size

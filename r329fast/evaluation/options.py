@@ -33,7 +33,7 @@ class Grid:
 class Selection:
     """Which images count, and how they become pixels.
 
-    preprocess: the article's recipe at the network's size where absent. limit: the first images
+    preprocess: the tutorial's recipe at the network's size where absent. limit: the first images
     only. label_offset: added to every label; the cfg's where absent. class_folders: class number
     by folder, for trees without a label file. skip_bad: go on without images that cannot be read.
     """

@@ -43,8 +43,7 @@ def const_in(op: Op, name: str, low: int, high: int) -> str:
 
 def dtype_range(spec: TensorSpec) -> tuple[int, int]:
     """Lowest and highest integer of a tensor's dtype."""
-    info = np.iinfo(spec.dtype)
-    return int(info.min), int(info.max)
+    return spec.lowest, spec.lowest + (1 << 8 * spec.itemsize) - 1
 
 
 def reach(spec: TensorSpec) -> int:
@@ -65,12 +64,12 @@ def largest_sum(weights: np.ndarray) -> int:
     return int(np.abs(flat.astype(np.int64)).sum(axis=1).max(initial=0))
 
 
-def elements_are(shape: tuple[int, ...], what: str) -> str:
-    """A complaint about more elements than one activation of one image may have."""
-    elements = prod(shape)
-    if elements <= min(ACTIVATION.bytes(), _FARTHEST):
+def size_is(shape: tuple[int, ...], what: str, itemsize: int = 1) -> str:
+    """A complaint about more bytes than one activation of one image may have."""
+    size = prod(shape) * itemsize
+    if size <= min(ACTIVATION.bytes(), _FARTHEST):
         return ""
-    return f"{what} {shape} has {elements:,} bytes an image, {ACTIVATION.advice()}"
+    return f"{what} {shape} has {size:,} bytes per image, {ACTIVATION.advice()}"
 
 
 def same_dtype(inputs: list[TensorSpec], output: TensorSpec) -> str:
@@ -133,7 +132,7 @@ def check_window(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> str:
         # ceil mode's last window ends past the padding; a stride is never walked in vain
         windows = (output.shape[i] - 1) * stride[i] + (kernel[i] - 1) * dilation[i] + 1
         sizes.append(max(padded, windows, stride[i]))
-    return elements_are((*sizes, inputs[0].shape[2]), "the image with padding, or stride,")
+    return size_is((*sizes, inputs[0].shape[2]), "the image with padding, or stride,")
 
 
 def check_channelwise(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> str:
@@ -152,14 +151,28 @@ def check_channelwise(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> s
     return shape_is(inputs[0].shape, output) or requant_rules(op, channels, most)
 
 
-def check_table(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> str:
-    """A table of one entry per integer of a byte, the shape kept."""
+def check_same_shape(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> str:
+    """One input with a last axis, the shape kept."""
     if not inputs[0].shape:
         return "needs an input with at least one axis"
-    return const_is(op, "table", (256,)) or shape_is(inputs[0].shape, output)
+    return shape_is(inputs[0].shape, output)
+
+
+def check_table(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> str:
+    """A table of one entry per integer of a byte, the shape kept."""
+    return const_is(op, "table", (256,)) or check_same_shape(op, inputs, output)
 
 
 def check_axis(op: Op, shape: tuple[int, ...]) -> str:
     """A complaint where `axis` is none of the shape."""
     inside = 0 <= op.integer("axis") < len(shape)
     return "" if inside else f"axis {op.integer('axis')} outside {shape}"
+
+
+def axes_are(op: Op, shape: tuple[int, ...]) -> str:
+    """A complaint where `axes` are not different axes of the shape."""
+    axes = op.integers("axes")
+    inside = all(0 <= axis < len(shape) for axis in axes)
+    if not axes or not inside or len(set(axes)) < len(axes):
+        return f"axes {axes}, allowed different ones of the {len(shape)} axes of the input"
+    return ""

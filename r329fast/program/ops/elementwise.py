@@ -5,6 +5,7 @@ from __future__ import annotations
 from r329fast.program.op import Op, TensorSpec
 from r329fast.program.ops.bounds import (
     check_channelwise,
+    check_same_shape,
     check_table,
     const_in,
     const_is,
@@ -14,7 +15,15 @@ from r329fast.program.ops.bounds import (
     requant_rules,
     shape_is,
 )
-from r329fast.program.ops.spec import ACT_ATTRS, ACT_CONSTS, OpSpec
+from r329fast.program.ops.spec import (
+    ACT_ATTRS,
+    ACT_CONSTS,
+    REQUANT_ATTRS,
+    REQUANT_CONSTS,
+    OpSpec,
+)
+
+MAX_QUOTIENT = 65535  # of a divisor's table
 
 
 def check_eltwise(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> str:
@@ -29,6 +38,20 @@ def check_eltwise(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> str:
     else:
         most = sum(reaches) * largest(op.consts["scales"])
     return const_is(op, "scales", (2,)) or shape_is(a, output) or requant_rules(op, a[-1], most)
+
+
+def check_divide(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> str:
+    a, b = inputs[0].shape, inputs[1].shape
+    if a != b:
+        return f"shapes {a} and {b} differ"
+    if not -255 <= inputs[1].lowest + inputs[1].zero_point <= 0:
+        return f"zero point {inputs[1].zero_point} of the divisor: it would leave -255..255"
+    return (
+        const_is(op, "table", (256,))
+        or const_in(op, "table", -MAX_QUOTIENT, MAX_QUOTIENT)
+        or shape_is(a, output)
+        or requant_rules(op, 1, reach(inputs[0]) * MAX_QUOTIENT)
+    )
 
 
 def check_lut(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> str:
@@ -52,6 +75,27 @@ OPS: dict[str, OpSpec] = {
         ACT_CONSTS,
         check_channelwise,
         accumulates=True,
+    ),
+    "divide": OpSpec(
+        "a = qa + zp_a, b = qb + zp_b; requant(sign(b) * a * table[|b|]), sign(0) = 1. (spec B.19)",
+        2,
+        REQUANT_ATTRS,
+        {**REQUANT_CONSTS, "table": ("int32",)},
+        check_divide,
+    ),
+    "abs": OpSpec(
+        "requant(|q + zp_in|). (spec B.21)",
+        1,
+        REQUANT_ATTRS,
+        REQUANT_CONSTS,
+        check_channelwise,
+    ),
+    "negative": OpSpec(
+        "clamp(-(q + zp_in) - zp_out). (spec B.21)",
+        1,
+        {},
+        {},
+        check_same_shape,
     ),
     "lut": OpSpec(
         "table[q - lowest value of the input's dtype].",

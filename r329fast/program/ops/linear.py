@@ -6,7 +6,7 @@ from math import prod
 
 import numpy as np
 
-from r329fast.graph.size import product_macs, sum_macs
+from r329fast.graph.size import product_macs, sum_macs, transposed_macs
 from r329fast.program.op import Op, TensorSpec
 from r329fast.program.ops.bounds import (
     check_channelwise,
@@ -18,6 +18,7 @@ from r329fast.program.ops.bounds import (
     reach,
     requant_rules,
     shape_is,
+    size_is,
     window_output,
 )
 from r329fast.program.ops.spec import (
@@ -35,10 +36,13 @@ from r329fast.program.ops.spec import (
 MAX_PAD = 1 << 24  # |pad value|: far beyond every byte
 
 
-def _sum_rules(op: Op, farthest: int) -> str:
-    """Constants of sum(weights * q) + bias for |q| up to `farthest`."""
+def _sum_rules(op: Op, farthest: int, groups: int = 1) -> str:
+    """Constants of sum(weights * q) + bias for |q| up to `farthest`.
+
+    groups: how often an output channel of the weights stands in the output.
+    """
     weights, bias = op.consts["weights"], op.consts["bias"]
-    outs = weights.shape[0]
+    outs = weights.shape[0] * groups
     complaint = const_is(op, "bias", (outs,))
     if complaint:
         return complaint
@@ -71,6 +75,42 @@ def check_conv(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> str:
     return complaint or _sum_rules(op, farthest)
 
 
+def check_conv_transpose(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> str:
+    x, weights = inputs[0], op.consts["weights"]
+    group = op.integer("group")
+    if len(x.shape) != 3 or weights.ndim != 4:
+        return f"needs an (H, W, C) input and 4-d weights, found {x.shape} and {weights.shape}"
+    if weights.shape[3] != x.shape[2] or x.shape[2] % group:
+        return f"weights {weights.shape} with group {group} do not fit {x.shape[2]} channels"
+    if weights.shape[1:3] != op.integers("kernel"):
+        return f"kernel {op.integers('kernel')} is not that of weights {weights.shape}"
+    made = weights.shape[0] * group
+    size, pads, stride = transposed_output(op, x), op.integers("pads"), op.integers("stride")
+    if min(size) < 1:
+        return f"pads {pads} leave nothing"
+    # kernels make the phases of the stride side by side (kernels/conv/transposed.py)
+    taps = [
+        (op.integers("kernel")[i] - 1) * op.integers("dilation")[i] // stride[i] + 1 for i in (0, 1)
+    ]
+    phases = made * stride[0] * stride[1]
+    rows, columns = x.shape[0] + taps[0], x.shape[1] + taps[1]
+    complaint = (
+        shape_is((*size, made), output)
+        or size_is((rows, columns, phases), "the map of all phases")
+        or size_is((phases, *taps, x.shape[2] // group), "the weights of all phases")
+    )
+    return complaint or _sum_rules(op, reach(x) + 3 * abs(x.zero_point), group)
+
+
+def transposed_output(op: Op, x: TensorSpec) -> tuple[int, int]:
+    """(rows, columns) of a transposed convolution."""
+    kernel, stride = op.integers("kernel"), op.integers("stride")
+    dilation, pads = op.integers("dilation"), op.integers("pads")
+    rows = (x.shape[0] - 1) * stride[0] + dilation[0] * (kernel[0] - 1) + 1 - pads[0] - pads[2]
+    columns = (x.shape[1] - 1) * stride[1] + dilation[1] * (kernel[1] - 1) + 1 - pads[1] - pads[3]
+    return rows, columns
+
+
 def check_fc(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> str:
     x, weights = inputs[0], op.consts["weights"]
     if not x.shape or weights.ndim != 2 or weights.shape[1] != x.shape[-1]:
@@ -92,6 +132,10 @@ def check_matmul(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> str:
 
 def _sum_macs(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> int:
     return sum_macs(output.elements, op.consts["weights"].shape)
+
+
+def _transposed_macs(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> int:
+    return transposed_macs(inputs[0].elements, op.consts["weights"].shape)
 
 
 def _product_macs(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> int:
@@ -118,6 +162,19 @@ _CONV = OpSpec(
 OPS: dict[str, OpSpec] = {
     "conv2d": _CONV,
     "depthwise_conv2d": _CONV,
+    "conv_transpose2d": OpSpec(
+        "Each input position adds its window: a[y*stride - pad + k*dilation, .., o] += weights[o, "
+        "ky, kx, i] * (q + zp_in), o of the input channel's group; plus bias[o] - zp_in * "
+        "sum(weights[o]) (the zero point is inside the bias, of all input channels, spec B.16); "
+        "act and requant per channel. weights (O/group, kh, kw, I).",
+        1,
+        {**WINDOW_ATTRS, **ACT_ATTRS, "group": SIZE},
+        {**ACT_CONSTS, "weights": ("int8", "int16"), "bias": ("int32",)},
+        check_conv_transpose,
+        linear=True,
+        accumulates=True,
+        macs=_transposed_macs,
+    ),
     "fully_connected": OpSpec(
         "a[o] = sum(weights[o, i] * q[i]) + bias[o] over the last axis; act, requant.",
         1,

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from r329fast.program.op import Op, TensorSpec
 from r329fast.program.ops.bounds import (
     check_axis,
+    const_in,
     const_is,
     dtype_range,
     products_fit,
@@ -21,10 +24,14 @@ from r329fast.program.ops.spec import (
     REQUANT_CONSTS,
     SIZE,
     SIZES,
+    AttrRules,
+    Check,
     Int,
     Ints,
     OpSpec,
 )
+
+EVERY_WIDTH = (1, 2, 4)  # bytes of an element
 
 
 def check_concat(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> str:
@@ -83,6 +90,29 @@ def check_pad(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> str:
     return shape_is(expected, output)
 
 
+def check_constant(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> str:
+    value = op.consts["value"]
+    if value.dtype.name != output.dtype:
+        return f"value is {value.dtype}, the tensor {output.dtype}"
+    return const_is(op, "value", output.shape)
+
+
+def check_tile(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> str:
+    repeats, shape = op.integers("repeats"), inputs[0].shape
+    if len(repeats) != len(shape):
+        return f"repeats {repeats} of {shape}"
+    return shape_is(tuple(n * r for n, r in zip(shape, repeats, strict=True)), output)
+
+
+def check_gather(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> str:
+    axis, shape, indices = op.integer("axis"), inputs[0].shape, op.consts["indices"]
+    complaint = check_axis(op, shape)
+    if complaint or indices.ndim != 1:
+        return complaint or f"indices has shape {indices.shape}, allowed a list"
+    complaint = const_in(op, "indices", 0, shape[axis] - 1)
+    return complaint or shape_is((*shape[:axis], len(indices), *shape[axis + 1 :]), output)
+
+
 def check_channel_shuffle(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> str:
     if not inputs[0].shape:
         return "needs an input with at least one axis"
@@ -102,7 +132,40 @@ def check_depth_to_space(op: Op, inputs: list[TensorSpec], output: TensorSpec) -
     return "" if fits else f"shapes {x} and {output.shape} with block {block}"
 
 
+def _moving(
+    meaning: str,
+    attrs: AttrRules,
+    check: Check,
+    consts: Mapping[str, tuple[str, ...]] | None = None,
+) -> OpSpec:
+    """An op that puts integers of any width elsewhere."""
+    return OpSpec(
+        meaning,
+        1,
+        attrs,
+        consts or {},
+        check,
+        moves=True,
+        same_scale=True,
+        reads=EVERY_WIDTH,
+        writes=EVERY_WIDTH,
+    )
+
+
 OPS: dict[str, OpSpec] = {
+    "constant": OpSpec(
+        "value, for every image.",
+        0,
+        {},
+        {"value": ("int8", "uint8", "int16", "uint16", "int32")},
+        check_constant,
+        result_table="value",
+        writes=EVERY_WIDTH,
+    ),
+    "tile": _moving("The input so often along each axis.", {"repeats": SIZES}, check_tile),
+    "gather": _moving(
+        "Slices `indices` of `axis`.", {"axis": AXIS}, check_gather, {"indices": ("int32",)}
+    ),
     "concat": OpSpec(
         "Inputs along `axis`, each a = q + zp_i requantised with its own mult[i], shift[i].",
         -1,
@@ -120,6 +183,8 @@ OPS: dict[str, OpSpec] = {
         moves=True,
         alias=True,
         same_scale=True,
+        reads=EVERY_WIDTH,
+        writes=EVERY_WIDTH,
     ),
     "transpose": OpSpec(
         "Axes permuted.",
@@ -129,6 +194,8 @@ OPS: dict[str, OpSpec] = {
         check_transpose,
         moves=True,
         same_scale=True,
+        reads=EVERY_WIDTH,
+        writes=EVERY_WIDTH,
     ),
     "slice": OpSpec(
         "q[begin:end:strides].",
@@ -138,6 +205,8 @@ OPS: dict[str, OpSpec] = {
         check_slice,
         moves=True,
         same_scale=True,
+        reads=EVERY_WIDTH,
+        writes=EVERY_WIDTH,
     ),
     "pad": OpSpec(
         "`before` and `after` elements on each axis: `value`, or by mirror or edge.",
@@ -145,7 +214,7 @@ OPS: dict[str, OpSpec] = {
         {
             "before": Ints(0, FAR),
             "after": Ints(0, FAR),
-            "mode": ("CONSTANT", "REFLECT", "EDGE"),
+            "mode": ("CONSTANT", "REFLECT", "EDGE", "SYMMETRIC"),
             "value": Int(-128, 255),
         },
         {},
@@ -171,5 +240,7 @@ OPS: dict[str, OpSpec] = {
         check_channel_shuffle,
         moves=True,
         same_scale=True,
+        reads=EVERY_WIDTH,
+        writes=EVERY_WIDTH,
     ),
 }

@@ -1,6 +1,9 @@
-"""Softmax in its forms and local response normalisation."""
+"""Softmax in its forms, norms, where extremes lie, local response normalisation."""
 
 from __future__ import annotations
+
+from dataclasses import replace
+from math import prod
 
 from r329fast.program.op import Op, TensorSpec
 from r329fast.program.ops.bounds import (
@@ -15,6 +18,7 @@ from r329fast.program.ops.bounds import (
     reach,
     requant_lengths,
     requant_rules,
+    same_dtype,
     shape_is,
 )
 from r329fast.program.ops.spec import (
@@ -24,10 +28,12 @@ from r329fast.program.ops.spec import (
     REQUANT_ATTRS,
     REQUANT_CONSTS,
     SHIFT,
+    SIZE,
     Int,
     OpSpec,
 )
 
+ROOT_ENTRIES = 193  # of the table of 1 / sqrt (spec B.17)
 _MAX_BITS = 31  # fraction bits of a quotient: powers are below 2**31
 
 
@@ -54,6 +60,52 @@ def check_softmax(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> str:
     return ""
 
 
+def check_norm(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> str:
+    x, axis, groups = inputs[0], op.integer("axis"), op.integer("groups")
+    shape, bias = x.shape, op.consts["bias"]
+    if not axis < len(shape) or shape[-1] % groups:
+        return f"axis {axis} and {groups} groups of {shape}"
+    complaint = (
+        const_is(op, "weights", shape[axis:], shape[-1:])
+        or const_is(op, "bias", op.consts["weights"].shape)
+        or const_is(op, "table", (ROOT_ENTRIES,))
+        or const_in(op, "table", 0, MAX_MULT)
+    )
+    if complaint:
+        return complaint
+    # the mean may be clamped away from integers that lie outside the tensor's range
+    low, high = dtype_range(x)
+    outside = max(x.qmin - low, high - x.qmax) + 1
+    count = prod(shape[axis:]) // groups
+    variance = count * (((high - low + 1) // 2) ** 2 + outside**2)
+    if variance >> max(op.integer("var_shift"), 0) > FAR:
+        return (
+            f"variance of {count} elements passes 31 bits with var_shift {op.integer('var_shift')}"
+        )
+    most = 128 * largest(op.consts["weights"]) + largest(bias)
+    return shape_is(shape, output) or requant_rules(op, shape[-1], most)
+
+
+def check_arg(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> str:
+    axis, shape = op.integer("axis"), inputs[0].shape
+    complaint = check_axis(op, shape)
+    if complaint:
+        return complaint
+    if shape[axis] > output.qmax + 1:
+        return f"indices of {shape[axis]} do not fit {output.dtype}"
+    size = 1 if op.kind == "arg_extreme" else op.integer("k")
+    if size > shape[axis]:
+        return f"k {size} of {shape[axis]}"
+    return shape_is((*shape[:axis], size, *shape[axis + 1 :]), output)
+
+
+def check_topk(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> str:
+    if op.text("result") == "INDICES":
+        return check_arg(op, inputs, output)
+    complaint = same_dtype(inputs, output)
+    return complaint or check_arg(op, inputs, replace(output, qmax=inputs[0].elements))
+
+
 def check_lrn(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> str:
     complaint = check_table(op, inputs, output)
     if complaint:
@@ -66,6 +118,53 @@ def check_lrn(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> str:
 
 
 OPS: dict[str, OpSpec] = {
+    "standardize": OpSpec(
+        "Over the axes from `axis` on, for each of `groups` parts of the last: m = rne(mean q), "
+        "v = sum((q - m)**2) >> var_shift (0 where that is negative), g = (isqrt(v) + 2**15) >> 16 "
+        "by `table`; u = clamp(rne((q - m) * g / 2**(8 + norm_shift)), -128, 127); "
+        "requant(u * weights + bias). (spec B.17)",
+        1,
+        {
+            **REQUANT_ATTRS,
+            "axis": AXIS,
+            "groups": SIZE,
+            "var_shift": Int(-31, 62),
+            "norm_shift": Int(SHIFT.low - 8, SHIFT.high - 8),
+        },
+        {
+            **REQUANT_CONSTS,
+            "weights": ("int8", "int16"),
+            "bias": ("int32",),
+            "table": ("int32",),
+        },
+        check_norm,
+        accumulates=True,
+    ),
+    "arg_extreme": OpSpec(
+        "Index of the largest or smallest q of `axis`; of equal ones the first, or the last. "
+        "(spec B.20)",
+        1,
+        {"axis": AXIS, "method": ("MAX", "MIN"), "last": FLAG},
+        {},
+        check_arg,
+        reads=(1, 2),
+        writes=(2, 4),
+    ),
+    "top_k": OpSpec(
+        "The k largest (or smallest) q of `axis` in order, or their indices; of equal ones the "
+        "larger index first. (spec B.20)",
+        1,
+        {
+            "axis": AXIS,
+            "k": SIZE,
+            "method": ("MAX", "MIN"),
+            "result": ("VALUES", "INDICES"),
+        },
+        {},
+        check_topk,
+        reads=(1, 2),
+        writes=(1, 2, 4),
+    ),
     "softmax_lut": OpSpec(
         "e = table[q - max(q) + 255], S = sum(e) over `axis`. form 0: z = ((e << bits) + (S >> 1))"
         " // max(S, 1), clamp(rnd(z * M / 2**(N + bits)) - zp); form 1: R = (M << bits) // "

@@ -65,7 +65,8 @@ class OpSpec:
     place in memory stays; same_scale: input and output integers mean the same real value;
     linear: a sum of q * weights + bias, the input's zero point inside the bias; accumulates: it
     ends in a requantisation of a sum; result_table: the constant that holds output integers;
-    macs: multiply-accumulates of one image, None where there are none.
+    macs: multiply-accumulates of one image, None where there are none; reads, writes: bytes that an
+    element of an input, of the output, may have (the same for all where it moves).
     """
 
     meaning: str
@@ -80,6 +81,8 @@ class OpSpec:
     accumulates: bool = False
     result_table: str = ""
     macs: Macs | None = None
+    reads: tuple[int, ...] = (1,)
+    writes: tuple[int, ...] = (1,)
 
 
 FAR = (1 << 31) - 1

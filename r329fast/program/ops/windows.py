@@ -7,6 +7,7 @@ from math import prod
 from r329fast.base.integers import INT32_MAX
 from r329fast.program.op import Op, TensorSpec
 from r329fast.program.ops.bounds import (
+    axes_are,
     check_window,
     const_in,
     const_is,
@@ -56,14 +57,26 @@ def check_avgpool(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> str:
     )
 
 
-def check_reduce(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> str:
-    shape = inputs[0].shape
+def _kept(op: Op, x: TensorSpec) -> list[int]:
+    """Sizes of the axes that a reduction leaves."""
     axes = op.integers("axes")
-    if not axes or any(axis >= len(shape) for axis in axes) or len(set(axes)) < len(axes):
-        return f"axes {axes}, allowed different ones of the {len(shape)} axes of the input"
-    kept = [size for axis, size in enumerate(shape) if axis not in axes]
-    if output.elements != prod(kept):
-        return f"output shape {output.shape} for input {shape}"
+    return [size for axis, size in enumerate(x.shape) if axis not in axes]
+
+
+def check_kept(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> str:
+    """The axes of a reduction, and as many elements as they leave."""
+    complaint = axes_are(op, inputs[0].shape)
+    if complaint:
+        return complaint
+    same = output.elements == prod(_kept(op, inputs[0]))
+    return "" if same else f"output shape {output.shape} for input {inputs[0].shape}"
+
+
+def check_reduce(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> str:
+    complaint = check_kept(op, inputs, output)
+    if complaint:
+        return complaint
+    kept = _kept(op, inputs[0])
     most = min(inputs[0].elements * reach(inputs[0]), INT32_MAX + 1)
     return requant_rules(op, kept[-1] if kept else 1, most)
 
