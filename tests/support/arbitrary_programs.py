@@ -18,6 +18,7 @@ import pytest
 
 from r329fast import kernels
 from r329fast.errors import ProgramError
+from r329fast.program.op import ITEMSIZES
 from r329fast.program.ops import OPS
 from r329fast.program.ops.spec import Int, Ints
 from r329fast.program.program import Op, Program, TensorSpec
@@ -84,6 +85,8 @@ def mutate_const(rng: Rng, program: Program) -> Program:
         return program
     name = pick(rng, *sorted(op.consts))
     array = op.consts[name].copy()
+    if array.dtype.kind not in "iu":
+        return program
     info, choice = np.iinfo(array.dtype), rng.random()
     if choice < 0.5 and array.size:
         values = _numbers(rng, (1,), array.dtype.name)
@@ -117,9 +120,8 @@ def mutate_tensor(rng: Rng, program: Program) -> Program:
     old = program.tensors[name]
     shape, choice = list(old.shape), rng.random()
     if choice < 0.2:
-        dtype = "uint8" if old.dtype == "int8" else "int8"
-        move = 128 if dtype == "uint8" else -128
-        new = replace(old, dtype=dtype, qmin=old.qmin + move, qmax=old.qmax + move)
+        dtype = pick(rng, "int8", "uint8", "int8", "uint8", *ITEMSIZES)
+        new = _tensor(rng, name, old.shape, dtype)
     elif choice < 0.4:
         new = replace(old, zero_point=_integer(rng, old.zero_point, -(1 << 16), 1 << 16))
     elif choice < 0.55:
@@ -224,6 +226,19 @@ def mutated(rng: Rng, kind: str) -> Program:
     return repaired(rng, program) if rng.random() < 0.8 else program
 
 
+def _tensor(rng: Rng, name: str, shape: tuple[int, ...], dtype: str) -> TensorSpec:
+    """A tensor of a dtype: of bytes as the registry's cases have them, of others the full range."""
+    if ITEMSIZES[dtype] == 1:
+        return spec(rng, name, shape, dtype)
+    info = np.iinfo(dtype)
+    zero = pick(rng, 0, int(rng.integers(-40000, 40000)))
+    return TensorSpec(name, shape, dtype, 1.0, zero, int(info.min), int(info.max))
+
+
+def _dtype(rng: Rng, widths: tuple[int, ...]) -> str:
+    return pick(rng, *(dtype for dtype, width in ITEMSIZES.items() if width in widths))
+
+
 def _drawn_attr(rng: Rng, rule: Any, rank: int) -> Any:
     def number(low: int, high: int) -> int:
         small = min(low + int(rng.integers(0, 4)), high)
@@ -242,7 +257,7 @@ def _drawn_attr(rng: Rng, rule: Any, rank: int) -> Any:
 
 def drawn(rng: Rng, kind: str, inputs: list[TensorSpec], name: str) -> Program:
     """One op of a kind on such inputs, all else drawn from its row of the op list."""
-    row, x = OPS[kind], inputs[0]
+    row, x = OPS[kind], inputs[0] if inputs else _tensor(rng, "", _some_shape(rng), "int8")
     rank = max(len(x.shape), 1)
     attrs = {key: _drawn_attr(rng, rule, rank) for key, rule in row.attrs.items()}
     sizes = [1, *x.shape, x.shape[-1] if x.shape else 1, int(rng.integers(1, 20)), 256]
@@ -257,10 +272,13 @@ def drawn(rng: Rng, kind: str, inputs: list[TensorSpec], name: str) -> Program:
             window = window if prod(window) < 100 else ()
             shape = pick(rng, (outs, *window, x.shape[-1] if x.shape else 1), shape)
         consts[key.rstrip("?")] = _numbers(rng, shape, pick(rng, *dtypes))
-    output = spec(rng, name, x.shape)
+    output = _tensor(rng, name, x.shape, _dtype(rng, row.writes))
+    if "value" in consts:  # of a constant
+        consts["value"] = _numbers(rng, x.shape, output.dtype)
     op = Op(kind, name, tuple(t.name for t in inputs), (name,), attrs, consts)
     tensors = {t.name: t for t in (*inputs, output)}
-    names = tuple(dict.fromkeys(op.inputs))
+    names = tuple(dict.fromkeys(op.inputs)) or ("x",)
+    tensors.setdefault(names[0], _tensor(rng, names[0], (2,), "int8"))  # a program has an input
     return repaired(rng, Program("drawn", "test", tensors, [op], [], names, (name,)))
 
 
@@ -272,7 +290,10 @@ def _some_shape(rng: Rng) -> tuple[int, ...]:
 def drawn_inputs(rng: Rng, kind: str, known: list[TensorSpec]) -> list[TensorSpec]:
     arity = OPS[kind].arity
     count = arity if arity >= 0 else int(rng.integers(1, 4))
-    inputs = [pick(rng, *known)]
+    readable = [t for t in known if t.itemsize in OPS[kind].reads]
+    if not count or not readable:
+        return []
+    inputs = [pick(rng, *readable)]
     alike = [t for t in known if t.shape == inputs[0].shape]
     return [
         *inputs,
@@ -282,7 +303,10 @@ def drawn_inputs(rng: Rng, kind: str, known: list[TensorSpec]) -> list[TensorSpe
 
 def chain(rng: Rng, length: int = 6) -> Program:
     """Ops drawn from the spec, each on tensors that are there; some programs are mutated."""
-    known = [spec(rng, f"x{i}", _some_shape(rng)) for i in range(int(rng.integers(1, 4)))]
+    known = [
+        _tensor(rng, f"x{i}", _some_shape(rng), _dtype(rng, (1, 1 << int(rng.integers(0, 3)))))
+        for i in range(int(rng.integers(1, 4)))
+    ]
     given = [t.name for t in known]
     ops: list[Op] = []
     for _ in range(4 * length):
@@ -290,7 +314,8 @@ def chain(rng: Rng, length: int = 6) -> Program:
             break
         kind = pick(rng, *OPS)
         alone = drawn(rng, kind, drawn_inputs(rng, kind, known), f"t{len(ops)}")
-        fits = all(alone.tensors[t.name] == t for t in known if t.name in alone.tensors)
+        fits = set(alone.ops[0].inputs) <= {t.name for t in known}
+        fits = fits and all(alone.tensors[t.name] == t for t in known if t.name in alone.tensors)
         if fits and not complaint(alone) and affordable(alone):
             ops += alone.ops
             known.append(alone.tensors[alone.outputs[0]])
@@ -309,7 +334,8 @@ def affordable(program: Program) -> bool:
         return False
     work = 0
     for op in program.ops:
-        x, y = program.tensors[op.inputs[0]], program.tensors[op.outputs[0]]
+        y = program.tensors[op.outputs[0]]
+        x = program.tensors[op.inputs[0]] if op.inputs else y
         window: Any = op.attrs.get("kernel", (1, 1))
         weights = op.consts.get("weights", np.zeros(1))
         work += y.elements * prod(window) + y.elements * prod(weights.shape[1:] or (1,))
@@ -337,7 +363,7 @@ def arbitrary(seed: int) -> tuple[str, Program]:
         return kind, mutated(rng, kind)
     if rng.random() < 0.6:
         kind = pick(rng, *OPS)
-        known = [spec(rng, f"x{i}", _some_shape(rng)) for i in range(1)]
+        known = [_tensor(rng, "x0", _some_shape(rng), _dtype(rng, OPS[kind].reads))]
         known += [replace(known[0], name=f"x{i}") for i in (1, 2)]
         return f"{kind} drawn", drawn(rng, kind, drawn_inputs(rng, kind, known), "y")
     return "chain", chain(rng)

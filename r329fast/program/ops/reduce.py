@@ -62,8 +62,8 @@ def check_product(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> str:
     x = inputs[0]
     if reach(x) > 65535:
         return f"zero point {x.zero_point}"
-    if op.text("width") == "uint16" and x.lowest + x.zero_point < 0:
-        return "width uint16 of an input with negative values"  # they never come into range
+    if op.text("width") == "uint16" and x.qmin + x.zero_point < 0:
+        return "width uint16 of an input with negative values"
     return check_kept(op, inputs, output) or requant_lengths(op, 1) or products_fit(op, _WORD)
 
 
@@ -119,7 +119,7 @@ OPS: dict[str, OpSpec] = {
     ),
     "reduce_product": OpSpec(
         "d = 1, j = 0; for each a = q + zp_in: d *= a; while d leaves `width`: d >>= 1, j += 1; "
-        "requant(d) with N = power - j. (spec B.18)",
+        "requant(d) with N = power - j. Below 0, uint16 takes 0. (spec B.18)",
         1,
         {
             **REQUANT_ATTRS,
