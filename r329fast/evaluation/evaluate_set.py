@@ -17,6 +17,7 @@ from r329fast.base.reading import is_there
 from r329fast.cfg import RunConfig
 from r329fast.errors import UsageError
 from r329fast.evaluation.chunk_run import ChunkRun
+from r329fast.evaluation.files import results_stem
 from r329fast.evaluation.job import ChunkPlan, Job, true_classes
 from r329fast.evaluation.options import EvaluationOptions
 from r329fast.evaluation.record import identity, open_log
@@ -131,7 +132,7 @@ def _write_rows(result: Evaluation, run: ChunkRun, folder: Path, kind: str) -> N
     """The result files: a row per image, a file per variant."""
     several = len(run.model.variants) > 1
     for index, item in enumerate(run.model.variants):
-        stem = f"results-{item.name.replace(' ', '-')}" if several else "results"
+        stem = results_stem(item.name if several else None)
         path = write_results(folder / f"{stem}.{kind}", run.log, index, run.plan)
         result.files.append(path)
 
