@@ -239,10 +239,13 @@ def test_a_job_whose_end_is_not_noted_yet_is_waited_for() -> None:
     worker.join()
 
 
-def test_shares_are_parts_of_the_wall_time(folder: Path) -> None:
+@pytest.mark.parametrize("threads", [1, 2])
+def test_shares_are_parts_of_the_wall_time(folder: Path, threads: int) -> None:
     before = threading.active_count()
-    timing = evaluate(folder / "run.cfg", folder / "set.zip", **OPTIONS, **GRID).timing
+    options = {**OPTIONS, **GRID, "threads": threads}
+    timing = evaluate(folder / "run.cfg", folder / "set.zip", **options).timing
     assert threading.active_count() <= before  # no pool is left open
     assert timing.simulate > 0
-    assert timing.float_run > 0
+    # with two threads so small a float network may run wholly beside the simulator
+    assert timing.float_run > 0 or threads == 2
     assert timing.simulate + timing.float_run + timing.wait <= timing.seconds
