@@ -8,18 +8,6 @@ import numpy as np
 
 from r329fast.program.program import LayerRecord, Op, Program, TensorSpec
 
-# Kind of an op -> the vendor's type of its layer.
-_TYPES = {
-    "conv2d": "Convolution",
-    "depthwise_conv2d": "DepthwiseConv",
-    "maxpool": "Pooling",
-    "eltwise": "Eltwise",
-    "reduce_sum": "Reduce",
-    "fully_connected": "FullyConnected",
-    "reshape": "Reshape",
-    "concat": "Concat",
-}
-
 
 class NetworkBuilder:
     """Adds layers one by one; multipliers are chosen so that outputs use their range."""
@@ -46,7 +34,7 @@ class NetworkBuilder:
         self.program.tensors[name] = TensorSpec(name, shape, dtype, 1.0, 0, low, high)
         index = len(self.program.ops)
         self.program.ops.append(Op(kind, name, inputs, (name,), attrs, consts))
-        record = LayerRecord(name, _TYPES[kind], inputs, (name,), (index, index + 1))
+        record = LayerRecord(name, kind, inputs, (name,), (index, index + 1))
         self.program.layers.append(record)
         return name
 

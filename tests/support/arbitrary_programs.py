@@ -270,7 +270,12 @@ def drawn(rng: Rng, kind: str, inputs: list[TensorSpec], name: str) -> Program:
             outs = int(rng.integers(1, 20))
             window = attrs.get("kernel", ())
             window = window if prod(window) < 100 else ()
-            shape = pick(rng, (outs, *window, x.shape[-1] if x.shape else 1), shape)
+            channels = x.shape[-1] if x.shape else 1
+            group = pick(rng, 1, channels, attrs.get("group", 1))
+            if "group" in attrs:
+                attrs["group"] = group
+            inner = pick(rng, channels, max(channels // group, 1))
+            shape = pick(rng, (outs * pick(rng, 1, group), *window, inner), x.shape[-1:], shape)
         consts[key.rstrip("?")] = _numbers(rng, shape, pick(rng, *dtypes))
     output = _tensor(rng, name, x.shape, _dtype(rng, row.writes))
     if "value" in consts:  # of a constant

@@ -40,11 +40,8 @@ def check_concat(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> str:
     if complaint:
         return complaint
     for x in inputs:
-        if len(x.shape) != len(first) or x.shape != (
-            *first[:axis],
-            x.shape[axis],
-            *first[axis + 1 :],
-        ):
+        alike = (*x.shape[:axis], *x.shape[axis + 1 :]) == (*first[:axis], *first[axis + 1 :])
+        if len(x.shape) != len(first) or not alike:
             return f"shapes {first} and {x.shape} differ outside axis {axis}"
     total = sum(x.shape[axis] for x in inputs)
     return (

@@ -68,8 +68,10 @@ def check_kept(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> str:
     complaint = axes_are(op, inputs[0].shape)
     if complaint:
         return complaint
-    same = output.elements == prod(_kept(op, inputs[0]))
-    return "" if same else f"output shape {output.shape} for input {inputs[0].shape}"
+    kept = tuple(_kept(op, inputs[0]))
+    if output.elements == prod(kept):
+        return ""
+    return f"output shape {output.shape}, expected {kept} or as many elements"
 
 
 def check_reduce(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> str:
