@@ -176,6 +176,8 @@ def _shape(text: str) -> tuple[int, ...]:
 def _repair(rng: Rng, program: Program, text: str) -> Program | None:
     """What the rule says it expects, in the last op's place; None where it says nothing."""
     op = program.ops[-1]
+    if not text.startswith(f"op {len(program.ops) - 1} "):
+        return None
     found = re.search(r"output shape \(.*?\), expected (\(.*?\))", text)
     if found:
         shape, (name,) = _shape(found[1]), op.outputs
@@ -196,7 +198,7 @@ def _repair(rng: Rng, program: Program, text: str) -> Program | None:
         values = rng.integers(low, high + 1, old.shape).astype(old.dtype)
         return _with_op(program, consts={**op.consts, found[1]: values})
     found = re.search(r"dtypes .*, allowed the same", text)
-    if found:
+    if found and op.inputs:
         source, output = (program.tensors[names[0]] for names in (op.inputs, op.outputs))
         kept = replace(source, name=output.name, shape=output.shape)
         same = {
