@@ -54,6 +54,21 @@ def wrong_kind(path: Path | str) -> None:
         raise FileError(f"cannot read {path}: {_kind(mode)}, allowed: a file", path=str(path))
 
 
+def is_file(path: Path | str) -> bool:
+    """Whether a regular file is there; False for names that no file can have, too."""
+    return os.path.isfile(path)
+
+
+def is_folder(path: Path | str) -> bool:
+    """Whether a folder is there; False for names that none can have, too."""
+    return os.path.isdir(path)
+
+
+def is_there(path: Path | str) -> bool:
+    """Whether anything is there; False for names that nothing can have, too."""
+    return os.path.exists(path)
+
+
 def reason(error: BaseException) -> str:
     """Why something failed, on one line: the system's words, or those of a library."""
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__
@@ -79,13 +94,12 @@ def check_size(name: object, size: int, limit: Limit) -> None:
 def read_bytes(path: Path | str, limit: Limit) -> bytes:
     """All bytes of a regular file no larger than `limit`; raises FileError."""
     with open_regular(path) as stream:
-        check_size(path, size_of(stream), limit)
+        size = size_of(stream)
+        check_size(path, size, limit)
         try:
-            # a file may grow while it is read
-            data = stream.read(limit.bytes() + 1)
+            data = stream.read(size)  # what it grows by meanwhile is left out
         except OSError as error:
             raise FileError(f"cannot read {path}: {reason(error)}", path=str(path)) from error
-    check_size(path, len(data), limit)
     return data
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
-from r329fast.calibration.hidden import HIDDEN
+from r329fast.calibration.hidden import HIDDEN, hidden_of
 from r329fast.calibration.ranges import Ranges
 from r329fast.calibration.statistics import ExtremeRange, MeanRange, RunningStatistics
 from r329fast.calibration.strategies import choose_range, parse_strategy
@@ -181,7 +181,7 @@ def _tensors_of(
     for layer in graph:
         for name in layer.outputs:
             yield name, tensors[name][images]
-        if layer.type in HIDDEN:
-            hidden = HIDDEN[layer.type]
+        hidden = hidden_of(layer)
+        if hidden is not None:
             x, y = (tensors[name][images] for name in (layer.inputs[0], layer.outputs[0]))
             yield hidden.key(layer.name), hidden.values(layer, x, y)

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from r329fast.calibration.ranges import Ranges, mean_square_key, softmax_key
-from r329fast.graph.ir import Layer, LrnAttrs, SoftmaxAttrs
+from r329fast.calibration.ranges import Ranges, mean_square_key, softmax_key, sum_square_key
+from r329fast.graph.ir import Layer, LrnAttrs, ReduceAttrs, SoftmaxAttrs
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,7 @@ class Hidden:
     key: Callable[[str], str]
     values: Callable[[Layer, np.ndarray, np.ndarray], np.ndarray]
     bound: Callable[[Layer, Ranges], tuple[float, float]]
+    when: Callable[[Layer], bool] = lambda layer: True  # whether this layer of the type does
 
 
 def _mean_square(layer: Layer, x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -42,8 +43,29 @@ def _shares(layer: Layer, x: np.ndarray, y: np.ndarray) -> np.ndarray:
     return np.asarray(powers / powers.sum(axis=axis, keepdims=True))
 
 
+def _sum_square(layer: Layer, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Sum of squares over the axes of a Reduce L2 (spec B.18)."""
+    axes = tuple(axis + 1 for axis in layer.params(ReduceAttrs).axes)
+    return np.asarray((x * x).sum(axis=axes))
+
+
+def _square_of_output(layer: Layer, ranges: Ranges) -> tuple[float, float]:
+    return 0.0, max(map(abs, ranges[layer.outputs[0]])) ** 2
+
+
+def _is_l2(layer: Layer) -> bool:
+    return layer.params(ReduceAttrs).method == "L2"
+
+
 # Layer type -> what it calibrates beside its outputs.
 HIDDEN: dict[str, Hidden] = {
     "LRN": Hidden(mean_square_key, _mean_square, _square_of_input),
+    "Reduce": Hidden(sum_square_key, _sum_square, _square_of_output, _is_l2),
     "LogSoftmax": Hidden(softmax_key, _shares, lambda layer, ranges: (0.0, 1.0)),
 }
+
+
+def hidden_of(layer: Layer) -> Hidden | None:
+    """What `layer` calibrates beside its outputs, None for most."""
+    row = HIDDEN.get(layer.type)
+    return row if row is not None and row.when(layer) else None

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from pathlib import Path
 
+from r329fast.base.reading import is_file, is_there
 from r329fast.cfg.model_names import (
     ModelNames,
     check_input_names,
@@ -100,7 +101,7 @@ def _files(config: RunConfig) -> list[Finding]:
     if config.common.mode == "run":
         usual = input_files(len(parser.input))
         for file, shape in zip(builder.inputs, parser.input_shape, strict=False):
-            if Path(file).is_file():
+            if is_file(file):
                 findings += _input_file(file, shape)
             else:
                 maker = "r329fast input" if file in usual else ""
@@ -134,12 +135,12 @@ def _calibration(config: RunConfig) -> list[Finding]:
     if quantization is not None and quantization.ts_max_file:
         for key in ("ts_max_file", "ts_min_file"):
             file = getattr(quantization, key)
-            if file and not Path(file).is_file():
+            if file and not is_file(file):
                 findings.append(Finding("error", section, key, f"file not found: {file}"))
         return findings
     count = None
     data = config.calibration_data
-    if data in (DEFAULT_DATA, DEFAULT_SEVERAL) and not Path(data).exists():
+    if data in (DEFAULT_DATA, DEFAULT_SEVERAL) and not is_there(data):
         maker = "r329fast dataset" if data == DEFAULT_DATA else "numpy.savez"
         findings.append(_absent(section, "calibration_data", data, maker))
     elif data:
@@ -149,7 +150,7 @@ def _calibration(config: RunConfig) -> list[Finding]:
         except R329Error as error:
             findings.append(Finding("error", section, "calibration_data", error.message))
     label = quantization.calibration_label if quantization is not None else ""
-    if label == DEFAULT_LABEL and not Path(label).exists():
+    if label == DEFAULT_LABEL and not is_there(label):
         findings.append(_absent(section, "calibration_label", label, "r329fast dataset"))
     elif label:
         try:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from r329fast.base.reading import is_there
 from r329fast.cfg.run_config import RunConfig
 from r329fast.cfg.values import Shape
 from r329fast.errors import CfgError, FileError, nearest
@@ -56,7 +57,7 @@ def read_model_names(path: Path | str) -> ModelNames:
 
     Raises FileError for a file that is missing or no ONNX model.
     """
-    if not Path(path).exists():
+    if not is_there(path):
         raise FileError(f"model not found: {path}", path=str(path))
     graph = load_proto(path, weights=False).graph
     if not graph.output:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from r329fast.base.reading import is_there
 from r329fast.cfg.check import (
     DEFAULT_DATA,
     DEFAULT_LABEL,
@@ -93,7 +94,7 @@ def new_cfg(
     data = calibration_data or (DEFAULT_DATA if len(chosen) == 1 else DEFAULT_SEVERAL)
     label = calibration_label or _sibling_label(data)
     count = _check_data(config, data)
-    if label and Path(label).exists():
+    if label and is_there(label):
         load_labels(label, count)
     if scheme == "compass42":
         config.quantization = None
@@ -113,7 +114,7 @@ def _sibling_label(data: str) -> str:
     """The label.npy beside the calibration data: '' where only the data is there."""
     first = Path(data.split(",")[0].strip())
     label = first.with_name(LABEL_FILE)
-    if not label.exists() and (first.exists() or "," in data or first.suffix == ".npz"):
+    if not is_there(label) and (is_there(first) or "," in data or first.suffix == ".npz"):
         return ""
     return DEFAULT_LABEL if data == DEFAULT_DATA else str(label)
 
@@ -121,7 +122,7 @@ def _sibling_label(data: str) -> str:
 def _check_data(config: RunConfig, data: str) -> int | None:
     """The number of items in calibration data that is there; DataError where it does not fit."""
     parts = [data] if len(config.parser.input) == 1 else data.split(",")
-    if not all(Path(part.strip()).exists() for part in parts):
+    if not all(is_there(part.strip()) for part in parts):
         return None
     arrays = load_datasets(data, expected_shapes(config.parser))
     return len(next(iter(arrays.values())))

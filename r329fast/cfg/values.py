@@ -12,9 +12,9 @@ from r329fast.graph.onnx.foreign import CONVERTERS
 
 Shape = tuple[int, ...]
 
-_SHAPE = r"\[\s*\d+\s*(?:,\s*\d+\s*)*\]"
+_SHAPE = r"\[\s*\d{1,18}\s*(?:,\s*\d{1,18}\s*)*\]"
 _SHAPES = re.compile(rf"{_SHAPE}(?:\s*,\s*{_SHAPE})*")
-_INTEGER = re.compile(r"[+-]?\d+")
+_INTEGER = re.compile(r"[+-]?\d{1,18}")
 
 
 class BadValueError(ValueError):

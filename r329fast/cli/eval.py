@@ -65,7 +65,9 @@ def _add_comparison(parser: argparse.ArgumentParser) -> None:
         "--float", action="store_true", help="run the float network too, by onnxruntime"
     )
     group.add_argument(
-        "--float-model", metavar="MODEL.onnx", help="the float network of a .r329 program"
+        "--float-model",
+        metavar="MODEL.onnx",
+        help="the float network of a program (.r329, aipu.bin)",
     )
     sweep = parser.add_argument_group(
         "sweeps", "Several values make a grid over the same decoded pixels (a cfg only)."
@@ -205,11 +207,12 @@ def _class_names(path: Path | None) -> tuple[dict[int, str], dict[str, int] | No
     """Names by class, and class by folder name: the first word of a line, or all of it."""
     if path is None:
         return {}, None
+    from r329fast.base.reading import read_text
     from r329fast.comparison.classes import read_classes
 
     names = read_classes(path)
     folders = {name: index for index, name in names.items()}
-    text = path.read_text(encoding="utf-8-sig")
+    text = read_text(path)
     if not text.lstrip().startswith(("{", "[")):
         for index, line in enumerate(text.split("\n")):
             if line.strip():

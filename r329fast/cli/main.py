@@ -9,13 +9,21 @@ import importlib.util
 import os
 import sys
 import traceback
+import warnings
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, NoReturn
 
 from r329fast.base.reading import reason
 from r329fast.cli.output import Console
-from r329fast.errors import MachineError, R329Error, UnsupportedModelError, UsageError, nearest
+from r329fast.errors import (
+    MachineError,
+    R329Error,
+    R329Warning,
+    UnsupportedModelError,
+    UsageError,
+    nearest,
+)
 from r329fast.version import __version__
 
 # name -> help. The modules are imported only when their command runs, so that the overview is
@@ -148,6 +156,15 @@ def _dispatch(flags: _Globals, rest: list[str], out: Console) -> int:
 def main(argv: list[str] | None = None) -> int:
     """Run one command and return its exit code; see the table of codes in the documentation."""
     _open_closed_streams()
+    before = warnings.showwarning
+    warnings.showwarning = _warner(before)
+    try:
+        return _main(argv)
+    finally:
+        warnings.showwarning = before
+
+
+def _main(argv: list[str] | None) -> int:
     flags, rest = _split_globals(list(sys.argv[1:] if argv is None else argv))
     out = Console(json=flags.json, verbose=flags.verbose)
     try:
@@ -162,6 +179,18 @@ def main(argv: list[str] | None = None) -> int:
         _drop_stdout()
         sys.stderr.write(f"r329fast: error: cannot write the output: {reason(error)}\n")
         return UsageError.exit_code
+
+
+def _warner(other: Any) -> Any:
+    """Shows our own warnings as one line; others as Python shows them."""
+
+    def show(message: Warning | str, category: type[Warning], *place: Any) -> None:
+        if issubclass(category, R329Warning):
+            sys.stderr.write(f"r329fast: warning: {message}\n")
+        else:
+            other(message, category, *place)
+
+    return show
 
 
 def _open_closed_streams() -> None:

@@ -120,7 +120,9 @@ def execute(args: argparse.Namespace, out: Console) -> int:
     if args.evaluation is not None:
         from r329fast.report.evaluation_run import evaluation_part
 
-        record["evaluation"] = evaluation_part(args.evaluation, args.images, args.labels)
+        record["evaluation"] = evaluation_part(
+            args.evaluation, args.images, args.labels, program_hash=program.hash()
+        )
     model_file = prepared.config.parser.input_model if prepared else args.float
     files = _write(args, found, record, graph, model_file)
     _show(record, files, out)

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from r329fast.base.npy import read_npy
-from r329fast.base.reading import parse_json, read_json, read_text
+from r329fast.base.reading import is_file, is_folder, parse_json, read_json, read_text
 from r329fast.comparison.differences import TensorComparison, compare_tensors
 from r329fast.comparison.result_files import read_raw, read_tensors
 from r329fast.errors import DataError, FileError, nearest
@@ -43,7 +43,7 @@ def read_dump(
     """
     path = Path(path)
     known = tensor_order(program) if program is not None else list(known)
-    if path.is_dir():
+    if is_folder(path):
         found = _folder(path, program, known, dtype, name_map or {})
     else:
         found = _renamed(read_tensors(path), known, name_map or {})
@@ -177,7 +177,7 @@ def _folder(
 
 def _index(path: Path) -> dict[str, str]:
     file = path / INDEX
-    if not file.is_file():
+    if not is_file(file):
         return {}
     index = read_json(file)
     if not isinstance(index, dict) or not all(isinstance(v, str) for v in index.values()):

@@ -100,7 +100,17 @@ def _alpha(kind: str, default: float) -> Callable[[Node, OnnxModel], Act]:
 
 def _read_hard_sigmoid(node: Node, model: OnnxModel) -> Act:
     alpha, beta = float(node.attr("alpha", 0.2)), float(node.attr("beta", 0.5))
-    return Act("HARDSIGMOID", alpha=alpha, beta=beta)
+    return Act("HARDSIGMOID", alpha=alpha, beta=beta, clip_max=1.0)
+
+
+def _read_selu(node: Node, model: OnnxModel) -> Act:
+    alpha = float(node.attr("alpha", 1.67326319217681884765625))
+    return Act("SELU", alpha=alpha, beta=float(node.attr("gamma", 1.05070102214813232421875)))
+
+
+def _read_shrink(node: Node, model: OnnxModel) -> Act:
+    lambd, bias = float(node.attr("lambd", 0.5)), float(node.attr("bias", 0.0))
+    return Act("SHRINK", alpha=lambd, beta=bias)
 
 
 def _read_gelu(node: Node, model: OnnxModel) -> Act:
@@ -168,6 +178,14 @@ def _write_silu(w: Writer, name: str, layer: Layer) -> str:
     return str(w.node("Mul", [name, w.node("Sigmoid", [name])]))
 
 
+def _write_selu(w: Writer, name: str, layer: Layer) -> str:
+    return str(w.node("Selu", [name], alpha=layer.act.alpha, gamma=layer.act.beta))
+
+
+def _write_shrink(w: Writer, name: str, layer: Layer) -> str:
+    return str(w.node("Shrink", [name], lambd=layer.act.alpha, bias=layer.act.beta))
+
+
 def _write_gelu(w: Writer, name: str, layer: Layer) -> str:
     if layer.act.tanh_gelu:
         cube = w.node("Mul", [w.node("Mul", [name, name]), name])
@@ -200,7 +218,7 @@ def _gelu(x: np.ndarray, act: Act) -> np.ndarray:
 
 
 def _hard_sigmoid(x: np.ndarray, act: Act) -> np.ndarray:
-    return np.clip(act.alpha * x + act.beta, 0.0, 1.0)
+    return np.clip(act.alpha * x + act.beta, act.clip_min, act.clip_max)
 
 
 def _elu(x: np.ndarray, act: Act) -> np.ndarray:
@@ -209,6 +227,14 @@ def _elu(x: np.ndarray, act: Act) -> np.ndarray:
 
 def _celu(x: np.ndarray, act: Act) -> np.ndarray:
     return np.maximum(x, 0) + np.minimum(0, act.alpha * np.expm1(np.minimum(x / act.alpha, 709)))
+
+
+def _selu(x: np.ndarray, act: Act) -> np.ndarray:
+    return act.beta * _elu(x, act)
+
+
+def _shrink(x: np.ndarray, act: Act) -> np.ndarray:
+    return np.where(x > act.alpha, x - act.beta, np.where(x < -act.alpha, x + act.beta, 0.0))
 
 
 # --- the table --------------------------------------------------------------------------------
@@ -252,12 +278,20 @@ ACTIVATIONS: dict[str, Activation] = {
         real=lambda x, act: x * np.clip(x + 3.0, 0.0, 6.0) / 6.0,
     ),
     "HARDSIGMOID": Activation(
-        False,
+        lambda act: act.clip_min < 0,
         Reader("HardSigmoid", _read_hard_sigmoid),
         _node("HardSigmoid", "alpha", "beta"),
         real=_hard_sigmoid,
     ),
     "ELU": Activation(True, Reader("Elu", _alpha("ELU", 1.0)), _node("Elu", "alpha"), real=_elu),
+    "SELU": Activation(True, Reader("Selu", _read_selu), _write_selu, real=_selu),
+    "SHRINK": Activation(True, Reader("Shrink", _read_shrink), _write_shrink, real=_shrink),
+    "SOFTSIGN": Activation(
+        True,
+        Reader("Softsign", _plain("SOFTSIGN")),
+        _node("Softsign"),
+        real=lambda x, act: x / (1.0 + np.abs(x)),
+    ),
     "CELU": Activation(
         True,
         Reader("Celu", _alpha("CELU", 1.0), (constraint_celu_alpha,)),

@@ -15,6 +15,7 @@ from r329fast.graph.issues import Issue, Unknown, Unsupported
 from r329fast.graph.lower.builder import Builder
 from r329fast.graph.lower.families import OPERATORS
 from r329fast.graph.onnx.model import Node, OnnxModel
+from r329fast.graph.onnx.norm_patterns import find_norms
 from r329fast.graph.onnx.patterns import find_patterns
 from r329fast.graph.onnx.reader import InputShapes, read_onnx
 
@@ -72,6 +73,7 @@ def _load(
     with faults_of(path, "a consistent ONNX model"):
         model = read_onnx(path, inputs, outputs, input_shapes)
         find_patterns(model)
+        find_norms(model)
         issues = check_inputs(model)
         builder = Builder(model)
         for tensor in model.inputs:

@@ -61,6 +61,9 @@ def layer_rows(found: Findings) -> list[dict[str, Any]]:
             "output_bytes": counters.output_bytes,
             "intensity": counters.macs / moved if moved else 0.0,
         }
+        spec = program.tensors[layer.outputs[0]]
+        row["range_low"] = (spec.qmin + spec.zero_point) / spec.scale
+        row["range_high"] = (spec.qmax + spec.zero_point) / spec.scale
         row.update(_run_values(found, layer))
         if found.precision:
             precision = found.precision[index]

@@ -24,7 +24,7 @@ class Stretch:
 
 def op_bytes(program: Program, op: Op) -> int:
     """Activations that an op reads and writes, an image."""
-    return sum(program.tensors[name].elements for name in (*op.inputs, *op.outputs))
+    return sum(program.tensors[name].bytes for name in (*op.inputs, *op.outputs))
 
 
 def largest_op(program: Program) -> int:

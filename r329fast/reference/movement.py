@@ -55,7 +55,28 @@ def pad(
         return np.pad(arrays[0], widths, constant_values=op.integer("value"))
     if op.text("mode") == "REFLECT":
         return np.pad(arrays[0], widths, mode="reflect")
+    if op.text("mode") == "SYMMETRIC":
+        return np.pad(arrays[0], widths, mode="symmetric")
     return np.pad(arrays[0], widths, mode="edge")
+
+
+def constant(
+    op: Op, arrays: list[np.ndarray], inputs: list[TensorSpec], output: TensorSpec
+) -> np.ndarray:
+    """For one image: the same for all."""
+    return np.asarray(op.consts["value"][None])
+
+
+def tile(
+    op: Op, arrays: list[np.ndarray], inputs: list[TensorSpec], output: TensorSpec
+) -> np.ndarray:
+    return np.tile(arrays[0], (1, *op.integers("repeats")))
+
+
+def gather(
+    op: Op, arrays: list[np.ndarray], inputs: list[TensorSpec], output: TensorSpec
+) -> np.ndarray:
+    return np.take(arrays[0], op.consts["indices"], axis=op.integer("axis") + 1)
 
 
 def channel_shuffle(
@@ -108,6 +129,9 @@ FUNCTIONS = {
     "transpose": transpose,
     "slice": slice_op,
     "pad": pad,
+    "constant": constant,
+    "tile": tile,
+    "gather": gather,
     "channel_shuffle": channel_shuffle,
     "depth_to_space": depth_to_space,
     "resize_nearest": resize_nearest,

@@ -148,6 +148,8 @@ COLUMNS: tuple[Column, ...] = (
         good="low",
     ),
     _exact("zeros", "zeros", "data", "share", "share of outputs that stand for 0", wide=True),
+    _exact("range_low", "low", "data", "real", "lowest value that its range holds", wide=True),
+    _exact("range_high", "high", "data", "real", "highest value that its range holds", wide=True),
     _exact("acc_min", "acc min", "data", "count", "smallest sum before the activation", wide=True),
     _exact("acc_max", "acc max", "data", "count", "largest sum before the activation", wide=True),
     _exact(
@@ -246,6 +248,7 @@ COLUMNS: tuple[Column, ...] = (
         wide=True,
         good="high",
     ),
+    _cost("passes", "passes", "", "count", "reads of the input, by the weight buffer", wide=True),
     _cost("ddr_read", "DDR read", "bytes", "bytes", "by the traffic rule", total="sum", wide=True),
     _cost(
         "ddr_write", "DDR write", "bytes", "bytes", "by the traffic rule", total="sum", wide=True

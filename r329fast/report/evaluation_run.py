@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from r329fast.base.limits import TENSOR
-from r329fast.base.reading import check_size, faults_of, open_regular, read_text
+from r329fast.base.reading import check_size, faults_of, is_file, is_there, open_regular, read_text
 from r329fast.base.sheets import from_cell
 from r329fast.errors import R329Error
+from r329fast.evaluation.files import results_stem
 from r329fast.report.outputs import read_json
+from r329fast.report.settings import setting_names, settings_table, with_setting
 
 WORST = 24
 _THUMBNAIL = 128  # pixels of the longer side
@@ -38,15 +40,20 @@ def evaluation_part(
     image_set: Path | None = None,
     labels: str | Path | None = None,
     worst: int = WORST,
+    setting: str | None = None,
+    program_hash: str | None = None,
 ) -> dict[str, Any]:
-    """{"figures": [(title, text)], "worst": [{name, text, thumbnail}]} of an evaluation.
+    """{"setting", "figures": [(title, text)], "worst": [{name, text, thumbnail}], "settings"}.
 
+    Figures and worst images are those of one setting: `setting`, else the one that made the program
+    with `program_hash`, else the best. "settings" is the table of all (`settings_table`).
     Thumbnails come from `image_set`, or from the run's "image_set" where it still can be opened.
-    Raises FileError for a folder without a run.json.
+    Raises FileError for a folder without a run.json, UsageError for an unknown setting.
     """
     run = read_json(folder / "run.json")
     with faults_of(folder, "a folder of an evaluation"):
-        return _part(run, folder, image_set, labels, worst)
+        shown = with_setting(run, setting, program_hash)
+        return _part(shown, folder, image_set, labels, worst)
 
 
 def _part(
@@ -63,7 +70,7 @@ def _part(
         figures.append(("images evaluated", f"{run['images']:,}"))
     place = image_set or run.get("image_set")
     label_file = labels if image_set is not None else run.get("label_file")
-    rows = worst_images(folder, worst)
+    rows = worst_images(folder, worst, run["name"] if len(setting_names(run)) > 1 else None)
     pictures = _thumbnails(place, label_file, [row["file"] for row in rows])
     shown = [
         {
@@ -73,15 +80,24 @@ def _part(
         }
         for row in rows
     ]
-    return {"figures": figures, "worst": shown}
+    return {
+        "setting": run["name"],
+        "figures": figures,
+        "worst": shown,
+        "settings": settings_table(run),
+    }
 
 
-def worst_images(folder: Path, count: int = WORST) -> list[dict[str, Any]]:
+def worst_images(
+    folder: Path, count: int = WORST, setting: str | None = None
+) -> list[dict[str, Any]]:
     """Rows of the images that lose most: those that float has right and int8 ranks lowest.
 
-    Empty where the run has no table of results that can be read here.
+    setting: of a sweep, which has a table for each. Empty where the run has no table of results
+    that can be read here.
     """
-    rows = [row for row in _rows(folder) if row.get("status", "ok") == "ok" and row.get("rank")]
+    found = _rows(folder, "results" if setting is None else results_stem(setting))
+    rows = [row for row in found if row.get("status", "ok") == "ok" and row.get("rank")]
     lost = [row for row in rows if _number(row.get("float_rank"), 1) == 1]
     lost = [row for row in lost if _number(row["rank"], 0) > 1]
     lost.sort(key=lambda row: -_number(row["rank"], 0))
@@ -100,27 +116,34 @@ def _number(value: Any, other: int) -> int:
         return other
 
 
-def _rows(folder: Path) -> list[dict[str, Any]]:
-    """results.csv, or results.parquet where pyarrow is installed."""
-    tables = sorted(folder.glob("results*.csv"))
-    if tables:
-        with faults_of(tables[0], "a table of results"):
-            found = list(csv.DictReader(io.StringIO(read_text(tables[0]), newline="")))
-            return [{**row, "file": from_cell(row["file"])} for row in found]
-    tables = sorted(folder.glob("results*.parquet"))
-    if not tables:
-        return []
-    try:
-        import pyarrow.parquet as pq
-    except ImportError:
-        return []
-    open_regular(tables[0]).close()
-    with faults_of(tables[0], "a table of results"):
-        columns = [name for name in pq.read_schema(tables[0]).names if name != "logits"]
-        about = pq.read_metadata(tables[0])
+def _rows(folder: Path, stem: str) -> list[dict[str, Any]]:
+    """The table of that name as .csv, or as .parquet where pyarrow is installed; newer first."""
+    tables = [folder / f"{stem}{ending}" for ending in (".csv", ".parquet")]
+    # a folder that was evaluated twice may hold both
+    tables = sorted(filter(is_file, tables), key=lambda path: -path.stat().st_mtime_ns)
+    for table in tables:
+        if table.suffix == ".csv":
+            with faults_of(table, "a table of results"):
+                found = list(csv.DictReader(io.StringIO(read_text(table), newline="")))
+                return [{**row, "file": from_cell(row["file"])} for row in found]
+        try:
+            import pyarrow.parquet  # noqa: F401
+        except ImportError:
+            continue
+        return _parquet_rows(table)
+    return []
+
+
+def _parquet_rows(table: Path) -> list[dict[str, Any]]:
+    import pyarrow.parquet as pq
+
+    open_regular(table).close()
+    with faults_of(table, "a table of results"):
+        columns = [name for name in pq.read_schema(table).names if name != "logits"]
+        about = pq.read_metadata(table)
         size = sum(about.row_group(group).total_byte_size for group in range(about.num_row_groups))
-        check_size(tables[0], size, TENSOR)
-        rows: list[dict[str, Any]] = pq.read_table(tables[0], columns=columns).to_pylist()
+        check_size(table, size, TENSOR)
+        rows: list[dict[str, Any]] = pq.read_table(table, columns=columns).to_pylist()
         return rows
 
 
@@ -128,7 +151,7 @@ def _thumbnails(
     place: str | Path | None, labels: str | Path | None, files: list[str]
 ) -> dict[str, str]:
     """File -> data URI of a small JPEG, for those that can still be read."""
-    if not files or place is None or not Path(place).exists():
+    if not files or place is None or not is_there(place):
         return {}
     from r329fast.images.opencv import cv2
     from r329fast.images.sets import ImageSet

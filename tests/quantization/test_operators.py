@@ -50,25 +50,59 @@ FORMS: dict[str, Form] = {
     "DepthToSpace": ("x", {"blocksize": 2}, {}),
     "SpaceToDepth": ("x", {"blocksize": 2}, {}),
     "Cast": ("x", {"to": 1}, {}),
+    "ConvTranspose": ("x w", {"strides": [2, 2], "output_padding": [1, 0]}, {"w": _W[:4, :3]}),
+    "LayerNormalization": ("x g b", {}, {"g": random(7), "b": random(7, seed=1)}),
+    "InstanceNormalization": ("x g b", {}, {"g": _NORM["g"], "b": _NORM["b"]}),
+    "GroupNormalization": ("x g b", {"num_groups": 2}, {"g": _NORM["g"], "b": _NORM["b"]}),
+    **{op: ("x a", {}, {"a": ints(1)}) for op in ("ReduceSum",)},
+    **{op: ("x", {"axes": [1]}, {}) for op in ("ReduceMax", "ReduceMin", "ReduceL1", "ReduceL2")},
+    "ReduceProd": ("x", {"axes": [3], "keepdims": 0}, {}),
+    "ArgMax": ("x", {"axis": 1}, {}),
+    "ArgMin": ("x", {"axis": 3, "keepdims": 0}, {}),
+    "TopK": ("x k", {"axis": 1}, {"k": ints(2)}),
+    "Expand": ("x s", {}, {"s": ints(1, 4, 6, 7)}),
+    "Tile": ("x s", {}, {"s": ints(1, 2, 1, 3)}),
+    "Gather": ("x i", {"axis": 1}, {"i": ints(2, 0, 0, -1)}),
+    "Where": ("m x c", {}, {"m": random(6, 7) > 0, "c": np.array(0.5, F)}),
 }
 SHAPES: dict[str, tuple[int | str, ...]] = {
     **dict.fromkeys(("Gemm", "MatMul"), ("N", 7)),
     "Squeeze": ("N", 1, 7),
+    "Expand": ("N", 1, 6, 7),
     "Unsqueeze": ("N", 7),
     "SpaceToDepth": ("N", 4, 6, 8),
 }
-OPSETS = {"Upsample": 9, "Mish": 18, "Gelu": 20, "Swish": 24}
+# Operators of positive numbers stand behind a Sigmoid, all others behind a Tanh.
+POSITIVE = ("Log", "Sqrt", "Reciprocal")
+OPSETS = {"Upsample": 9, "GroupNormalization": 21, "Mish": 18, "Gelu": 20, "Swish": 24}
 # Steps of the output that the integers may be off, where a table is not the last word. The vendor
 # takes the largest calibrated share for 1, so that a LogSoftmax is off by its logarithm.
-STEPS = {"LRN": 4.0, "Softmax": 2.0, "LogSoftmax": np.inf}
+STEPS = {
+    "LRN": 4.0,
+    "Softmax": 2.0,
+    "LogSoftmax": np.inf,
+    # sums of many inputs, a steep function, a product of seven, indices of nearly equal values
+    "ReduceL1": 4.0,
+    "ReduceSum": 4.0,
+    "Log": 4.0,
+    "Reciprocal": 8.0,
+    "Shrink": 20.0,  # which jumps
+    "LayerNormalization": 4.0,
+    "InstanceNormalization": 4.0,
+    "GroupNormalization": 4.0,
+    "ArgMax": np.inf,
+    "ArgMin": np.inf,
+    "TopK": np.inf,
+}
 
 
 def quantised(op: str, scheme: str, folder: Path, **options: object) -> tuple[Any, Any, Any]:
     """(float graph, program, float input) of a net of one operator behind a Tanh."""
     inputs, attrs, consts = FORMS.get(op, ("x", {}, {}))
-    outputs = "y z" if op == "Split" else "y"
+    outputs = "y z" if op in ("Split", "TopK") else "y"
     # the Tanh is there so that operators that vanish leave a network
-    steps: list[Step] = [("Tanh", "t", "x", {}), (op, inputs, outputs, attrs)]
+    first = "Sigmoid" if op in POSITIVE else "Tanh"
+    steps: list[Step] = [(first, "t", "x", {}), (op, inputs, outputs, attrs)]
     shape = SHAPES.get(op, ("N", 4, 6, 7))
     model = net(steps, shape=shape, consts=consts, opset=OPSETS.get(op, 17), output=outputs)
     model.graph.input[0].name = "t"

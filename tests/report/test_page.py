@@ -135,6 +135,7 @@ def test_every_section_has_content(opened: Any, record: dict[str, Any]) -> None:
         "s => [s.id, s.hidden ? -1 : s.offsetHeight]))"
     )
     assert sizes.pop("sec-compare") == -1
+    assert sizes.pop("sec-settings") == -1  # one evaluation, no sweep
     assert min(sizes.values()) > 60, sizes
     charts = ("cost-chart", "time-chart", "error-chart", "sensitivity-chart", "roofline-chart")
     for chart in charts:
@@ -338,3 +339,30 @@ def test_a_run_without_layers(session: Any, tmp_path: Path) -> None:
     assert "91.00%" in session.find_element("id", "cards").text
     hidden = session.execute_script("return document.getElementById('sec-table').hidden")
     assert hidden
+
+
+def test_all_settings_of_a_sweep(session: Any, tmp_path: Path) -> None:
+    """The table of a sweep: every setting, the one that the page is about marked."""
+    part = {
+        "setting": "two", "figures": [("top-1 int8", "91.00%")],
+        "worst": [{"name": "a.png", "text": "class 3", "thumbnail": RED_DOT}],
+        "settings": {
+            "columns": ["setting", "top-1"], "rows": [["one", "90.00%"], ["two", "91.00%"]],
+        },
+    }  # fmt: skip
+    run = {"model": "net", "layers": [], "totals": {}, "images": 500, "evaluation": part}
+    path = tmp_path / "sweep.html"
+    path.write_text(page([run]))
+    for width in WIDTHS:
+        set_width(session, width, 844)
+        session.get(path.as_uri())
+        assert console_errors(session) == []
+        assert session.execute_script("return document.documentElement.scrollWidth") <= width
+    cells = session.execute_script(
+        "return [...document.querySelectorAll('#settings-box tbody tr')].map("
+        "row => [row.className, ...[...row.children].map(cell => cell.textContent)])"
+    )
+    assert cells == [["", "one", "90.00%"], ["selected", "two", "91.00%"]]
+    assert "two" in session.find_element("id", "settings-note").text
+    assert "two" in session.find_element("id", "images-note").text
+    set_width(session, 1280, 900)

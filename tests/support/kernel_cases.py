@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from r329fast.program.program import Program
 from support import kernel_cases_compute as compute
+from support import kernel_cases_further as further
 from support import kernel_cases_moves as moves
 from support.kernel_cases_compute import ACTS, Rng, convolution, feeds
 
@@ -36,4 +37,5 @@ CASES: dict[str, Callable[[Rng], Program]] = {
     "softmax_fast_exp": moves.softmax_fast_exp,
     "log_softmax": moves.log_softmax,
     "lrn": moves.lrn,
+    **further.CASES,
 }

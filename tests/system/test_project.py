@@ -90,6 +90,7 @@ def test_every_folder_of_the_package_is_a_package() -> None:
 
 def test_documents_name_files_that_exist() -> None:
     documents = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "dataset" / "README.md"]
+    rooms = "|".join(path.name for path in (ROOT / "r329fast").iterdir() if path.is_dir())
     missing = []
     for document in documents:
         text = document.read_text(encoding="utf-8")
@@ -98,6 +99,9 @@ def test_documents_name_files_that_exist() -> None:
                 missing.append(f"{document.name}: {link}")
         for name in re.findall(r"`((?:tests|benchmarks|tools|docs|dataset)/[\w./-]+)`", text):
             if not (ROOT / name).exists():
+                missing.append(f"{document.name}: {name}")
+        for name in re.findall(rf"`(?:r329fast/)?((?:{rooms})/[\w./]*)`", text):
+            if not (ROOT / "r329fast" / name).exists():
                 missing.append(f"{document.name}: {name}")
     assert missing == []
 

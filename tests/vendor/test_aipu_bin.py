@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.aipu_canonical import canonical
 from support.aipu_networks import small_program
-from support.aipu_writer import canonical, write_aipu
+from support.aipu_writer import write_aipu
 
 from r329fast.calibration.ranges import Ranges
 from r329fast.errors import FileError, UnsupportedModelError

@@ -17,18 +17,12 @@ from r329fast.graph.rule import ADVICE, Constraint, message, show
 FOLDED_ONLY = "Constant, ConstantOfShape, Shape, Size, Gather, Range, Expand, arithmetic, ..."
 
 _OP_ADVICE = {
-    "ConvTranspose": "use Resize followed by Conv",
     "QuantizeLinear": "give the float model: quantising is done here",
     "DequantizeLinear": "give the float model: quantising is done here",
     "QLinearConv": "give the float model: quantising is done here",
     "ConvInteger": "give the float model: quantising is done here",
     "MatMulInteger": "give the float model: quantising is done here",
     "QLinearMatMul": "give the float model: quantising is done here",
-    "InstanceNormalization": "use BatchNormalization",
-    "LayerNormalization": "use BatchNormalization",
-    "GroupNormalization": "use BatchNormalization",
-    "ArgMax": "cut the graph in front of it and take the argmax of the output",
-    "TopK": "cut the graph in front of it and sort the output",
     "NonMaxSuppression": "cut the graph in front of it and do the detection afterwards",
     "If": "export without control flow",
     "Loop": "export without control flow",

@@ -66,6 +66,10 @@ def import_concat(builder: Builder, node: Node) -> None:
     moved = [builder.arrange(value, perm) for value in values]
     place = perm[axis]
     shape = list(builder.stored(moved[0]))
+    for value in moved:
+        stored = builder.stored(value)
+        if (*stored[:place], *stored[place + 1 :]) != (*shape[:place], *shape[place + 1 :]):
+            raise ValueError(f"inputs of {list(shape)} and {list(stored)} differ in another axis")
     shape[place] = sum(builder.stored(value)[place] for value in moved)
     tensor = builder.add(
         node.name, "Concat", ConcatAttrs(place), [value.tensor for value in moved], shape

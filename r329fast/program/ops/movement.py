@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from r329fast.program.op import Op, TensorSpec
 from r329fast.program.ops.spec import (
     REQUANT_ATTRS,
     REQUANT_CONSTS,
+    AttrRules,
+    Check,
     OpSpec,
     shape_is,
 )
 
+EVERY_WIDTH = (1, 2, 4)  # bytes of an element
+
 
 def check_concat(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> str:
-    axis = op.integer("axis")
+    axis, first = op.integer("axis"), inputs[0].shape
+    if not 0 <= axis < len(first):
+        return f"axis {axis} outside {first}"
+    for x in inputs[1:]:
+        if (*x.shape[:axis], *x.shape[axis + 1 :]) != (*first[:axis], *first[axis + 1 :]):
+            return f"shapes {first} and {x.shape} differ outside axis {axis}"
     if op.consts["mult"].shape != (len(inputs),) or op.consts["shift"].shape != (len(inputs),):
         return "mult and shift need one entry per input"
     total = sum(x.shape[axis] for x in inputs)
-    expected = (*inputs[0].shape[:axis], total, *inputs[0].shape[axis + 1 :])
-    return shape_is(expected, output)
+    return shape_is((*first[:axis], total, *first[axis + 1 :]), output)
 
 
 def check_reshape(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> str:
@@ -53,11 +63,54 @@ def check_pad(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> str:
     return shape_is(expected, output)
 
 
+def check_constant(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> str:
+    value = op.consts["value"]
+    if value.dtype.name != output.dtype:
+        return f"value is {value.dtype}, the tensor {output.dtype}"
+    return "" if value.shape == output.shape else f"value has shape {value.shape}"
+
+
+def check_tile(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> str:
+    repeats, shape = op.integers("repeats"), inputs[0].shape
+    if len(repeats) != len(shape) or min(repeats, default=1) < 1:
+        return f"repeats {repeats} of {shape}"
+    return shape_is(tuple(n * r for n, r in zip(shape, repeats, strict=True)), output)
+
+
+def check_gather(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> str:
+    axis, shape, indices = op.integer("axis"), inputs[0].shape, op.consts["indices"]
+    if not 0 <= axis < len(shape):
+        return f"axis {axis} outside {shape}"
+    if indices.ndim != 1 or (indices < 0).any() or (indices >= shape[axis]).any():
+        return f"indices: need a list of 0..{shape[axis] - 1}"
+    return shape_is((*shape[:axis], len(indices), *shape[axis + 1 :]), output)
+
+
 def check_channel_shuffle(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> str:
     group, channels = op.integer("group"), inputs[0].shape[-1]
     if group < 1 or channels % group:
         return f"group {group} does not divide {channels} channels"
     return shape_is(inputs[0].shape, output)
+
+
+def _moving(
+    meaning: str,
+    attrs: AttrRules,
+    check: Check,
+    consts: Mapping[str, tuple[str, ...]] | None = None,
+) -> OpSpec:
+    """An op that puts integers of any width elsewhere."""
+    return OpSpec(
+        meaning,
+        1,
+        attrs,
+        consts or {},
+        check,
+        moves=True,
+        same_scale=True,
+        reads=EVERY_WIDTH,
+        writes=EVERY_WIDTH,
+    )
 
 
 def check_depth_to_space(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> str:
@@ -73,6 +126,19 @@ def check_depth_to_space(op: Op, inputs: list[TensorSpec], output: TensorSpec) -
 
 
 OPS: dict[str, OpSpec] = {
+    "constant": OpSpec(
+        "value, for every image.",
+        0,
+        {},
+        {"value": ("int8", "uint8", "int16", "uint16", "int32")},
+        check_constant,
+        result_table="value",
+        writes=EVERY_WIDTH,
+    ),
+    "tile": _moving("The input so often along each axis.", {"repeats": "ints:0"}, check_tile),
+    "gather": _moving(
+        "Slices `indices` of `axis`.", {"axis": "int"}, check_gather, {"indices": ("int32",)}
+    ),
     "concat": OpSpec(
         "Inputs along `axis`, each a = q + zp_i requantised with its own mult[i], shift[i].",
         -1,
@@ -90,6 +156,8 @@ OPS: dict[str, OpSpec] = {
         moves=True,
         alias=True,
         same_scale=True,
+        reads=EVERY_WIDTH,
+        writes=EVERY_WIDTH,
     ),
     "transpose": OpSpec(
         "Axes permuted.",
@@ -99,6 +167,8 @@ OPS: dict[str, OpSpec] = {
         check_transpose,
         moves=True,
         same_scale=True,
+        reads=EVERY_WIDTH,
+        writes=EVERY_WIDTH,
     ),
     "slice": OpSpec(
         "q[begin:end:strides].",
@@ -108,6 +178,8 @@ OPS: dict[str, OpSpec] = {
         check_slice,
         moves=True,
         same_scale=True,
+        reads=EVERY_WIDTH,
+        writes=EVERY_WIDTH,
     ),
     "pad": OpSpec(
         "`before` and `after` elements on each axis: `value`, or by mirror or edge.",
@@ -115,7 +187,7 @@ OPS: dict[str, OpSpec] = {
         {
             "before": "ints:0",
             "after": "ints:0",
-            "mode": ("CONSTANT", "REFLECT", "EDGE"),
+            "mode": ("CONSTANT", "REFLECT", "EDGE", "SYMMETRIC"),
             "value": "int",
         },
         {},
@@ -141,5 +213,7 @@ OPS: dict[str, OpSpec] = {
         check_channel_shuffle,
         moves=True,
         same_scale=True,
+        reads=EVERY_WIDTH,
+        writes=EVERY_WIDTH,
     ),
 }

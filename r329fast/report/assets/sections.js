@@ -25,6 +25,7 @@ function summary(box, record) {
     box.append(card("top class agrees with float", (100 * errors.agreement).toFixed(1) + "%", "exact"));
     if (errors.top1 !== null) box.append(card("top-1 int8", (100 * errors.top1).toFixed(1) + "%", "exact", "float " + (100 * errors.float_top1).toFixed(1) + "%"));
   }
+  if (evaluation && evaluation.setting) box.append(card("setting", evaluation.setting, "exact", "evaluation"));
   if (evaluation) for (const [title, value] of evaluation.figures) box.append(card(title, value, "exact", "evaluation"));
   for (const [title, value, status] of record.facts || []) box.append(card(title, value, status || "exact"));
 }
@@ -59,8 +60,18 @@ function suggestions(box, record) {
   box.append(list);
 }
 
-function images(box, record) {
+// The settings of a sweep; the one that the rest of the page is about is marked.
+function settings(box, note, evaluation) {
+  const { columns, rows } = evaluation.settings;
+  note.textContent = "This page shows: " + evaluation.setting;
+  const cell = (kind, text, index) => el(kind, index ? {} : { class: "text" }, text);
+  const body = el("tbody", {}, ...rows.map((row) => el("tr", row[0] === evaluation.setting ? { class: "selected" } : {}, ...row.map((text, index) => cell("td", text, index)))));
+  empty(box).append(el("table", {}, el("thead", {}, el("tr", {}, ...columns.map((text, index) => cell("th", text, index)))), body));
+}
+
+function images(box, note, record) {
   empty(box);
+  note.textContent = record.evaluation.setting ? "of setting " + record.evaluation.setting : "";
   for (const item of record.evaluation.worst) {
     box.append(el("figure", {}, item.thumbnail ? el("img", { src: item.thumbnail, alt: item.name, loading: "lazy" }) : "", el("figcaption", {}, item.name, el("br", {}), item.text)));
   }
