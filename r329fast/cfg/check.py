@@ -96,7 +96,11 @@ def _files(config: RunConfig) -> list[Finding]:
             except R329Error as error:
                 message = _without_place(error.message)
                 if message not in {item.message for item in findings}:
-                    findings.append(Finding("error", "Parser", error.details["key"], message))
+                    findings.append(
+                        Finding(
+                            "error", "Parser", str(error.details.get("key", "input_model")), message
+                        )
+                    )
     findings += _calibration(config)
     if config.common.mode == "run":
         usual = input_files(len(parser.input))
