@@ -172,7 +172,7 @@ def _split(text: str) -> tuple[dict[str, dict[str, str]], list[Finding]]:
         key = getattr(error, "option", "")
         what = "this key" if key else "this section"
         findings.append(
-            Finding("error", error.section, key, f"{what} is there twice, line {error.lineno}")
+            Finding("error", str(error.section), key, f"{what} is there twice, line {error.lineno}")
         )
         reader, more = _lenient(text)
         findings += more
