@@ -17,11 +17,14 @@ def test_a_checkout_equals_itself(tmp_path: Path) -> None:
     command += ["--models", "resnet20_cifar", "--rounds", "2", "--out", str(out)]
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     assert run.returncode == 0, run.stderr
-    assert "DIFFER" not in run.stdout and "geometric mean" in run.stdout
+    assert "DIFFER" not in run.stdout
+    assert "geometric mean" in run.stdout
     results = json.loads(out.read_text(encoding="utf-8"))["results"]
     assert {(r["batch"], r["threads"]) for r in results} >= {(256, 1), (1, 1)}
     for result in results:
-        assert result["equal"] and result["old_ms"] > 0 and result["new_ms"] > 0
+        assert result["equal"]
+        assert result["old_ms"] > 0
+        assert result["new_ms"] > 0
         assert len(result["rounds"]) == 2
 
 
