@@ -53,7 +53,9 @@ def figures(run, cfg: Path, *words: object) -> tuple[list[float], str]:
     assert code == 0, err
     found = json.loads(out)
     keys = ("top1", "top5", "mean_rank", "saturated_values")
-    return [found[key] for key in keys], "".join(line for line in err.splitlines(True) if "warning" in line)
+    return [found[key] for key in keys], "".join(
+        line for line in err.splitlines(True) if "warning" in line
+    )
 
 
 def test_eval_takes_the_recipe_of_the_calibration_set(run, folder: Path) -> None:
