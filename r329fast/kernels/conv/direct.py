@@ -181,7 +181,7 @@ def _parameters(layout: ConvLayout, mode: int) -> tuple[ConvRows, np.ndarray, in
     """Parameters of one image, packed weights, bytes of scratch."""
     kernel_y, kernel_x = layout.kernel
     taps = kernel_y if mode == BAND else 1
-    packed, group_bytes, steps = pack_weights(layout, taps)
+    packed, group_bytes, steps = pack_weights(layout.weights, layout.group, taps)
     if mode == BAND:
         columns = (layout.out_width - 1) * layout.stride[1] + kernel_x
         row_bytes = -(-columns * layout.channels // 64) * 64 + GAP

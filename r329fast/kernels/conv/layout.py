@@ -171,17 +171,19 @@ def conv_layout(op: Op, x: TensorSpec, output: TensorSpec) -> ConvLayout:
     )
 
 
-def pack_weights(layout: ConvLayout, taps: int) -> tuple[np.ndarray, int, int]:
+def pack_weights(weights: np.ndarray, groups: int, taps: int) -> tuple[np.ndarray, int, int]:
     """Per group and panel of columns [taps][steps][columns][kgroup], uint8; bytes per group; steps.
 
-    taps: spans that K is cut into, each filled up with zeros to whole steps.
+    weights: (O, kh, kw, C/group); taps: spans that K is cut into, each filled up with zeros to
+    whole steps.
     """
     kind = np.dtype(np.int8 if ISA.element == 1 else np.int16)
-    span, per_out = layout.inner // taps, len(layout.weights) // layout.group
+    inner = int(np.prod(weights.shape[1:]))
+    span, per_out = inner // taps, len(weights) // groups
     steps = -(-span // ISA.kgroup)
     parts = []
-    for group in range(layout.group):
-        matrix = layout.weights[group * per_out : (group + 1) * per_out]
+    for group in range(groups):
+        matrix = weights[group * per_out : (group + 1) * per_out]
         for column in range(0, per_out, ISA.width):
             left = min(per_out - column, ISA.width)
             columns = ISA.width if left > ISA.width // 2 else ISA.width // 2
@@ -190,4 +192,4 @@ def pack_weights(layout: ConvLayout, taps: int) -> tuple[np.ndarray, int, int]:
             grouped = panel.reshape(columns, taps * steps, ISA.kgroup)
             parts.append(np.ascontiguousarray(grouped.transpose(1, 0, 2)).reshape(-1))
     packed = aligned(np.concatenate(parts).view(np.uint8))
-    return packed, packed.size // layout.group, steps
+    return packed, packed.size // groups, steps
