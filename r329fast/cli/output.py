@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import textwrap
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
     from rich.console import Console as RichConsole
+
+_LEAD = re.compile(r" *(?:\d+\. |-> )?")
+_NUMBER = re.compile(r"[-+]?[0-9][0-9,]*(\.[0-9]+)?([eE][-+]?[0-9]+)? ?([%kMGT]|us|dB)?")
 
 
 class Console:
@@ -43,12 +48,34 @@ class Console:
         """A line on stderr that changes no exit code."""
         self._stderr(f"r329fast: warning: {text}")
 
+    @property
+    def width(self) -> int:
+        """Columns of the terminal; 80 in a pipe."""
+        return self._rich(self.stream).width
+
+    def paragraphs(self, lines: Iterable[str]) -> None:
+        """Sentences folded between words to the terminal's width; what goes on stands further in.
+
+        A line's own indentation, with a number or an arrow in front of its words, is kept.
+        """
+        for line in lines:
+            indent = " " * len(_LEAD.match(line)[0])  # type: ignore[index]  # matches ""
+            folded = textwrap.wrap(
+                line,
+                max(self.width, 40),
+                subsequent_indent=indent,
+                break_long_words=False,
+                break_on_hyphens=False,
+            )
+            self.print("\n".join(folded))
+
     def table(
         self, columns: Sequence[str], rows: Sequence[Sequence[object]], title: str = ""
     ) -> None:
         """A table as wide as it needs to be, at most as the terminal (80 columns in a pipe).
 
-        Columns of numbers stand right and never wrap; the others fold where room is short.
+        Columns of numbers stand right and never wrap; the others fold where room is short. The
+        heads of numbers fold between words.
         """
         from rich import box
         from rich.table import Table
@@ -59,7 +86,7 @@ class Console:
         for index, name in enumerate(columns):
             numeric = bool(rows) and all(_is_number(row[index]) for row in rows)
             table.add_column(
-                name,
+                _folded_head(name, [_cell(row[index]) for row in rows]) if numeric else name,
                 justify="right" if numeric else "left",
                 no_wrap=numeric,
                 overflow="fold",
@@ -106,8 +133,16 @@ class Console:
 def _is_number(value: object) -> bool:
     if value is None:
         return True
+    if isinstance(value, str):
+        return not value or _NUMBER.fullmatch(value) is not None
     # numpy scalars are numbers too, without importing numpy to ask
-    return not isinstance(value, (str, bool)) and hasattr(value, "__float__")
+    return not isinstance(value, bool) and hasattr(value, "__float__")
+
+
+def _folded_head(name: str, cells: Sequence[str]) -> str:
+    """The head of a column of numbers, folded between words to about the width of its cells."""
+    widest = max([len(cell) for cell in cells] + [len(word) for word in name.split()], default=1)
+    return "\n".join(textwrap.wrap(name, widest, break_on_hyphens=False)) or name
 
 
 def _cell(value: object) -> str:
