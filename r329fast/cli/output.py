@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
 import sys
 import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
 
 _LEAD = re.compile(r" *(?:\d+\. |-> )?")
 _NUMBER = re.compile(r"[-+]?[0-9][0-9,]*(\.[0-9]+)?([eE][-+]?[0-9]+)? ?([%kMGT]|us|dB)?")
+_UNBOUNDED = 100_000  # columns of a table in a pipe: as many as it needs
 
 
 class Console:
@@ -39,6 +42,29 @@ class Console:
         self.stream.write(text + "\n")
         self.stream.flush()
 
+    def wrapped(self, text: str, indent: str = "") -> None:
+        """A line, folded between words to a terminal's width; in a pipe it stays one line."""
+        width = self._width()
+        if width is None:
+            self.print(indent + text)
+            return
+        self.print(
+            textwrap.fill(
+                text,
+                max(width, 40),
+                initial_indent=indent,
+                subsequent_indent=indent + "  ",
+                break_long_words=False,
+                break_on_hyphens=False,
+            )
+        )
+
+    def _width(self) -> int | None:
+        """Columns of the terminal, or as COLUMNS says; None in a pipe, where nothing is cut."""
+        if self.stream.isatty() or os.environ.get("COLUMNS", "").isdigit():
+            return shutil.get_terminal_size().columns
+        return None
+
     def detail(self, text: str) -> None:
         """A line that only -v shows."""
         if self.verbose:
@@ -50,14 +76,17 @@ class Console:
 
     @property
     def width(self) -> int:
-        """Columns of the terminal; 80 in a pipe."""
-        return self._rich(self.stream).width
+        """Columns that a table may take: the terminal's; in a pipe as many as it needs."""
+        return self._width() or _UNBOUNDED
 
     def paragraphs(self, lines: Iterable[str]) -> None:
-        """Sentences folded between words to the terminal's width; what goes on stands further in.
+        """Sentences folded between words to a terminal's width; in a pipe each stays one line.
 
-        A line's own indentation, with a number or an arrow in front of its words, is kept.
+        What is folded stands under the line's first word, after its number or arrow.
         """
+        if self._width() is None:
+            self.print("\n".join(lines))
+            return
         for line in lines:
             indent = " " * len(_LEAD.match(line)[0])  # type: ignore[index]  # matches ""
             folded = textwrap.wrap(
@@ -72,10 +101,10 @@ class Console:
     def table(
         self, columns: Sequence[str], rows: Sequence[Sequence[object]], title: str = ""
     ) -> None:
-        """A table as wide as it needs to be, at most as the terminal (80 columns in a pipe).
+        """A table as wide as it needs to be, at most as the terminal; in a pipe names stay whole.
 
-        Columns of numbers stand right and never wrap; the others fold where room is short. The
-        heads of numbers fold between words.
+        Columns of numbers stand right and never wrap; the others fold where room is short, and
+        so do heads of numbers, between words.
         """
         from rich import box
         from rich.table import Table
@@ -83,17 +112,20 @@ class Console:
         table = Table(
             box=box.SIMPLE_HEAD, title=title or None, title_justify="left", pad_edge=False
         )
+        cells = [[_cell(row[index]) for row in rows] for index in range(len(columns))]
+        widest = [max(map(len, [name, *cells[i]])) for i, name in enumerate(columns)]
+        narrow = sum(widest) + 2 * len(widest) > self.width
         for index, name in enumerate(columns):
             numeric = bool(rows) and all(_is_number(row[index]) for row in rows)
             table.add_column(
-                _folded_head(name, [_cell(row[index]) for row in rows]) if numeric else name,
+                _folded_head(name, cells[index]) if numeric and narrow else name,
                 justify="right" if numeric else "left",
                 no_wrap=numeric,
                 overflow="fold",
             )
         for row in rows:
             table.add_row(*(_cell(value) for value in row))
-        self._rich(self.stream).print(table)
+        self._rich(self.stream, self.width).print(table)
 
     def result(self, value: Mapping[str, Any]) -> None:
         """The command's result as one JSON object on stdout; nothing without --json."""
@@ -124,10 +156,10 @@ class Console:
         sys.stderr.write(line + "\n")
         sys.stderr.flush()
 
-    def _rich(self, stream: TextIO) -> RichConsole:
+    def _rich(self, stream: TextIO, width: int | None = None) -> RichConsole:
         from rich.console import Console as RichConsole
 
-        return RichConsole(file=stream, highlight=False, markup=False, emoji=False)
+        return RichConsole(file=stream, width=width, highlight=False, markup=False, emoji=False)
 
 
 def _is_number(value: object) -> bool:

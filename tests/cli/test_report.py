@@ -293,7 +293,10 @@ def test_wrong_records(
 
 
 def test_three_runs_of_one_name(
-    record: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    record: dict[str, Any],
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Each run keeps a label of its own; findings of each are in the JSON."""
     folders = [tmp_path / name / "out" for name in "abc"]
@@ -307,6 +310,7 @@ def test_three_runs_of_one_name(
     sentences = next(iter(found["findings"].values()))
     assert shown["runs"][0]["findings"] == sentences
     assert sentences[0]["kind"] == "accuracy"
+    monkeypatch.setenv("COLUMNS", "80")
     code = main(["report", *map(str, folders)])
     text = capsys.readouterr().out
     assert text.startswith("What to look at in out (1)\n1. ")
