@@ -16,6 +16,7 @@ from r329fast.base.reading import read_bytes
 from r329fast.calibration import Ranges, calibrate
 from r329fast.calibration.hidden import hidden_of
 from r329fast.cfg import RunConfig, completed, read_cfg
+from r329fast.deploy.recipe import Known, carry, recipe_of_cfg
 from r329fast.deploy.settings import Settings
 from r329fast.errors import CfgError, DataError, UsageError
 from r329fast.graph import load_model
@@ -39,7 +40,10 @@ _TWINS = {
 
 @dataclass
 class Prepared:
-    """A cfg carried out as far as the program; `warnings` are lines for the user."""
+    """A cfg carried out as far as the program; `warnings` are lines for the user.
+
+    known: the recipe of the calibration images.
+    """
 
     config: RunConfig
     graph: Graph
@@ -48,6 +52,7 @@ class Prepared:
     scheme: str
     method: str
     warnings: list[str] = field(default_factory=list)
+    known: Known = field(default_factory=Known)
 
 
 def load_config(cfg: str | Path | RunConfig) -> RunConfig:
@@ -226,12 +231,14 @@ def prepare(
     options = cfg_options(config, settings)
     ranges, used = calibration_ranges(config, graph, settings)
     program = quantize(graph, ranges, chosen, options)
+    known = recipe_of_cfg(config)
+    carry(program, known)
     warnings = [
         *config.warnings,
         *narrow_outputs(graph, ranges, used),
         *amplified_concats(program),
     ]
-    return Prepared(config, graph, ranges, program, chosen, used, warnings)
+    return Prepared(config, graph, ranges, program, chosen, used, warnings, known)
 
 
 def narrow_outputs(graph: Graph, ranges: Ranges, method: str) -> list[str]:
@@ -264,6 +271,11 @@ def input_quantizer(cfg: str | Path) -> Callable[[np.ndarray], np.ndarray]:
 
     Only the input's range is needed, so the network itself is not run.
     """
+    return input_program(cfg).quantize_input
+
+
+def input_program(cfg: str | Path | RunConfig) -> Program:
+    """A program of only the inputs of a cfg's network: their ranges, scales and dtypes."""
     config = load_config(cfg)
     graph = load_graph(config)
     first = Graph(
@@ -274,8 +286,7 @@ def input_quantizer(cfg: str | Path) -> Callable[[np.ndarray], np.ndarray]:
         graph.onnx_names,
     )
     ranges, _ = calibration_ranges(config, first)
-    program = quantize(first, ranges, config.scheme, cfg_options(config))
-    return program.quantize_input
+    return quantize(first, ranges, config.scheme, cfg_options(config))
 
 
 def read_input(path: str | Path, program: Program, name: str) -> np.ndarray:

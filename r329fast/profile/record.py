@@ -28,7 +28,10 @@ VERSION = 1
 
 @dataclass
 class Findings:
-    """What was found about one program; None or empty where it was not asked for."""
+    """What was found about one program; None or empty where it was not asked for.
+
+    input_saturated: share of the input values that lie beyond the calibrated range.
+    """
 
     program: Program
     precision: Sequence[Precision] = ()
@@ -39,6 +42,7 @@ class Findings:
     errors: ErrorAnalysis | None = None
     sensitivity: Mapping[str, LayerSensitivity] = field(default_factory=dict)
     suggestions: Sequence[Suggestion] = ()
+    input_saturated: float | None = None
     source: str = ""
     seconds: float = 0.0
 
@@ -155,6 +159,7 @@ def make_record(found: Findings, totals: Mapping[str, Any]) -> dict[str, Any]:
         "machine": {"cpu": cpu_model(), "cores": os.cpu_count()},
         "images": images,
         "source": found.source,
+        "input_saturated": found.input_saturated,
         "seconds": round(found.seconds, 3),
         "layers": layer_rows(found),
         "totals": dict(totals),
