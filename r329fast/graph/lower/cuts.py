@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from r329fast.graph.ir import ConcatAttrs, Layer, PadAttrs, SliceAttrs, SplitAttrs
-from r329fast.graph.issues import Unsupported
+from r329fast.graph.issues import FORM, VALUES, Unsupported
 from r329fast.graph.lower.builder import Builder, Value, batch_axis, canonical
 from r329fast.graph.lower.operator import LayerWriter, Operator
 from r329fast.graph.lower.rules import constraint_axis_not_batch
@@ -15,7 +15,7 @@ from r329fast.graph.onnx.writer import Writer
 from r329fast.graph.rule import Result, advise, first_shape, show
 
 
-@advise("join a constant with one image")
+@advise("export with a batch of 1, or cut the graph in front of it (--outputs)", VALUES)
 def constraint_joined_constants(node: Node, model: OnnxModel) -> Result:
     """A constant among the inputs must be the same for all images (first axis of size 1)."""
     shapes = [model.consts[name].shape for name in node.inputs if name in model.consts]
@@ -23,7 +23,7 @@ def constraint_joined_constants(node: Node, model: OnnxModel) -> Result:
     return not found, f"a constant of {', '.join(found)}"
 
 
-@advise("make the sizes constants that add up")
+@advise("make the sizes constants that add up (constant folding at export, or onnxslim)", VALUES)
 def constraint_split_sizes(node: Node, model: OnnxModel) -> Result:
     """The sizes must be constants, one per output, that add up to the axis."""
     sizes, shape = split_sizes(node, model), first_shape(node, model)
@@ -34,7 +34,11 @@ def constraint_split_sizes(node: Node, model: OnnxModel) -> Result:
     return ok, f"sizes {sizes}, axis of {total}"
 
 
-@advise("make starts, ends, axes and steps constants with positive steps")
+@advise(
+    "make starts, ends, axes and steps constants (constant folding at export, or onnxslim); a "
+    "Gather does what a negative step does",
+    VALUES,
+)
 def constraint_slice_ranges(node: Node, model: OnnxModel) -> Result:
     """Starts, ends, axes and steps must be constants, steps positive, the batch left alone."""
     ranges, shape = slice_ranges(node, model), first_shape(node, model)
@@ -44,7 +48,10 @@ def constraint_slice_ranges(node: Node, model: OnnxModel) -> Result:
     return ok, f"ranges {ranges} of {show(shape)}"
 
 
-@advise("use constant, reflect or edge mode with pads known at export")
+@advise(
+    "make pads constants; a Slice does what negative ones do, a Concat of Slices what wrap does",
+    FORM,
+)
 def constraint_pad_form(node: Node, model: OnnxModel) -> Result:
     """Pads and value must be constants; mode constant, reflect or edge; pads not negative; no
     padding of the batch; reflected pads smaller than the axis."""

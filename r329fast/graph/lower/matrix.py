@@ -15,6 +15,7 @@ from r329fast.graph.ir import (
     MatMulAttrs,
     ReshapeAttrs,
 )
+from r329fast.graph.issues import FORM, VALUES
 from r329fast.graph.lower.builder import Builder, Value
 from r329fast.graph.lower.operator import LayerWriter, Operator
 from r329fast.graph.lower.spread import constant, spread
@@ -23,7 +24,7 @@ from r329fast.graph.onnx.writer import Writer
 from r329fast.graph.rule import Result, advise, first_shape, show
 
 
-@advise("put a Flatten in front, with the batch as rows")
+@advise("transA mixes the images: cut the graph in front of it (--outputs)", FORM)
 def constraint_gemm_rows(node: Node, model: OnnxModel) -> Result:
     """The first input must be (N, K) and transA 0, or both matrices of the one image of a file,
     with alpha 1 and nothing added."""
@@ -37,7 +38,7 @@ def constraint_gemm_rows(node: Node, model: OnnxModel) -> Result:
     return ok, f"inputs {show(shape)} and {show(other)}, alpha {alpha:g}{more}"
 
 
-@advise("fold the weights into the file (constant folding at export)")
+@advise("cut the graph in front of it (--outputs)", VALUES)
 def constraint_gemm_weights(node: Node, model: OnnxModel) -> Result:
     """The first input must be computed, a third constant."""
     found = [name for name in node.inputs[2:] if name and name not in model.consts]
@@ -47,7 +48,7 @@ def constraint_gemm_weights(node: Node, model: OnnxModel) -> Result:
     return not found or computed, f"{', '.join(found)} is computed"
 
 
-@advise("give one bias an output")
+@advise("add a computed bias by an Add behind it, and one per image outside of the model", FORM)
 def constraint_gemm_bias(node: Node, model: OnnxModel) -> Result:
     """The bias must be a constant number or one value per output."""
     if not node.input(2) or node.inputs[1] not in model.consts:
@@ -58,7 +59,7 @@ def constraint_gemm_bias(node: Node, model: OnnxModel) -> Result:
     return size in (1, outputs) and last == size, f"bias {show(shape)}, {outputs} outputs"
 
 
-@advise("give both sides the same number of axes")
+@advise("reshape both sides to the same number of axes, a constant to a matrix")
 def constraint_matmul_sides(node: Node, model: OnnxModel) -> Result:
     """One side must be a constant matrix, or both must have the same number of axes, at least
     three with the batch (1 of a constant)."""

@@ -13,11 +13,12 @@ from typing import Any
 
 import numpy as np
 
-from r329fast.graph.issues import Issue
+from r329fast.graph.issues import AXES, Issue
 from r329fast.graph.onnx.model import Node, OnnxModel
 from r329fast.graph.onnx.places import FIRST, WHOLE, Place, Shape, after_reshape
 
-ADVICE = "keep the images apart, or export with a batch of 1"
+RULE = "Images must not mix, and the batch must be followed"
+ADVICE = "export with a fixed batch of 1, or cut the graph in front of it (--outputs)"
 # name of a tensor -> its shape with another batch, whose size comes first; None: not known
 Probe = Callable[[], tuple[int, dict[str, Shape]] | None]
 
@@ -199,14 +200,14 @@ Handler = Callable[[Follower, Node], None]
 
 def follow_batch(
     model: OnnxModel, handlers: dict[str, Handler], supported: Container[str], probe: Probe
-) -> list[Issue]:
-    """Bring all tensors of `model` into forms with the batch first; what stands in the way of that.
+) -> dict[str, Issue]:
+    """Bring all tensors of `model` into forms with the batch first.
 
-    supported: operators that are read; others stay as they are. A node that mixes images is left
-    out, and so is what depends on it.
+    supported: operators that are read; others stay as they are. Returns name of a node -> why the
+    batch cannot be followed there; it stays as it is, and so does what depends on it.
     """
     follower = Follower(model, probe)
-    issues: list[Issue] = []
+    issues: dict[str, Issue] = {}
     for node in model.nodes:
         if node.domain or not follower.computed(node):
             follower.emit(node, dict.fromkeys(node.outputs, FIRST))
@@ -218,13 +219,14 @@ def follow_batch(
             handlers.get(node.op, take_first)(follower, node)
         except Lost:
             del follower.nodes[kept:]
-            if all(name in follower.places for name in follower.computed(node)):
-                follower.nodes.append(node)  # its fault is its own
+            follower.nodes.append(node)  # its fault, or that of a node above, is found elsewhere
         except Mixed as error:
             del follower.nodes[kept:]
-            reason = f"Images must not mix, and the batch must be followed (found: {error})"
-            issues.append(Issue(node.op, node.name, reason, ADVICE))
-    if follower.changed or issues:
+            follower.nodes.append(node)
+            reason = f"{RULE} (found: {error})"
+            found = Issue(node.op, node.name, reason, ADVICE, about=AXES, rule=RULE)
+            issues[node.name] = found
+    if follower.changed:
         model.replace_nodes(follower.nodes)
         for name, place in follower.places.items():
             if place != FIRST and name in follower.shapes:
