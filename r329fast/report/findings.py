@@ -34,11 +34,9 @@ _COARSE = 0.01  # relative error of a multiplier
 
 def findings(record: Record) -> list[Finding]:
     """Sentences about the record, those about accuracy first; never empty."""
-    found: list[Finding] = []
-    for rule in (*ACCURACY, *_RULES):
-        item = rule(record)
-        if item is not None:
-            found.append(item)
+    about_accuracy = [item for rule in ACCURACY if (item := rule(record)) is not None]
+    rest = [item for rule in _RULES if (item := rule(record)) is not None]
+    found = [*about_accuracy, *_failures(record), *rest]
     if not found:
         found.append(Finding("nothing", False, ("The record holds nothing that stands out.",)))
     return found
@@ -52,6 +50,17 @@ def finding_lines(found: Sequence[Finding]) -> list[str]:
         if item.action:
             lines.append(f"   -> {item.action}")
     return lines
+
+
+def _failures(record: Record) -> list[Finding]:
+    """What is wrong although every integer is right (`profile/silent_failures.py`)."""
+    found = []
+    for item in record.get("failures") or []:
+        text, name = sentence_start(str(item["text"]).rstrip(".")) + ".", str(item["layer"])
+        before, quoted, after = text.partition(repr(name))
+        parts = (before, Link(quoted, layer=name), after) if name and quoted else (text,)
+        found.append(Finding("failure", True, parts))
+    return found
 
 
 # --- error ------------------------------------------------------------------------------------

@@ -188,6 +188,18 @@ def test_numbers_of_the_program(kind: str, key: str, bad: float, good: float) ->
     assert kind not in kinds(record([layer("b", **{key: good})]))
 
 
+def test_silent_failures_are_findings() -> None:
+    """Each of them, in front of what is found by layers; its layer is a link."""
+    texts = ["Concat 'join': 'a' reaches 640, 'b' only 1", "output 'out' is constant"]
+    failures = [{"kind": "parts", "layer": "join", "text": texts[0], "parts": []},
+                {"kind": "constant", "layer": "", "text": texts[1], "parts": []}]  # fmt: skip
+    items = findings(record([layer("join", bits_lost_to_dead=3)], failures=failures))
+    assert [item.kind for item in items] == ["accuracy", "failure", "failure", "dead"]
+    assert items[1].text == texts[0] + "."
+    assert [part.layer for part in items[1].parts if not isinstance(part, str)] == ["join"]
+    assert items[2].text == "Output 'out' is constant."
+
+
 # --- cost ----------------------------------------------------------------------------------------
 
 
