@@ -1,0 +1,1 @@
+"""Accuracy that int8 took, given back: ranges and weights chosen against the exact integers."""
