@@ -161,7 +161,7 @@ def around(args: argparse.Namespace) -> None:
         once(cache)
         for word, folder in (("cached", cache), ("decoded", None)):
             wall, cpu = np.min([once(folder) for _ in range(args.rounds)], axis=0)
-            print(f"{word}: {wall:.3f} ms an image by the clock, {cpu:.3f} ms CPU")
+            print(f"{word}: {wall:.3f} ms per image by the clock, {cpu:.3f} ms CPU")
 
 
 def bundled_model() -> tuple[Model, Preprocess]:

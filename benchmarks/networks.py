@@ -1,4 +1,4 @@
-"""Milliseconds an image of whole networks with random weights, over threads and batch sizes.
+"""Milliseconds per image of whole networks with random weights, over threads and batch sizes.
 
     PYTHONPATH=. python benchmarks/networks.py [resnet18] [mobilenet_v2] [resnet20]
 

@@ -50,7 +50,7 @@ def measure(models: list[str], rounds: int, out: Path | None) -> Record:
 
 
 def ratios(record: Record) -> str:
-    """One line a network: the ratio to the faster int8 peer in each setting."""
+    """One line per network: the ratio to the faster int8 peer in each setting."""
     columns: dict[str, dict[str, str]] = {}
     names: dict[str, None] = {}
     for result in record["results"]:
@@ -72,7 +72,7 @@ def ratios(record: Record) -> str:
 
 
 def times(record: Record) -> str:
-    """One line a network and setting: milliseconds an image of each engine."""
+    """One line per network and setting: milliseconds per image of each engine."""
     families = [OURS, *PEERS]
     lines = [f"| network | batch | threads | {' | '.join(families)} |"]
     lines.append("|---" * (len(families) + 3) + "|")

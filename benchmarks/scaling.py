@@ -57,7 +57,7 @@ def by_batch(name: str, rounds: int) -> Rows:
 def by_threads(name: str, rounds: int) -> Rows:
     """images/s against threads, at full batch and at batch 1. speedup: over one thread.
 
-    bare_speedup: of register tiles alone, one a thread, in the same turns: what the machine gives
+    bare_speedup: of register tiles alone, one per thread, in the same turns: what the machine gives
     (virtual cores may be halves of one). Turns are long, since cores that were idle need time.
     """
     case = make_case(name)

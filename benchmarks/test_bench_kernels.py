@@ -4,7 +4,7 @@
 
 Compute kernels report GMAC/s and the fraction of the bare tile's rate, measured just before and
 after (Winograd layers pass 100 %: their products are fewer than a direct convolution's, by which
-both are counted); others report output elements a second. R329FAST_WINOGRAD=0 measures the direct
+both are counted); others report output elements per second. R329FAST_WINOGRAD=0 measures the direct
 kernels.
 """
 

@@ -3,7 +3,7 @@
 A small residual network for [N, 3, 64, 64] images: a stride-2 3x3 stem, three stages of 16, 32
 and 64 channels, global average pooling and one dense layer.  Stages two and three begin with a
 stride-2 block whose shortcut is a real 1x1 convolution; the last block widens to 128 channels and
-filters each of them alone (depthwise), the kind of layer that one int8 scale a tensor suits least.
+filters each of them alone (depthwise): one int8 scale per tensor suits this kind of layer least.
 
 The ONNX graph is built node by node here, so that BatchNormalization stays a node of its own and
 an importer has something to fold.

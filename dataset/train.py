@@ -38,7 +38,7 @@ or borrowed.  Same licence as the project.
 {rows}
 
 Ten classes of coloured shapes among clutter, 64x64 RGB.  Each archive holds `label.txt` (a file
-name relative to `img/`, a space, the class number; one image a line) and `img/*.jpg`.
+name relative to `img/`, a space, the class number; one image per line) and `img/*.jpg`.
 
 Top-1 accuracy of `net.onnx` in float32 on the 500 images of `val.zip`: **{accuracy:.1f} %**.
 
@@ -87,7 +87,7 @@ def normalise(images: Bytes) -> Floats:
 
 
 def train(net: Net, parts: list[Part], seed: int) -> None:
-    """AdamW with a one-cycle rate over all parts in turn; prints a line an epoch."""
+    """AdamW with a one-cycle rate over all parts in turn; prints a line per epoch."""
     rng = np.random.default_rng(seed)
     batch = 32
     plan = [(images, labels) for images, labels, epochs in parts for _ in range(epochs)]

@@ -20,12 +20,18 @@ class R329Error(Exception):
     kind = "error"
 
     def __init__(self, message: str, **details: object) -> None:
+        # names from a file may hold line ends
+        message = message if message.isprintable() else " ".join(message.split())
         super().__init__(message)
         self.message = message
         self.details = details
 
     def as_json(self) -> dict[str, object]:
         return {"error": {"kind": self.kind, "message": self.message, **self.details}}
+
+
+class R329Warning(UserWarning):
+    """Something that slows down or may mislead, and what to do about it."""
 
 
 class UsageError(R329Error):
@@ -50,6 +56,12 @@ class DataError(R329Error):
     """An array or image set of the wrong rank, layout, dtype, size or content."""
 
     kind = "data"
+
+
+class MachineError(R329Error):
+    """Something that the machine lacks: memory, room on a disk, a right."""
+
+    kind = "machine"
 
 
 class ProgramError(R329Error):

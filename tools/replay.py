@@ -79,7 +79,10 @@ _RULES = [
     # the CPU and number of cores of the host; resident memory
     (_VALUE % "machine|memory_mb", r"\1<host>"),
     # measured figures on pages, then in printed tables and last lines
-    (r'("(?:seconds|images a second|milliseconds here)(?: \(measured\))?"[,:] ?)"[^"]*"', r"\1<>"),
+    (
+        r'("(?:seconds|images (?:a|per) second|milliseconds here)(?: \(measured\))?"[,:] ?)"[^"]*"',
+        r"\1<>",
+    ),
     (r"(?m)^( .*\(measured\) ).*$", r"\1<time>"),
     (r"(?m)^( (?:float|int8) .*%) +\d+ *$", r"\1 <time>"),
     (r"(?m)^(\d+ images in|time: |decoding, beside|measured  ).*$", r"\1<time>"),

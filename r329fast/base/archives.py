@@ -16,7 +16,6 @@ DAMAGED_ZIP = (
     OSError, ValueError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError,
     NotImplementedError, KeyError, IndexError, OverflowError, TypeError,
 )  # fmt: skip
-_STEP = 4096  # stored bytes at once where zipfile does not bound what they unpack to
 
 
 class CappedFile:
@@ -93,12 +92,17 @@ def read_entry(
         raise FileError(f"{where}: {name!r} is missing", path=str(where)) from error
     what = f"{entry.filename} in {where}"
     check_size(what, max(entry.file_size, entry.compress_size), limit)
-    bounded = entry.compress_type in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-    step = max(entry.file_size, 1) if bounded else _STEP
+    if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        # zipfile sets no bound to what the others unpack to
+        raise FileError(
+            f"cannot read {what}: compressed by method {entry.compress_type}, allowed: stored or "
+            "deflated, as zip does by default",
+            path=str(where),
+        )
     parts = []
     try:
         with archive.open(entry) as stream:
-            while part := stream.read(step):
+            while part := stream.read(max(entry.file_size, 1)):
                 parts.append(part)
     except DAMAGED_ZIP as error:
         raise FileError(f"cannot read {what}: {reason(error)}", path=str(where)) from error

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 
+from r329fast.base.temporary import temporary_path
 from r329fast.errors import FileError
 
 
 def make_dir(path: Path) -> Path:
-    """Create a folder (and its parents) or say in one line why that cannot be."""
+    """Create a folder (and its parents); the error is one line with the reason."""
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -33,7 +34,7 @@ def write_all(items: Sequence[tuple[Path, Writer]]) -> list[Path]:
     to directly, last. Raises FileError naming the first target that cannot be written; the old
     files, if any, then stay.
     """
-    staged: list[tuple[str, Path]] = []
+    staged: list[tuple[Path, Path]] = []
     direct: list[tuple[Path, Writer]] = []
     path = Path()
     try:
@@ -45,17 +46,11 @@ def write_all(items: Sequence[tuple[Path, Writer]]) -> list[Path]:
                 direct.append((target, write))
                 continue
             make_dir(target.parent)
-            handle, temporary = tempfile.mkstemp(prefix=f".{target.name}.", dir=target.parent)
-            staged.append((temporary, target))
-            with os.fdopen(handle, "wb") as stream:
+            temporary = temporary_path(target)
+            with open(temporary, "xb") as stream:
+                staged.append((temporary, target))
                 write(stream)
-            mask = os.umask(0)
-            os.umask(mask)
-            os.chmod(temporary, 0o666 & ~mask)
-        while staged:
-            temporary, path = staged[0]
-            os.replace(temporary, path)
-            staged.pop(0)
+        path = _rename_all(staged)
         for path, write in direct:
             with open(path, "wb") as stream:
                 write(stream)
@@ -63,8 +58,45 @@ def write_all(items: Sequence[tuple[Path, Writer]]) -> list[Path]:
         raise FileError(f"cannot write {path}: {error.strerror}", path=str(path)) from error
     finally:
         for temporary, _ in staged:
-            os.unlink(temporary)
+            with suppress(OSError):  # what went wrong before is what matters
+                os.unlink(temporary)
     return [path for path, _ in items]
+
+
+def _rename_all(staged: list[tuple[Path, Path]]) -> Path:
+    """Rename each to its target, or none: a failure puts back what was there.
+
+    Renamed pairs leave the list. Returns the last target; FileError names the one that failed.
+    """
+    old: list[tuple[Path, Path | None]] = []  # target, where its old content is kept
+    target = Path()
+    try:
+        while staged:
+            temporary, target = staged[0]
+            old.append((target, _kept(target)))
+            os.replace(temporary, target)
+            staged.pop(0)
+    except OSError as error:
+        for place, kept in old[:-1]:
+            with suppress(OSError):
+                os.rename(kept, place) if kept is not None else os.unlink(place)
+        raise FileError(f"cannot write {target}: {error.strerror}", path=str(target)) from error
+    finally:
+        for _, kept in old:
+            if kept is not None:
+                with suppress(OSError):
+                    os.unlink(kept)
+    return target
+
+
+def _kept(target: Path) -> Path | None:
+    """A second name for the content of `target`; None where there is none, or no such names."""
+    kept = temporary_path(target)
+    try:
+        os.link(target, kept)
+    except (OSError, NotImplementedError, AttributeError):
+        return None
+    return kept
 
 
 def write_atomic(path: Path, write: Writer) -> Path:

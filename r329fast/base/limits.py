@@ -38,7 +38,7 @@ class Limit:
         return self.get() * _MB
 
     def advice(self) -> str:
-        """What to say behind a number that is too large."""
+        """The advice after a number that is too large."""
         return f"allowed {self.get():,} {self.unit} ({self.variable} raises it)"
 
 

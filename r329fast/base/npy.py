@@ -33,7 +33,7 @@ class NpyError(ValueError):
 
 
 class Header:
-    """What stands in front of the numbers. `object` says that Python objects follow instead."""
+    """What stands in front of the numbers. `object` means that Python objects follow instead."""
 
     def __init__(self, data: bytes, structured: bool = False) -> None:
         """Parse the first bytes of a file; NpyError where they are no header."""

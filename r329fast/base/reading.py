@@ -54,6 +54,21 @@ def wrong_kind(path: Path | str) -> None:
         raise FileError(f"cannot read {path}: {_kind(mode)}, allowed: a file", path=str(path))
 
 
+def is_file(path: Path | str) -> bool:
+    """Whether a regular file is there; False for names that no file can have, too."""
+    return os.path.isfile(path)
+
+
+def is_folder(path: Path | str) -> bool:
+    """Whether a folder is there; False for names that none can have, too."""
+    return os.path.isdir(path)
+
+
+def is_there(path: Path | str) -> bool:
+    """Whether anything is there; False for names that nothing can have, too."""
+    return os.path.exists(path)
+
+
 def reason(error: BaseException) -> str:
     """Why something failed, on one line: the system's words, or those of a library."""
     text = getattr(error, "strerror", None) or str(error) or type(error).__name__

@@ -50,9 +50,9 @@ def bench(
     """Time models one after the other, each with all engines interleaved.
 
     threads: settings timed one by one; batch, size: images at once and side of the image, by
-    default the model's own. say: told about every step. The record has the machine, the engines
-    that are missing, and `results`: one entry a model and number of threads. Raises UsageError
-    for an unknown model or a number below 1.
+    default the model's own. say: called with a line before every step. The record has the
+    machine, the engines that are missing, and `results`: one entry per model and number of
+    threads. Raises UsageError for an unknown model or a number below 1.
     """
     for name in models:
         bench_model(name)

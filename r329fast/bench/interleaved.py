@@ -78,7 +78,7 @@ def interleave(
     min_turn: float = MIN_TURN,
     step: Callable[[], object] = lambda: None,
 ) -> dict[str, RoundTimes]:
-    """Time each run once a round, in turn, after an uncounted run of each.
+    """Time each run once per round, in turn, after an uncounted run of each.
 
     step is called after every turn (progress).
     """

@@ -92,7 +92,7 @@ class _Writer:
         self.held[tensor] = self.node("DequantizeLinear", [integers, *names])
 
     def weights(self, values: np.ndarray, bias: np.ndarray, source: str) -> list[str]:
-        """Float names of int8 weights (a scale a row) and an int32 bias."""
+        """Float names of int8 weights (a scale per row) and an int32 bias."""
         reach = np.abs(values.reshape(len(values), -1)).max(axis=1)
         scale = np.maximum(reach / 127, 1e-9).astype(np.float32)
         rows = scale.reshape(-1, *[1] * (values.ndim - 1))

@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterator, Mapping
 
 import numpy as np
 
-from r329fast.calibration.ranges import Ranges, mean_square_key, softmax_key
+from r329fast.calibration.hidden import HIDDEN, hidden_of
+from r329fast.calibration.ranges import Ranges
 from r329fast.calibration.statistics import ExtremeRange, MeanRange, RunningStatistics
 from r329fast.calibration.strategies import choose_range, parse_strategy
 from r329fast.cfg.scoped import parse_scoped
 from r329fast.cfg.values import BadValueError
 from r329fast.errors import DataError, UsageError
-from r329fast.graph.ir import Graph, LrnAttrs, SoftmaxAttrs
+from r329fast.graph.ir import Graph
 
 AQT_METHODS = ("MEAN", "EXTREME")
 # Images run through the float graph at once; bounds memory, does not change any statistic.
@@ -87,7 +88,8 @@ def _by_layer(graph: Graph, text: str) -> dict[str, str]:
     result = {}
     for index, layer in enumerate(graph):
         value = scoped.for_layer(index, layer.type, layer.name, layer.act.kind)
-        for name in (*layer.outputs, mean_square_key(layer.name), softmax_key(layer.name)):
+        hidden = (row.key(layer.name) for row in HIDDEN.values())
+        for name in (*layer.outputs, *hidden):
             result[name] = value
     return result
 
@@ -150,7 +152,7 @@ def _batches(
     from r329fast.graph.export.float_session import FloatSession
 
     # A graph of inputs alone (for quantising an input) needs no inference.
-    only_inputs = all(layer.type == "Input" for layer in graph)
+    only_inputs = all(layer.is_input for layer in graph)
     session = None if only_inputs else FloatSession(graph, keep="all", threads=threads)
     run_batch = max(_RUN_BATCH // batch_size, 1) * batch_size
     for start in range(0, total, run_batch):
@@ -179,19 +181,7 @@ def _tensors_of(
     for layer in graph:
         for name in layer.outputs:
             yield name, tensors[name][images]
-        if layer.type == "LRN":
-            x = tensors[layer.inputs[0]][images]
-            yield mean_square_key(layer.name), _mean_square(x, layer.params(LrnAttrs).size)
-        elif layer.type == "LogSoftmax":
-            axis = layer.params(SoftmaxAttrs).axis + 1
-            powers = np.exp(tensors[layer.outputs[0]][images])
-            yield softmax_key(layer.name), powers / powers.sum(axis=axis, keepdims=True)
-
-
-def _mean_square(x: np.ndarray, size: int) -> np.ndarray:
-    """Mean of squares over the LRN window, the window's full size as divisor."""
-    channels = x.shape[-1]
-    padding = [(0, 0)] * (x.ndim - 1) + [(size // 2, (size - 1) // 2)]
-    squares = np.pad(x * x, padding)
-    total = sum(squares[..., k : k + channels] for k in range(size))
-    return np.asarray(total / np.float32(size), dtype=np.float32)
+        hidden = hidden_of(layer)
+        if hidden is not None:
+            x, y = (tensors[name][images] for name in (layer.inputs[0], layer.outputs[0]))
+            yield hidden.key(layer.name), hidden.values(layer, x, y)

@@ -50,7 +50,7 @@ class _Name:
 
 @dataclass
 class _Dtype:
-    """A plain number type, or "O" for objects; BUILD says its byte order."""
+    """A plain number type, or "O" for objects; BUILD gives its byte order."""
 
     code: str
     order: str = "="

@@ -12,7 +12,7 @@ from r329fast.base.files import Writer, npy_writer, write_all
 from r329fast.calibration.max_min_file import read_max_min
 from r329fast.errors import DataError, FileError, nearest
 
-_HIDDEN = (":mean_square", ":softmax")
+_HIDDEN = (":mean_square", ":softmax", ":sum_square")
 
 
 def mean_square_key(layer: str) -> str:
@@ -23,6 +23,11 @@ def mean_square_key(layer: str) -> str:
 def softmax_key(layer: str) -> str:
     """Name under which a LogSoftmax layer's calibrated softmax stands (spec B.11)."""
     return f"{layer}:softmax"
+
+
+def sum_square_key(layer: str) -> str:
+    """Name under which a Reduce L2 layer's calibrated sum of squares stands (spec B.18)."""
+    return f"{layer}:sum_square"
 
 
 @dataclass
@@ -67,7 +72,7 @@ class Ranges:
         """The two files in the vendor's form, to be written (formats.md, 2).
 
         Each is a 0-d object array holding a dict {layer top name: float32 array of shape (1,)} in
-        IR order; what LRN and LogSoftmax calibrate beyond their output stands behind it.
+        IR order; what LRN, LogSoftmax and Reduce L2 calibrate beyond their output stands behind it.
         """
         ordered = sorted(self.values, key=lambda name: name.endswith(_HIDDEN))
         files = []

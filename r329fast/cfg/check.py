@@ -1,4 +1,4 @@
-"""Everything that can be said about a cfg at once, including the files that it names."""
+"""All findings on a cfg at once, including the files that it names."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from r329fast.base.reading import is_file
 from r329fast.cfg.new import (
     ModelNames,
     check_input_names,
@@ -20,7 +21,7 @@ from r329fast.errors import R329Error
 
 
 def check_cfg(path: Path | str) -> list[Finding]:
-    """All findings on a cfg, errors first; an empty list says that it is ready to run.
+    """All findings on a cfg, errors first; an empty list means that it is ready to run.
 
     Files are looked up from the current folder, as a run would. Raises FileError only where the
     cfg itself cannot be read.
@@ -69,7 +70,7 @@ def _files(config: RunConfig) -> list[Finding]:
 
 
 def _without_place(message: str) -> str:
-    """A message of `new_cfg` without the `[Section] key: ` that the finding says anyway."""
+    """A message of `new_cfg` without the `[Section] key: ` that the finding has anyway."""
     return message.split(": ", 1)[1] if message.startswith("[") else message
 
 
@@ -93,7 +94,7 @@ def _calibration(config: RunConfig) -> list[Finding]:
     if quantization is not None and quantization.ts_max_file:
         for key in ("ts_max_file", "ts_min_file"):
             file = getattr(quantization, key)
-            if file and not Path(file).is_file():
+            if file and not is_file(file):
                 findings.append(Finding("error", section, key, f"file not found: {file}"))
         return findings
     count = None
@@ -118,14 +119,14 @@ def _calibration(config: RunConfig) -> list[Finding]:
 
 def _input_file(file: str, shape: Shape) -> list[Finding]:
     """An input file holds whole images, one byte for every element of the shape without batch."""
-    if not Path(file).is_file():
+    if not is_file(file):
         return [Finding("error", "GBuilder", "inputs", f"file not found: {file}")]
     one = math.prod(shape[1:])
     found = Path(file).stat().st_size
     if found and found % one == 0:
         return []
     message = (
-        f"found {found} bytes in {file}, allowed {one} an image "
+        f"found {found} bytes in {file}, allowed {one} per image "
         f"({' x '.join(map(str, shape[1:]))}) or a multiple"
     )
     return [Finding("error", "GBuilder", "inputs", message)]

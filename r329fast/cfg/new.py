@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from r329fast.base.reading import is_there
 from r329fast.cfg.optimizer import Optimizer
 from r329fast.cfg.run_config import RunConfig
 from r329fast.cfg.sections import DEFAULT_TARGET, Common, GBuilder, Parser, Quantization
@@ -21,7 +22,7 @@ _CHANNELS = (1, 3, 4)
 
 @dataclass(frozen=True)
 class ModelNames:
-    """What an ONNX file says of itself.
+    """What a new cfg needs to know of an ONNX file.
 
     `inputs` maps a name to its dimensions (a positive number, or the name of a dynamic one);
     `tensors` are those that nodes make, `nodes` maps a node's name to its first tensor. The graph
@@ -48,7 +49,7 @@ def read_model_names(path: Path | str) -> ModelNames:
 
     Raises FileError for a file that is missing or no ONNX model.
     """
-    if not Path(path).exists():
+    if not is_there(path):
         raise FileError(f"model not found: {path}", path=str(path))
     graph = load_proto(path, weights=False).graph
     if not graph.output:

@@ -169,7 +169,7 @@ def _integer(low: int, high: int | None = None, *, empty: bool = False) -> Check
     def check(value: str) -> None:
         if empty and not value:
             return
-        good = re.fullmatch(r"[+-]?\d+", value)
+        good = re.fullmatch(r"[+-]?\d{1,18}", value)
         if not good or int(value) < low or (high is not None and int(value) > high):
             raise BadValueError(f"found {value!r}, allowed: a whole number, {limit}")
 

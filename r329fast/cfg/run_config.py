@@ -26,7 +26,7 @@ SECTION_TITLES = ("Common", "Parser", "AutoQuantizationTool", "Optimizer", "GBui
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing to say about a cfg. `severity` is error or warning; `key` may be empty."""
+    """One finding on a cfg. `severity` is error or warning; `key` may be empty."""
 
     severity: str
     section: str
@@ -40,7 +40,7 @@ class Finding:
 
 @dataclass
 class RunConfig:
-    """What a cfg says. Paths are as written: relative to where the command runs.
+    """The content of a cfg. Paths are as written: relative to where the command runs.
 
     `quantization` is [AutoQuantizationTool], `optimizer` is [Optimizer]; at least one is there in
     a valid cfg. `extra_sections` keeps sections that nothing here knows.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from r329fast.cfg.values import BadValueError
 
 _SCOPE = re.compile(r"<\s*(\[[^\[\]<>]*\]|\{[^<>]*\})\s*:\s*([^<>\s:][^<>:]*?)\s*>")
-_RANGE = re.compile(r"\(\s*(\d+)\s*,\s*(\d+)\s*\)")
+_RANGE = re.compile(r"\(\s*(\d{1,18})\s*,\s*(\d{1,18})\s*\)")
 _RANGES = re.compile(rf"\[\s*{_RANGE.pattern}(?:\s*,\s*{_RANGE.pattern})*\s*\]")
 _TYPES = re.compile(r"\[\s*\w+\s*(?:,\s*\w+\s*)*\]")
 USAGE = "value & <[(first,last)]:value> <[OpType]:value> <{name regex}:value>"
@@ -67,16 +67,42 @@ def parse_scoped(text: str) -> Scoped:
     return Scoped(value, tuple(_scope(key, val) for key, val in _SCOPE.findall(rest)))
 
 
+def _may_take_for_ever(pattern: str) -> bool:
+    """Whether a repeated group holds a repeat or a choice, which can take exponential time."""
+    groups = [False]  # of each open group: whether there is a repeat or a choice in it
+    closed = False  # whether the part just read is a group with one
+    plain = re.sub(r"\\.|\[\^?\]?[^\]]*\]", "x", pattern)
+    for place, sign in enumerate(plain):
+        if sign in "*+{" or (sign == "?" and plain[place - 1 : place] not in "(*+?}"):
+            if closed and sign != "?":
+                return True
+            groups[-1] = True
+        if sign == "|":
+            groups[-1] = True
+        closed = False
+        if sign == "(":
+            groups.append(False)
+        elif sign == ")" and len(groups) > 1:
+            closed = groups.pop()
+            groups[-1] = groups[-1] or closed
+    return False
+
+
 def _scope(key: str, value: str) -> Scope:
     value = value.lower()
     if key.startswith("{"):
         pattern = key[1:-1]
         try:
             re.compile(pattern)
-        except re.error as error:
+        except (re.error, OverflowError, RecursionError) as error:
             raise BadValueError(
                 f"found {key!r}, allowed: a regular expression ({error})"
             ) from error
+        if _may_take_for_ever(pattern):
+            raise BadValueError(
+                f"found {key!r}, allowed: a regular expression without repeats, or choices, inside "
+                "a group that is repeated"
+            )
         if not pattern:
             raise BadValueError(f"found {key!r}, allowed: {USAGE}")
         return Scope(value, pattern=pattern)

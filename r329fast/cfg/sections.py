@@ -145,7 +145,7 @@ class Quantization(Section):
 
     quantize_method: str = _key(choice("SYMMETRIC"), "SYMMETRIC", always=True)
     ops_per_channel: tuple[str, ...] = _key(
-        choices("Convolution", "DepthwiseConv", "FullyConnected"), (), always=True
+        choices("Convolution", "DepthwiseConv", "ConvTranspose", "FullyConnected"), (), always=True
     )
     reverse_rgb: bool = _key(BOOL, False, always=True)
     calibration_data: str = _key(TEXT, "")

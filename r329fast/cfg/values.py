@@ -11,13 +11,13 @@ from r329fast.errors import nearest
 
 Shape = tuple[int, ...]
 
-_SHAPE = r"\[\s*\d+\s*(?:,\s*\d+\s*)*\]"
+_SHAPE = r"\[\s*\d{1,18}\s*(?:,\s*\d{1,18}\s*)*\]"
 _SHAPES = re.compile(rf"{_SHAPE}(?:\s*,\s*{_SHAPE})*")
-_INTEGER = re.compile(r"[+-]?\d+")
+_INTEGER = re.compile(r"[+-]?\d{1,18}")
 
 
 class BadValueError(ValueError):
-    """A value of the wrong form. The text says what was found and what is allowed."""
+    """A value of the wrong form. The text names what was found and what is allowed."""
 
 
 @dataclasses.dataclass(frozen=True)

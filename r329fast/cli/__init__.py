@@ -1,1 +1,1 @@
-"""The command line: one thin module a command, and no arithmetic."""
+"""The command line: one thin module per command, and no arithmetic."""

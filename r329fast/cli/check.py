@@ -19,7 +19,7 @@ HELP = "which ops of a model are supported"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Read an ONNX model and say what it becomes, layer type by layer type. Ends with 3 and\n"
+        "Read an ONNX model and show what it becomes, layer type by layer type. Ends with 3 and\n"
         "lists every operator or form that is not supported, with what to do about it."
     )
     parser.add_argument("model", metavar="MODEL.onnx", type=Path)
@@ -35,7 +35,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         help="shape of an input with the batch axis, where the file leaves axes free; "
-        "once an input, by name or in order",
+        "once per input, by name or in order",
     )
     parser.add_argument("--layers", action="store_true", help="list every layer")
 

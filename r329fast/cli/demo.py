@@ -1,4 +1,4 @@
-"""`r329fast demo`: the whole way on the bundled network and images."""
+"""`r329fast demo`: all steps on the bundled network and images."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from r329fast.cli.options.execution import add_threads
 from r329fast.cli.output import Console
 
 NAME = "demo"
-HELP = "the whole way on a bundled model and images"
+HELP = "all steps on a bundled model and images"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--images",
         metavar="PATH",
         required=True,
-        help="a folder, zip or tar, a tree with one folder a class, or dataset.npy",
+        help="a folder, zip or tar, a tree with one folder per class, or dataset.npy",
     )
     parser.add_argument(
         "--labels",
@@ -50,10 +50,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--classes",
         metavar="FILE",
         type=Path,
-        help="class names for the tables, one a line or 'wnid name'; also gives the numbers of "
+        help="class names for the tables, one per line or 'wnid name'; also gives the numbers of "
         "class folders",
     )
-    parser.add_argument("--skip-bad", action="store_true", help="go on without unusable images")
+    parser.add_argument("--skip-bad", action="store_true", help="leave out unusable images")
     _add_comparison(parser)
     _add_running(parser)
     add_preprocess(parser)
@@ -65,7 +65,9 @@ def _add_comparison(parser: argparse.ArgumentParser) -> None:
         "--float", action="store_true", help="run the float network too, by onnxruntime"
     )
     group.add_argument(
-        "--float-model", metavar="MODEL.onnx", help="the float network of a .r329 program"
+        "--float-model",
+        metavar="MODEL.onnx",
+        help="the float network of a program (.r329, aipu.bin)",
     )
     sweep = parser.add_argument_group(
         "sweeps", "Several values make a grid over the same decoded pixels (a cfg only)."
@@ -97,8 +99,10 @@ def _add_running(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--out", metavar="DIR", type=Path, help="keep results.parquet (or csv) and run.json here"
     )
-    group.add_argument("--resume", action="store_true", help="go on where --out stopped")
-    group.add_argument("--overwrite", action="store_true", help="begin --out anew")
+    group.add_argument("--resume", action="store_true", help="continue where --out stopped")
+    group.add_argument(
+        "--overwrite", action="store_true", help="discard what --out holds and start again"
+    )
     group.add_argument("--format", choices=("parquet", "csv"), help="of the results (parquet)")
     group.add_argument("--logits", action="store_true", help="keep every class's integer")
     group.add_argument(
@@ -203,11 +207,12 @@ def _class_names(path: Path | None) -> tuple[dict[int, str], dict[str, int] | No
     """Names by class, and class by folder name: the first word of a line, or all of it."""
     if path is None:
         return {}, None
+    from r329fast.base.reading import read_text
     from r329fast.comparison.classes import read_classes
 
     names = read_classes(path)
     folders = {name: index for index, name in names.items()}
-    text = path.read_text(encoding="utf-8-sig")
+    text = read_text(path)
     if not text.lstrip().startswith(("{", "[")):
         for index, line in enumerate(text.split("\n")):
             if line.strip():

@@ -119,13 +119,13 @@ def _confusion(
     more = f", the first {_SHOWN} of {against.lost}" if against.lost > _SHOWN else ""
     more += f" ({result.best.name})" if len(result.variants) > 1 else ""
     title = f"lost by quantisation, worst first{more}"
-    _table(out, title, ["file", "class", "int8 says", "rank"], rows)
+    _table(out, title, ["file", "class", "int8 result", "rank"], rows)
     pairs = [pair for pair in against.pairs[:_SHOWN] if pair[2] > 1]
     if pairs:
         _table(
             out,
             "confusion that quantisation adds",
-            ["class", "int8 says", "images"],
+            ["class", "int8 result", "images"],
             [[_class(true, names), _class(found, names), count] for true, found, count in pairs],
         )
 

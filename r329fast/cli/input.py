@@ -17,13 +17,13 @@ HELP = "an input file (input.bin) from one image"
 _WHY = """Write one image as the raw bytes that the simulator takes, height x width x channels.
 
 There are two recipes, and they give different numbers:
-  default     what the article and most users do: RGB, stretched, pixel - 127.5,
+  default     what the vendor's tutorial and most users do: RGB, stretched, pixel - 127.5,
               cut to int8. It knows nothing of the calibration.
   --cfg FILE  what the network expects: the image is normalised as the calibration
               set was, then quantised at the input scale that calibration found,
               127 / max|dataset| for an int8 input, 255 / max for a uint8 one
               (a set whose values never go below 0).
-The article's bytes work for an int8 input because they are roughly proportional to the
+The tutorial's bytes work for an int8 input because they are roughly proportional to the
 right ones, but their scale is off; use --cfg where the numbers matter."""
 
 

@@ -9,18 +9,27 @@ import importlib.util
 import os
 import sys
 import traceback
+import warnings
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, NoReturn
 
+from r329fast.base.reading import reason
 from r329fast.cli.output import Console
-from r329fast.errors import R329Error, UnsupportedModelError, UsageError, nearest
+from r329fast.errors import (
+    MachineError,
+    R329Error,
+    R329Warning,
+    UnsupportedModelError,
+    UsageError,
+    nearest,
+)
 from r329fast.version import __version__
 
 # name -> help. The modules are imported only when their command runs, so that the overview is
 # there at once; a module defines NAME, HELP, add_arguments(parser) and execute(args, out).
 COMMANDS = {
-    "demo": "the whole way on a bundled model and images",
+    "demo": "all steps on a bundled model and images",
     "dataset": "a calibration set (dataset.npy, label.npy) from images",
     "input": "an input file (input.bin) from one image",
     "cfg": "make or check a vendor cfg",
@@ -37,7 +46,7 @@ COMMANDS = {
 }
 _GLOBAL_FLAGS = """global options, before or after the command:
   --json         one JSON object on stdout, everything else on stderr
-  -v, --verbose  say more; twice: tracebacks
+  -v, --verbose  more messages; twice: tracebacks
   --version      print the version and end
 """
 
@@ -106,7 +115,7 @@ def available() -> dict[str, str]:
 def overview() -> str:
     lines = ["usage: r329fast COMMAND [options]", "", "commands:"]
     lines += [f"  {name:<10}{text}" for name, text in available().items()]
-    lines += ["", "r329fast COMMAND --help tells more.", "", _GLOBAL_FLAGS]
+    lines += ["", "r329fast COMMAND --help lists the options of a command.", "", _GLOBAL_FLAGS]
     return "\n".join(lines)
 
 
@@ -146,23 +155,76 @@ def _dispatch(flags: _Globals, rest: list[str], out: Console) -> int:
 
 def main(argv: list[str] | None = None) -> int:
     """Run one command and return its exit code; see the table of codes in the documentation."""
+    _open_closed_streams()
+    before = warnings.showwarning
+    warnings.showwarning = _warner(before)
+    try:
+        return _main(argv)
+    finally:
+        warnings.showwarning = before
+
+
+def _main(argv: list[str] | None) -> int:
     flags, rest = _split_globals(list(sys.argv[1:] if argv is None else argv))
     out = Console(json=flags.json, verbose=flags.verbose)
+    try:
+        code = _run(flags, rest, out)
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        # the reader has gone, which is its right; spare Python's own complaint at exit
+        _drop_stdout()
+        return 0
+    except OSError as error:  # stdout itself: the disk behind it is full
+        _drop_stdout()
+        sys.stderr.write(f"r329fast: error: cannot write the output: {reason(error)}\n")
+        return UsageError.exit_code
+
+
+def _warner(other: Any) -> Any:
+    """Shows our own warnings as one line; others as Python shows them."""
+
+    def show(message: Warning | str, category: type[Warning], *place: Any) -> None:
+        if issubclass(category, R329Warning):
+            sys.stderr.write(f"r329fast: warning: {message}\n")
+        else:
+            other(message, category, *place)
+
+    return show
+
+
+def _open_closed_streams() -> None:
+    """A stream that the caller has closed takes what is written and drops it."""
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
+
+
+def _drop_stdout() -> None:
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _run(flags: _Globals, rest: list[str], out: Console) -> int:
+    """The command and its errors as exit codes; OSError only where stdout cannot be written."""
     try:
         return _dispatch(flags, rest, out)
     except R329Error as error:
         return _failed(out, error)
     except SystemExit as end:  # argparse after --help
         return end.code if isinstance(end.code, int) else 0
+    except MemoryError as error:
+        words = f" ({reason(error)})" if str(error) else ""
+        return _failed(out, MachineError(f"not enough memory{words}; what is done is kept"))
     except KeyboardInterrupt:
         text = "interrupted; what is done is kept"
         out.error(f"r329fast: {text}", {"error": {"kind": "interrupted", "message": text}})
         return 130
     except BrokenPipeError:
-        # the reader has gone, which is its right; spare Python's own complaint at exit
-        with contextlib.suppress(OSError, ValueError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+        raise
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        return _failed(out, MachineError(f"cannot read or write: {place}{reason(error)}"))
     except Exception as error:
         if out.verbose >= 2:
             traceback.print_exc()

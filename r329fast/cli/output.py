@@ -111,7 +111,7 @@ def _is_number(value: object) -> bool:
 
 
 def _cell(value: object) -> str:
-    """A value as a table shows it; numbers keep what their type says, floats six digits."""
+    """A value as a table shows it; integers are complete, floats have six digits."""
     if value is None:
         return ""
     return f"{value:g}" if isinstance(value, float) else str(value)

@@ -64,7 +64,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help="profile.json, layers.csv, report.html, graph.json and profile_data.bin",
     )
-    files.add_argument("--html", metavar="FILE", type=Path, help="a page that needs no network")
+    files.add_argument(
+        "--html", metavar="FILE", type=Path, help="a page that needs no network connection"
+    )
     files.add_argument("--csv", metavar="FILE", type=Path, help="the layer table")
     files.add_argument("--save", metavar="FILE.json", type=Path, help="the whole record")
     files.add_argument("--onnx", metavar="FILE", type=Path, help="the model, numbers on its nodes")
@@ -118,7 +120,9 @@ def execute(args: argparse.Namespace, out: Console) -> int:
     if args.evaluation is not None:
         from r329fast.report.evaluation_run import evaluation_part
 
-        record["evaluation"] = evaluation_part(args.evaluation, args.images, args.labels)
+        record["evaluation"] = evaluation_part(
+            args.evaluation, args.images, args.labels, program_hash=program.hash()
+        )
     model_file = prepared.config.parser.input_model if prepared else args.float
     files = _write(args, found, record, graph, model_file)
     _show(record, files, out)
@@ -179,7 +183,7 @@ def _images(
 
 @contextmanager
 def _steps(out: Console) -> Iterator[Callable[[str, int | None], Callable[[int], None]]]:
-    """A progress bar a step; the one before it ends when the next begins."""
+    """A progress bar per step; the one before it ends when the next begins."""
     with contextlib.ExitStack() as whole:
         current = whole.enter_context(contextlib.ExitStack())
 

@@ -88,7 +88,7 @@ def _show(result: RunResult, out: Console) -> None:
     program = prepared.program
     out.print(
         f"{program.name}: scheme {prepared.scheme}, calibration {prepared.method}, "
-        f"{len(program.layers)} layers, {record['macs']:,} MACs an image (exact)"
+        f"{len(program.layers)} layers, {record['macs']:,} MACs per image (exact)"
     )
     for name in program.outputs:
         spec = program.tensors[name]
@@ -102,7 +102,7 @@ def _show(result: RunResult, out: Console) -> None:
 
 
 def _show_top(name: str, array: object, out: Console) -> None:
-    """The best classes of the first images, in the words of the article's script."""
+    """The best classes of the first images, in the words of the tutorial's script."""
     import numpy as np
 
     from r329fast.comparison.classes import top_k

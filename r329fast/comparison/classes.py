@@ -41,7 +41,7 @@ def read_classes(path: Path | str) -> dict[int, str]:
     """Class names by index, from any of three common forms.
 
     A Python dict or list (`{0: 'tench', ...}`), lines `wnid name` as in a synset file, or one
-    name a line. Raises FileError and DataError.
+    name per line. Raises FileError and DataError.
     """
     text = read_text(path)
     if text.lstrip().startswith(("{", "[")):
@@ -61,7 +61,7 @@ def _literal_classes(path: Path | str, text: str) -> dict[int, str]:
     except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError) as error:
         raise DataError(
             f"{path}: found no Python dict or list that can be read, allowed "
-            "{0: 'name', ...} or one name a line",
+            "{0: 'name', ...} or one name per line",
             path=str(path),
         ) from error
     pairs = dict(enumerate(value)) if isinstance(value, list) else value

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from r329fast.base.npy import read_npy
-from r329fast.base.reading import parse_json, read_json, read_text
+from r329fast.base.reading import is_file, is_folder, parse_json, read_json, read_text
 from r329fast.comparison.differences import TensorComparison, compare_tensors
 from r329fast.comparison.result_files import read_raw, read_tensors
 from r329fast.errors import DataError, FileError, nearest
@@ -36,14 +36,14 @@ def read_dump(
 ) -> dict[str, np.ndarray]:
     """The tensors of a dump by our names, in order: a folder or a .npz.
 
-    name_map: our name -> the dump's. A file belongs to a tensor whose name it bears, '/' as '_',
-    with or without a number in front (`0012_conv.npy`). dtype: of raw files where no program says
-    it; known: names to look for, where there is no program. Raises FileError where nothing can be
-    read and DataError where a size does not fit.
+    name_map: our name -> the dump's. A file belongs to the tensor that it is named after, '/' as
+    '_', with or without a number in front (`0012_conv.npy`). dtype: of raw files without program;
+    known: names to look for, where there is no program. Raises FileError where nothing can be read
+    and DataError where a size does not fit.
     """
     path = Path(path)
     known = tensor_order(program) if program is not None else list(known)
-    if path.is_dir():
+    if is_folder(path):
         found = _folder(path, program, known, dtype, name_map or {})
     else:
         found = _renamed(read_tensors(path), known, name_map or {})
@@ -97,7 +97,7 @@ def compare_dumps(
         other = b if which == "second" else a
         raise DataError(
             f"tensor {odd[0]!r} is not in the {which} run{nearest(odd[0], other)}; a name map "
-            "(--map) says what it is called there, --common leaves such tensors out",
+            "(--map) names it there, --common leaves such tensors out",
             layer=odd[0],
         )
     shared = [name for name in a if name in b]
@@ -177,7 +177,7 @@ def _folder(
 
 def _index(path: Path) -> dict[str, str]:
     file = path / INDEX
-    if not file.is_file():
+    if not is_file(file):
         return {}
     index = read_json(file)
     if not isinstance(index, dict) or not all(isinstance(v, str) for v in index.values()):
@@ -195,7 +195,7 @@ def _read(file: Path, name: str, program: Program | None, dtype: str) -> np.ndar
     if values.size % spec.elements:
         raise DataError(
             f"{file}: found {values.size} values, tensor {name!r} has {spec.elements} "
-            f"({' x '.join(map(str, spec.shape))}) an image",
+            f"({' x '.join(map(str, spec.shape))}) per image",
             path=str(file),
         )
     return values.reshape(-1, *spec.shape)

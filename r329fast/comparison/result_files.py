@@ -11,9 +11,16 @@ import numpy as np
 from r329fast.base.archives import close_zip, open_zip, read_entry
 from r329fast.base.limits import TENSOR
 from r329fast.base.npy import NpyError, parse_npy, read_npy
-from r329fast.base.reading import check_size, read_bytes
-from r329fast.comparison.classes import Ranked, top_k
+from r329fast.base.reading import check_size, is_folder, read_bytes
+from r329fast.comparison.classes import Ranked
 from r329fast.comparison.differences import Comparison, compare_arrays
+from r329fast.comparison.result_layout import (
+    Output,
+    TopOfOutput,
+    layout_beside,
+    split_outputs,
+    tops,
+)
 from r329fast.errors import DataError, FileError, UsageError, nearest
 
 DTYPES = ("int8", "uint8", "int16", "int32")
@@ -21,34 +28,65 @@ DTYPES = ("int8", "uint8", "int16", "int32")
 
 @dataclass(frozen=True)
 class FileComparison:
-    """The top classes of one or two result files, and how the files differ (None with one)."""
+    """The top classes of one or two result files, and how the files differ (None with one).
+
+    top, other_top: of the first output of the first image; outputs, other_outputs: of all.
+    recorded: whether dtype, shapes and names come from the record of the run.
+    """
 
     top: tuple[Ranked, ...]
     other_top: tuple[Ranked, ...]
     comparison: Comparison | None
+    outputs: tuple[TopOfOutput, ...]
+    other_outputs: tuple[TopOfOutput, ...] = ()
+    recorded: bool = False
 
 
 def compare_files(
     a: Path | str,
     b: Path | str | None = None,
-    dtype: str = "int8",
+    dtype: str | None = None,
     k: int = 5,
     names: Mapping[int, str] | None = None,
 ) -> FileComparison:
-    """The top classes of a raw result file and, with `b`, how the two differ."""
-    first = read_raw(a, dtype)
+    """The top classes of a raw result file and, with `b`, how the two differ.
+
+    dtype: of all values, as one vector. Without it, what the `run.json` beside the file says:
+    the outputs by name, each with its own dtype and shape; `b` without a record of its own is read
+    as `a` is. Without any record: int8, one vector. Raises FileError, DataError, UsageError.
+    """
+    layout = None if dtype is not None else layout_beside(a)
+    first = _arrays(a, layout, dtype or "int8")
+    ranked = tops(first, k, names)
+    recorded = layout is not None
     if b is None:
-        return FileComparison(tuple(top_k(first, k, names)), (), None)
-    second = read_raw(b, dtype)
-    if first.size != second.size:
+        return FileComparison(ranked[0].top, (), None, ranked, recorded=recorded)
+    other = layout and (layout_beside(b) or layout)
+    second = _arrays(b, other, dtype or "int8")
+    ranked_b = tops(second, k, names)
+    one, two = _flat(first), _flat(second)
+    if one.size != two.size:
         raise DataError(
-            f"{a} holds {first.size} values and {b} holds {second.size}, allowed: equally many"
+            f"{a} holds {one.size} values and {b} holds {two.size}, allowed: equally many"
         )
     return FileComparison(
-        tuple(top_k(first, k, names)),
-        tuple(top_k(second, k, names)),
-        compare_arrays(first, second),
+        ranked[0].top, ranked_b[0].top, compare_arrays(one, two), ranked, ranked_b, recorded
     )
+
+
+def _arrays(
+    path: Path | str, layout: tuple[Output, ...] | None, dtype: str
+) -> dict[str, np.ndarray]:
+    if layout is None:
+        return {"": read_raw(path, dtype)[np.newaxis]}
+    return split_outputs(read_bytes(path, TENSOR), layout, path)
+
+
+def _flat(arrays: Mapping[str, np.ndarray]) -> np.ndarray:
+    """All values in file order, in a dtype that holds those of every output."""
+    kinds = {array.dtype for array in arrays.values()}
+    kind = kinds.pop() if len(kinds) == 1 else np.dtype(np.int64)
+    return np.concatenate([array.reshape(-1).astype(kind) for array in arrays.values()])
 
 
 def read_raw(path: Path | str, dtype: str = "int8") -> np.ndarray:
@@ -74,7 +112,7 @@ def read_tensors(path: Path | str) -> dict[str, np.ndarray]:
     """
     path = Path(path)
     try:
-        if path.is_dir():
+        if is_folder(path):
             tensors = {file.stem: read_npy(file) for file in sorted(path.glob("*.npy"))}
         else:
             tensors = _npz(path)

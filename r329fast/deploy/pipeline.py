@@ -11,11 +11,13 @@ from typing import Any
 import numpy as np
 
 from r329fast.base.arguments import with_arguments
+from r329fast.base.limits import TENSOR
+from r329fast.base.reading import read_bytes
 from r329fast.calibration import Ranges, calibrate
-from r329fast.calibration.ranges import mean_square_key, softmax_key
+from r329fast.calibration.hidden import hidden_of
 from r329fast.cfg import RunConfig, read_cfg
 from r329fast.deploy.settings import Settings
-from r329fast.errors import CfgError, DataError, FileError, UsageError
+from r329fast.errors import CfgError, DataError, UsageError
 from r329fast.graph import load_model
 from r329fast.graph.ir import LINEAR_TYPES, Graph
 from r329fast.images.dataset import load_dataset, load_labels
@@ -166,13 +168,10 @@ def _complete(graph: Graph, ranges: Ranges) -> Ranges:
     """
     result = ranges.restricted_to(layer_tops(graph))
     for layer in graph:
-        if layer.type == "LRN":
-            key = mean_square_key(layer.name)
-            largest = max(map(abs, result[layer.inputs[0]]))
-            result.values[key] = ranges.values.get(key, (0.0, largest**2))
-        elif layer.type == "LogSoftmax":
-            key = softmax_key(layer.name)
-            result.values[key] = ranges.values.get(key, (0.0, 1.0))
+        hidden = hidden_of(layer)
+        if hidden is not None:
+            key = hidden.key(layer.name)
+            result.values[key] = ranges.values.get(key, hidden.bound(layer, result))
     return result
 
 
@@ -230,7 +229,7 @@ def narrow_outputs(graph: Graph, ranges: Ranges, method: str) -> list[str]:
     """A line for each output whose range leaves out much of what calibration saw.
 
     The vendor's MEAN weighs the last image by a half; with few images the largest logits then
-    all saturate at the same integer, and the class cannot be told any more.
+    all saturate at the same integer, and the class cannot be determined any more.
     """
     return [
         f"output {name!r}: the {method} range covers {ranges.coverage(name):.0%} of what "
@@ -275,15 +274,12 @@ def read_input(path: str | Path, program: Program, name: str) -> np.ndarray:
     Raises FileError where it cannot be read and DataError where its length is no multiple.
     """
     spec = program.tensors[name]
-    try:
-        data = np.fromfile(path, dtype=spec.dtype)
-    except OSError as error:
-        raise FileError(f"cannot read {path}: {error.strerror}", path=str(path)) from error
-    if not data.size or data.size % spec.elements:
+    stored = read_bytes(path, TENSOR)
+    if not stored or len(stored) % (spec.elements * np.dtype(spec.dtype).itemsize):
         shape = " x ".join(map(str, spec.shape))
         raise DataError(
-            f"{path}: found {data.size} bytes, input {name!r} needs {spec.elements} ({shape}) an "
+            f"{path}: found {len(stored)} bytes, input {name!r} needs {spec.elements} ({shape}) an "
             "image",
             path=str(path),
         )
-    return data.reshape(-1, *spec.shape)
+    return np.frombuffer(stored, spec.dtype).reshape(-1, *spec.shape)

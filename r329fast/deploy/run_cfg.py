@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import json
+import re
 import time
 from contextlib import closing
 from dataclasses import dataclass
@@ -14,14 +14,18 @@ import numpy as np
 
 from r329fast.base.arguments import with_arguments
 from r329fast.base.files import Writer, bytes_writer, json_writer, npy_writer, write_all
+from r329fast.base.reading import read_json
 from r329fast.deploy.pipeline import Prepared, load_config, prepare, read_input
 from r329fast.deploy.settings import Settings
-from r329fast.errors import CfgError, UsageError
+from r329fast.errors import CfgError, FileError, UsageError
 from r329fast.program.archive import program_writer
 from r329fast.program.counters import layer_counters
 from r329fast.simulator.simulator import Simulator
 from r329fast.vendor import graph_json, perf_node_count, profile_data, vendor_log
+from r329fast.vendor.nodes import ir_ranges
 from r329fast.version import __version__
+
+_DUMPED = re.compile(r"\d{4,9}_[^/\\]*\.npy")
 
 _OWN = ("out", "dump", "backend")  # arguments of `run_cfg` that are no settings
 
@@ -133,13 +137,14 @@ def _planned(
     else:
         files["outputs"] = target, program_writer(program)
     files["graph_json"] = folder / "graph.json", bytes_writer(graph_json(program).encode())
-    files["max"], files["min"] = prepared.ranges.max_min_files(folder / "max_min", program.name)
+    ranges = ir_ranges(program, prepared.ranges)
+    files["max"], files["min"] = ranges.max_min_files(folder / "max_min", program.name)
     files["log"] = folder / "log.txt", bytes_writer(vendor_log(program, method).encode())
     return files
 
 
 def planned_dump(folder: Path, tensors: dict[str, np.ndarray]) -> list[tuple[Path, Writer]]:
-    """One .npy a tensor, in execution order; '/' in names becomes '_'; index.json has the names."""
+    """One .npy per tensor, in execution order; '/' in names becomes '_'; names in index.json."""
     index = {
         name: f"{number:04d}_{name.replace('/', '_')}.npy" for number, name in enumerate(tensors)
     }
@@ -150,11 +155,12 @@ def planned_dump(folder: Path, tensors: dict[str, np.ndarray]) -> list[tuple[Pat
 def remove_old_dump(folder: Path) -> None:
     """Files that an earlier dump into the same folder names in its index."""
     try:
-        names = json.loads((folder / "index.json").read_text()).values()
-    except (OSError, ValueError, AttributeError):
+        index = read_json(folder / "index.json")
+    except FileError:
         return
-    for name in names:
-        if isinstance(name, str) and Path(name).name == name:
+    for name in index.values() if isinstance(index, dict) else ():
+        # whoever wrote the index, no other files than a dump's go
+        if isinstance(name, str) and _DUMPED.fullmatch(name):
             (folder / name).unlink(missing_ok=True)
 
 

@@ -14,6 +14,7 @@ import os
 import struct
 import zipfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -28,7 +29,7 @@ from r329fast.base.archives import DAMAGED_ZIP, read_entry
 from r329fast.base.files import make_dir
 from r329fast.base.limits import TENSOR
 from r329fast.base.npy import NpyError, parse_npy
-from r329fast.base.reading import reason
+from r329fast.base.reading import reason, wrong_kind
 from r329fast.errors import FileError, UsageError
 
 _FORMAT = "r329fast chunks 1"
@@ -41,12 +42,13 @@ Arrays = dict[str, np.ndarray]
 class ChunkLog:
     """Chunk number -> payload, on disk. One process at a time; others get a UsageError.
 
-    `header` is what the file says of itself (a JSON object); `done` are the chunk numbers that
+    `header` is the file's own description (a JSON object); `done` are the chunk numbers that
     are whole, in the order in which they stand in the file.
     """
 
     def __init__(self, path: Path, header: Mapping[str, Any]) -> None:
         make_dir(path.parent)
+        wrong_kind(path)
         self.path = path
         try:
             self._file: BinaryIO = open(path, "r+b" if path.exists() else "w+b")  # noqa: SIM115
@@ -59,12 +61,19 @@ class ChunkLog:
             self._file.close()
             raise UsageError(f"{path} is being written by another run") from None
         self._places: dict[int, tuple[int, int]] = {}
-        found = _read_header(self._file)
-        if found is None:
-            self.restart(header)
-        else:
-            self.header = found
-            self._scan()
+        try:
+            found = _read_header(self._file)
+            if found is None:
+                self.restart(header)
+            else:
+                self.header = found
+                self._scan()
+        except BaseException as error:
+            self.close()
+            if not isinstance(error, OSError):
+                raise
+            text = f"cannot read or write {path}: {error.strerror}"
+            raise FileError(text, path=str(path)) from error
 
     @property
     def done(self) -> tuple[int, ...]:
@@ -123,7 +132,8 @@ class ChunkLog:
         os.fsync(self._file.fileno())
 
     def close(self) -> None:
-        self._file.close()
+        with suppress(OSError):  # what could not be written has been said
+            self._file.close()
 
     def __enter__(self) -> ChunkLog:
         return self
@@ -144,7 +154,10 @@ def _read_header(file: BinaryIO) -> dict[str, Any] | None:
     whole = line.endswith("\n") and line.startswith(_FORMAT)
     if not whole or hashlib.sha256(body.encode()).hexdigest() != prefix:
         return None
-    found = json.loads(body)
+    try:
+        found = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
     return found if isinstance(found, dict) else None
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import itertools
+import logging
 import pickle
 import time
 from collections.abc import Iterator, Sequence
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from distributed import Client, Future
 
 _CONNECT_SECONDS = 20
-_IN_FLIGHT = 3  # chunks a worker thread: one at work, the others on their way
+_IN_FLIGHT = 3  # chunks per worker thread: one at work, the others on their way
 _MAX_DEATHS = 20  # chunks given up by the scheduler that are handed in again
 
 
@@ -40,6 +41,35 @@ def cluster_chunks(
     Raises FileError where the scheduler cannot be reached, UsageError where workers are missing,
     differ, or do not see the images.
     """
+    with _silenced():
+        yield from _chunks(plan, todo, execution, timing)
+
+
+@contextlib.contextmanager
+def _silenced() -> Iterator[None]:
+    """Without what Dask logs, tracebacks among it: all that matters becomes a typed error."""
+    with contextlib.suppress(ImportError):
+        import distributed  # noqa: F401 (makes its loggers)
+    roots = ("distributed", "tornado", "asyncio")
+    found = [logging.getLogger(root) for root in roots]
+    found += [
+        logger
+        for name, logger in logging.root.manager.loggerDict.items()
+        if isinstance(logger, logging.Logger) and name.startswith(tuple(f"{r}." for r in roots))
+    ]
+    before = [logger.disabled for logger in found]
+    try:
+        for logger in found:
+            logger.disabled = True
+        yield
+    finally:
+        for logger, disabled in zip(found, before, strict=True):
+            logger.disabled = disabled
+
+
+def _chunks(
+    plan: ChunkPlan, todo: Sequence[int], execution: Execution, timing: Timing
+) -> Iterator[tuple[int, bytes]]:
     start = time.perf_counter()
     client = _connect(execution.scheduler or "")
     try:

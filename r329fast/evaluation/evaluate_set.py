@@ -13,9 +13,11 @@ import numpy as np
 from r329fast.base.arguments import with_arguments
 from r329fast.base.files import write_json
 from r329fast.base.machine import cores
+from r329fast.base.reading import is_there
 from r329fast.cfg import RunConfig
 from r329fast.errors import UsageError
 from r329fast.evaluation.chunk_run import ChunkRun
+from r329fast.evaluation.files import results_stem
 from r329fast.evaluation.job import ChunkPlan, Job, true_classes
 from r329fast.evaluation.options import EvaluationOptions
 from r329fast.evaluation.record import identity, open_log
@@ -111,7 +113,7 @@ def _plan(
 
 
 def fitting_recipe(model: Model) -> Preprocess:
-    """The article's recipe at the size that the network takes."""
+    """The recipe of the vendor's tutorial at the size that the network takes."""
     program = model.variants[0].program
     shape = program.tensors[program.inputs[0]].shape
     return Preprocess().with_size(shape[1], shape[0]) if len(shape) == 3 else Preprocess()
@@ -119,7 +121,7 @@ def fitting_recipe(model: Model) -> Preprocess:
 
 def _places(images: str | Path, labels: str | Path | None) -> dict[str, str | None]:
     """Where the images and labels came from, so that a report can show pictures later."""
-    on_disk = labels is not None and Path(labels).exists()
+    on_disk = labels is not None and is_there(labels)
     return {
         "image_set": str(Path(images).absolute()),
         "label_file": str(Path(labels).absolute() if labels and on_disk else labels or "") or None,
@@ -130,7 +132,7 @@ def _write_rows(result: Evaluation, run: ChunkRun, folder: Path, kind: str) -> N
     """The result files: a row per image, a file per variant."""
     several = len(run.model.variants) > 1
     for index, item in enumerate(run.model.variants):
-        stem = f"results-{item.name.replace(' ', '-')}" if several else "results"
+        stem = results_stem(item.name if several else None)
         path = write_results(folder / f"{stem}.{kind}", run.log, index, run.plan)
         result.files.append(path)
 
@@ -138,7 +140,7 @@ def _write_rows(result: Evaluation, run: ChunkRun, folder: Path, kind: str) -> N
 def _write_record(
     result: Evaluation, folder: Path, header: dict[str, object], places: dict[str, str | None]
 ) -> None:
-    """run.json, written last: it says that the result files are complete."""
+    """run.json, written last: it marks the result files as complete."""
     import onnxruntime
 
     record = {

@@ -1,4 +1,4 @@
-"""What `evaluate` may be told, by subject; every field is a keyword of the call too."""
+"""The options of `evaluate`, by subject; every field is a keyword of the call too."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Grid:
 class Selection:
     """Which images count, and how they become pixels.
 
-    preprocess: the article's recipe at the network's size where absent. limit: the first images
+    preprocess: the tutorial's recipe at the network's size where absent. limit: the first images
     only. label_offset: added to every label; the cfg's where absent. class_folders: class number
     by folder, for trees without a label file. skip_bad: go on without images that cannot be read.
     """

@@ -1,4 +1,4 @@
-"""Decoded and resized images kept on disk, one byte a value, for the next run.
+"""Decoded and resized images kept on disk, one byte per value, for the next run.
 
 The bytes are those before normalisation and input quantisation, which are table look-ups: so the
 cache serves every scheme of a sweep and the float baseline alike. The folder's name is a hash of
@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from r329fast.base.files import make_dir
+from r329fast.errors import FileError
 from r329fast.evaluation.chunk_log import ChunkLog, pack, unpack
 from r329fast.evaluation.sources import BadImageError, Source
 from r329fast.images.opencv import cv2
@@ -57,28 +58,40 @@ class PixelCache:
         self.item = int(np.prod(self.shape))
         self.log = ChunkLog(self.folder / "chunks.log", key)
         self.path = self.folder / "pixels.bin"
-        with open(self.path, "ab") as file:
-            if file.tell() != self.count * self.item:
-                file.truncate(self.count * self.item)
+        try:
+            with open(self.path, "ab") as file:
+                if file.tell() != self.count * self.item:
+                    file.truncate(self.count * self.item)
+        except OSError as error:
+            self.log.close()
+            raise FileError(f"cannot write {self.path}: {error.strerror}") from error
         self.hits = 0
 
     def open_chunk(self, number: int) -> CachedChunk | None:
         """The images of a chunk, or None where they are not there yet."""
         if number not in self.log.done:
             return None
-        notes = unpack(self.log.read(number))
         start = number * self.chunk
-        if len(notes["sums"]) != min(self.chunk, self.count - start):
+        try:
+            notes = unpack(self.log.read(number))
+            bad = {str(row): str(why) for row, why in json.loads(notes["bad"].tobytes()).items()}
+            sums = notes["sums"]
+            right = sums.dtype == np.uint32 and sums.shape == (min(self.chunk, self.count - start),)
+        except (FileError, KeyError, ValueError, AttributeError, RecursionError):
+            return None  # decoded anew
+        if not right:
             return None
         self.hits += 1
-        bad = json.loads(notes["bad"].tobytes())
-        return CachedChunk(self.path, start, self.shape, notes["sums"], bad, self.checksum)
+        return CachedChunk(self.path, start, self.shape, sums, bad, self.checksum)
 
     def store(self, number: int, pixels: np.ndarray, bad: Mapping[int, str]) -> None:
-        """Keep a chunk: pixels uint8 [n, height, width, 3]; `bad` says which could not be read."""
-        with open(self.path, "r+b") as file:
-            file.seek(number * self.chunk * self.item)
-            file.write(pixels.data)
+        """Keep a chunk: pixels uint8 [n, height, width, 3]; `bad`: the unreadable ones."""
+        try:
+            with open(self.path, "r+b") as file:
+                file.seek(number * self.chunk * self.item)
+                file.write(pixels.data)
+        except OSError as error:
+            raise FileError(f"cannot write {self.path}: {error.strerror}") from error
         words = json.dumps({str(row): text for row, text in bad.items()}).encode()
         sums = np.array([self.checksum(image) for image in pixels], dtype=np.uint32)
         self.log.append(number, pack({"sums": sums, "bad": np.frombuffer(words, dtype=np.uint8)}))

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from r329fast.base.reading import faults_of
 from r329fast.errors import DataError, UsageError
 from r329fast.evaluation.chunk_log import ChunkLog, unpack
 from r329fast.evaluation.job import ChunkPlan
@@ -74,7 +75,7 @@ def open_log(folder: Path, header: dict[str, Any], resume: bool, overwrite: bool
 def _check_same(folder: Path, found: dict[str, Any], header: dict[str, Any]) -> None:
     wanted = json.loads(json.dumps(header))
     differing = [name for name in wanted if found.get(name) != wanted[name]]
-    # a different chunk count only says that the images differ
+    # a different chunk count only follows from different images
     named = [name for name in differing if name != "chunks"] or differing
     if named:
         raise UsageError(
@@ -88,12 +89,19 @@ class Records:
     """The records of all images, from a complete log."""
 
     def __init__(self, log: ChunkLog, variants: int, plan: ChunkPlan) -> None:
-        from r329fast.evaluation.score import FLOAT_SCORE, SCORE
+        from r329fast.evaluation.score import SCORE
 
         count = len(plan.source)
         self.scores = [np.zeros(count, dtype=SCORE) for _ in range(variants)]
         self.floats: np.ndarray | None = None
         self.bad: dict[int, str] = {}
+        with faults_of(log.path, "a record of this evaluation", "; --overwrite begins anew"):
+            self._read(log, plan)
+
+    def _read(self, log: ChunkLog, plan: ChunkPlan) -> None:
+        from r329fast.evaluation.score import FLOAT_SCORE
+
+        count = len(plan.source)
         seen = 0
         for number in log.done:
             payload = unpack(log.read(number))

@@ -81,7 +81,7 @@ def resident_mb() -> float | None:
 class Evaluation:
     """Result of an evaluation; the first of `variants` in `best` loses least.
 
-    skipped: (file, why). scores: one record array (`score.SCORE`) for each variant, a row an
+    skipped: (file, why). scores: one record array (`score.SCORE`) per variant, one row per
     image. classes: true class numbers int64 [N].
     """
 

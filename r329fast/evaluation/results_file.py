@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from r329fast.base.files import write_atomic
+from r329fast.base.sheets import as_cell
 from r329fast.errors import UsageError
 from r329fast.evaluation.chunk_log import ChunkLog, unpack
 from r329fast.evaluation.job import ChunkPlan
@@ -98,6 +99,7 @@ def _write_csv(stream: BinaryIO, chunks: Iterator[Columns]) -> None:
             header = True
         if "logits" in columns:
             columns["logits"] = [" ".join(map(str, row)) for row in columns["logits"]]
+        columns["file"] = [as_cell(name) for name in columns["file"]]
         writer.writerows(zip(*columns.values(), strict=True))
         stream.write(text.getvalue().encode())
 

@@ -11,7 +11,9 @@ from typing import Any
 
 import numpy as np
 
+from r329fast.base.fork import hold_during_fork
 from r329fast.base.npy import map_npy
+from r329fast.base.reading import is_file, is_there
 from r329fast.errors import DataError, FileError
 from r329fast.images.dataset import load_labels
 from r329fast.images.opencv import cv2
@@ -21,11 +23,12 @@ from r329fast.images.stores import Store, open_store
 
 Key = str | int | bytes
 _opening = threading.Lock()  # readers are sent to other processes, locks cannot be
+hold_during_fork(_opening)
 _ARRAY, _ARRAY_LABELS = "dataset.npy", "label.npy"
 
 
 class BadImageError(Exception):
-    """An image that cannot be used; the text says why, without its name."""
+    """An image that cannot be used; the text gives the reason, without the image's name."""
 
 
 @dataclass
@@ -164,7 +167,7 @@ def open_source(
     recipe: how images become pixels; not used for arrays. Raises FileError and DataError.
     """
     path = Path(images)
-    holds_array = (path / _ARRAY).is_file() and not (path / LABEL_FILE).exists()
+    holds_array = is_file(path / _ARRAY) and not is_there(path / LABEL_FILE)
     if holds_array and (labels is None or Path(labels).suffix == ".npy"):
         path = path / _ARRAY
     if path.suffix == ".npy":
@@ -187,7 +190,7 @@ def open_source(
 def _open_arrays(path: Path, labels: str | Path | None, limit: int | None) -> Source:
     array = map_npy(path)
     changed = path.stat().st_mtime_ns
-    if array.dtype != np.float32 or array.ndim < 2 or not len(array):
+    if array.dtype != np.float32 or array.ndim < 2 or not array.size:
         raise DataError(
             f"{path}: found {array.dtype} {list(array.shape)}, allowed float32 [N, height, width, "
             "channels]",

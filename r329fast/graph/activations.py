@@ -1,6 +1,6 @@
 """The table of activations: all that the package knows of one stands in its row.
 
-A row says how the activation is read from ONNX and written to it, whether its result is signed,
+A row defines how the activation is read from ONNX and written to it, whether its result is signed,
 and how its integers come about: by the last step of a layer (`epilogue`, which a computing layer
 may carry) or through a lookup table of its real function (`real`, always a layer of its own).
 Importers, fusion, both schemes, the float writer and the documentation ask the table.
@@ -44,7 +44,8 @@ class Activation:
     question to the parameters; read: from ONNX, None where it only comes out of another row's
     reader; write: (writer, ONNX tensor, layer) -> ONNX tensor; epilogue: the word of the op
     list's attribute "act", "" where a table computes it; real: float64 -> float64, for such a
-    table; per_channel: has the layer constant "slope" (C,), the node's second input.
+    table; per_channel: has the layer constant "slope" (C,), the node's second input; forced:
+    whether the option `force_dtype_int` makes its result signed.
     """
 
     signed: bool | Callable[[Act], bool] | None
@@ -53,6 +54,7 @@ class Activation:
     epilogue: str = ""
     real: RealFunction | None = None
     per_channel: bool = False
+    forced: bool = True
 
     @property
     def fusable(self) -> bool:
@@ -98,7 +100,17 @@ def _alpha(kind: str, default: float) -> Callable[[Node, OnnxModel], Act]:
 
 def _read_hard_sigmoid(node: Node, model: OnnxModel) -> Act:
     alpha, beta = float(node.attr("alpha", 0.2)), float(node.attr("beta", 0.5))
-    return Act("HARDSIGMOID", alpha=alpha, beta=beta)
+    return Act("HARDSIGMOID", alpha=alpha, beta=beta, clip_max=1.0)
+
+
+def _read_selu(node: Node, model: OnnxModel) -> Act:
+    alpha = float(node.attr("alpha", 1.67326319217681884765625))
+    return Act("SELU", alpha=alpha, beta=float(node.attr("gamma", 1.05070102214813232421875)))
+
+
+def _read_shrink(node: Node, model: OnnxModel) -> Act:
+    lambd, bias = float(node.attr("lambd", 0.5)), float(node.attr("bias", 0.0))
+    return Act("SHRINK", alpha=lambd, beta=bias)
 
 
 def _read_gelu(node: Node, model: OnnxModel) -> Act:
@@ -114,9 +126,9 @@ def constraint_clip_bounds(node: Node, model: OnnxModel) -> Result:
     return bounds[0] <= bounds[1], f"bounds {bounds[0]} and {bounds[1]}"
 
 
-@advise("use one slope a channel")
+@advise("use one slope per channel")
 def constraint_slope(node: Node, model: OnnxModel) -> Result:
-    """The slope must be a constant: one number, or one a channel (axis 1)."""
+    """The slope must be a constant: one number, or one per channel (axis 1)."""
     if node.inputs[1] not in model.consts:
         return False, "the slope is computed"
     slope, shape = model.consts[node.inputs[1]], first_shape(node, model)
@@ -129,6 +141,13 @@ def constraint_swish_alpha(node: Node, model: OnnxModel) -> Result:
     """alpha must be 1."""
     alpha = float(node.attr("alpha", 1.0))
     return alpha == 1.0, f"alpha {alpha}"
+
+
+@advise("use Relu for alpha 0")
+def constraint_celu_alpha(node: Node, model: OnnxModel) -> Result:
+    """alpha must not be 0."""
+    alpha = float(node.attr("alpha", 1.0))
+    return alpha != 0.0, f"alpha {alpha}"
 
 
 # --- writing ----------------------------------------------------------------------------------
@@ -157,6 +176,14 @@ def _write_prelu(w: Writer, name: str, layer: Layer) -> str:
 
 def _write_silu(w: Writer, name: str, layer: Layer) -> str:
     return str(w.node("Mul", [name, w.node("Sigmoid", [name])]))
+
+
+def _write_selu(w: Writer, name: str, layer: Layer) -> str:
+    return str(w.node("Selu", [name], alpha=layer.act.alpha, gamma=layer.act.beta))
+
+
+def _write_shrink(w: Writer, name: str, layer: Layer) -> str:
+    return str(w.node("Shrink", [name], lambd=layer.act.alpha, bias=layer.act.beta))
 
 
 def _write_gelu(w: Writer, name: str, layer: Layer) -> str:
@@ -191,11 +218,23 @@ def _gelu(x: np.ndarray, act: Act) -> np.ndarray:
 
 
 def _hard_sigmoid(x: np.ndarray, act: Act) -> np.ndarray:
-    return np.clip(act.alpha * x + act.beta, 0.0, 1.0)
+    return np.clip(act.alpha * x + act.beta, act.clip_min, act.clip_max)
 
 
 def _elu(x: np.ndarray, act: Act) -> np.ndarray:
     return np.where(x > 0, x, act.alpha * np.expm1(np.minimum(x, 0)))
+
+
+def _celu(x: np.ndarray, act: Act) -> np.ndarray:
+    return np.maximum(x, 0) + np.minimum(0, act.alpha * np.expm1(np.minimum(x / act.alpha, 709)))
+
+
+def _selu(x: np.ndarray, act: Act) -> np.ndarray:
+    return act.beta * _elu(x, act)
+
+
+def _shrink(x: np.ndarray, act: Act) -> np.ndarray:
+    return np.where(x > act.alpha, x - act.beta, np.where(x < -act.alpha, x + act.beta, 0.0))
 
 
 # --- the table --------------------------------------------------------------------------------
@@ -239,12 +278,33 @@ ACTIVATIONS: dict[str, Activation] = {
         real=lambda x, act: x * np.clip(x + 3.0, 0.0, 6.0) / 6.0,
     ),
     "HARDSIGMOID": Activation(
-        False,
+        lambda act: act.clip_min < 0,
         Reader("HardSigmoid", _read_hard_sigmoid),
         _node("HardSigmoid", "alpha", "beta"),
         real=_hard_sigmoid,
     ),
     "ELU": Activation(True, Reader("Elu", _alpha("ELU", 1.0)), _node("Elu", "alpha"), real=_elu),
+    "SELU": Activation(True, Reader("Selu", _read_selu), _write_selu, real=_selu),
+    "SHRINK": Activation(True, Reader("Shrink", _read_shrink), _write_shrink, real=_shrink),
+    "SOFTSIGN": Activation(
+        True,
+        Reader("Softsign", _plain("SOFTSIGN")),
+        _node("Softsign"),
+        real=lambda x, act: x / (1.0 + np.abs(x)),
+    ),
+    "CELU": Activation(
+        True,
+        Reader("Celu", _alpha("CELU", 1.0), (constraint_celu_alpha,)),
+        _node("Celu", "alpha"),
+        real=_celu,
+    ),
+    "THRESHOLDEDRELU": Activation(
+        lambda act: act.alpha < 0,
+        Reader("ThresholdedRelu", _alpha("THRESHOLDEDRELU", 1.0)),
+        _node("ThresholdedRelu", "alpha"),
+        real=lambda x, act: np.where(x > act.alpha, x, 0.0),
+        forced=False,
+    ),
     "SOFTPLUS": Activation(
         False,
         Reader("Softplus", _plain("SOFTPLUS")),

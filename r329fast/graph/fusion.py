@@ -19,6 +19,7 @@ from r329fast.graph.ir import (
     BatchNormAttrs,
     ChannelShuffleAttrs,
     ConvAttrs,
+    ConvTransposeAttrs,
     EltwiseAttrs,
     FullyConnectedAttrs,
     Layer,
@@ -148,8 +149,7 @@ def fold_norms(draft: Draft) -> None:
         scale, mean, shift = (layer.consts[key] for key in ("scale", "mean", "shift"))
         if maker.facts.linear and maker.act.kind == "NONE":
             weights = maker.consts["weights"]
-            spread = scale.reshape(-1, *(1,) * (weights.ndim - 1))
-            maker.consts["weights"] = weights * spread
+            maker.consts["weights"] = _scaled(maker, weights, scale)
             maker.consts["bias"] = (maker.consts["bias"] - mean) * scale + shift
         elif isinstance(maker.attrs, BatchNormAttrs):
             maker.consts["shift"] = (maker.consts["shift"] - mean) * scale + shift
@@ -158,6 +158,17 @@ def fold_norms(draft: Draft) -> None:
             continue
         draft.absorb(layer, producer)
         draft.changed.update(between)
+
+
+def _scaled(layer: Layer, weights: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """Weights times a factor per output channel."""
+    if not isinstance(layer.attrs, ConvTransposeAttrs):
+        return np.asarray(weights * scale.reshape(-1, *(1,) * (weights.ndim - 1)))
+    # (O/group, kh, kw, I): output channels of a group belong to the group's input channels
+    groups, outs = layer.attrs.group, len(weights)
+    apart = weights.reshape(*weights.shape[:3], groups, -1)
+    factors = scale.reshape(groups, outs).T[:, None, None, :, None]
+    return np.ascontiguousarray((apart * factors).reshape(weights.shape))
 
 
 def _behind_reshapes(draft: Draft, layer: Layer) -> tuple[Layer, list[str]]:
@@ -179,7 +190,7 @@ def fold_input_norms(draft: Draft) -> None:
     """Fold a norm right behind a graph input into the convolution that alone reads it.
 
     With y = s*x + t in front of it, a convolution has the weights w*s and the bias b + sum(w*t);
-    the zeros it pads with are -t/s before the norm, which "pad_values" says.
+    the zeros it pads with are -t/s before the norm, which "pad_values" holds.
     """
     for layer in draft.layers:
         attrs = layer.attrs
@@ -194,7 +205,7 @@ def fold_input_norms(draft: Draft) -> None:
         scale = norm.consts["scale"].astype(np.float64)
         shift = norm.consts["shift"] - norm.consts["mean"] * scale
         if any(attrs.pads) and not np.all(scale):
-            continue  # a border of zeros could not be told from the image
+            continue  # a border of zeros could not be distinguished from the image
         weights = layer.consts["weights"]
         outputs, _, _, inputs = weights.shape
         # input channel of weight (o, .., i): groups follow one another
@@ -257,6 +268,10 @@ def join_clips(draft: Draft) -> None:
             draft.absorb(layer, first)
 
 
+# Layers that may carry the activation behind them.
+_CARRIERS = (ConvAttrs, ConvTransposeAttrs, FullyConnectedAttrs, EltwiseAttrs)
+
+
 def fuse_activations(draft: Draft) -> None:
     """Let convolution, fully connected and eltwise layers carry the activation behind them."""
     for layer in draft.layers:
@@ -267,10 +282,7 @@ def fuse_activations(draft: Draft) -> None:
         if producer is None or not ACTIVATIONS[act.kind].fusable:
             continue
         attrs = producer.attrs
-        if (
-            not isinstance(attrs, (ConvAttrs, FullyConnectedAttrs, EltwiseAttrs))
-            or attrs.act.kind != "NONE"
-        ):
+        if not isinstance(attrs, _CARRIERS) or attrs.act.kind != "NONE":
             continue
         producer.attrs = replace(attrs, act=act)
         producer.consts.update(layer.consts)
@@ -302,6 +314,7 @@ def find_channel_shuffles(draft: Draft) -> None:
         swapped = (*range(rank - 2), rank - 1, rank - 2)
         if last.attrs.shape == shape and split[:-2] == shape[:-1] and swap.attrs.perm == swapped:
             last.type, last.attrs = "ChannelShuffle", ChannelShuffleAttrs(split[-2])
+            last.parts = first.name, (swap.parts or (swap.name,))[0]
             draft.feed(last, first.inputs)
             draft.remove(swap)
             draft.remove(first)

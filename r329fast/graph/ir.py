@@ -4,7 +4,7 @@ Conventions that every later room relies on:
 
 * Shapes and axes are **per image**: the batch axis is left out. A feature map is (H, W, C), a
   logits vector (C,); axis 0 of a feature map is H and axis -1 its channels.
-* A tensor bears the name of the layer that makes it (the vendor's "layer top"); a layer with
+* A tensor has the name of the layer that computes it (the vendor's "layer top"); a layer with
   several outputs names them `<layer>_0`, `<layer>_1`, ...
 * Layers stand in the order in which the vendor's IR lists them, which is an execution order.
 * Constants are float32: convolution weights (O, kh, kw, I/group), depthwise weights
@@ -20,25 +20,46 @@ from typing import TypeVar
 import numpy as np
 
 from r329fast.graph.layers import LAYER_TYPES, LINEAR_TYPES, LayerType
-from r329fast.graph.layers.elementwise import ActivationAttrs, EltwiseAttrs
+from r329fast.graph.layers.elementwise import (
+    ActivationAttrs,
+    DivAttrs,
+    EltwiseAttrs,
+    NegativeAttrs,
+    PowAttrs,
+    UnaryAttrs,
+)
 from r329fast.graph.layers.facts import NO_ACT, Act, Attrs, Weights
 from r329fast.graph.layers.linear import (
     BatchNormAttrs,
     ConvAttrs,
+    ConvTransposeAttrs,
     FullyConnectedAttrs,
+    GemmAttrs,
     MatMulAttrs,
 )
 from r329fast.graph.layers.movement import (
     ChannelShuffleAttrs,
     ConcatAttrs,
+    ConstantAttrs,
+    CropAttrs,
+    DepthToSpaceAttrs,
+    GatherAttrs,
     InputAttrs,
     PadAttrs,
     ReshapeAttrs,
     SliceAttrs,
     SplitAttrs,
+    TileAttrs,
     TransposeAttrs,
 )
-from r329fast.graph.layers.normalise import LrnAttrs, SoftmaxAttrs
+from r329fast.graph.layers.normalise import (
+    ArgAttrs,
+    L2NormAttrs,
+    LrnAttrs,
+    NormAttrs,
+    SoftmaxAttrs,
+    TopKAttrs,
+)
 from r329fast.graph.layers.windows import PoolingAttrs, ReduceAttrs, ResizeAttrs
 
 __all__ = [
@@ -47,28 +68,43 @@ __all__ = [
     "NO_ACT",
     "Act",
     "ActivationAttrs",
+    "ArgAttrs",
     "Attrs",
     "BatchNormAttrs",
     "ChannelShuffleAttrs",
     "ConcatAttrs",
+    "ConstantAttrs",
     "ConvAttrs",
+    "ConvTransposeAttrs",
+    "CropAttrs",
+    "DepthToSpaceAttrs",
+    "DivAttrs",
     "EltwiseAttrs",
     "FullyConnectedAttrs",
+    "GatherAttrs",
+    "GemmAttrs",
     "Graph",
     "InputAttrs",
+    "L2NormAttrs",
     "Layer",
     "LayerType",
     "LrnAttrs",
     "MatMulAttrs",
+    "NegativeAttrs",
+    "NormAttrs",
     "PadAttrs",
     "PoolingAttrs",
+    "PowAttrs",
     "ReduceAttrs",
     "ReshapeAttrs",
     "ResizeAttrs",
     "SliceAttrs",
     "SoftmaxAttrs",
     "SplitAttrs",
+    "TileAttrs",
+    "TopKAttrs",
     "TransposeAttrs",
+    "UnaryAttrs",
     "Weights",
 ]
 
@@ -78,10 +114,12 @@ AttrsClass = type[AttrsT]  # an alias, because Layer has a field called `type`
 
 @dataclass
 class Layer:
-    """One layer. consts: "weights", "bias", "slope", "pad_values" (float32), as the type needs.
+    """One layer. consts: "weights", "bias", "slope", "pad_values", "value" (float32), "indices".
 
     "pad_values" (Cin,) is what a convolution pads with instead of zero: it stands for a batch
     norm in front of the convolution that was folded into its weights (zero after the norm).
+    parts: names of the ONNX nodes that it stands for besides its own: a shuffle's Reshape and
+    Transpose, the Transpose that moved data.
     """
 
     name: str
@@ -90,6 +128,7 @@ class Layer:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     consts: dict[str, np.ndarray] = field(default_factory=dict)
+    parts: tuple[str, ...] = ()
 
     def params(self, kind: AttrsClass[AttrsT]) -> AttrsT:
         """The attributes, with their class checked (for callers that know the layer's type)."""

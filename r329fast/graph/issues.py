@@ -1,4 +1,4 @@
-"""What is wrong with a model, one record a finding."""
+"""What is wrong with a model, one record per finding."""
 
 from __future__ import annotations
 

@@ -15,6 +15,7 @@ from r329fast.graph.issues import Issue, Unknown, Unsupported
 from r329fast.graph.lower.builder import Builder
 from r329fast.graph.lower.families import OPERATORS
 from r329fast.graph.onnx.model import Node, OnnxModel
+from r329fast.graph.onnx.norm_patterns import find_norms
 from r329fast.graph.onnx.patterns import find_patterns
 from r329fast.graph.onnx.reader import InputShapes, read_onnx
 
@@ -68,10 +69,11 @@ def _load(
     name: str | None,
 ) -> tuple[Graph | None, list[Issue]]:
     """The graph (None if there are issues) and the issues."""
-    # onnx and NumPy raise many kinds about what a file says
+    # onnx and NumPy raise many kinds about the content of a file
     with faults_of(path, "a consistent ONNX model"):
         model = read_onnx(path, inputs, outputs, input_shapes)
         find_patterns(model)
+        find_norms(model)
         issues = check_inputs(model)
         builder = Builder(model)
         for tensor in model.inputs:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import BinaryIO
@@ -10,15 +9,15 @@ from typing import BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from r329fast.base.files import make_dir, write_atomic, write_npy
+from r329fast.base.files import make_dir, npy_writer, write_all
 from r329fast.base.npy import map_npy
-from r329fast.errors import DataError, FileError
+from r329fast.errors import DataError
 from r329fast.images.preprocess import Floats, Labels, Pixels, Preprocess
 from r329fast.images.sets import ImageSet
 
 
 def raw_input(image: Pixels, size: tuple[int, int] = (224, 224)) -> npt.NDArray[np.int8]:
-    """The article's input file: RGB, stretched, pixel - 127.5 cut towards zero.
+    """The input file of the vendor's tutorial: RGB, stretched, pixel - 127.5 cut towards zero.
 
     `image` is decoded BGR, uint8 [h, w, 3]; the result int8 [height, width, 3]. It is *not* on the
     input scale that calibration found: `Program.quantize_input` is.
@@ -49,10 +48,6 @@ def write_dataset(
     """
     folder = make_dir(Path(out_dir))
     targets = folder / "dataset.npy", folder / "label.npy"
-    for target in targets:
-        if target.is_dir():
-            raise FileError(f"cannot write {target}: it is a folder", path=str(target))
-    parts = folder / ".dataset.npy.part", folder / ".label.npy.part"
     width, height = preprocess.size
     header = {
         "descr": "<f4",
@@ -68,16 +63,7 @@ def write_dataset(
             if on_image:
                 on_image(array)
 
-    try:
-        write_atomic(parts[0], write)
-        write_npy(parts[1], images.labels)
-        for part, target in zip(parts, targets, strict=True):
-            os.replace(part, target)
-    except OSError as error:
-        raise FileError(f"cannot write to {folder}: {error.strerror}", path=str(folder)) from error
-    finally:
-        for part in parts:
-            part.unlink(missing_ok=True)
+    write_all([(targets[0], write), (targets[1], npy_writer(images.labels))])
     return targets
 
 
@@ -105,6 +91,8 @@ def load_dataset(
         )
     if not len(array):
         raise DataError(f"{path}: found no images, allowed: at least one", path=str(path))
+    if not array.size:
+        raise DataError(f"{path}: found {list(array.shape)}, images without pixels", path=str(path))
     _check_layout(path, array.shape, expected_shape)
     for index, item in enumerate(array):
         if not np.isfinite(item).all():

@@ -1,6 +1,6 @@
 """Preprocessing: how a decoded image becomes the array that a network takes.
 
-The defaults are the recipe of the article that the vendor's examples use. They reproduce its
+The defaults are the recipe of the vendor's tutorial. They reproduce its
 `dataset.npy` and `input.bin` value for value.
 """
 

@@ -10,14 +10,14 @@ import numpy as np
 import numpy.typing as npt
 
 from r329fast.base.limits import IMAGE, PIXELS, TEXT
-from r329fast.base.reading import decoded, read_bytes, read_text
+from r329fast.base.reading import decoded, is_folder, is_there, read_bytes, read_text
 from r329fast.errors import DataError, FileError, nearest
 from r329fast.images.opencv import cv2
 from r329fast.images.stores import Store, open_store
 
 Pixels = npt.NDArray[np.uint8]
 LABEL_FILE = "label.txt"
-# in a tree of class folders, where no label file says what is an image
+# in a tree of class folders, where no label file lists the images
 IMAGE_ENDINGS = (
     *(".avif", ".bmp", ".dib", ".gif", ".hdr", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm"),
     *(".png", ".pnm", ".ppm", ".ras", ".sr", ".tif", ".tiff", ".webp"),
@@ -146,7 +146,7 @@ class ImageSet:
         self, store: Store, labels: Path | str | None
     ) -> tuple[str, str, PurePosixPath]:
         """Where the label file is (for messages), its text, and its folder inside the set."""
-        if labels is not None and not Path(labels).is_dir() and Path(labels).exists():
+        if labels is not None and not is_folder(labels) and is_there(labels):
             return str(labels), read_text(labels), PurePosixPath()
         wanted = str(labels) if labels is not None else LABEL_FILE
         names = [name for name in store.names if _clean(name)]

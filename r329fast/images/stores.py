@@ -16,7 +16,15 @@ from typing import BinaryIO, Protocol, cast
 
 from r329fast.base.archives import DAMAGED_ZIP, CappedFile, close_zip, open_zip, read_entry
 from r329fast.base.limits import IMAGE, RATIO, UNPACKED, Limit
-from r329fast.base.reading import check_size, open_regular, read_bytes, reason, size_of
+from r329fast.base.reading import (
+    check_size,
+    is_folder,
+    is_there,
+    open_regular,
+    read_bytes,
+    reason,
+    size_of,
+)
 from r329fast.errors import FileError
 
 _DAMAGED = (*DAMAGED_ZIP, tarfile.TarError, lzma.LZMAError, zlib.error)
@@ -169,9 +177,9 @@ def _unpacked(packed: BinaryIO, path: Path) -> BinaryIO:
 
 def open_store(path: Path) -> Store:
     """The files of a folder, zip or tar; raises FileError."""
-    if path.is_dir():
+    if is_folder(path):
         return _Folder(path)
-    if not path.exists():
+    if not is_there(path):
         raise FileError(f"image set not found: {path}", path=str(path))
     try:
         with open_regular(path) as file:

@@ -1,4 +1,4 @@
-"""Compiled kernels: op and buffers in, integers out. One file a family, one registry.
+"""Compiled kernels: op and buffers in, integers out. One file per family, one registry.
 
 Importing this package chooses the kernel path (see `isa.py`) and the compile cache's folder.
 """

@@ -1,6 +1,6 @@
-"""Ops that move bytes: reshape, transpose, slice, pad, channel shuffle, nearest resize.
+"""Ops that move bytes: reshape, transpose, slice, pad, channel shuffle, nearest resize, blocks.
 
-All are out[i] = x[index[i]]: the index is made once by the living definition, cut into the
+Most are out[i] = x[index[i]]: the index is made once by the living definition, cut into the
 longest runs that it allows, and one kernel copies runs.
 """
 
@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from r329fast.kernels.runtime.kernel import arrays, kernel
-from r329fast.kernels.runtime.op_plan import OpPlan, Step
+from r329fast.kernels.runtime.op_plan import OpPlan, Step, aligned
 from r329fast.kernels.runtime.parameters import pack
 from r329fast.program.ops import OPS
 from r329fast.program.program import Op, TensorSpec
@@ -21,29 +21,84 @@ from r329fast.reference.interpreter import FUNCTIONS
 
 class Runs(NamedTuple):
     batch: int  # images
-    in_elements: int  # of one image
-    out_elements: int  # of one image
+    in_elements: int  # bytes of one image
+    out_elements: int  # bytes of one image
     run: int  # bytes copied from every place of the index
-    fill: int  # byte that is written where the index is negative
+    item: int  # bytes of an element
+    fill: int  # element that is written where the index is negative
 
 
 @kernel
 def copy_runs(frame):  # type: ignore[no-untyped-def]
-    """Runs of bytes from x at index (byte offsets in an image), or of the fill byte at -1."""
+    """Runs of bytes from x at index (byte offsets in an image), or of the filling at -1."""
     p, x, index, out = arrays(frame, Runs, "uiu")
     batch, in_elements, out_elements, run = p.batch, p.in_elements, p.out_elements, p.run
-    fill = np.uint8(p.fill)
+    item, fill = p.item, p.fill
     for image in range(batch):
         x0, out0 = image * in_elements, image * out_elements
         for i in range(index.size):
             start = out0 + i * run
             if index[i] < 0:
                 for j in range(run):
-                    out[start + j] = fill
+                    out[start + j] = np.uint8((fill >> (8 * (j % item))) & 255)
             else:
                 source = x0 + index[i]
                 for j in range(run):
                     out[start + j] = x[source + j]
+
+
+class PixelBlocks(NamedTuple):
+    batch: int  # images
+    height: int  # rows of the deep tensor
+    width: int  # columns of the deep tensor
+    channels: int  # of the wide tensor
+    block: int  # rows and columns of a block
+    inverse: int  # 1: the wide tensor is the input
+
+
+@kernel
+def move_blocks(frame):  # type: ignore[no-untyped-def]
+    """Channels (channel, row, column) to blocks; the wide tensor in order, the deep in steps."""
+    p, x, out = arrays(frame, PixelBlocks, "uu")
+    width, channels, block, inverse = p.width, p.channels, p.block, p.inverse
+    step = block * block
+    wide = 0
+    for y in range(p.batch * p.height):
+        for row in range(block):
+            for place in range(width):
+                first = (y * width + place) * step * channels + row * block
+                for column in range(block):
+                    deep = first + column
+                    if inverse:
+                        for c in range(channels):
+                            out[deep + c * step] = x[wide + c]
+                    else:
+                        for c in range(channels):
+                            out[wide + c] = x[deep + c * step]
+                    wide += channels
+
+
+def prepare_depth_to_space(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> OpPlan:
+    """Mode CRD has no runs, so that an index would be eight bytes for each byte that is moved."""
+    if op.text("mode") == "DCR":
+        return prepare_movement(op, inputs, output)
+    inverse = op.integer("inverse")
+    deep, wide = (output.shape, inputs[0].shape) if inverse else (inputs[0].shape, output.shape)
+    blocks = PixelBlocks(
+        batch=1,
+        height=deep[0],
+        width=deep[1],
+        channels=wide[2],
+        block=op.integer("block"),
+        inverse=inverse,
+    )
+
+    def bind(
+        batch: int, inputs: Sequence[np.ndarray], output: np.ndarray, scratch: np.ndarray
+    ) -> list[Step]:
+        return [(move_blocks, (pack(blocks._replace(batch=batch)), inputs[0], output))]
+
+    return OpPlan("blocks", bind, lambda batch: 0)
 
 
 def _run_length(index: np.ndarray) -> int:
@@ -60,21 +115,52 @@ def prepare_movement(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> Op
     places = np.arange(x.elements, dtype=np.int64).reshape(1, *x.shape)
     fill = 0
     if op.kind == "pad" and op.text("mode") == "CONSTANT":
-        fill = op.integer("value") & 255
+        fill = op.integer("value") & ((1 << 8 * x.itemsize) - 1)
         op = Op(op.kind, op.layer, op.inputs, op.outputs, {**op.attrs, "value": -1}, op.consts)
     index = FUNCTIONS[op.kind](op, [places], inputs, output).reshape(-1)
-    run = _run_length(index)
+    return prepare_runs(index, x, fill, "alias" if OPS[op.kind].alias else "runs")
+
+
+def prepare_runs(index: np.ndarray, x: TensorSpec, fill: int, path: str) -> OpPlan:
+    """out[i] = x[index[i]], or the integer `fill` where the index is -1."""
+    run, item = _run_length(index), x.itemsize
     starts = np.ascontiguousarray(index[::run])
-    runs = Runs(batch=1, in_elements=x.elements, out_elements=len(index), run=run, fill=fill)
+    runs = Runs(
+        batch=1,
+        in_elements=x.bytes,
+        out_elements=len(index) * item,
+        run=run * item,
+        item=item,
+        fill=fill,
+    )
+    places = np.where(starts < 0, -1, starts * item)
 
     def bind(
         batch: int, inputs: Sequence[np.ndarray], output: np.ndarray, scratch: np.ndarray
     ) -> list[Step]:
         p = pack(runs._replace(batch=batch))
-        return [(copy_runs, (p, inputs[0], starts, output))]
+        return [(copy_runs, (p, inputs[0], places, output))]
 
-    return OpPlan("alias" if OPS[op.kind].alias else "runs", bind, lambda batch: 0)
+    return OpPlan(path, bind, lambda batch: 0)
 
 
-# Every op that moves bytes; a faster kernel of its own may stand behind this in the registry.
-PREPARE = {kind: prepare_movement for kind, spec in OPS.items() if spec.moves}
+def prepare_constant(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> OpPlan:
+    """The same bytes for every image."""
+    value = aligned(op.consts["value"].reshape(-1).view(np.uint8))
+    runs = Runs(batch=1, in_elements=0, out_elements=output.bytes, run=output.bytes, item=1, fill=0)
+    start = np.zeros(1, dtype=np.int64)
+
+    def bind(
+        batch: int, inputs: Sequence[np.ndarray], output: np.ndarray, scratch: np.ndarray
+    ) -> list[Step]:
+        return [(copy_runs, (pack(runs._replace(batch=batch)), value, start, output))]
+
+    return OpPlan("constant", bind, lambda batch: 0)
+
+
+# Every op that moves bytes, and those that have a faster kernel of their own.
+PREPARE = {
+    **{kind: prepare_movement for kind, spec in OPS.items() if spec.moves},
+    "constant": prepare_constant,
+    "depth_to_space": prepare_depth_to_space,
+}

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from r329fast.base.integers import INT32_MAX
 from r329fast.kernels.epilogue import prepare_epilogue
 from r329fast.kernels.epilogue_wide import ROUNDING_CODES, epilogue_wide, round_shift_wide
 from r329fast.kernels.runtime.kernel import arrays, kernel
@@ -104,7 +105,7 @@ def softmax_fast_exp_lines(frame):  # type: ignore[no-untyped-def]
             power = q_bits + ((distance * mult_in) >> shift_in)
             if power >= 0:
                 total += 1 << min(power, 62)
-        total = min(max(total, 1), 2147483647)
+        total = min(max(total, 1), INT32_MAX)
         zeros = 0
         for _ in range(30):
             if total << zeros < 1 << 30:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from r329fast.base.integers import INT32_MAX
+from r329fast.base.integers import INT32_MAX, INT32_MIN
 from r329fast.kernels.epilogue import prepare_epilogue
 from r329fast.kernels.epilogue_wide import epilogue_wide
 from r329fast.kernels.leaves.rows import epilogue_rows
@@ -75,7 +75,7 @@ def reduce_any(frame):  # type: ignore[no-untyped-def]
             total = 0
             for t in range(offsets.size):
                 total += (np.int64(x[x0 + base[i] + offsets[t]]) ^ flip) + move
-            total = min(max(total, -2147483648), 2147483647)
+            total = min(max(total, INT32_MIN), INT32_MAX)
             out[out0 + i] = np.uint8(epilogue_wide(total, epilogue, i % entries, entries) & 255)
 
 

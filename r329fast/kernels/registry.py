@@ -4,11 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from r329fast.kernels import elementwise, matmul, movement, normalise, pool, reduce, resize, table
+from r329fast.kernels import (
+    elementwise,
+    extremes,
+    matmul,
+    moments,
+    movement,
+    normalise,
+    pairs,
+    pool,
+    reduce,
+    resize,
+    standardize,
+    table,
+)
 from r329fast.kernels.conv.choice import prepare_dense
 from r329fast.kernels.conv.depthwise import prepare_depthwise
 from r329fast.kernels.conv.depthwise_quads import prepare_quads
 from r329fast.kernels.conv.layout import conv_layout
+from r329fast.kernels.conv.transposed import transposed_preparer
 from r329fast.kernels.conv.wide import prepare_wide
 from r329fast.kernels.runtime.op_plan import OpPlan
 from r329fast.program.program import Op, TensorSpec
@@ -31,11 +45,16 @@ REGISTRY: dict[str, Prepare] = {
     "conv2d": prepare_conv,
     "depthwise_conv2d": prepare_conv,
     "fully_connected": prepare_conv,
+    "conv_transpose2d": transposed_preparer(prepare_conv),
     **matmul.PREPARE,
     **elementwise.PREPARE,
     **table.PREPARE,
     **pool.PREPARE,
     **reduce.PREPARE,
+    **extremes.PREPARE,
+    **moments.PREPARE,
+    **pairs.PREPARE,
+    **standardize.PREPARE,
     **resize.PREPARE,
     **normalise.PREPARE,
     **movement.PREPARE,

@@ -92,7 +92,7 @@ def _tables(op: Op, x: TensorSpec, output: TensorSpec, channels: int) -> np.ndar
 
 
 def prepare_table(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> OpPlan:
-    """lut, requantize and batchnorm."""
+    """lut, requantize, abs, negative and batchnorm."""
     x, channels = inputs[0], inputs[0].shape[-1]
     rows = x.elements // channels
     single = all(array.size == 1 for array in op.consts.values()) or op.kind == "lut"
@@ -183,5 +183,7 @@ PREPARE = {
     "batchnorm": prepare_table,
     "requantize": prepare_table,
     "lut": prepare_table,
+    "abs": prepare_table,
+    "negative": prepare_table,
     "concat": prepare_concat,
 }

@@ -18,6 +18,8 @@ from r329fast.program.ops import OPS
 from r329fast.program.program import Op, Program, TensorSpec
 from r329fast.quantization.fixed_point import requantize
 from r329fast.reference.compute import finish
+from r329fast.reference.standardize import standardized
+from r329fast.reference.windows import transposed_sums
 
 Float64Array = npt.NDArray[np.float64]
 Int64Array = npt.NDArray[np.int64]
@@ -33,8 +35,8 @@ def accumulators(
 ) -> Iterator[tuple[Op, np.ndarray]]:
     """(op, exact accumulators [..., C]) of what `op` requantises, before its activation.
 
-    arrays: integers [N, *shape] of the op's inputs. One block for most ops, an image a block for
-    convolutions, one an input for concat (the op then holds that input's multiplier), none for
+    arrays: integers [N, *shape] of the op's inputs. One block for most ops, an image per block for
+    convolutions, one per input for concat (the op then holds that input's multiplier), none for
     ops without a sum. The blocks are float64, or int32 where that is exact.
     """
     if OPS[op.kind].accumulates:
@@ -105,11 +107,23 @@ def _eltwise(op: Op, arrays: list[np.ndarray], inputs: Tensors, output: TensorSp
     yield op, np.asarray(combine(a * scales[0], b * scales[1]))
 
 
+def _transposed(op: Op, arrays: list[np.ndarray], inputs: Tensors, output: TensorSpec) -> Blocks:
+    for image in arrays[0]:
+        wide = image[None].astype(np.int64)
+        yield op, transposed_sums(op, wide, inputs[0], output)[0].astype(np.float64)
+
+
+def _standardize(op: Op, arrays: list[np.ndarray], inputs: Tensors, output: TensorSpec) -> Blocks:
+    yield op, standardized(op, arrays[0].astype(np.int64), inputs[0]).astype(np.float64)
+
+
 # Every op that accumulates.
 BLOCKS: dict[str, Callable[[Op, list[np.ndarray], Tensors, TensorSpec], Blocks]] = {
     "conv2d": _convolutions,
     "depthwise_conv2d": _convolutions,
+    "conv_transpose2d": _transposed,
     "fully_connected": _fully_connected,
+    "standardize": _standardize,
     "matmul": _matmul,
     "eltwise": _eltwise,
     "batchnorm": _batchnorm,
@@ -179,7 +193,7 @@ def _convolution(op: Op, image: np.ndarray, output: TensorSpec) -> np.ndarray:
 
 
 def _depthwise(op: Op, windows: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """One input channel an output channel: int32 where no sum can leave it, else float64."""
+    """One input channel per output channel: int32 where no sum can leave it, else float64."""
     taps = weights.shape[1] * weights.shape[2]
     largest = taps * 256 * int(np.abs(weights.astype(np.int64)).max())
     largest += int(np.abs(op.consts["bias"].astype(np.int64)).max())

@@ -1,13 +1,16 @@
 """What a layer would cost on the chip: an estimate, kept apart from everything that is counted.
 
-The model, for one image (docs/profiling.md says it in words):
+The model, for one image (docs/profiling.md describes it in words):
 
-* compute cycles = padded MACs / MACs a cycle; padding rounds input and output channels and output
-  columns up to the hardware's steps; a depthwise convolution works in dense blocks of channels of
-  which only the diagonal counts; layers without MACs take elements / elements a cycle.
+* compute cycles = padded MACs / MACs per cycle; padding rounds input and output channels up to the
+  hardware's steps and the output map up to its tiles; a depthwise convolution works in dense blocks
+  of channels of which only the diagonal counts; layers without MACs take elements / elements per
+  cycle.
 * DDR traffic: every node reads its weights once and each input once and writes its outputs once,
-  one byte an element. The tensor between a convolution and the addition fused onto it never
-  leaves the unit, and neither does a tensor that fits the SRAM and is read by the next node only.
+  one byte per element; a convolution whose weights do not fit the weight buffer reads its input
+  once for every part of them. The tensor between a convolution and the addition fused onto it never
+  leaves the unit. SRAM holds a tensor that fits it, that a fixed-function job makes and that the
+  next node alone reads, another such job without an addition on it.
 * cycles = max(compute, memory) + overhead of a node; a node is `bound` by the larger one.
 """
 
@@ -19,6 +22,7 @@ from math import prod
 from typing import Any
 
 from r329fast.errors import ProgramError
+from r329fast.graph.layers.elementwise import ActivationAttrs
 from r329fast.graph.layers.facts import Weights
 from r329fast.profile.hardware import Figure, Hardware
 from r329fast.program.counters import LayerCounters, layer_constants, layer_counters
@@ -38,7 +42,8 @@ class LayerCost:
     """Estimate of one layer; a fused layer's cycles stand in the row of its convolution.
 
     utilisation: useful MACs over what the array could do in the compute cycles (0 without MACs);
-    bound: "compute", "memory", "overhead", "fused" or "" (costs nothing).
+    bound: "compute", "memory", "overhead", "fused" or "" (costs nothing); passes: how often it
+    reads its input.
     """
 
     name: str
@@ -50,6 +55,7 @@ class LayerCost:
     ddr_write: int
     time_us: float
     bound: str
+    passes: int = 1
 
 
 @dataclass(frozen=True)
@@ -135,7 +141,7 @@ def padded_macs(program: Program, layer: LayerRecord, macs: int, hardware: Hardw
     form = layer.facts.weights
     if form is Weights.DEPTHWISE and weights.shape[3] == 1:
         block = hardware.step("depthwise_block")
-        rows = prod(output[:-2]) * align(output[-2], hardware.step("position_step"))
+        rows = _tiled_places(output, hardware)
         return rows * align(output[-1], block) * block * prod(weights.shape[1:3])
     if form is Weights.MATRIX:
         inputs = align(weights.shape[1], hardware.step("input_channel_step"))
@@ -146,9 +152,32 @@ def padded_macs(program: Program, layer: LayerRecord, macs: int, hardware: Hardw
             raise ProgramError(f"layer {layer.name!r}: found group {group!r}, allowed an integer")
         inputs = align(weights.shape[3], hardware.step("input_channel_step"))
         outputs = group * align(weights.shape[0] // group, out_step)
-        rows = prod(output[:-2]) * align(output[-2], hardware.step("position_step"))
+        rows = _tiled_places(output, hardware)
         return rows * outputs * inputs * prod(weights.shape[1:3])
     return macs
+
+
+def _tiled_places(output: tuple[int, ...], hardware: Hardware) -> int:
+    """Positions of an output map [.., H, W, C] in whole tiles."""
+    rows = align(output[-3], hardware.step("tile_rows")) if len(output) > 2 else 1
+    return prod(output[:-3]) * rows * align(output[-2], hardware.step("tile_columns"))
+
+
+def input_passes(program: Program, layer: LayerRecord, hardware: Hardware) -> int:
+    """How often a convolution walks over its input: as many weights at a time as the buffer holds.
+
+    A block of 16 outputs that alone is larger than the buffer, and a grouped convolution, were in
+    no binary: one block a pass, and one pass.
+    """
+    weights, _ = layer_constants(program, layer)
+    grouped = layer.detail.get("group", 1) != 1
+    if weights is None or layer.facts.weights is not Weights.WINDOW or grouped:
+        return 1
+    step = hardware.step("output_channel_step")
+    blocks = -(-weights.shape[0] // step)
+    taps = weights.size // weights.shape[0]
+    at_once = max(hardware.step("weight_buffer_bytes") // (step * taps), 1)
+    return -(-blocks // at_once)
 
 
 def weight_traffic(program: Program, layer: LayerRecord, counters: LayerCounters) -> int:
@@ -165,7 +194,7 @@ def weight_traffic(program: Program, layer: LayerRecord, counters: LayerCounters
 
 
 def _kept(program: Program, groups: list[Group], sram: float) -> set[str]:
-    """Tensors that never reach DDR: made by one node, read by the next one only, small enough."""
+    """Tensors that never reach DDR: inside a fused pair, or in SRAM (see above)."""
     readers: dict[str, list[int]] = {}
     makers: dict[str, int] = {}
     for position, group in enumerate(groups):
@@ -177,11 +206,24 @@ def _kept(program: Program, groups: list[Group], sram: float) -> set[str]:
     kept = set()
     for name, maker in makers.items():
         users = readers.get(name, [])
-        inside = users == [maker]  # inside a fused pair
-        next_only = users == [maker + 1] and program.tensors[name].elements <= sram
-        if name not in program.outputs and (inside or next_only):
+        inside = users == [maker]
+        in_sram = (
+            users == [maker + 1]
+            and program.tensors[name].elements <= sram
+            and _is_job(program, groups[maker])
+            and _is_job(program, groups[maker + 1])
+            and len(groups[maker + 1].layers) == 1
+        )
+        if name not in program.outputs and (inside or in_sram):
             kept.add(name)
     return kept
+
+
+def _is_job(program: Program, group: Group) -> bool:
+    """Whether the fixed-function unit carries it out on feature maps."""
+    facts = program.layers[group.layers[0]].facts
+    windows = (Weights.WINDOW, Weights.DEPTHWISE, Weights.CHANNEL)
+    return facts.weights in windows or facts.attrs is ActivationAttrs
 
 
 def _layers(program: Program, hardware: Hardware) -> list[LayerCost]:
@@ -191,9 +233,13 @@ def _layers(program: Program, hardware: Hardware) -> list[LayerCost]:
     bytes_per_cycle = hardware.bytes_per_second / (hardware["clock_mhz"] * 1e6)
     costs: dict[int, LayerCost] = {}
     for group in groups:
-        traffic = {i: _traffic(program, program.layers[i], counters[i], kept) for i in group.layers}
         first = group.layers[0]
         layer = program.layers[first]
+        passes = input_passes(program, layer, hardware)
+        traffic = {
+            i: _traffic(program, program.layers[i], counters[i], kept, passes if i == first else 1)
+            for i in group.layers
+        }
         moved = sum(read + write for read, write in traffic.values())
         compute, useful = _compute(program, layer, counters[first], hardware)
         memory = -(-moved // bytes_per_cycle)
@@ -214,6 +260,7 @@ def _layers(program: Program, hardware: Hardware) -> list[LayerCost]:
             *traffic[first],
             cycles / hardware["clock_mhz"],
             bound if cycles else "",
+            passes,
         )
         for index in group.layers[1:]:
             name = program.layers[index].name
@@ -233,10 +280,10 @@ def _compute(
 
 
 def _traffic(
-    program: Program, layer: LayerRecord, counters: LayerCounters, kept: set[str]
+    program: Program, layer: LayerRecord, counters: LayerCounters, kept: set[str], passes: int
 ) -> tuple[int, int]:
-    """(bytes read, bytes written) of one layer."""
+    """(bytes read, bytes written) of one layer that reads its inputs `passes` times."""
     tensors = program.tensors
-    read = sum(tensors[name].elements for name in layer.inputs if name not in kept)
+    read = passes * sum(tensors[name].elements for name in layer.inputs if name not in kept)
     write = sum(tensors[name].elements for name in layer.outputs if name not in kept)
     return read + weight_traffic(program, layer, counters), write

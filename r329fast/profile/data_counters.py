@@ -103,6 +103,10 @@ class DataCounter:
 
     def _count_values(self, counters: DataCounters, name: str, values: np.ndarray) -> None:
         spec = self.program.tensors[name]
+        if spec.itemsize > 1:  # indices: they have no histogram of 256 levels
+            counters.outputs += values.size
+            counters.zeros += int((values == -spec.zero_point).sum())
+            return
         found = np.bincount(values.reshape(-1).view(np.uint8), minlength=_LEVELS)
         # bytes 128..255 of an int8 are its negative values, which come first
         found = np.roll(found, 128) if spec.dtype == "int8" else found

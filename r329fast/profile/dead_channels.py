@@ -52,8 +52,9 @@ def without_dead_biases(graph: Graph, program: Program, names: Sequence[str]) ->
 def dead_bias_candidates(program: Program) -> list[Candidate]:
     """One change for all layers that lose bits to dead channels: zero biases there."""
     costs: dict[str, tuple[int, list[int]]] = {}
-    for op in program.ops:
-        if program.scheme != "aqt2021" or "bias" not in op.consts or op.kind == "batchnorm":
+    linear = [layer for layer in program.layers if layer.facts.linear]
+    for op in (op for layer in linear for op in program.ops[slice(*layer.ops)]):
+        if program.scheme != "aqt2021" or "bias" not in op.consts:
             continue
         lost = bits_lost_to_dead(op)
         if lost:

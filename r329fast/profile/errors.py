@@ -45,8 +45,22 @@ class ErrorSums:
     def add(self, x: np.ndarray, q: np.ndarray, spec: TensorSpec) -> None:
         """x: float32 [N, ...]; q: integers of `spec` of the same shape."""
         flat = np.ascontiguousarray(x, dtype=np.float32).reshape(-1)
+        if spec.itemsize > 1:
+            self._add_wide(flat.astype(np.float64), spec.dequantize(q).reshape(-1), spec.scale)
+            return
         raw = np.ascontiguousarray(q).reshape(-1).view(np.uint8)
         kernels.error_sums(flat, raw, byte_values(spec), float(spec.scale), self.sums)
+
+    def _add_wide(self, x: np.ndarray, values: np.ndarray, scale: float) -> None:
+        """The same of integers of more than a byte, whose values are float32 (n,)."""
+        steps = np.abs(values - x) * scale
+        self.sums[kernels.DOT] += (x * values).sum()
+        self.sums[kernels.FLOAT_SQUARE] += (x * x).sum()
+        self.sums[kernels.INT_SQUARE] += np.square(values, dtype=np.float64).sum()
+        self.sums[kernels.ERROR_SQUARE] += np.square(values - x).sum()
+        self.sums[kernels.ABS_STEPS] += steps.sum()
+        self.sums[kernels.MAX_STEPS] = max(self.sums[kernels.MAX_STEPS], steps.max(initial=0.0))
+        self.sums[kernels.COUNT] += x.size
 
     @property
     def cosine(self) -> float:

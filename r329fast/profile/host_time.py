@@ -16,7 +16,7 @@ _MIN_PASSES = 5
 def host_times(
     program: Program, x: np.ndarray, seconds: float = 1.0, max_passes: int = 101
 ) -> dict[str, float]:
-    """Layer name -> median microseconds an image on one thread, with the run's own kernels.
+    """Layer name -> median microseconds per image on one thread, with the run's own kernels.
 
     x: integers [N, *input shape] of a block that runs as one (the first input is fed; others stay
     zero). Passes go on for about `seconds`, at least five; the first one is not counted.

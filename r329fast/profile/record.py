@@ -41,7 +41,7 @@ class Findings:
 
 
 def layer_rows(found: Findings) -> list[dict[str, Any]]:
-    """One object a layer in IR order, keys as the report's columns."""
+    """One object per layer in IR order, keys as the report's columns."""
     program = found.program
     rows: list[dict[str, Any]] = []
     for index, (layer, counters) in enumerate(
@@ -61,6 +61,9 @@ def layer_rows(found: Findings) -> list[dict[str, Any]]:
             "output_bytes": counters.output_bytes,
             "intensity": counters.macs / moved if moved else 0.0,
         }
+        spec = program.tensors[layer.outputs[0]]
+        row["range_low"] = (spec.qmin + spec.zero_point) / spec.scale
+        row["range_high"] = (spec.qmax + spec.zero_point) / spec.scale
         row.update(_run_values(found, layer))
         if found.precision:
             precision = found.precision[index]
@@ -118,7 +121,7 @@ def _error_values(found: Findings, layer: LayerRecord) -> dict[str, Any]:
 
 
 def make_record(found: Findings, totals: Mapping[str, Any]) -> dict[str, Any]:
-    """The record (docs/profiling.md says what each key holds); `layers` must come from this too.
+    """The record (docs/profiling.md describes each key); `layers` must come from this too.
 
     totals: sums of the layer rows, as the columns define them.
     """

@@ -24,7 +24,7 @@ class Stretch:
 
 def op_bytes(program: Program, op: Op) -> int:
     """Activations that an op reads and writes, an image."""
-    return sum(program.tensors[name].elements for name in (*op.inputs, *op.outputs))
+    return sum(program.tensors[name].bytes for name in (*op.inputs, *op.outputs))
 
 
 def largest_op(program: Program) -> int:
@@ -53,7 +53,7 @@ def stretches(program: Program, images: int, budget: int) -> list[Stretch]:
     """
     halvings = []
     needed = 0
-    for op in reversed(program.ops):  # what a later op needs, an earlier one must bear
+    for op in reversed(program.ops):  # what a later op needs, an earlier one must have too
         size = op_bytes(program, op)
         while -(-images >> needed) > 1 and -(-images >> needed) * size > budget:
             needed += 1

@@ -1,7 +1,7 @@
 """Exact counts of each layer: multiply-accumulates, vendor ops_count, parameters, bytes.
 
 Nothing here is modelled: all numbers follow from shapes and constants. `ops_count` is what the
-vendor's graph.json says (spec formats.md 5, verified on 236 nodes of four networks); for the
+vendor's graph.json has (spec formats.md 5, verified on 236 nodes of four networks); for the
 layer types with `ops_assumed`, which no public graph.json shows, it is this project's reading.
 """
 
@@ -30,7 +30,7 @@ class LayerCounters:
     op: the vendor's layer type; macs: multiply-accumulates with the true group size; ops_count:
     the vendor's figure, which counts grouped convolutions as dense; parameters: numbers in
     weights, bias and slopes; weight_bytes: what the layer puts into the vendor's `_int8.bin`;
-    input_bytes, output_bytes: activations read and written (one byte an element).
+    input_bytes, output_bytes: activations read and written (one byte per element).
     """
 
     name: str

@@ -17,12 +17,15 @@ from r329fast.errors import ProgramError
 from r329fast.graph.layers import LAYER_TYPES, LayerType
 from r329fast.graph.layers.movement import InputAttrs
 
+# dtype of a tensor -> bytes of an element.
+ITEMSIZES = {"int8": 1, "uint8": 1, "int16": 2, "uint16": 2, "int32": 4}
+
 AttrValue = int | str | tuple[int, ...]
 
 
 @dataclass(frozen=True)
 class TensorSpec:
-    """One tensor: shape per image, dtype int8 or uint8, range [qmin, qmax], scale, zero point."""
+    """One tensor: shape per image, integer dtype, range [qmin, qmax], scale, zero point."""
 
     name: str
     shape: tuple[int, ...]
@@ -34,8 +37,27 @@ class TensorSpec:
 
     @property
     def elements(self) -> int:
-        """Number of elements of one image (one byte each)."""
+        """Number of elements of one image."""
         return math.prod(self.shape)
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of one element."""
+        return ITEMSIZES[self.dtype]
+
+    @property
+    def bytes(self) -> int:
+        """Bytes of one image."""
+        return self.elements * self.itemsize
+
+    @property
+    def lowest(self) -> int:
+        """The lowest value of the dtype."""
+        return 0 if self.dtype.startswith("u") else -(1 << (8 * self.itemsize - 1))
+
+    @property
+    def signed(self) -> bool:
+        return not self.dtype.startswith("u")
 
     def dequantize(self, q: np.ndarray) -> np.ndarray:
         """Real values of integers `q`, float32."""

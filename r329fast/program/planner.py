@@ -115,7 +115,7 @@ def plan(
     lives = lifetimes(program, keep, images, stretches)
     sizes = {}
     for name, life in lives.items():
-        size = life.images * program.tensors[name].elements
+        size = life.images * program.tensors[name].bytes
         sizes[name] = -(-size // ALIGNMENT) * ALIGNMENT
     placed: dict[str, int] = {}
     for name in sorted(lives, key=lambda n: (-sizes[n], lives[n].first, n)):

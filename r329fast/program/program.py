@@ -1,6 +1,6 @@
 """The flat op list: plain data that can be saved, printed, hashed, verified and run.
 
-`op.py` has its parts; `ops/` says what each op means; `reference/` is its living definition.
+`op.py` has its parts; `ops/` defines what each op means; `reference/` is its living definition.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class Program:
         return q.astype(spec.dtype)
 
     def __str__(self) -> str:
-        """The op list, one line an op: what diffs and people read."""
+        """The op list, one line per op: what diffs and people read."""
         lines = [f"program {self.name} scheme {self.scheme} hash {self.hash()[:16]}"]
         for index, op in enumerate(self.ops):
             out = self.tensors[op.outputs[0]]

@@ -11,7 +11,9 @@ from r329fast.base.archives import close_zip, open_zip, read_entry
 from r329fast.base.limits import PROGRAM, RECORD
 from r329fast.base.npy import parse_npy
 from r329fast.base.reading import check_size, parse_json, reason
-from r329fast.errors import FileError
+from r329fast.errors import FileError, ProgramError
+from r329fast.graph.activations import ACTIVATIONS
+from r329fast.graph.layers import LAYER_TYPES
 from r329fast.program.archive import FORMAT, VERSION, header_digest
 from r329fast.program.program import AttrValue, LayerRecord, Op, Program, TensorSpec
 
@@ -67,6 +69,29 @@ def _attr(value: Any) -> AttrValue:
     return tuple(value) if isinstance(value, list) else value
 
 
+def _check_layers(layers: list[LayerRecord]) -> None:
+    """The records that tables and the vendor's files are made of: known words, in their order."""
+    made: set[str] = set()
+    for layer in layers:
+        where = f"layer {layer.name!r}"
+        if not all(isinstance(word, str) for word in (layer.name, layer.type, layer.act)):
+            raise ProgramError(f"{where}: its name, type and activation must be texts")
+        if layer.type not in LAYER_TYPES or layer.act not in ACTIVATIONS:
+            raise ProgramError(f"{where}: unknown type {layer.type!r} or activation {layer.act!r}")
+        if not all(type(place) is int for place in layer.ops):
+            raise ProgramError(f"{where}: its ops are {layer.ops}, allowed: two places")
+        if not layer.outputs or (not layer.inputs and not layer.is_input):
+            raise ProgramError(f"{where}: reads or makes nothing")
+        for name in layer.inputs:
+            if name not in made:
+                raise ProgramError(f"{where}: reads {name!r}, which no layer before it makes")
+        made.update(layer.outputs)
+        for key, value in layer.detail.items():
+            parts = value if isinstance(value, tuple) else (value,)
+            if not all(isinstance(part, (int, float, str, tuple)) for part in parts):
+                raise ProgramError(f"{where}: {key} is {str(value)[:40]}")
+
+
 def _build(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Program:
     tensors = {}
     for fields in header["tensors"]:
@@ -95,6 +120,10 @@ def _build(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Program:
         )
         for fields in header["layers"]
     ]
+    _check_layers(layers)
+    for name in (header["name"], header["scheme"]):
+        if not isinstance(name, str):
+            raise ProgramError(f"found name or scheme {name!r}, allowed: a text")
     return Program(
         header["name"],
         header["scheme"],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from r329fast.errors import ProgramError
-from r329fast.program.op import Op, OpList
+from r329fast.program.op import ITEMSIZES, Op, OpList
 from r329fast.program.ops import OPS
 
 
@@ -25,7 +25,8 @@ def _verify_op(program: OpList, op: Op) -> str:
     spec = OPS.get(op.kind)
     if spec is None:
         return f"unknown kind, allowed {', '.join(OPS)}"
-    if spec.arity not in (-1, len(op.inputs)) or not op.inputs or len(op.outputs) != 1:
+    fits = len(op.inputs) == spec.arity or (spec.arity < 0 and op.inputs)
+    if not fits or len(op.outputs) != 1:
         return f"{len(op.inputs)} inputs and {len(op.outputs)} outputs, allowed {spec.arity} and 1"
     if set(op.attrs) != set(spec.attrs):
         return f"attributes {sorted(op.attrs)}, expected {sorted(spec.attrs)}"
@@ -41,39 +42,47 @@ def _verify_op(program: OpList, op: Op) -> str:
         if array.dtype.name not in allowed[name] or not array.flags.c_contiguous:
             return f"constant {name} is {array.dtype}, allowed C-ordered {'/'.join(allowed[name])}"
     inputs = [program.tensors[name] for name in op.inputs]
-    return spec.check(op, inputs, program.tensors[op.outputs[0]])
+    output = program.tensors[op.outputs[0]]
+    pairs = [*((tensor, spec.reads) for tensor in inputs), (output, spec.writes)]
+    for tensor, widths in pairs:
+        if tensor.itemsize not in widths:
+            return f"tensor {tensor.name!r} is {tensor.dtype}, allowed {widths} bytes per element"
+    if spec.moves and output.dtype != inputs[0].dtype:
+        return f"the output is {output.dtype}, the input {inputs[0].dtype}"
+    return spec.check(op, inputs, output)
 
 
 def verify(program: OpList) -> None:
     """Check the whole program; raises ProgramError at the first rule that is broken."""
     for spec in program.tensors.values():
-        low, high = (0, 255) if spec.dtype == "uint8" else (-128, 127)
-        if spec.dtype not in ("int8", "uint8") or not low <= spec.qmin <= spec.qmax <= high:
+        known = spec.dtype in ITEMSIZES
+        span = 1 << 8 * ITEMSIZES.get(spec.dtype, 1)
+        if not known or not spec.lowest <= spec.qmin <= spec.qmax < spec.lowest + span:
             raise ProgramError(
                 f"tensor {spec.name!r}: dtype {spec.dtype} with range [{spec.qmin}, {spec.qmax}]"
             )
         if not np.isfinite(spec.scale) or spec.scale <= 0 or not all(n > 0 for n in spec.shape):
             raise ProgramError(f"tensor {spec.name!r}: scale {spec.scale}, shape {spec.shape}")
-    known = set(program.inputs)
+    made = set(program.inputs)
     for index, op in enumerate(program.ops):
         where = f"op {index} ({op.kind} of layer {op.layer!r})"
         for name in op.inputs:
-            if name not in known:
+            if name not in made:
                 raise ProgramError(f"{where}: reads {name!r} before it is made", layer=op.layer)
         for name in op.outputs:
-            if name in known or name not in program.tensors:
+            if name in made or name not in program.tensors:
                 raise ProgramError(f"{where}: {name!r} is made twice or unknown", layer=op.layer)
         complaint = _verify_op(program, op)
         if complaint:
             raise ProgramError(f"{where}: {complaint}", layer=op.layer)
-        known.update(op.outputs)
+        made.update(op.outputs)
     for layer in program.layers:
         first, last = layer.ops
         if not 0 <= first <= last <= len(program.ops):
             raise ProgramError(f"layer {layer.name!r}: ops {layer.ops} of {len(program.ops)}")
         for name in (*layer.inputs, *layer.outputs):
-            if name not in known:
+            if name not in made:
                 raise ProgramError(f"layer {layer.name!r}: names the unknown tensor {name!r}")
     for name in (*program.inputs, *program.outputs):
-        if name not in known or name not in program.tensors:
+        if name not in made or name not in program.tensors:
             raise ProgramError(f"input or output {name!r} is made by no op")

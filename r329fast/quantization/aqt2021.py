@@ -1,6 +1,6 @@
 """Scheme aqt2021: what the 2021 R329 tool did, as decoded from its files (spec A).
 
-float64 where nothing says otherwise. Whatever is not defined here is as in compass42.
+float64 unless stated otherwise. Whatever is not defined here is as in compass42.
 """
 
 from __future__ import annotations
@@ -12,11 +12,12 @@ import numpy.typing as npt
 
 from r329fast.base.integers import INT32_MAX, INT32_MIN
 from r329fast.calibration.ranges import Ranges
-from r329fast.graph.ir import Layer, ReduceAttrs
+from r329fast.graph.ir import ConcatAttrs, Layer, ReduceAttrs
 from r329fast.program.program import Program, TensorSpec
 from r329fast.quantization.compass42 import (
     SOFTMAX_LUT,
     Compass42,
+    exact_tensor,
     output_is_signed,
     own_range,
 )
@@ -81,9 +82,8 @@ def amplified_concats(program: Program) -> list[str]:
     if program.scheme != Aqt2021.name:
         return []
     lines = []
-    for op in program.ops:
-        if op.kind != "concat":
-            continue
+    joins = [layer for layer in program.layers if layer.facts.attrs is ConcatAttrs]
+    for op in (op for layer in joins for op in program.ops[slice(*layer.ops)]):
         output = program.tensors[op.outputs[0]]
         ratios = [output.scale / program.tensors[name].scale for name in op.inputs]
         widest = int(np.argmax(ratios))
@@ -136,7 +136,11 @@ class Aqt2021(Compass42):
         inputs: list[TensorSpec],
         ranges: Ranges,
     ) -> TensorSpec:
-        if layer.facts.keeps_scale or isinstance(layer.attrs, ReduceAttrs):
+        exact = exact_tensor(layer, name, shape, inputs, False)
+        if exact is not None:
+            return exact
+        mean = isinstance(layer.attrs, ReduceAttrs) and layer.attrs.method == "MEAN"
+        if mean or layer.facts.keeps(layer.attrs):
             return dataclasses.replace(inputs[0], name=name, shape=shape)
         low, high = own_range(layer, *ranges[name])
         smallest = ranges.smallest(name) if layer.is_input else low
@@ -150,6 +154,8 @@ class Aqt2021(Compass42):
         largest = np.abs(weights.reshape(rows, -1)).max(axis=1)
         scale = np.array([_scale(127.0, value) for value in largest])
         q = np.rint(weights * scale.reshape(-1, *[1] * (weights.ndim - 1))).astype(np.int64)
+        if len(scale) > 1:  # a transposed convolution has the same rows for every group
+            scale = np.tile(scale, len(layer.consts["bias"]) // len(scale))
         return self._finish(layer, q, scale, x, y, HARDWARE_BIAS_BITS)
 
     def batchnorm(self, index: int, layer: Layer, x: TensorSpec, y: TensorSpec) -> LinearConstants:
@@ -179,6 +185,9 @@ class Aqt2021(Compass42):
         return LinearConstants(weights, bias, mult, shift, scale, bias_scale)
 
     def rescale(self, ratio: npt.ArrayLike) -> tuple[Int64Array, Int64Array]:
+        return approximate_8bit(ratio)
+
+    def activation_rescale(self, ratio: npt.ArrayLike) -> tuple[Int64Array, Int64Array]:
         return approximate_8bit(ratio)
 
     def pooling_rescale(self, areas: Int64Array) -> tuple[Int64Array, Int64Array]:

@@ -2,13 +2,32 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
+
 import numpy as np
 import numpy.typing as npt
 
 from r329fast.base.integers import INT32_MAX, INT32_MIN
 from r329fast.calibration.ranges import Ranges
-from r329fast.graph.activations import result_is_signed
-from r329fast.graph.ir import ActivationAttrs, ConcatAttrs, ConvAttrs, Layer, Weights
+from r329fast.graph.activations import ACTIVATIONS, result_is_signed
+from r329fast.graph.ir import (
+    ActivationAttrs,
+    ArgAttrs,
+    ConcatAttrs,
+    ConstantAttrs,
+    ConvAttrs,
+    ConvTransposeAttrs,
+    DivAttrs,
+    EltwiseAttrs,
+    Layer,
+    MatMulAttrs,
+    NegativeAttrs,
+    NormAttrs,
+    PowAttrs,
+    TopKAttrs,
+    Weights,
+)
 from r329fast.program.program import TensorSpec
 from r329fast.quantization.fixed_point import (
     F32,
@@ -19,7 +38,7 @@ from r329fast.quantization.fixed_point import (
 )
 from r329fast.quantization.linear import LinearParams, linear_params, quantize_array
 from r329fast.quantization.options import Options
-from r329fast.quantization.scheme import EltwiseConstants, LinearConstants
+from r329fast.quantization.scheme import EltwiseConstants, LinearConstants, NormConstants
 
 SOFTMAX_LUT, SOFTMAX_FAST_EXP = "LUT", "FAST_EXP"
 
@@ -33,7 +52,7 @@ def own_range(layer: Layer, low: float, high: float) -> tuple[float, float]:
 
 def output_is_signed(layer: Layer, inputs: list[TensorSpec], smallest: float) -> bool:
     """Signedness of a layer's output (spec B.2, second table)."""
-    if layer.is_input:
+    if layer.is_input or isinstance(layer.attrs, ConstantAttrs):
         return not smallest >= 0
     by_activation = result_is_signed(layer.act)
     if by_activation is not None:
@@ -41,7 +60,44 @@ def output_is_signed(layer: Layer, inputs: list[TensorSpec], smallest: float) ->
     by_type = layer.facts.is_signed(layer.attrs)
     if by_type is not None:
         return by_type
-    return any(x.dtype == "int8" for x in inputs)
+    return any(x.signed for x in inputs)
+
+
+def exact_tensor(
+    layer: Layer, name: str, shape: tuple[int, ...], inputs: list[TensorSpec], force_int: bool
+) -> TensorSpec | None:
+    """A tensor whose scale no range decides (spec B.19 to B.21); None for all others.
+
+    Constants of whole numbers that fit 8 bits, indices, and what is negated.
+    """
+    attrs = layer.attrs
+    if isinstance(attrs, ConstantAttrs):
+        value = layer.consts["value"]
+        low, high = float(value.min()), float(value.max())
+        if low < -128 or high > (255 if low >= 0 else 127) or (value != np.ceil(value)).any():
+            return None
+        kind, qmin, qmax = ("uint8", 0, 255) if low >= 0 else ("int8", -128, 127)
+        return TensorSpec(name, shape, kind, 1.0, 0, qmin, qmax)
+    if isinstance(attrs, TopKAttrs) and name == layer.outputs[0]:
+        return _copy(inputs[0], name, shape)
+    if isinstance(attrs, ArgAttrs | TopKAttrs):
+        if force_int and isinstance(attrs, ArgAttrs):
+            return TensorSpec(name, shape, "int16", 1.0, 0, -32768, 32767)
+        return TensorSpec(name, shape, "uint16", 1.0, 0, 0, 65535)
+    if isinstance(attrs, NegativeAttrs):
+        x = inputs[0]
+        zero = 1 - x.zero_point if x.signed else -x.zero_point - 127
+        return TensorSpec(name, shape, "int8", x.scale, zero, -128, 127)
+    return None
+
+
+def _forcible(layer: Layer) -> bool:
+    """Whether force_dtype_int makes the layer's unsigned output signed (spec B.16)."""
+    if isinstance(layer.attrs, EltwiseAttrs):
+        return layer.act.kind != "NONE"
+    if not ACTIVATIONS[layer.act.kind].forced:
+        return False
+    return not isinstance(layer.attrs, PowAttrs | DivAttrs | MatMulAttrs)
 
 
 class Compass42:
@@ -63,7 +119,10 @@ class Compass42:
         inputs: list[TensorSpec],
         ranges: Ranges,
     ) -> TensorSpec:
-        if layer.facts.keeps_scale:
+        exact = exact_tensor(layer, name, shape, inputs, self.options.force_dtype_int)
+        if exact is not None:
+            return exact
+        if layer.facts.keeps(layer.attrs):
             return _copy(inputs[0], name, shape)
         if isinstance(layer.attrs, ConcatAttrs) and _all_alike(inputs):
             return _copy(inputs[0], name, shape)
@@ -71,7 +130,7 @@ class Compass42:
         low, high = own_range(layer, min(low, 0.0), max(high, 0.0))
         smallest = ranges.smallest(name) if layer.is_input else low
         signed = output_is_signed(layer, inputs, smallest)
-        signed = signed or self.options.force_dtype_int
+        signed = signed or (self.options.force_dtype_int and _forcible(layer))
         act = layer.act.kind if isinstance(layer.attrs, ActivationAttrs) else ""
         mode = self.options.activation_mode(index, layer.type, layer.name, act)
         params = linear_params(low, high, 8, signed, mode)
@@ -91,7 +150,11 @@ class Compass42:
         weights = layer.consts["weights"]
         per_channel, mode = self.options.weight_method(index, layer.type, layer.name)
         per_channel = per_channel or layer.facts.weights is Weights.DEPTHWISE
-        group = layer.params(ConvAttrs).group if isinstance(layer.attrs, ConvAttrs) else 1
+        grouped = isinstance(layer.attrs, ConvAttrs | ConvTransposeAttrs)
+        group = int(getattr(layer.attrs, "group", 1)) if grouped else 1
+        rows = len(weights)
+        if layer.facts.weights is Weights.TRANSPOSED:
+            weights = np.tile(weights, (group, 1, 1, 1))  # the rows of every group are the same
         if per_channel or group > 1:
             groups = len(weights) if per_channel else group
             params, mult, shift = self._per_channel(weights, groups, mode, x, y)
@@ -103,7 +166,7 @@ class Compass42:
         q = quantize_array(weights, scale, zero, params.qmin, params.qmax) + zero
         bias_scale = (F32(x.scale) * params.scale).astype(F32)
         bias = self._bias(layer.consts["bias"], bias_scale, q, x.zero_point)
-        return LinearConstants(q, bias, mult, shift, params.scale, bias_scale)
+        return LinearConstants(q[:rows], bias, mult, shift, params.scale, bias_scale)
 
     def _per_channel(
         self, weights: np.ndarray, groups: int, mode: str, x: TensorSpec, y: TensorSpec
@@ -154,6 +217,31 @@ class Compass42:
         bias = self._bias(layer.consts["bias"], bias_scale, q, x.zero_point)
         return LinearConstants(q, bias, mult, shift, params.scale, bias_scale)
 
+    def norm(self, index: int, layer: Layer, x: TensorSpec, y: TensorSpec) -> NormConstants:
+        attrs, weights = layer.params(NormAttrs), layer.consts["weights"]
+        root = math.sqrt(math.prod(x.shape[attrs.axis :]) // attrs.groups)
+        adjust = math.ceil(math.log2(127.5 / root / 4)) if root > 127 else 0
+        reach = root * 2.0**adjust
+        inner = F32(linear_params(-reach, reach, 8, True, "symmetric_full_range").scale[0])
+        per_channel, mode = self.options.weight_method(index, layer.type, layer.name)
+        rows = weights.reshape(-1, weights.shape[-1]).T if per_channel else weights.reshape(1, -1)
+        unit = dataclasses.replace(x, scale=float(inner))
+        if per_channel and attrs.one_shift:
+            params, mult, shift = self._per_channel(rows, len(rows), mode, unit, y)
+        else:  # every channel keeps its own shift, whatever unify_shifts_for_aiff says
+            params = linear_params(*_extrema(rows), 8, True, mode)
+            mult, shift = self.rescale(F32(y.scale) / (inner * params.scale).astype(F32))
+        q = quantize_array(weights, params.scale, params.zero_point, params.qmin, params.qmax)
+        q = q + params.zero_point
+        bias_scale = (inner * params.scale).astype(F32)
+        bias = quantize_array(layer.consts["bias"], bias_scale, 0, INT32_MIN, INT32_MAX)
+        bias = clear_low_bits(bias, self.options.bias_effective_bits or 32)
+        count = math.prod(x.shape[attrs.axis :]) // attrs.groups
+        var_shift = math.ceil(math.log2(count)) - 4
+        var_shift += var_shift & 1
+        affine = LinearConstants(q, bias, mult, shift, params.scale, bias_scale)
+        return NormConstants(affine, var_shift, (var_shift >> 1) + adjust)
+
     # -- requantisation --------------------------------------------------------------------------
 
     def rescale(self, ratio: npt.ArrayLike) -> tuple[Int64Array, Int64Array]:
@@ -162,6 +250,9 @@ class Compass42:
             self.options.multiplier_bits,
             force_shift_positive=self.options.force_shift_positive,
         )
+
+    def activation_rescale(self, ratio: npt.ArrayLike) -> tuple[Int64Array, Int64Array]:
+        return approximate(ratio, 8, force_shift_positive=self.options.force_shift_positive)
 
     def pooling_rescale(self, areas: Int64Array) -> tuple[Int64Array, Int64Array]:
         mult, shift = approximate(F32(1) / areas.reshape(-1).astype(F32), 8)

@@ -6,6 +6,8 @@ Used by both schemes, by the tables and by the reference backend. Spec: arithmet
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import numpy.typing as npt
 
@@ -99,6 +101,27 @@ def approximate_8bit(rescale: npt.ArrayLike) -> tuple[Int64Array, Int64Array]:
     shift = np.minimum(np.where(mult > 255, shift - 1, shift), MAX_SHIFT)
     mult = np.rint(r * np.exp2(shift.astype(np.float64))).astype(np.int64)
     return mult, shift
+
+
+def log2_ceiling(value: npt.ArrayLike) -> Int64Array:
+    """ceil(log2(value)) with the logarithm in float32, as the vendor has it; 0 for 0.
+
+    value: int64, not negative. A value a hair above a power of two counts as that power.
+    """
+    wide = np.maximum(np.asarray(value, dtype=np.int64), 1)
+    return np.ceil(np.log2(wide.astype(F32))).astype(np.int64)
+
+
+@cache
+def log2_limits() -> Int64Array:
+    """limits[n]: the smallest integer whose `log2_ceiling` lies above n, n = 0..61."""
+    bits = np.arange(62, dtype=np.int64)
+    low, high = np.int64(1) << bits, (np.int64(1) << bits) * 2
+    while (high - low > 1).any():  # low is at most n, high above
+        middle = low + (high - low) // 2
+        above = log2_ceiling(middle) > bits
+        low, high = np.where(above, low, middle), np.where(above, middle, high)
+    return high
 
 
 def unify_shifts(mult: Int64Array, shift: Int64Array) -> tuple[Int64Array, Int64Array]:

@@ -18,7 +18,7 @@ ACTIVATION_METHODS = tuple(f"per_tensor_{mode}" for mode in MODES)
 
 @dataclass(frozen=True)
 class Options:
-    """Options of both schemes; the fields after `rounding` bear the vendor's names (spec B.15).
+    """Options of both schemes; the fields after `rounding` have the vendor's names (spec B.15).
 
     rounding: of the last shift, which no public file settles for silicon; the vendor's later
     reference model rounds half to even. Fields that a scheme does not use are ignored by it:

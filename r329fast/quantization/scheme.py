@@ -36,6 +36,18 @@ class LinearConstants:
 
 
 @dataclass(frozen=True)
+class NormConstants:
+    """LayerNorm, InstanceNorm, GroupNorm: affine part, and how a deviation is scaled (spec B.17).
+
+    affine: weights and bias in the layer's own shape; var_shift, norm_shift: see the op.
+    """
+
+    affine: LinearConstants
+    var_shift: int
+    norm_shift: int
+
+
+@dataclass(frozen=True)
 class EltwiseConstants:
     """Two input multipliers and the output's (M, N)."""
 
@@ -62,19 +74,25 @@ class Scheme(Protocol):
         """Scale, zero point, dtype and range of one output of `layer`."""
 
     def linear(self, index: int, layer: Layer, x: TensorSpec, y: TensorSpec) -> LinearConstants:
-        """Constants of Convolution, DepthwiseConv and FullyConnected."""
+        """Constants of Convolution, DepthwiseConv, ConvTranspose and FullyConnected."""
 
     def batchnorm(self, index: int, layer: Layer, x: TensorSpec, y: TensorSpec) -> LinearConstants:
         """Constants of a stand-alone BatchNorm (weights (C,))."""
+
+    def norm(self, index: int, layer: Layer, x: TensorSpec, y: TensorSpec) -> NormConstants:
+        """Constants of LayerNorm, InstanceNorm and GroupNorm."""
 
     def eltwise(self, method: str, a: TensorSpec, b: TensorSpec, y: TensorSpec) -> EltwiseConstants:
         """Input multipliers and requantisation of an Eltwise."""
 
     def concat(self, inputs: list[TensorSpec], y: TensorSpec) -> tuple[Int64Array, Int64Array]:
-        """(M, N), one entry an input; (1, 0) passes a value unchanged."""
+        """(M, N), one entry per input; (1, 0) passes a value unchanged."""
 
     def rescale(self, ratio: npt.ArrayLike) -> tuple[Int64Array, Int64Array]:
-        """(M, N) of a positive real rescale."""
+        """(M, N) of a positive real rescale, with `multiplier_bits`."""
+
+    def activation_rescale(self, ratio: npt.ArrayLike) -> tuple[Int64Array, Int64Array]:
+        """(M, N) of layers that take the activations' bits instead (spec B.16, widths)."""
 
     def pooling_rescale(self, areas: Int64Array) -> tuple[Int64Array, Int64Array]:
         """(M, N) of 1 / area for every output position of an average pooling."""

@@ -7,6 +7,7 @@ sigmoid, tanh and hardswish; other functions may differ by one at exact ties of 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 
@@ -20,16 +21,45 @@ from r329fast.quantization.linear import linear_params, quantize_array
 SOFTMAX_BITS = 20
 
 
+RealFunction = Callable[[np.ndarray], np.ndarray]
+
+# Layer type of one input -> its real function (spec B.21).
+UNARY_FUNCTIONS: dict[str, RealFunction] = {
+    "Cosine": np.cos,
+    "Erf": np.vectorize(math.erf, otypes=[np.float64]),
+    "Exp": np.exp,
+    "Log": np.log,
+    "Reciprocal": lambda x: 1.0 / x,
+    "Rsqrt": lambda x: 1.0 / np.sqrt(x),
+    "Sine": np.sin,
+    "Sqrt": np.sqrt,
+    "Square": np.square,
+}
+
+
 def activation_table(act: Act, x: TensorSpec, y: TensorSpec) -> Int64Array:
     """256 entries: what each input integer (lowest of its dtype first) becomes."""
     function = ACTIVATIONS[act.kind].real
     if function is None:
         raise ProgramError(f"{y.name}: {act.kind} has no lookup table", layer=y.name)
-    lowest = 0 if x.dtype == "uint8" else -128
+    return function_table(lambda values: function(values, act), x, y)
+
+
+def power_table(exponent: float, x: TensorSpec, y: TensorSpec) -> Int64Array:
+    """x ** exponent; a negative base with a fraction as exponent is no number."""
+    return function_table(lambda values: np.power(values, exponent), x, y)
+
+
+def function_table(function: RealFunction, x: TensorSpec, y: TensorSpec) -> Int64Array:
+    """256 entries of a real function: what each input integer (lowest first) becomes.
+
+    No number becomes the integer 0, infinity the end of the range (spec B.21).
+    """
     # A restricted input never holds -128: its first entry stands twice, as the vendor's does.
-    q = np.maximum(np.arange(lowest, lowest + 256), x.qmin)
+    q = np.maximum(np.arange(x.lowest, x.lowest + 256), x.qmin)
     real = (q + x.zero_point).astype(F32) * (F32(1) / F32(x.scale))
-    values = function(real.astype(np.float64), act).astype(F32)
+    with np.errstate(all="ignore"):
+        values = function(real.astype(np.float64)).astype(F32)
     return quantize_array(values, y.scale, y.zero_point, y.qmin, y.qmax)
 
 
@@ -64,6 +94,27 @@ def log_table(y: TensorSpec) -> Int64Array:
     share = np.maximum(np.arange(256), 1).astype(np.float64) / 255.0
     values = np.log(share).astype(F32)
     return quantize_array(values, y.scale, y.zero_point, y.qmin, y.qmax)
+
+
+def root_table(y: TensorSpec, square_scale: np.float32) -> Int64Array:
+    """sqrt(u / p) at 256 points of u in 0..65535, quantised (Reduce L2, spec B.18)."""
+    u = np.linspace(0.0, 65535.0, 256).astype(F32)
+    values = np.sqrt((u * (F32(1) / F32(square_scale))).astype(F32))
+    return quantize_array(values, y.scale, y.zero_point, y.qmin, y.qmax)
+
+
+def inverse_root_table() -> Int64Array:
+    """15-bit 1 / sqrt(1 + i / 64), 193 entries: equal to the vendor's literal table (B.17)."""
+    values = np.rint(32768.0 / np.sqrt(1.0 + np.arange(193) / 64.0))
+    return np.minimum(values, 32767).astype(np.int64)
+
+
+def reciprocal_table() -> Int64Array:
+    """65535 / i, ties to even, and 0 for 0: the divisor's table (spec B.19)."""
+    steps = np.maximum(np.arange(256), 1).astype(F32)
+    values = np.rint(F32(65535) / steps).astype(np.int64)
+    values[0] = 0
+    return values
 
 
 def lrn_table(

@@ -69,6 +69,27 @@ def eltwise(
     return finish(op, accumulator, output)
 
 
+def divide(
+    op: Op, arrays: list[np.ndarray], inputs: list[TensorSpec], output: TensorSpec
+) -> np.ndarray:
+    a, b = (q + spec.zero_point for q, spec in zip(arrays, inputs, strict=True))
+    table = op.consts["table"].astype(np.int64)
+    return finish(op, np.where(b < 0, -a, a) * table[np.abs(b)], output)
+
+
+def absolute(
+    op: Op, arrays: list[np.ndarray], inputs: list[TensorSpec], output: TensorSpec
+) -> np.ndarray:
+    return finish(op, np.abs(arrays[0] + inputs[0].zero_point), output)
+
+
+def negative(
+    op: Op, arrays: list[np.ndarray], inputs: list[TensorSpec], output: TensorSpec
+) -> np.ndarray:
+    raw = -(arrays[0] + inputs[0].zero_point) - output.zero_point
+    return np.clip(raw, output.qmin, output.qmax)
+
+
 def batchnorm(
     op: Op, arrays: list[np.ndarray], inputs: list[TensorSpec], output: TensorSpec
 ) -> np.ndarray:
@@ -85,8 +106,7 @@ def requantize_op(
 def lut(
     op: Op, arrays: list[np.ndarray], inputs: list[TensorSpec], output: TensorSpec
 ) -> np.ndarray:
-    lowest = 0 if inputs[0].dtype == "uint8" else -128
-    return op.consts["table"].astype(np.int64)[arrays[0] - lowest]
+    return op.consts["table"].astype(np.int64)[arrays[0] - inputs[0].lowest]
 
 
 def reduce_sum(
@@ -104,5 +124,8 @@ FUNCTIONS = {
     "batchnorm": batchnorm,
     "requantize": requantize_op,
     "lut": lut,
+    "divide": divide,
+    "abs": absolute,
+    "negative": negative,
     "reduce_sum": reduce_sum,
 }

@@ -55,7 +55,28 @@ def pad(
         return np.pad(arrays[0], widths, constant_values=op.integer("value"))
     if op.text("mode") == "REFLECT":
         return np.pad(arrays[0], widths, mode="reflect")
+    if op.text("mode") == "SYMMETRIC":
+        return np.pad(arrays[0], widths, mode="symmetric")
     return np.pad(arrays[0], widths, mode="edge")
+
+
+def constant(
+    op: Op, arrays: list[np.ndarray], inputs: list[TensorSpec], output: TensorSpec
+) -> np.ndarray:
+    """For one image: the same for all."""
+    return np.asarray(op.consts["value"][None])
+
+
+def tile(
+    op: Op, arrays: list[np.ndarray], inputs: list[TensorSpec], output: TensorSpec
+) -> np.ndarray:
+    return np.tile(arrays[0], (1, *op.integers("repeats")))
+
+
+def gather(
+    op: Op, arrays: list[np.ndarray], inputs: list[TensorSpec], output: TensorSpec
+) -> np.ndarray:
+    return np.take(arrays[0], op.consts["indices"], axis=op.integer("axis") + 1)
 
 
 def channel_shuffle(
@@ -64,6 +85,24 @@ def channel_shuffle(
     q, group = arrays[0], op.integer("group")
     grouped = q.reshape(*q.shape[:-1], group, q.shape[-1] // group)
     return np.swapaxes(grouped, -1, -2).reshape(q.shape)
+
+
+def depth_to_space(
+    op: Op, arrays: list[np.ndarray], inputs: list[TensorSpec], output: TensorSpec
+) -> np.ndarray:
+    """Through axes [N, H, W, row, column, C] of the deep tensor, whichever side it is."""
+    q, block, images = arrays[0], op.integer("block"), len(arrays[0])
+    deep = op.text("mode") == "DCR"
+    if op.integer("inverse"):
+        height, width, channels = output.shape[0], output.shape[1], q.shape[3]
+        apart = q.reshape(images, height, block, width, block, channels)
+        order = (0, 1, 3, 2, 4, 5) if deep else (0, 1, 3, 5, 2, 4)
+    else:
+        height, width, channels = q.shape[1], q.shape[2], output.shape[2]
+        places = (block, block, channels) if deep else (channels, block, block)
+        apart = q.reshape(images, height, width, *places)
+        order = (0, 1, 3, 2, 4, 5) if deep else (0, 1, 4, 2, 5, 3)
+    return apart.transpose(order).reshape(images, *output.shape)
 
 
 def resize_nearest(
@@ -90,7 +129,11 @@ FUNCTIONS = {
     "transpose": transpose,
     "slice": slice_op,
     "pad": pad,
+    "constant": constant,
+    "tile": tile,
+    "gather": gather,
     "channel_shuffle": channel_shuffle,
+    "depth_to_space": depth_to_space,
     "resize_nearest": resize_nearest,
     "resize_bilinear": resize_bilinear,
 }

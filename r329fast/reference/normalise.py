@@ -57,6 +57,29 @@ def softmax_fast_exp(
     return np.clip(value, 0, 255)
 
 
+def arg_extreme(
+    op: Op, arrays: list[np.ndarray], inputs: list[TensorSpec], output: TensorSpec
+) -> np.ndarray:
+    axis = op.integer("axis") + 1
+    q = arrays[0] if op.text("method") == "MAX" else -arrays[0]
+    if op.integer("last"):
+        return q.shape[axis] - 1 - np.flip(q, axis).argmax(axis=axis)
+    return q.argmax(axis=axis)
+
+
+def top_k(
+    op: Op, arrays: list[np.ndarray], inputs: list[TensorSpec], output: TensorSpec
+) -> np.ndarray:
+    axis, k = op.integer("axis") + 1, op.integer("k")
+    sign = -1 if op.text("method") == "MAX" else 1
+    # a stable sort of the mirrored axis has the larger index of equal ones first
+    order = np.flip(sign * arrays[0], axis).argsort(axis=axis, kind="stable")
+    indices = arrays[0].shape[axis] - 1 - np.take(order, np.arange(k), axis=axis)
+    if op.text("result") == "INDICES":
+        return indices
+    return np.take_along_axis(arrays[0], indices, axis=axis)
+
+
 def lrn(
     op: Op, arrays: list[np.ndarray], inputs: list[TensorSpec], output: TensorSpec
 ) -> np.ndarray:
@@ -89,4 +112,6 @@ FUNCTIONS = {
     "softmax_fast_exp": softmax_fast_exp,
     "log_softmax": log_softmax,
     "lrn": lrn,
+    "arg_extreme": arg_extreme,
+    "top_k": top_k,
 }

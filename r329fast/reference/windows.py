@@ -62,6 +62,37 @@ def convolution(
     return finish(op, accumulator, output)
 
 
+def transposed_convolution(
+    op: Op, arrays: list[np.ndarray], inputs: list[TensorSpec], output: TensorSpec
+) -> np.ndarray:
+    """conv_transpose2d: every input position adds its window, then the pads are cut away."""
+    return finish(op, transposed_sums(op, arrays[0], inputs[0], output), output)
+
+
+def transposed_sums(op: Op, q: np.ndarray, x: TensorSpec, output: TensorSpec) -> np.ndarray:
+    """The accumulators of a transposed convolution, for int64 q [N, H, W, C] of tensor `x`."""
+    a, weights = q + x.zero_point, op.consts["weights"].astype(np.int64)
+    count, height, width, channels = a.shape
+    per_group, kernel_y, kernel_x, _ = weights.shape
+    group, (top, left, bottom, right) = op.integer("group"), op.integers("pads")
+    (stride_y, stride_x), (step_y, step_x) = op.integers("stride"), op.integers("dilation")
+    rows = (height - 1) * stride_y + step_y * (kernel_y - 1) + 1
+    columns = (width - 1) * stride_x + step_x * (kernel_x - 1) + 1
+    total = np.zeros((count, rows, columns, group, per_group), dtype=np.int64)
+    grouped = a.reshape(count, height, width, group, 1, channels // group)
+    for ky in range(kernel_y):
+        for kx in range(kernel_x):
+            tap = weights[:, ky, kx].reshape(per_group, group, -1).transpose(1, 2, 0)
+            top_row, left_column = ky * step_y, kx * step_x
+            y_places = slice(top_row, top_row + (height - 1) * stride_y + 1, stride_y)
+            x_places = slice(left_column, left_column + (width - 1) * stride_x + 1, stride_x)
+            total[:, y_places, x_places] += (grouped @ tap)[..., 0, :]
+    total = total[:, top : rows - bottom, left : columns - right]
+    absorbed = x.zero_point * np.tile(weights.reshape(per_group, -1).sum(axis=1), group)
+    accumulator = total.reshape(count, *output.shape) + op.consts["bias"].astype(np.int64)
+    return np.asarray(accumulator - absorbed)
+
+
 def maxpool(
     op: Op, arrays: list[np.ndarray], inputs: list[TensorSpec], output: TensorSpec
 ) -> np.ndarray:
@@ -92,6 +123,7 @@ def avgpool(
 FUNCTIONS = {
     "conv2d": convolution,
     "depthwise_conv2d": convolution,
+    "conv_transpose2d": transposed_convolution,
     "maxpool": maxpool,
     "avgpool": avgpool,
 }

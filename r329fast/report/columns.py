@@ -1,7 +1,7 @@
 """The one list of columns that feeds console, CSV, JSON and HTML.
 
-Every column says where its numbers come from: `exact` (counted, or compared value by value),
-`estimate` (modelled) or `measured` (timed on the machine that made the record).
+Every column is marked with the source of its numbers: `exact` (counted, or compared value by
+value), `estimate` (modelled) or `measured` (timed on the machine that made the record).
 """
 
 from __future__ import annotations
@@ -115,7 +115,7 @@ COLUMNS: tuple[Column, ...] = (
         "counters",
         "real",
         "arithmetic intensity: MACs over bytes of weights, inputs and outputs",
-        unit="MACs a byte",
+        unit="MACs per byte",
         wide=True,
     ),
     _exact("path", "kernel", "layer", "text", "kernel path chosen on this machine", wide=True),
@@ -148,6 +148,8 @@ COLUMNS: tuple[Column, ...] = (
         good="low",
     ),
     _exact("zeros", "zeros", "data", "share", "share of outputs that stand for 0", wide=True),
+    _exact("range_low", "low", "data", "real", "lowest value that its range holds", wide=True),
+    _exact("range_high", "high", "data", "real", "highest value that its range holds", wide=True),
     _exact("acc_min", "acc min", "data", "count", "smallest sum before the activation", wide=True),
     _exact("acc_max", "acc max", "data", "count", "largest sum before the activation", wide=True),
     _exact(
@@ -224,7 +226,7 @@ COLUMNS: tuple[Column, ...] = (
         "compute",
         "cycles",
         "count",
-        "padded MACs over MACs a cycle",
+        "padded MACs over MACs per cycle",
         total="sum",
         wide=True,
     ),
@@ -246,6 +248,7 @@ COLUMNS: tuple[Column, ...] = (
         wide=True,
         good="high",
     ),
+    _cost("passes", "passes", "", "count", "reads of the input, by the weight buffer", wide=True),
     _cost("ddr_read", "DDR read", "bytes", "bytes", "by the traffic rule", total="sum", wide=True),
     _cost(
         "ddr_write", "DDR write", "bytes", "bytes", "by the traffic rule", total="sum", wide=True

@@ -25,9 +25,9 @@ _SHORT = {"exact": "exact", "estimate": "est.", "measured": "meas."}
 
 
 def table_lines(layers: Sequence[Mapping[str, Any]], keys: Sequence[str] = ()) -> list[str]:
-    """The layer table as plain lines, one a layer, never folded; the second line is the status.
+    """The layer table as plain lines, one per layer, never folded; the second line is the status.
 
-    keys: which columns, in order; by default a dozen that say most, as far as they have values.
+    keys: which columns, in order; by default a dozen useful ones, as far as they have values.
     """
     columns: list[Column] = (
         [BY_KEY[key] for key in keys]
@@ -54,7 +54,7 @@ def _unit(column: Column) -> str:
 
 
 def summary_lines(record: Mapping[str, Any]) -> list[str]:
-    """The totals in words; every line says exact, estimate or measured."""
+    """The totals in words; every line is marked exact, estimate or measured."""
     totals = record["totals"]
     lines = [
         f"{record['model']}: scheme {record['scheme']}, {len(record['layers'])} layers, "
@@ -69,8 +69,8 @@ def summary_lines(record: Mapping[str, Any]) -> list[str]:
         )
         lines.append(
             f"estimate  {cost['hardware']}: {cost['milliseconds']:.2f} ms, "
-            f"{cost['frames_per_second']:.1f} frames a second, {cost['cycles']:,} cycles ({waits}),"
-            f" DDR {(cost['ddr_read'] + cost['ddr_write']) / 1e6:.1f} MB"
+            f"{cost['frames_per_second']:.1f} frames per second, {cost['cycles']:,} cycles "
+            f"({waits}), DDR {(cost['ddr_read'] + cost['ddr_write']) / 1e6:.1f} MB"
         )
         other = ", ".join(
             f"{label} {value['milliseconds']:.2f} ms"
@@ -79,7 +79,7 @@ def summary_lines(record: Mapping[str, Any]) -> list[str]:
         lines.append(f"estimate  with {other}")
     if totals.get("host_us") is not None:
         lines.append(
-            f"measured  {totals['host_us'] / 1000:.2f} ms an image on one thread of "
+            f"measured  {totals['host_us'] / 1000:.2f} ms per image on one thread of "
             f"{record['machine']['cpu']} (sum of the layers' medians)"
         )
     lines += _dead_lines(record["layers"])

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import base64
 import csv
+import io
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from r329fast.base.limits import TENSOR
+from r329fast.base.reading import check_size, faults_of, is_file, is_there, open_regular, read_text
+from r329fast.base.sheets import from_cell
 from r329fast.errors import R329Error
+from r329fast.evaluation.files import results_stem
 from r329fast.report.outputs import read_json
+from r329fast.report.settings import setting_names, settings_table, with_setting
 
 WORST = 24
 _THUMBNAIL = 128  # pixels of the longer side
@@ -34,13 +40,29 @@ def evaluation_part(
     image_set: Path | None = None,
     labels: str | Path | None = None,
     worst: int = WORST,
+    setting: str | None = None,
+    program_hash: str | None = None,
 ) -> dict[str, Any]:
-    """{"figures": [(title, text)], "worst": [{name, text, thumbnail}]} of an evaluation.
+    """{"setting", "figures": [(title, text)], "worst": [{name, text, thumbnail}], "settings"}.
 
+    Figures and worst images are those of one setting: `setting`, else the one that made the program
+    with `program_hash`, else the best. "settings" is the table of all (`settings_table`).
     Thumbnails come from `image_set`, or from the run's "image_set" where it still can be opened.
-    Raises FileError for a folder without a run.json.
+    Raises FileError for a folder without a run.json, UsageError for an unknown setting.
     """
     run = read_json(folder / "run.json")
+    with faults_of(folder, "a folder of an evaluation"):
+        shown = with_setting(run, setting, program_hash)
+        return _part(shown, folder, image_set, labels, worst)
+
+
+def _part(
+    run: Mapping[str, Any],
+    folder: Path,
+    image_set: Path | None,
+    labels: str | Path | None,
+    worst: int,
+) -> dict[str, Any]:
     figures = [
         (title, f"{run[key]:.2%}") for key, title in _SHARES if isinstance(run.get(key), float)
     ]
@@ -48,7 +70,7 @@ def evaluation_part(
         figures.append(("images evaluated", f"{run['images']:,}"))
     place = image_set or run.get("image_set")
     label_file = labels if image_set is not None else run.get("label_file")
-    rows = worst_images(folder, worst)
+    rows = worst_images(folder, worst, run["name"] if len(setting_names(run)) > 1 else None)
     pictures = _thumbnails(place, label_file, [row["file"] for row in rows])
     shown = [
         {
@@ -58,15 +80,24 @@ def evaluation_part(
         }
         for row in rows
     ]
-    return {"figures": figures, "worst": shown}
+    return {
+        "setting": run["name"],
+        "figures": figures,
+        "worst": shown,
+        "settings": settings_table(run),
+    }
 
 
-def worst_images(folder: Path, count: int = WORST) -> list[dict[str, Any]]:
+def worst_images(
+    folder: Path, count: int = WORST, setting: str | None = None
+) -> list[dict[str, Any]]:
     """Rows of the images that lose most: those that float has right and int8 ranks lowest.
 
-    Empty where the run has no table of results that can be read here.
+    setting: of a sweep, which has a table for each. Empty where the run has no table of results
+    that can be read here.
     """
-    rows = [row for row in _rows(folder) if row.get("status", "ok") == "ok" and row.get("rank")]
+    found = _rows(folder, "results" if setting is None else results_stem(setting))
+    rows = [row for row in found if row.get("status", "ok") == "ok" and row.get("rank")]
     lost = [row for row in rows if _number(row.get("float_rank"), 1) == 1]
     lost = [row for row in lost if _number(row["rank"], 0) > 1]
     lost.sort(key=lambda row: -_number(row["rank"], 0))
@@ -74,7 +105,7 @@ def worst_images(folder: Path, count: int = WORST) -> list[dict[str, Any]]:
 
 
 def _text(row: Mapping[str, Any]) -> str:
-    words = f"class {row['label']}, int8 says {row['top1']} (true class has rank {row['rank']})"
+    words = f"class {row['label']}, int8 gives {row['top1']} (true class has rank {row['rank']})"
     return words + (f", float {row['float_top1']}" if row.get("float_top1") else "")
 
 
@@ -85,29 +116,42 @@ def _number(value: Any, other: int) -> int:
         return other
 
 
-def _rows(folder: Path) -> list[dict[str, Any]]:
-    """results.csv, or results.parquet where pyarrow is installed."""
-    tables = sorted(folder.glob("results*.csv"))
-    if tables:
-        with open(tables[0], encoding="utf-8", newline="") as stream:
-            return list(csv.DictReader(stream))
-    tables = sorted(folder.glob("results*.parquet"))
-    if not tables:
-        return []
-    try:
-        import pyarrow.parquet as pq
-    except ImportError:
-        return []
-    columns = [name for name in pq.read_schema(tables[0]).names if name != "logits"]
-    rows: list[dict[str, Any]] = pq.read_table(tables[0], columns=columns).to_pylist()
-    return rows
+def _rows(folder: Path, stem: str) -> list[dict[str, Any]]:
+    """The table of that name as .csv, or as .parquet where pyarrow is installed; newer first."""
+    tables = [folder / f"{stem}{ending}" for ending in (".csv", ".parquet")]
+    # a folder that was evaluated twice may hold both
+    tables = sorted(filter(is_file, tables), key=lambda path: -path.stat().st_mtime_ns)
+    for table in tables:
+        if table.suffix == ".csv":
+            with faults_of(table, "a table of results"):
+                found = list(csv.DictReader(io.StringIO(read_text(table), newline="")))
+                return [{**row, "file": from_cell(row["file"])} for row in found]
+        try:
+            import pyarrow.parquet  # noqa: F401
+        except ImportError:
+            continue
+        return _parquet_rows(table)
+    return []
+
+
+def _parquet_rows(table: Path) -> list[dict[str, Any]]:
+    import pyarrow.parquet as pq
+
+    open_regular(table).close()
+    with faults_of(table, "a table of results"):
+        columns = [name for name in pq.read_schema(table).names if name != "logits"]
+        about = pq.read_metadata(table)
+        size = sum(about.row_group(group).total_byte_size for group in range(about.num_row_groups))
+        check_size(table, size, TENSOR)
+        rows: list[dict[str, Any]] = pq.read_table(table, columns=columns).to_pylist()
+        return rows
 
 
 def _thumbnails(
     place: str | Path | None, labels: str | Path | None, files: list[str]
 ) -> dict[str, str]:
     """File -> data URI of a small JPEG, for those that can still be read."""
-    if not files or place is None or not Path(place).exists():
+    if not files or place is None or not is_there(place):
         return {}
     from r329fast.images.opencv import cv2
     from r329fast.images.sets import ImageSet
@@ -133,9 +177,9 @@ def _thumbnails(
 
 
 def describe(run: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """(title, value, status) of what an evaluation's or another run.json says."""
+    """(title, value, status) from the run.json of an evaluation or of another run."""
     rows: list[tuple[str, str, str]] = []
-    for key, title in (("images_per_second", "images a second"), ("seconds", "seconds")):
+    for key, title in (("images_per_second", "images per second"), ("seconds", "seconds")):
         value = run.get(key)
         if isinstance(value, Mapping):
             value = value.get("all")

@@ -1,4 +1,4 @@
-"""The few figures by which a run is told from another, from any kind of record."""
+"""The few figures that distinguish one run from another, from any kind of record."""
 
 from __future__ import annotations
 
@@ -49,6 +49,8 @@ def comparison_pairs(record: Mapping[str, Any]) -> list[tuple[str, str]]:
                 pairs.append((f"{title} (exact)", f"{errors[key]:.1%}"))
     evaluation = record.get("evaluation")
     if evaluation:
+        if evaluation.get("setting"):
+            pairs.append(("setting", str(evaluation["setting"])))
         pairs += [(f"{title} (exact)", value) for title, value in evaluation["figures"]]
     pairs += [(f"{row[0]} ({row[2]})", row[1]) for row in record.get("facts", [])]
     return pairs

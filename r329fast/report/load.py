@@ -5,37 +5,66 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from r329fast.errors import DataError, FileError
+from r329fast.base.reading import faults_of, is_file, is_folder
+from r329fast.errors import DataError, FileError, UsageError
 from r329fast.report.evaluation_run import describe, evaluation_part, is_evaluation
 from r329fast.report.outputs import PROFILE_FILE, read_json
+from r329fast.report.settings import with_setting
+from r329fast.report.vendor_folder import is_vendor_folder, vendor_record
+from r329fast.vendor.aipu.load import is_aipu_file
 
 RUN_FILE = "run.json"
 
 
 def load_run(
-    path: Path, image_set: Path | None = None, labels: str | Path | None = None
+    path: Path,
+    image_set: Path | None = None,
+    labels: str | Path | None = None,
+    setting: str | None = None,
 ) -> dict[str, Any]:
     """The record of a profile, `run` or `eval`: a folder that one of them wrote, or its JSON file.
 
-    A folder with a profile.json is a profile's; a run.json beside it adds its evaluation.
+    A folder with a profile.json is a profile's; a run.json beside it adds its evaluation. One
+    with neither may hold what the vendor's tool left; an aipu.bin file stands for itself.
     image_set, labels: where the thumbnails of an evaluation come from, if not from where it ran.
-    Raises
-    FileError where there is neither and DataError for a file that is no record.
+    setting: the one of a sweep that is shown (by default that of the profile beside it, else the
+    best). Raises FileError where there is neither, DataError for a file that is no record and
+    UsageError for a setting that is not there.
     """
-    if path.is_dir():
+    with faults_of(path, "a run that can be shown"):
+        record = _load(path, image_set, labels, setting)
+        if setting is not None and "evaluation" not in record:
+            raise UsageError(f"--setting: {path} is no evaluation", option="setting")
+        return record
+
+
+def _load(
+    path: Path, image_set: Path | None, labels: str | Path | None, setting: str | None
+) -> dict[str, Any]:
+    if is_folder(path):
         profile, run = path / PROFILE_FILE, path / RUN_FILE
-        if profile.is_file():
+        if is_file(profile):
             record = _profile(profile)
-            if run.is_file() and is_evaluation(read_json(run)):
-                record["evaluation"] = evaluation_part(path, image_set, labels)
+            if is_file(run) and is_evaluation(read_json(run)):
+                record["evaluation"] = evaluation_part(
+                    path, image_set, labels, setting=setting, program_hash=record.get("hash")
+                )
             return record
-        if run.is_file():
-            return _run(path, read_json(run), image_set, labels)
-        raise FileError(f"{path}: found neither {PROFILE_FILE} nor {RUN_FILE}", path=str(path))
+        if is_file(run):
+            return _run(path, read_json(run), image_set, labels, setting)
+        if is_vendor_folder(path):
+            return vendor_record(path)
+        raise FileError(
+            f"{path}: found neither {PROFILE_FILE} nor {RUN_FILE}, nor files of the vendor's tool "
+            "(graph.json, max_min, a log, output.bin, aipu.bin)",
+            path=str(path),
+        )
+    if is_aipu_file(path):
+        return vendor_record(path)
     value = read_json(path)
     if value.get("kind") == "profile" or "layers" in value:
         return _profile(path)
-    return _run(path.parent, value, image_set, labels)
+    return _run(path.parent, value, image_set, labels, setting)
 
 
 def _profile(path: Path) -> dict[str, Any]:
@@ -47,16 +76,24 @@ def _profile(path: Path) -> dict[str, Any]:
         raise DataError(
             f"{path}: found version {record.get('version')!r}, allowed 1", path=str(path)
         )
+    rows = record["layers"]
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise DataError(f"{path}: found no list of layers: not a profile", path=str(path))
     return record
 
 
 def _run(
-    folder: Path, run: dict[str, Any], image_set: Path | None, labels: str | Path | None
+    folder: Path,
+    run: dict[str, Any],
+    image_set: Path | None,
+    labels: str | Path | None,
+    setting: str | None,
 ) -> dict[str, Any]:
     """A run.json of `run` or `eval` in the record's form, without layers."""
     if not any(key in run for key in ("outputs", "top1", "model", "model_name")):
         raise DataError(f"{folder / RUN_FILE}: not a run of this program", path=str(folder))
-    settings = [row.get("name") for row in run.get("settings", []) if isinstance(row, dict)]
+    if is_evaluation(run):
+        run = with_setting(run, setting)
     record: dict[str, Any] = {
         "kind": "run",
         "tool": f"r329fast {run.get('r329fast', '')}".strip(),
@@ -69,8 +106,6 @@ def _run(
     for key in ("scheme", "options"):
         if run.get(key):
             record[key] = run[key]
-    if settings and settings[0]:
-        record["facts"].append(("setting", str(settings[0]), "exact"))
     if is_evaluation(run):
-        record["evaluation"] = evaluation_part(folder, image_set, labels)
+        record["evaluation"] = evaluation_part(folder, image_set, labels, setting=setting)
     return record

@@ -74,11 +74,11 @@ class PreparedProgram:
         arena, *scratches = pieces([buffers.size, *[scratch] * parts])
 
         def view(name: str, start: int, size: int) -> np.ndarray:
-            elements = program.tensors[name].elements
+            size_of_one = program.tensors[name].bytes
             begin = buffers.offsets[name]
             if buffers.images[name] == images:
-                begin += start * elements
-            return arena[begin : begin + size * elements]
+                begin += start * size_of_one
+            return arena[begin : begin + size * size_of_one]
 
         calls = CallTable(parts)
         for stretch in cut:

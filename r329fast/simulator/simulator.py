@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -46,7 +47,8 @@ class Simulator:
 
     backend: "numba" (compiled kernels) or "reference" (plain NumPy, slow); threads: workers over
     blocks of images; block: images of a block, None lets the activations' size decide. The
-    integers do not depend on any of them.
+    integers do not depend on any of them. A process that is forked after a run can run too, with
+    threads of its own; a pickled simulator is its program and settings.
     """
 
     def __init__(
@@ -70,6 +72,10 @@ class Simulator:
             from r329fast.simulator.workers import Workers
 
             self._workers = Workers(program, block, self._pool)
+
+    def __reduce__(self) -> tuple[type[Simulator], tuple[object, ...]]:
+        """A simulator is sent elsewhere as its program and settings, and made ready there."""
+        return Simulator, (self.program, self.backend, self.threads, self.block)
 
     def paths(self) -> dict[str, str]:
         """Layer name -> kernel path of its ops, joined by " + " ("reference" for that backend)."""
@@ -112,16 +118,19 @@ class Simulator:
         wanted = self._wanted(keep)
         count = len(next(iter(feeds.values())))
         arrays = self._arrays(wanted, count)
-        pool = pool or self._pool.get()
-        futures = []
-        if self._workers is None:
-            futures = [pool.submit(self._run_reference, feeds, arrays, count)]
-        elif count:
-            futures = self._workers.submit(pool, feeds, arrays, count)
+        futures: list[Future[None]] = []
+        with nullcontext(pool) if pool is not None else self._pool.use() as chosen:
+            if self._workers is None:
+                futures = [chosen.submit(self._run_reference, feeds, arrays, count)]
+            elif count:
+                futures = self._workers.submit(chosen, feeds, arrays, count)
         return Pending(futures, {name: arrays[tensor] for name, tensor in wanted.items()})
 
     def close(self) -> None:
-        """Give threads and arenas back; the simulator can still run (and makes new ones)."""
+        """Give threads and arenas back; the simulator can still run (and makes new ones).
+
+        Batches that run meanwhile, in other threads, come to their end.
+        """
         if self._workers is not None:
             self._workers.close()
         self._pool.close()

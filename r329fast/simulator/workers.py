@@ -9,6 +9,7 @@ from queue import Empty, SimpleQueue
 
 import numpy as np
 
+from r329fast.base.fork import renew_after_fork
 from r329fast.program.blocks import largest_op, program_macs
 from r329fast.program.program import Program
 from r329fast.simulator.binding import BoundProgram, PreparedProgram
@@ -75,10 +76,16 @@ class Workers:
         self._macs = program_macs(program)
         self._lock, self._sharing = threading.Lock(), threading.Lock()
         self._idle: dict[tuple[frozenset[str], int], SimpleQueue[Worker]] = {}
+        renew_after_fork(self)
 
     def path(self, index: int) -> str:
         """The kernel path of an op."""
         return self._prepared.plans[index].path
+
+    def after_fork(self) -> None:
+        """Arenas that threads of the parent were at work in are left to it."""
+        self._lock, self._sharing = threading.Lock(), threading.Lock()
+        self._idle = {}
 
     def close(self) -> None:
         """Give the arenas back."""
@@ -92,8 +99,9 @@ class Workers:
         if count < self.threads and count * self._macs >= _SHARED_MACS:
             # too few images for all threads: they share each op
             workers = self._workers_for(keep, self.threads)
-            with self._sharing:  # parts wait for each other: two such runs could wait for ever
-                self._run_block(workers, feeds, results, 0, count, self._pool.get())
+            # parts wait for each other: two such runs could wait for ever
+            with self._sharing, self._pool.use() as pool:
+                self._run_block(workers, feeds, results, 0, count, pool)
             return
         block = self._block_size(count)
         workers = self._workers_for(keep, 1)
@@ -113,8 +121,10 @@ class Workers:
         others = range(min(self.threads, -(-count // block)) - 1)
         futures: list[Future[None]] = []
         try:
-            for _ in others:
-                futures.append(self._pool.get().submit(take))
+            if others:
+                with self._pool.use() as pool:
+                    for _ in others:
+                        futures.append(pool.submit(take))
             take()
         except BaseException:
             with suppress(Empty):

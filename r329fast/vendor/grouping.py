@@ -34,11 +34,6 @@ def execution_groups(program: Program) -> list[Group]:
     return groups
 
 
-def perf_node_count(program: Program) -> int:
-    """Nodes that have a profile record."""
-    return sum(group.perf for group in execution_groups(program))
-
-
 def _fused_convolutions(program: Program) -> dict[int, int]:
     """Eltwise index -> index of the convolution that it is fused onto."""
     maker = {name: i for i, layer in enumerate(program.layers) for name in layer.outputs}

@@ -1,7 +1,7 @@
 """The lines of the vendor's build log whose figures are known exactly.
 
 Words and order are the vendor's; a line whose figure no public rule gives (Text, BSS, Workspace,
-Total, the output scale of a Softmax) is left out, and the first line says which.
+Total, the output scale of a Softmax) is left out, and the first line names it.
 """
 
 from __future__ import annotations

@@ -23,7 +23,8 @@ from r329fast.program.counters import (
     layer_counters,
 )
 from r329fast.program.program import LayerRecord, Program
-from r329fast.vendor.grouping import execution_groups, perf_node_count
+from r329fast.vendor.grouping import execution_groups
+from r329fast.vendor.nodes import perf_node_count
 
 STACK_BYTES = 0x40400
 RO_ENTRY_BYTES = 0x100  # a perf node; one entry in front, the buffer table behind
@@ -156,6 +157,7 @@ _SIZES: dict[str, Callable[[Program, LayerRecord], Sizes]] = {
     "Transpose": _nothing,
     "Concat": _nothing,
     "Slice": _nothing,
+    "ChannelShuffle": _nothing,
     "Convolution": _convolution,
     "DepthwiseConv": _depthwise,
     "FullyConnected": _fully_connected,

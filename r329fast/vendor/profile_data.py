@@ -1,7 +1,7 @@
 """`profile_data.bin`: header and records, zeroed as the vendor's simulator leaves them, or filled.
 
 The meaning of a record's eight words in files that hardware made is not public. With our
-counters in them (`filled_profile_data`) the file says so: the third word of the header is
+counters in them (`filled_profile_data`) the file is marked: the third word of the header is
 `FILLED_MARK`, which the vendor's files have as zero.
 """
 
@@ -57,7 +57,7 @@ def profile_data(perf_nodes: int) -> bytes:
 
 
 def filled_profile_data(records: Sequence[NodeRecord]) -> bytes:
-    """The same file with one record a perf node, in graph.json order."""
+    """The same file with one record per perf node, in graph.json order."""
     data = bytearray(profile_data(len(records)))
     struct.pack_into("<I", data, MARK_OFFSET, FILLED_MARK)
     for index, record in enumerate(records):

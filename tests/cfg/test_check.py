@@ -65,7 +65,7 @@ def test_check_compares_shapes_and_counts(project: Path) -> None:
     (project / "input.bin").write_bytes(b"1234")
     lines = "\n".join(str(item) for item in check_cfg(write(project, GOOD)))
     assert "calibration_label: label.npy: found 3 labels, the dataset has 2 images" in lines
-    assert "inputs: found 4 bytes in input.bin, allowed 144 an image (3 x 8 x 6) or a mult" in lines
+    assert "inputs: found 4 bytes in input.bin, allowed 144 per image (3 x 8 x 6) or a mul" in lines
 
 
 def test_check_takes_several_images_in_an_input_file(project: Path) -> None:

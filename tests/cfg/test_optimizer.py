@@ -188,3 +188,16 @@ def test_scope_precedence() -> None:
 def test_scopes_that_are_none(text: str) -> None:
     with pytest.raises(BadValueError):
         parse_scoped(text)
+
+
+@pytest.mark.parametrize("pattern", ["(a+)+b", "(a|a)*b", "((ab*)c)+", "(?:x{2,})*", "(" * 400])
+def test_patterns_that_could_take_for_ever_are_refused(pattern: str) -> None:
+    with pytest.raises(BadValueError, match="a regular expression"):
+        parse_scoped(f"mean & <{{{pattern}}}:extrema>")
+
+
+@pytest.mark.parametrize(
+    "pattern", ["conv.*", "(conv|fc)_[0-9]+", r"conv_(\d\d)*", "a+?b", "[(+]*"]
+)
+def test_patterns_of_common_forms_stay(pattern: str) -> None:
+    assert parse_scoped(f"mean & <{{{pattern}}}:extrema>").scopes

@@ -8,12 +8,19 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from support.aipu_networks import small_network, small_program
-from support.aipu_writer import canonical, write_aipu
+from support.aipu_canonical import canonical
+from support.aipu_networks import image_network, small_network, small_program
+from support.aipu_writer import write_aipu
 
+from r329fast.calibration import calibrate
 from r329fast.cli.main import main
+from r329fast.deploy import bundled
 from r329fast.graph.export.to_onnx import to_onnx
+from r329fast.images.dataset import build_dataset
+from r329fast.images.preprocess import Preprocess
+from r329fast.images.sets import ImageSet
 from r329fast.program.storage import load_program
+from r329fast.quantization import quantize
 from r329fast.reference import run_program
 from r329fast.vendor.aipu.bars import bar_lines, live_peak
 
@@ -176,3 +183,46 @@ def test_a_model_beside_the_binary(tmp_path: Path, capsys: pytest.CaptureFixture
     code, told = run(capsys, "aipu", "inspect", tmp_path / "aipu.bin", *words)
     assert code == 2
     assert "the model is not the binary's" in told["error"]["message"]
+
+
+@pytest.fixture(scope="module")
+def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The binary and the float model of a network over the bundled images."""
+    path = tmp_path_factory.mktemp("pictures")
+    forms, exported = image_network()
+    recipe = Preprocess.from_json(bundled.path("preprocess.json"))
+    with ImageSet(bundled.path("calib.zip"), limit=8) as images:
+        x, _ = build_dataset(images, recipe)
+    ranges = calibrate(exported, x, scheme="aqt2021", method="EXTREME")
+    ranges.values["rows"] = ranges.values["sum"]
+    program = quantize(forms, ranges, scheme="aqt2021")
+    (path / "aipu.bin").write_bytes(write_aipu(canonical(program)))
+    onnx.save(to_onnx(exported), path / "net.onnx")
+    program.save(str(path / "ours.r329"))
+    return path
+
+
+def test_eval_of_a_binary(pictures: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """On its model, the binary's accuracy is that of the program it was made of."""
+    common = ["--images", bundled.path("val.zip"), "--limit", "40"]
+    common += ["--preprocess", bundled.path("preprocess.json")]
+    results = {}
+    for name in ("aipu.bin", "ours.r329"):
+        words = [pictures / name, *common, "--float", "--float-model", pictures / "net.onnx"]
+        code, results[name] = run(capsys, "eval", *words)
+        assert code == 0, results[name]
+    for key in ("top1", "top5", "float_top1"):
+        assert results["aipu.bin"][key] == results["ours.r329"][key]
+    assert main([str(word) for word in ("eval", pictures / "aipu.bin", *common)]) == 0
+    assert "the binary holds no scales" in capsys.readouterr().err
+
+
+def test_profile_of_a_binary_on_its_model(
+    pictures: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--images", bundled.path("val.zip"), "--limit", "8", "--no-time"]
+    words += ["--preprocess", bundled.path("preprocess.json"), "--float", pictures / "net.onnx"]
+    code, told = run(capsys, "profile", pictures / "aipu.bin", *words)
+    assert code == 0
+    assert told["errors"]["output_snr"] > 15
+    assert all(row["snr_single"] > 15 for row in told["layers"] if row.get("snr_single"))

@@ -130,7 +130,8 @@ def raising(error: BaseException):
         (UnsupportedModelError("no Foo", ["Foo at a"]), 3, "unsupported", "error: no Foo"),
         (KeyboardInterrupt(), 130, "interrupted", "interrupted"),
         (ZeroDivisionError("x\ny"), 4, "internal", "internal error: ZeroDivisionError: x y"),
-        (MemoryError(), 4, "internal", "internal error: MemoryError: no message"),
+        (MemoryError(), 2, "machine", "error: not enough memory"),
+        (OSError(28, "No space"), 2, "machine", "error: cannot read or write: No space"),
     ],
 )
 def test_exit_codes(run, command, error, code: int, kind: str, line: str) -> None:

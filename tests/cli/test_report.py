@@ -159,7 +159,85 @@ def test_evaluation_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -
     data = embedded((tmp_path / "eval" / "report.html").read_text())
     worst = data["runs"][0]["evaluation"]["worst"]
     assert all(item["thumbnail"].startswith("data:image/jpeg;base64,") for item in worst)
-    assert "int8 says 8" in worst[0]["text"]
+    assert "int8 gives 8" in worst[0]["text"]
+
+
+def sweep(folder: Path, best: int) -> list[str]:
+    """A sweep of three settings over the set of `evaluation`; each loses another image."""
+    evaluation(folder)
+    (folder / "results.csv").unlink()
+    names = ["b half_even", "c floor", "a half_up"]
+    rows = []
+    for index, name in enumerate(names):
+        top1 = 0.75 if index == best else 0.25
+        rows.append({"name": name, "images": 4, "top1": top1, "top5": 1.0, "scheme": f"s{index}"})
+        fields = ["image", "file", "label", "status", "rank", "top1", "float_rank"]
+        lost = [
+            [image, f"{image}.png", image, "ok", 5 if image == index else 1, 9, 1]
+            for image in range(4)
+        ]
+        with open(folder / f"results-{name.replace(' ', '-')}.csv", "w", newline="") as stream:
+            csv.writer(stream).writerows([fields, *lost])
+    run = json.loads((folder / "run.json").read_text())
+    identity = {"model": [[name, f"hash of {name}"] for name in names]}
+    run |= {**rows[best], "settings": rows, "identity": identity}
+    (folder / "run.json").write_text(json.dumps(run))
+    return names
+
+
+@pytest.mark.parametrize("best", [0, 1, 2])
+@pytest.mark.parametrize("chosen", [None, 0, 1, 2])
+def test_a_page_shows_one_setting(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], best: int, chosen: int | None
+) -> None:
+    """Headline, name, scheme and worst images are of one setting; the table has all of them."""
+    names = sweep(tmp_path / "sweep", best)
+    words = [] if chosen is None else ["--setting", names[chosen]]
+    shown = best if chosen is None else chosen
+    code, found = report(capsys, tmp_path / "sweep", *words)
+    assert code == 0
+    top1 = "75.00%" if shown == best else "25.00%"
+    pairs = found["runs"]["sweep"]
+    assert (pairs["setting"], pairs["scheme"]) == (names[shown], f"s{shown}")
+    assert pairs["top-1 int8 (exact)"] == top1
+    part = embedded((tmp_path / "sweep" / "report.html").read_text())["runs"][0]["evaluation"]
+    assert part["setting"] == names[shown]
+    assert dict(part["figures"])["top-1 int8"] == top1
+    assert [item["name"] for item in part["worst"]] == [f"{shown}.png"]
+    assert [row[0] for row in part["settings"]["rows"]] == names
+    assert [row[1] for row in part["settings"]["rows"]].count("75.00%") == 1
+
+
+def test_two_settings_of_one_sweep(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    names = sweep(tmp_path / "sweep", 1)
+    words = [word for name in names[:2] for word in ("--setting", name)]
+    code, found = report(capsys, tmp_path / "sweep", tmp_path / "sweep", *words)
+    assert code == 0
+    assert [pairs["setting"] for pairs in found["runs"].values()] == names[:2]
+    code, found = report(capsys, tmp_path / "sweep", *words)
+    assert code == 2
+    assert "one for each" in found["error"]["message"]
+
+
+def test_an_unknown_setting(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sweep(tmp_path / "sweep", 1)
+    code, found = report(capsys, tmp_path / "sweep", "--setting", "c flor")
+    assert code == 2
+    assert "'b half_even', 'c floor', 'a half_up'" in found["error"]["message"]
+    assert "did you mean 'c floor'" in found["error"]["message"]
+
+
+def test_the_setting_of_a_profile(
+    record: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Beside a profile stands the setting that made its program, not the best."""
+    names = sweep(tmp_path / "sweep", 1)
+    write_record(tmp_path / "sweep" / "profile.json", {**record, "hash": f"hash of {names[2]}"})
+    code, found = report(capsys, tmp_path / "sweep")
+    assert code == 0
+    assert found["runs"]["sweep"]["setting"] == names[2]
+    part = evaluation_part(tmp_path / "sweep", program_hash=f"hash of {names[2]}")
+    assert [item["name"] for item in part["worst"]] == ["2.png"]
 
 
 def test_profile_beside_an_evaluation(

@@ -195,6 +195,15 @@ def test_axes_of_size_0_are_refused(tmp_path, op: str) -> None:
         load_model(save(tmp_path / "m.onnx", nodes, consts))
 
 
+@pytest.mark.parametrize("target", [[1, -2, -96], [1, -192], [-1, -1], [1, 2, -3, -32]])
+def test_reshape_to_negative_sizes(tmp_path, target: list[int]) -> None:
+    """Their product is right, and matching axes by products would never end."""
+    nodes = [helper.make_node("Reshape", ["x", "s"], ["y"])]
+    with pytest.raises(R329Error) as caught:
+        load_model(save(tmp_path / "m.onnx", nodes, {"s": np.array(target)}))
+    assert caught.value.exit_code in (2, 3)
+
+
 def test_external_data_that_is_no_file(tmp_path) -> None:
     path = save(tmp_path / "m.onnx", [helper.make_node("Add", ["x", "c"], ["y"])], {"c": FLOAT})
     model = onnx.load(path)

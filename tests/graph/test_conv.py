@@ -182,7 +182,7 @@ def test_constants_in_a_row_become_one_norm(tmp_path: Path) -> None:
 
 
 def test_constant_along_another_axis(tmp_path: Path) -> None:
-    """A value a column: the axis is brought to the end."""
+    """A value per column: the axis is brought to the end."""
     graph = agree(
         net([("Relu", "x", "t", {}), ("Mul", "t c", "y", {})], consts={"c": random(7)}), tmp_path
     )

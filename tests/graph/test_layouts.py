@@ -24,6 +24,7 @@ from support.graph_nets import (
 )
 
 from r329fast.graph import load_model
+from r329fast.graph.activations import BY_OPERATOR
 from r329fast.graph.export.to_onnx import to_onnx
 
 
@@ -164,3 +165,17 @@ def test_newest_opset(tmp_path: Path) -> None:
     model = net(steps, consts=consts, opset=onnx.defs.onnx_opset_version())
     graph = load_model(save(model, tmp_path))
     assert types(graph) == ["Convolution", "Pooling", "Transpose", "Reshape"]
+
+
+@pytest.mark.parametrize("op", [op for op, (_, row) in BY_OPERATOR.items() if row.keeps_order])
+def test_activations_behind_a_flatten_move_nothing(op: str, tmp_path: Path) -> None:
+    """The weights behind take the order in which the map lies."""
+    if not onnx.defs.has(op) or op == "Swish":  # newer than the runtime may be
+        pytest.skip(f"no {op}")
+    steps: list[Step] = [
+        ("Flatten", "x", "f", {}),
+        (op, "f", "a", {}),
+        ("Gemm", "a w", "y", {}),
+    ]
+    model = net(steps, consts={"w": random(4 * 6 * 7, 3)}, opset=20)
+    assert "Transpose" not in types(agree(model, tmp_path))

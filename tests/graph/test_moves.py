@@ -50,6 +50,26 @@ def test_sum_of_three(tmp_path: Path) -> None:
     assert graph.outputs == ("n2",)
 
 
+@pytest.mark.parametrize("mode", ["DCR", "CRD"])
+@pytest.mark.parametrize("block", [1, 2, 3])
+def test_depth_to_space(mode: str, block: int, tmp_path: Path) -> None:
+    steps: list[Step] = [("DepthToSpace", "x", "y", {"blocksize": block, "mode": mode})]
+    graph = agree(net(steps, shape=("N", 5 * block**2, 3, 4)), tmp_path)
+    assert types(graph) == ["DepthToSpace"]
+    assert graph.shapes[graph.outputs[0]] == (3 * block, 4 * block, 5)
+
+
+@pytest.mark.parametrize("block", [1, 2, 3])
+def test_space_to_depth_and_back(block: int, tmp_path: Path) -> None:
+    steps: list[Step] = [
+        ("SpaceToDepth", "x", "d", {"blocksize": block}),
+        ("DepthToSpace", "d", "y", {"blocksize": block}),
+    ]
+    graph = agree(net(steps, shape=("N", 5, 3 * block, 2 * block)), tmp_path)
+    assert types(graph) == ["SpaceToDepth", "DepthToSpace"]
+    assert graph.shapes[graph.layers[1].outputs[0]] == (3, 2, 5 * block**2)
+
+
 def test_square(tmp_path: Path) -> None:
     model = net([("Pow", "x e", "y", {})], consts={"e": np.array(2, F)})
     assert types(agree(model, tmp_path)) == ["Eltwise"]

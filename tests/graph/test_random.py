@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 from support.graph_nets import (
@@ -17,6 +18,7 @@ from support.graph_nets import (
     random,
 )
 
+ORT = tuple(int(part) for part in onnxruntime.__version__.split(".")[:2])
 small = st.integers(1, 3)
 quick = settings(
     max_examples=60,
@@ -106,6 +108,8 @@ def test_random_pool(
     attrs = {"kernel_shape": kernel, "strides": stride, "pads": pads, "ceil_mode": ceil_mode}
     if op == "AveragePool":
         attrs["count_include_pad"] = include
+        # Older releases count what lies past the padding, against the text of the operator set.
+        assume(not (ceil_mode and include and opset < 19 and ORT < (1, 29)))
     agree(net([(op, "x", "y", attrs)], ("N", 3, *size), opset=opset), tmp_path)
 
 

@@ -211,7 +211,10 @@ def test_cache_folder_follows_the_sources_and_needs_no_home(tmp_path: Path) -> N
     assert folder(NUMBA_CACHE_DIR=str(tmp_path), R329FAST_ISA="plain") != named
     blocked = tmp_path / "file"
     blocked.write_text("")
-    assert folder(NUMBA_CACHE_DIR=str(blocked), TMPDIR=str(tmp_path)).is_dir()
+    # a folder that nobody else can know the name of, gone with the process
+    spare = [folder(NUMBA_CACHE_DIR=str(blocked), TMPDIR=str(tmp_path)) for _ in range(2)]
+    assert spare[0] != spare[1]
+    assert all(path.parent == tmp_path and not path.exists() for path in spare)
 
 
 def test_cache_folder_follows_every_source_file(tmp_path: Path) -> None:

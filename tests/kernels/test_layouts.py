@@ -63,7 +63,7 @@ def bound_layouts(function: ast.FunctionDef) -> dict[str, str]:
                 kinds.append(ast.unparse(kind).strip("(),"))
         targets = ast.unparse(node.targets[0]).strip("()").split(", ")
         assert len(targets) == len(kinds), f"{function.name}: {targets} of {kinds}"
-        # the rows of an array of layouts bear its name in the singular
+        # the rows of an array of layouts have its name in the singular
         return {
             name.removesuffix("s") if len(name) > 1 else name: kind
             for name, kind in zip(targets, kinds, strict=True)

@@ -91,7 +91,7 @@ def extreme(channels: int, weight: int, value: int, dtype: str) -> tuple[Program
     return program, x
 
 
-# The most channels for which one sum passes the certificate, 2**25: 127 * 128 * 9 a channel and
+# The most channels for which one sum passes the certificate, 2**25: 127 * 128 * 9 per channel and
 # so on. One more channel makes two sums of it.
 @pytest.mark.parametrize(
     ("dtype", "weight", "value", "most"),

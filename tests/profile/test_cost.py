@@ -17,6 +17,7 @@ from r329fast.profile.hardware.describe import FIGURES
 from r329fast.profile.vendor_fill import profile_data_of
 from r329fast.program.program import LayerRecord, Op, Program, TensorSpec
 from r329fast.vendor import graph_json, perf_node_count, profile_data
+from r329fast.vendor.aipu import facts_of, load_aipu, read_aipu_bin
 from r329fast.vendor.profile_data import FILLED_MARK, NodeRecord, read_profile_data
 
 
@@ -91,7 +92,7 @@ def test_own_description_inherits(tmp_path: Path) -> None:
     [
         ("figures.clock_mhz = 0", DataError, "clock_mhz: found 0, allowed a number from 0.001"),
         ("figures.clock = 1", DataError, "figures.clock: unknown"),
-        ("figures.position_step = 1.5", DataError, "allowed a whole number from 1"),
+        ("figures.tile_columns = 1.5", DataError, "allowed a whole number from 1"),
         ('figures.clock_mhz = "fast"', DataError, "found value 'fast', allowed a number"),
         ('figures.clock_mhz = {value = 1, status = "sure"}', DataError, "found status 'sure'"),
         ("figures = 3", DataError, "found no table"),
@@ -119,10 +120,10 @@ def test_unknown_names_get_a_hint(tmp_path: Path) -> None:
 
 
 def test_convolution_by_hand() -> None:
-    """3 input channels count as 4, 20 outputs as 32, 7 columns as 8."""
+    """3 input channels count as 4, 20 outputs as 32, 7 by 7 places as two tiles of 8 by 4."""
     cost = estimate(one_layer("Convolution", 7, (3, 20), 3), load_hardware())
     layer = cost.layers[1]
-    assert layer.compute_cycles == -(-(7 * 8 * 32 * 4 * 9) // 128)
+    assert layer.compute_cycles == -(-(8 * 8 * 32 * 4 * 9) // 128)
     assert layer.utilisation == pytest.approx(7 * 7 * 20 * 3 * 9 / 128 / layer.compute_cycles)
     assert layer.ddr_read == 7 * 7 * 3 + 20 * 27 + 4 * 20
     assert layer.ddr_write == 7 * 7 * 20
@@ -162,7 +163,8 @@ def test_bandwidth_and_clock_move_the_total() -> None:
 
 def test_fused_and_kept_tensors_make_no_traffic(tmp_path: Path) -> None:
     program = bundled_case().program
-    plain = estimate(program, load_hardware())
+    (tmp_path / "none.toml").write_text('inherits = "Z1_0701"\nfigures.sram_bytes = 0\n')
+    plain = estimate(program, load_hardware(tmp_path / "none.toml"))
     rows = {layer.name: layer for layer in plain.layers}
     added = [layer for layer in program.layers if layer.type == "Eltwise"]
     fused = [layer for layer in added if rows[layer.name].bound == "fused"]
@@ -177,6 +179,40 @@ def test_fused_and_kept_tensors_make_no_traffic(tmp_path: Path) -> None:
     assert kept.milliseconds < plain.milliseconds
     # the image comes in and the logits go out, whatever the SRAM holds
     assert kept.ddr_write >= program.tensors[program.outputs[0]].elements
+
+
+def test_weights_beyond_the_buffer_read_the_input_again() -> None:
+    """72 KiB hold 2 of 8 blocks of 16 outputs with 3 x 3 x 256 weights each: four passes."""
+    cost = estimate(one_layer("Convolution", 7, (256, 128), 3), load_hardware())
+    layer = cost.layers[1]
+    assert 73728 // (16 * 9 * 256) == 2
+    assert layer.passes == 4
+    assert layer.ddr_read == 4 * 7 * 7 * 256 + 128 * 9 * 256 + 4 * 128
+    wide = estimate(one_layer("Convolution", 7, (1024, 32), 3), load_hardware()).layers[1]
+    assert wide.passes == 2  # a block alone is larger than the buffer
+    assert (
+        estimate(one_layer("DepthwiseConv", 7, (512, 512), 3), load_hardware()).layers[1].passes
+        == 1
+    )
+
+
+@pytest.mark.shared
+@pytest.mark.parametrize("name", ["aipu_mobilenet6.bin", "aipu_onnx.bin"])
+def test_passes_and_sram_of_real_binaries(shared: Path, name: str) -> None:
+    """Passes are those of the descriptors; of 85 and 96 maps two are kept that lie in DDR."""
+    path = shared / "artefacts" / "gesture_z1" / name
+    facts = facts_of(read_aipu_bin(path))
+    program = load_aipu(path)
+    costs = {layer.name: layer for layer in estimate(program, load_hardware()).layers}
+    wrong = []
+    for step in facts["layers"]:
+        made = step["name"]
+        carrier = made.replace("add", "conv") if "eltwise" in step else made
+        assert costs[carrier].passes == step.get("passes", 1)
+        kept = costs[made].ddr_write == 0
+        if kept != (step["writes"]["memory"] == "SRAM"):
+            wrong.append(step["op"])
+    assert wrong == ["depthwise", "conv"]
 
 
 # --- profile_data.bin ---------------------------------------------------------------------------

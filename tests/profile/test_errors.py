@@ -20,6 +20,7 @@ from r329fast.profile.errors import (
     BIN_STEPS,
     BINS_BEYOND,
     SNR_LIMIT,
+    ErrorSums,
     LabelledBatch,
     analyse_errors,
     float_block,
@@ -38,6 +39,7 @@ from r329fast.profile.suggestions import (
     channel_spread,
     suggest,
 )
+from r329fast.program import TensorSpec
 from r329fast.quantization import quantize
 from r329fast.reference import run_program
 from r329fast.simulator.simulator import Simulator
@@ -368,3 +370,12 @@ def test_mobilenet_v2_over_100_images(shared: Path) -> None:
     # processor time, which others on the machine do not stretch: two threads, two minutes
     assert used < 240
     assert all(np.isfinite(item.entire.snr) for item in found.layers.values())
+
+
+def test_errors_of_indices() -> None:
+    """Integers of two bytes count as numbers, not as bytes."""
+    spec = TensorSpec("y", (3,), "uint16", 1.0, 0, 0, 65535)
+    sums = ErrorSums()
+    sums.add(np.array([[1.0, 300.0, 5.0]], np.float32), np.array([[1, 300, 7]], np.uint16), spec)
+    assert sums.max_steps == 2.0
+    assert sums.mean_steps == pytest.approx(2 / 3)

@@ -89,7 +89,7 @@ def test_stretches_take_ever_more_images() -> None:
     ops = [Op("lut", f"l{i}", (f"t{i}",), (f"t{i + 1}",)) for i in range(len(sizes) - 1)]
     program = Program("chain", "test", tensors, ops, [], ("t0",), ("t7",))
     assert stretches(program, 16, 1 << 20) == [Stretch(0, 7, 16)]
-    # 2000, 1400, 490, 180, 390, 310 and 20 bytes an image
+    # 2000, 1400, 490, 180, 390, 310 and 20 bytes per image
     assert stretches(program, 16, 4000) == [Stretch(0, 2, 2), Stretch(2, 6, 8), Stretch(6, 7, 16)]
     assert stretches(program, 5, 1) == [Stretch(0, 7, 1)]
     assert largest_op(program) == 2000

@@ -50,7 +50,7 @@ def record() -> dict[str, Any]:
     ]
     result["evaluation"] = {
         "figures": [("top-1 int8", "91.00%")],
-        "worst": [{"name": "a.png", "text": "class 3, int8 says 5", "thumbnail": RED_DOT}],
+        "worst": [{"name": "a.png", "text": "class 3, int8 gives 5", "thumbnail": RED_DOT}],
     }
     return result
 
@@ -135,6 +135,7 @@ def test_every_section_has_content(opened: Any, record: dict[str, Any]) -> None:
         "s => [s.id, s.hidden ? -1 : s.offsetHeight]))"
     )
     assert sizes.pop("sec-compare") == -1
+    assert sizes.pop("sec-settings") == -1  # one evaluation, no sweep
     assert min(sizes.values()) > 60, sizes
     charts = ("cost-chart", "time-chart", "error-chart", "sensitivity-chart", "roofline-chart")
     for chart in charts:
@@ -144,7 +145,7 @@ def test_every_section_has_content(opened: Any, record: dict[str, Any]) -> None:
         assert count >= 10, chart
     assert "<script>alert" in opened.find_element("id", "about").text  # shown, not run
     assert opened.find_elements("css selector", "#images-box img[src^='data:image/png']")
-    # every figure on a card says what it is
+    # every figure on a card is marked with its source
     cards = opened.execute_script(
         "return [...document.querySelectorAll('.card')].map(c => c.querySelectorAll('.tag').length)"
     )
@@ -338,3 +339,30 @@ def test_a_run_without_layers(session: Any, tmp_path: Path) -> None:
     assert "91.00%" in session.find_element("id", "cards").text
     hidden = session.execute_script("return document.getElementById('sec-table').hidden")
     assert hidden
+
+
+def test_all_settings_of_a_sweep(session: Any, tmp_path: Path) -> None:
+    """The table of a sweep: every setting, the one that the page is about marked."""
+    part = {
+        "setting": "two", "figures": [("top-1 int8", "91.00%")],
+        "worst": [{"name": "a.png", "text": "class 3", "thumbnail": RED_DOT}],
+        "settings": {
+            "columns": ["setting", "top-1"], "rows": [["one", "90.00%"], ["two", "91.00%"]],
+        },
+    }  # fmt: skip
+    run = {"model": "net", "layers": [], "totals": {}, "images": 500, "evaluation": part}
+    path = tmp_path / "sweep.html"
+    path.write_text(page([run]))
+    for width in WIDTHS:
+        set_width(session, width, 844)
+        session.get(path.as_uri())
+        assert console_errors(session) == []
+        assert session.execute_script("return document.documentElement.scrollWidth") <= width
+    cells = session.execute_script(
+        "return [...document.querySelectorAll('#settings-box tbody tr')].map("
+        "row => [row.className, ...[...row.children].map(cell => cell.textContent)])"
+    )
+    assert cells == [["", "one", "90.00%"], ["selected", "two", "91.00%"]]
+    assert "two" in session.find_element("id", "settings-note").text
+    assert "two" in session.find_element("id", "images-note").text
+    set_width(session, 1280, 900)

@@ -13,7 +13,7 @@ import pytest
 from r329fast.bench import random_programs
 from r329fast.errors import DataError, UsageError
 from r329fast.program.program import Program
-from r329fast.simulator import workers
+from r329fast.simulator import pool, workers
 from r329fast.simulator.simulator import Simulator
 
 
@@ -63,8 +63,8 @@ def test_one_simulator_from_many_threads(program: Program, expected: dict[str, n
 
     simulator = Simulator(program, threads=2, block=2)
     x = images(program, 17)
-    with ThreadPoolExecutor(4) as pool:
-        results = list(pool.map(lambda _: simulator.run(x), range(8)))
+    with ThreadPoolExecutor(4) as executor:
+        results = list(executor.map(lambda _: simulator.run(x), range(8)))
     for found in results:
         for name in program.outputs:
             assert np.array_equal(found[name], expected[name])
@@ -80,8 +80,8 @@ def test_shared_ops_from_many_threads(
     simulator = Simulator(program, threads=3)
     x = images(program, 17)
     counts = [1, 2, 17, 1, 2] * 6
-    with ThreadPoolExecutor(5) as pool:
-        results = list(pool.map(lambda count: simulator.run(x[:count]), counts))
+    with ThreadPoolExecutor(5) as executor:
+        results = list(executor.map(lambda count: simulator.run(x[:count]), counts))
     for count, found in zip(counts, results, strict=True):
         for name in program.outputs:
             assert np.array_equal(found[name], expected[name][:count])
@@ -104,8 +104,8 @@ def test_a_thread_that_does_not_start_holds_nobody_up(
 
     for least, count in ((0, 1), (1 << 60, 17)):
         monkeypatch.setattr(workers, "_SHARED_MACS", least)
+        monkeypatch.setattr(pool, "ThreadPoolExecutor", Pool)
         simulator = Simulator(program, threads=3, block=1)
-        simulator._pool.pool = Pool(3)
         with pytest.raises(RuntimeError, match="new thread"):
             simulator.run(images(program, count))
         simulator.close()
@@ -129,10 +129,10 @@ def test_batches_that_overlap(
     simulator = Simulator(program, backend, threads=threads)
     x = images(program, 17)
     rows = [slice(0, 8), slice(8, 16), slice(16, 17), slice(17, 17)]
-    with ThreadPoolExecutor(threads) as pool:
+    with ThreadPoolExecutor(threads) as executor:
         gate = threading.Event()
-        blocked = [pool.submit(gate.wait) for _ in range(threads)]
-        pending = [simulator.submit(x[part], keep="all", pool=pool) for part in rows]
+        blocked = [executor.submit(gate.wait) for _ in range(threads)]
+        pending = [simulator.submit(x[part], keep="all", pool=executor) for part in rows]
         # nothing can run yet, and nobody waited for it
         assert not any(future.done() for item in pending for future in item.futures)
         gate.set()

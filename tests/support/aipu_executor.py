@@ -119,7 +119,6 @@ class Machine:
         tiled, eltwise = block[2] == 68, block[4] == 68
         tiles = int(block[1]) if tiled else 1
         first = self.links[index] // 4
-        out_size = int(block[3 + tiled if not eltwise else 3])
         out_size = int(block[4]) if tiled else int(block[3]) if eltwise else int(block[2])
         start = None
         for tile in range(tiles):

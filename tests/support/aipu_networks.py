@@ -85,3 +85,54 @@ def small_network(seed: int = 0) -> tuple[ir.Graph, Ranges]:
 
 def small_program(seed: int = 0) -> Program:
     return quantize(*small_network(seed))
+
+
+def image_network(classes: int = 10, size: int = 64) -> tuple[ir.Graph, ir.Graph]:
+    """(graph of the forms that a binary has, the same one as an ONNX export has it).
+
+    One image input, a convolution, a depthwise one, an addition, a mean over W, then H (one pooling
+    in the second), and a dense layer.
+    """
+    rng = np.random.default_rng(5)
+
+    def weighted(*shape: int) -> dict[str, np.ndarray]:
+        fan = np.prod(shape[1:])
+        return {
+            "weights": (rng.normal(size=shape) / np.sqrt(fan)).astype(np.float32),
+            "bias": rng.normal(size=shape[0]).astype(np.float32),
+        }
+
+    half, width = size // 2, 16
+    pads = (1, 1, 0, 0)  # the last row and column are not reached
+    relu = ir.Act("RELU")
+    stem = ir.ConvAttrs((3, 3), (2, 2), (1, 1), pads, act=relu)
+    spread = ir.ConvAttrs((3, 3), (1, 1), (1, 1), (1, 1, 1, 1), width, relu)
+    shape = (half, half, width)
+    shapes: dict[str, tuple[int, ...]] = {"image": (size, size, 3)}
+    shapes |= dict.fromkeys(("stem", "spread", "narrow", "sum", "other"), shape)
+    shapes |= {"rows": (half, 1, width), "mean": (1, 1, width), "flat": (width,)}
+    shapes |= {"logits": (classes,)}
+    front = [
+        ir.Layer("image", "Input", ir.InputAttrs(), (), ("image",)),
+        ir.Layer("stem", "Convolution", stem, ("image",), ("stem",), weighted(width, 3, 3, 3)),
+        ir.Layer("spread", "DepthwiseConv", spread, ("stem",), ("spread",),
+                 weighted(width, 3, 3, 1)),
+        ir.Layer("other", "Convolution", ir.ConvAttrs((1, 1)), ("stem",), ("other",),
+                 weighted(width, 1, 1, width)),
+        ir.Layer("narrow", "Convolution", ir.ConvAttrs((1, 1)), ("spread",), ("narrow",),
+                 weighted(width, 1, 1, width)),
+        ir.Layer("sum", "Eltwise", ir.EltwiseAttrs("ADD"), ("narrow", "other"), ("sum",)),
+    ]  # fmt: skip
+    dense = weighted(classes, width)
+    rows = ir.Layer("rows", "Reduce", ir.ReduceAttrs("MEAN", (1,)), ("sum",), ("rows",))
+    flat = ir.Layer("flat", "Reduce", ir.ReduceAttrs("MEAN", (0,)), ("rows",), ("flat",))
+    pool = ir.Layer("mean", "Pooling", ir.PoolingAttrs("AVG", (half, half)), ("sum",), ("mean",))
+    plain = ir.Layer("flat", "Reshape", ir.ReshapeAttrs((width,)), ("mean",), ("flat",))
+    graphs = []
+    for middle in ([rows, flat], [pool, plain]):
+        last = ir.Layer("logits", "FullyConnected", ir.FullyConnectedAttrs(), ("flat",),
+                        ("logits",), dict(dense))  # fmt: skip
+        used = {name for layer in (*front, *middle, last) for name in layer.outputs}
+        kept = {name: shape for name, shape in shapes.items() if name in used}
+        graphs.append(ir.Graph("image", [*front, *middle, last], kept, ("logits",)))
+    return graphs[0], graphs[1]

@@ -1,20 +1,19 @@
 """A writer of the aipu.bin format for tests: the inverse of the reader.
 
-It takes a program as the reader names it (`conv3`, `add12`, `input0`; gaps in the numbers become
-constant copies) and lays out RO, descriptors, constants, buffers and links as the vendor's files
-have them: buffers are reused, maps that only fixed-function jobs touch live in SRAM, every second
-of them without a buffer in DDR. No core programs: it is no vendor binary.
+It takes a program as the reader names it (gaps in the numbers become constant copies) and lays out
+all sections as the vendor's files have them: buffers are reused, maps that only fixed-function jobs
+touch live in SRAM, every second without a buffer in DDR. No core programs: it is no vendor binary.
 """
 
 from __future__ import annotations
 
-import re
 import struct
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from r329fast.program.program import LayerRecord, Op, Program
+from support.aipu_canonical import number_of
 
 RO, DDR, STACK = 0x10000000, 0x20000000, 0x40400
 SRAM, HALF = 0xF0000000, 512 * 1024
@@ -40,12 +39,6 @@ class Patch:
     fields: tuple[int, ...]
     shape: tuple[int, ...]
     places: list[int] = field(default_factory=list)
-
-
-def number_of(name: str) -> int:
-    found = re.search(r"(\d+)$", name)
-    assert found, name
-    return int(found[1])
 
 
 class Writer:
@@ -164,9 +157,7 @@ class Writer:
         self.slot_of = {name: Slot() for name in self.program.tensors}
         self.emit()
         size = len(self.data)
-        self.static, self.links, self.buffers = [], [], {}
-        self.desc, self.slot_of = np.zeros(0, np.uint32), {}
-        self.ro[:] = 0
+        self.__init__(self.program)  # type: ignore[misc]
         self.data = bytearray(size)
 
     def emit(self) -> None:
@@ -404,54 +395,5 @@ class Writer:
 
 
 def write_aipu(program: Program) -> bytes:
-    """The bytes of a file that reads back as `program` (as the reader names and scales it)."""
+    """A file that reads back as `program` (as the reader names and scales it)."""
     return Writer(program).write()
-
-
-def canonical(program: Program) -> Program:
-    """`program` with the reader's names and scales; an addition must stand on a convolution.
-
-    Only one output per layer, and layers that the format has; Reshape layers become views.
-    """
-    names: dict[str, str] = {}
-    kinds = {"Convolution": "conv", "DepthwiseConv": "dw", "FullyConnected": "fc"}
-    kinds |= {"Concat": "concat", "Slice": "slice", "Reduce": "mean", "Transpose": "transpose"}
-    number = inputs = 0
-    for layer in program.layers:
-        (top,) = layer.outputs
-        if layer.type == "Input":
-            names[top], inputs = f"input{inputs}", inputs + 1
-        elif layer.type == "Eltwise":
-            names[top] = f"add{number}"
-        else:
-            number += 1
-            names[top] = f"{kinds[layer.type]}{number}"
-    tensors = {
-        new: replace(program.tensors[old], name=new, scale=1.0) for old, new in names.items()
-    }
-    ops = [
-        replace(
-            op,
-            layer=names[op.layer],
-            inputs=tuple(names[name] for name in op.inputs),
-            outputs=tuple(names[name] for name in op.outputs),
-        )
-        for op in program.ops
-    ]
-    layers = [
-        replace(
-            layer,
-            name=names[layer.outputs[0]],
-            inputs=tuple(names[name] for name in layer.inputs),
-            outputs=tuple(names[name] for name in layer.outputs),
-        )
-        for layer in program.layers
-    ]
-    return replace(
-        program,
-        tensors=tensors,
-        ops=ops,
-        layers=layers,
-        inputs=tuple(names[name] for name in program.inputs),
-        outputs=tuple(names[name] for name in program.outputs),
-    )

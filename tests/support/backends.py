@@ -22,7 +22,7 @@ def one_op(program: Program, op: Op, arrays: list[np.ndarray], backend: str) -> 
 
     output = program.tensors[op.outputs[0]]
     prepared = prepare(op, [program.tensors[name] for name in op.inputs], output)
-    count = len(arrays[0])
+    count = len(arrays[0]) if arrays else 1
     result = np.empty((count, *output.shape), dtype=output.dtype)
     scratch = np.empty(prepared.scratch_bytes(count), dtype=np.uint8)
     prepared.run([np.ascontiguousarray(array) for array in arrays], result, scratch)

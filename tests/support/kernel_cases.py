@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from r329fast.program.program import Program
 from support import kernel_cases_compute as compute
+from support import kernel_cases_further as further
 from support import kernel_cases_moves as moves
 from support.kernel_cases_compute import ACTS, Rng, convolution, feeds
 
@@ -29,10 +30,12 @@ CASES: dict[str, Callable[[Rng], Program]] = {
     "slice": moves.slice_,
     "pad": moves.pad,
     "channel_shuffle": moves.channel_shuffle,
+    "depth_to_space": moves.depth_to_space,
     "resize_nearest": moves.resize_nearest,
     "resize_bilinear": moves.resize_bilinear,
     "softmax_lut": moves.softmax_lut,
     "softmax_fast_exp": moves.softmax_fast_exp,
     "log_softmax": moves.log_softmax,
     "lrn": moves.lrn,
+    **further.CASES,
 }

@@ -16,7 +16,8 @@ def check(program: Program, feeds: dict[str, np.ndarray]) -> str:
     inputs = [program.tensors[name] for name in op.inputs]
     output = program.tensors[op.outputs[0]]
     arrays = [np.ascontiguousarray(feeds[name]) for name in op.inputs]
-    expected = run_op(program, op, arrays)
+    images = len(next(iter(feeds.values())))
+    expected = run_op(program, op, arrays, images)
     prepared = prepare(op, inputs, output)
     found = np.full(expected.shape, 77, dtype=output.dtype)
     scratch = np.full(prepared.scratch_bytes(len(found)), 0xA5, dtype=np.uint8)

@@ -53,6 +53,16 @@ def channel_shuffle(rng: Rng) -> Program:
     return _moved(rng, "channel_shuffle", shape, shape, group=group)
 
 
+def depth_to_space(rng: Rng) -> Program:
+    height, width, block = (int(v) for v in rng.integers(1, 5, 3))
+    channels = pick(rng, 1, 3, 16, 21)
+    deep, wide = (height, width, channels * block**2), (height * block, width * block, channels)
+    inverse = int(rng.integers(0, 2))
+    x, y = (wide, deep) if inverse else (deep, wide)
+    mode = pick(rng, "DCR", "CRD")
+    return _moved(rng, "depth_to_space", x, y, block=block, mode=mode, inverse=inverse)
+
+
 def resize_nearest(rng: Rng) -> Program:
     rows, columns = (int(v) for v in rng.integers(1, 15, 2))
     consts = {

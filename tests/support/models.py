@@ -204,3 +204,104 @@ def vgg16(
     x = builder.node("Relu", "vgg_16/fc7/Relu", [x])
     x = builder.conv("vgg_16/fc8/Conv2D", x, (hidden, classes), 1, bias=True)
     return builder.model("vgg_16", ("input", [1, 3, size, size]), (x, [1, classes, 1, 1]))
+
+
+# --- the model zoo's caffe2 exports: nodes without names, so that outputs name the layers ---------
+
+
+class _Caffe2(ModelBuilder):
+    """Convolution with its norm (and ReLU), named as the exports are."""
+
+    def normed(
+        self,
+        name: str,
+        source: str,
+        channels: tuple[int, int],
+        kernel: int,
+        stride: int = 1,
+        group: int = 1,
+        relu: bool = True,
+    ) -> str:
+        cin, cout = channels
+        shape = (cout, cin // group, kernel, kernel)
+        weights = self.random(f"{name}_w", shape, shape[1] * kernel * kernel)
+        x = self.node(
+            "Conv",
+            name,
+            [source, weights],
+            kernel_shape=[kernel] * 2,
+            strides=[stride] * 2,
+            pads=[kernel // 2] * 4,
+            group=group,
+        )
+        x = self.batch_norm(f"{name}_bn", x, cout)
+        return self.node("Relu", f"{name}_relu", [x]) if relu else x
+
+    def shape(self, name: str, *sizes: int) -> str:
+        return self.constant(name, np.array(sizes, np.int64))
+
+
+def shufflenet(seed: int = 0) -> onnx.ModelProto:
+    """ShuffleNet v1, 4 groups (5 MB), as the model zoo's caffe2 export has it."""
+    b = _Caffe2(seed)
+    x = b.normed("gpu_0/conv3_0_1", "gpu_0/data_0", (3, 24), 3, 2)
+    x = b.max_pool("gpu_0/pool_0_1", x, 3, 2, 1)
+    channels, side, conv, block, pool = 24, 56, 0, 0, 1
+    for width, repeats in ((136, 4), (272, 8), (544, 4)):
+        for repeat in range(repeats):
+            first = repeat == 0
+            stride, side = (2, side) if first else (1, side)
+            inner = width - channels if first else width
+            y = b.normed(f"gpu_0/gconv1_{conv}_1", x, (channels, inner), 1, group=4)
+            split = b.shape(f"split_{block}", -1, 4, inner // 4, side, side)
+            whole = b.shape(f"whole_{block}", -1, inner, side, side)
+            y = b.node("Reshape", f"OC2_DUMMY_{4 * block}", [y, split])
+            y = b.node("Transpose", f"OC2_DUMMY_{4 * block + 2}", [y], perm=[0, 2, 1, 3, 4])
+            y = b.node("Reshape", f"gpu_0/shuffle_{block}_1", [y, whole])
+            name = f"gpu_0/gconv3_{block}_1"
+            y = b.normed(name, y, (inner, inner), 3, stride, group=inner, relu=False)
+            name = f"gpu_0/gconv1_{conv + 1}_1"
+            y = b.normed(name, y, (inner, inner), 1, group=4, relu=False)
+            if first:
+                window = {"kernel_shape": [3, 3], "strides": [2, 2], "pads": [1] * 4}
+                short = b.node("AveragePool", f"gpu_0/pool_{pool}_1", [x], **window)
+                y = b.node("Concat", f"gpu_0/block{block}_1", [y, short], axis=1)
+                channels, side, pool = channels + inner, side // 2, pool + 1
+            else:
+                y = b.node("Sum", f"gpu_0/block{block}_1", [y, x])
+            x = b.node("Relu", f"gpu_0/block{block}_2", [y])
+            conv, block = conv + 2, block + 1
+    x = b.node("AveragePool", "gpu_0/final_avg_1", [x], kernel_shape=[7, 7])
+    x = b.node("Reshape", f"OC2_DUMMY_{4 * block}", [x, b.shape("flat", 1, channels)])
+    x = b.dense("gpu_0/pred_1", x, channels, 1000)
+    return unnamed(b.model("net", ("gpu_0/data_0", [1, 3, 224, 224]), (x, [1, 1000])))
+
+
+def resnet50_caffe2(seed: int = 0) -> onnx.ModelProto:
+    """ResNet-50 (100 MB) as the model zoo's caffe2 export has it."""
+    b = _Caffe2(seed)
+    x = b.normed("gpu_0/conv1_1", "gpu_0/data_0", (3, 64), 7, 2)
+    x = b.max_pool("gpu_0/pool1_1", x, 3, 2, 1)
+    channels = 64
+    for stage, (width, repeats) in enumerate(((64, 3), (128, 4), (256, 6), (512, 3)), start=2):
+        for repeat in range(repeats):
+            name, stride = f"gpu_0/res{stage}_{repeat}", 2 if repeat == 0 and stage > 2 else 1
+            y = b.normed(f"{name}_branch2a_1", x, (channels, width), 1)
+            y = b.normed(f"{name}_branch2b_1", y, (width, width), 3, stride)
+            y = b.normed(f"{name}_branch2c_1", y, (width, 4 * width), 1, relu=False)
+            if repeat == 0:
+                x = b.normed(f"{name}_branch1_1", x, (channels, 4 * width), 1, stride, relu=False)
+            y = b.node("Sum", f"{name}_branch2c_bn_2", [y, x])
+            x, channels = b.node("Relu", f"{name}_relu", [y]), 4 * width
+    x = b.node("AveragePool", "gpu_0/pool5_1", [x], kernel_shape=[7, 7])
+    x = b.node("Reshape", "OC2_DUMMY_0", [x, b.shape("flat", 1, channels)])
+    x = b.dense("gpu_0/pred_1", x, channels, 1000)
+    x = b.node("Softmax", "gpu_0/softmax_1", [x], axis=1)
+    return unnamed(b.model("net", ("gpu_0/data_0", [1, 3, 224, 224]), (x, [1, 1000])))
+
+
+def unnamed(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The same model with nodes that have no names."""
+    for node in model.graph.node:
+        node.ClearField("name")
+    return model

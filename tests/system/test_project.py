@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[2]
 LOWEST = ROOT / "tools" / "lowest_versions.py"
 
 
-def project() -> dict[str, object]:
+def project() -> dict[str, Any]:
     return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 
 
@@ -58,3 +60,57 @@ def test_lowest_versions_refuse_what_they_cannot_pin(tmp_path: Path, requirement
     )  # fmt: skip
     assert done.returncode != 0
     assert f"{requirement!r} in pyproject.toml: expected NAME>=VERSION" in done.stderr
+
+
+def test_change_log_names_the_version() -> None:
+    text = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    newest = re.search(r"^## (?:Unreleased: )?(\d+\.\d+\.\d+)", text, re.MULTILINE)
+    assert newest is not None
+    assert newest[1] == r329fast.__version__
+
+
+def test_hosted_ci_runs_the_declared_pythons() -> None:
+    about = project()
+    named = [
+        item.rpartition(" ")[2]
+        for item in about["classifiers"]
+        if re.fullmatch(r"Programming Language :: Python :: 3\.\d+", item)
+    ]
+    assert about["requires-python"] == f">={named[0]}"
+    workflow = (ROOT / ".github" / "workflows" / "ci.yml").read_text(encoding="utf-8")
+    assert f"python: {named}".replace("'", '"') in workflow
+    assert "run: .ci/run" in workflow
+
+
+def test_every_folder_of_the_package_is_a_package() -> None:
+    # A folder without __init__.py imports from a checkout, but the contract does not see it.
+    folders = {path.parent for path in (ROOT / "r329fast").rglob("*.py")}
+    assert [str(folder) for folder in folders if not (folder / "__init__.py").is_file()] == []
+
+
+def test_documents_name_files_that_exist() -> None:
+    documents = [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), ROOT / "dataset" / "README.md"]
+    rooms = "|".join(path.name for path in (ROOT / "r329fast").iterdir() if path.is_dir())
+    missing = []
+    for document in documents:
+        text = document.read_text(encoding="utf-8")
+        for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", text):
+            if not (document.parent / link).exists():
+                missing.append(f"{document.name}: {link}")
+        for name in re.findall(r"`((?:tests|benchmarks|tools|docs|dataset)/[\w./-]+)`", text):
+            if not (ROOT / name).exists():
+                missing.append(f"{document.name}: {name}")
+        for name in re.findall(rf"`(?:r329fast/)?((?:{rooms})/[\w./]*)`", text):
+            if not (ROOT / "r329fast" / name).exists():
+                missing.append(f"{document.name}: {name}")
+    assert missing == []
+
+
+def test_documents_have_short_lines() -> None:
+    long = [
+        f"{document.name}:{number}"
+        for document in [*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md")]
+        for number, line in enumerate(document.read_text(encoding="utf-8").splitlines(), 1)
+        if len(line) > 100 and not line.startswith(("|", "![", "    "))
+    ]
+    assert long == []

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.aipu_canonical import canonical
 from support.aipu_networks import small_program
-from support.aipu_writer import canonical, write_aipu
+from support.aipu_writer import write_aipu
 
 from r329fast.calibration.ranges import Ranges
 from r329fast.errors import FileError, UnsupportedModelError
@@ -175,7 +176,7 @@ def test_multipliers_have_the_scheme_s_form(binary: AipuBin) -> None:
 
 @pytest.mark.shared
 def test_weights_reach_127(binary: AipuBin) -> None:
-    """Once a layer, and once a channel in depthwise layers."""
+    """Once per layer, and once per channel in depthwise layers."""
     for node in nodes(binary, "job"):
         weights = np.abs(job_constants(binary, node).weights.astype(int))
         spread = weights.reshape(len(weights), -1).max(axis=1)

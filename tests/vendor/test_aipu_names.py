@@ -7,11 +7,12 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
-from support.aipu_float import float_network
+from support.aipu_canonical import canonical
 from support.aipu_networks import small_network, small_program
-from support.aipu_writer import canonical, write_aipu
+from support.aipu_writer import write_aipu
 
 import r329fast
+from r329fast.bench.rebuilt import float_network
 from r329fast.calibration import Ranges
 from r329fast.errors import DataError, FileError, UsageError
 from r329fast.graph.export.to_onnx import to_onnx
@@ -234,7 +235,7 @@ def test_kinds_of_names(name: str, kind: str) -> None:
 
 
 def test_load_with_a_model_file(tmp_path: Path) -> None:
-    """The whole way through an ONNX file: names, layout and scales are the model's.
+    """Through an ONNX file, first step to last: names, layout and scales are the model's.
 
     The model has one pooling where the binary has two means, which go over W first.
     """

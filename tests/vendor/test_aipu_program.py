@@ -7,10 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.aipu_canonical import canonical
 from support.aipu_executor import Machine
 from support.aipu_mutations import ending, mutations, try_all
 from support.aipu_networks import small_program
-from support.aipu_writer import canonical, write_aipu
+from support.aipu_writer import write_aipu
 
 from r329fast.errors import FileError, UnsupportedModelError
 from r329fast.program.program import Program

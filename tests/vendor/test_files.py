@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import re
 import struct
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
 from support import models
+from support.nasnet_stem import nasnet_stem
 
 from r329fast.calibration.ranges import Ranges
 from r329fast.graph import load_model
@@ -28,6 +30,7 @@ from r329fast.vendor import (
     profile_data_size,
     vendor_log,
 )
+from r329fast.vendor.nodes import ir_ranges
 
 
 def load(model: onnx.ModelProto, path: Path, name: str) -> Graph:
@@ -121,6 +124,57 @@ def test_vgg16_sizes_equal(vgg16: Program) -> None:
     assert sum(layer.parameters for layer in counters) == 138_357_544
 
 
+@pytest.mark.shared
+@pytest.mark.parametrize(
+    ("folder", "model", "nodes"),
+    [
+        ("shufflenet", models.shufflenet, (111, 77)),
+        ("resnet50_caffe2", models.resnet50_caffe2, (60, 57)),
+    ],
+    ids=["shufflenet", "resnet50"],
+)
+def test_caffe2_exports_equal(
+    shared: Path,
+    tmp_path: Path,
+    folder: str,
+    model: Callable[[], onnx.ModelProto],
+    nodes: tuple[int, int],
+) -> None:
+    """Both deployments bear the model name shufflenet; their dicts list every layer of the IR."""
+    path = shared / "artefacts" / folder
+    names = (path / "max_min" / f"shufflenet_{word}.npy" for word in ("max", "min"))
+    ranges = Ranges.load_max_min(*names)
+    graph = load(model(), tmp_path / "model.onnx", "shufflenet")
+    program = quantize(graph, ranges, scheme="aqt2021")
+    text = graph_json(program)
+    assert text == (path / "graph.json").read_text()
+    content = json.loads(text)
+    assert (content["total nodes number"], content["perf nodes number"]) == nodes
+    assert profile_data(perf_node_count(program)) == (path / "profile_data.bin").read_bytes()
+    ours = Ranges({name: ranges[name] for layer in graph for name in layer.outputs})
+    written = ir_ranges(program, ours).values
+    assert list(written) == list(ranges.values)
+    assert written == ranges.values
+
+
+@pytest.mark.shared
+def test_nasnet_excerpt_node_for_node(shared: Path) -> None:
+    """Eleven channels: which pads and crops there are, what they count, and in which order."""
+    folder = shared / "artefacts" / "nasnet_excerpt"
+    theirs = json.loads((folder / "first_nodes.json").read_text())
+    ours = json.loads(graph_json(nasnet_stem()))
+    keys = ("layer node name", "op_type", "ops_count")
+    for found, expected in zip(ours["nodes"], theirs["nodes"], strict=False):
+        assert [found[key] for key in keys] == [expected[key] for key in keys]
+        assert found.get("internal_nodes", []) == expected["internal_nodes"]
+        assert found.get("perf_node", False) == expected["perf_node"]
+    assert len(theirs["nodes"]) == 64
+    whole = next(i for i, runs in enumerate(theirs["run_node_idx"]) if max(runs) == 63) + 1
+    assert whole == 37
+    assert ours["origin_idx"][:whole] == theirs["origin_idx"][:whole]
+    assert ours["run_node_idx"][:whole] == theirs["run_node_idx"][:whole]
+
+
 # --- without the vendor's files ---------------------------------------------------------------
 
 
@@ -149,7 +203,7 @@ def test_small_networks(tmp_path: Path) -> None:
     assert sum(layer.parameters for layer in layer_counters(program)) == parameters - shifted
 
     stages = ((4, 1), (8, 2))
-    small = models.vgg16(0, stages=stages, hidden=32, classes=10, size=8)
+    small = models.vgg16(0, stages=stages, hidden=32, classes=12, size=8)
     graph = load(small, tmp_path / "vgg.onnx", "vgg_16")
     content = json.loads(graph_json(quantize(graph, any_ranges(graph), scheme="aqt2021")))
     names = [node["layer node name"] for node in content["nodes"]]

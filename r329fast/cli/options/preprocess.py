@@ -1,4 +1,4 @@
-"""The options that say how an image becomes an array, shared by several commands."""
+"""The options for how an image becomes an array, shared by several commands."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def add_preprocess(parser: argparse.ArgumentParser) -> None:
     """Add --size, --sub, --div, --order, --resize and --preprocess."""
     group = parser.add_argument_group(
         "preprocessing",
-        "Without these, as in the article: stretch to 224x224, RGB,\n"
+        "Without these, as in the vendor's tutorial: stretch to 224x224, RGB,\n"
         "(x/255 - ImageNet mean) / std.",
     )
     add_size(group)

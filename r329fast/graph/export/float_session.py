@@ -6,7 +6,8 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from r329fast.errors import DataError
+from r329fast.base.reading import reason
+from r329fast.errors import DataError, UnsupportedModelError
 from r329fast.graph.export.to_onnx import kept_tensors, to_onnx
 from r329fast.graph.ir import Graph
 
@@ -37,9 +38,14 @@ class FloatSession:
         if self._large:
             values = [ort.OrtValue.ortvalue_from_numpy(value) for value in self._large.values()]
             options.add_external_initializers(list(self._large), values)
-        self._session = ort.InferenceSession(
-            model.SerializeToString(), options, providers=["CPUExecutionProvider"]
-        )
+        try:
+            self._session = ort.InferenceSession(
+                model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # onnxruntime has a kind of error per cause
+            raise UnsupportedModelError(
+                f"onnxruntime cannot run the float network {graph.name!r} ({reason(error)})"
+            ) from error
 
     def run(self, x: np.ndarray | Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Run a batch.

@@ -42,7 +42,7 @@ def to_onnx(
     model.graph.name = graph.name or "graph"
     writer = Writer(graph, model, large)
     for layer in graph:
-        if layer.type == "Input":
+        if layer.is_input:
             name = layer.outputs[0]
             writer.names[name] = writer.held(name, name) if nhwc_ends else name
             model.graph.input.append(_end(graph, name, nhwc_ends))

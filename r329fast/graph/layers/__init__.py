@@ -1,4 +1,4 @@
-"""The vendor's layer types: attributes and facts, one file a family."""
+"""The vendor's layer types: attributes and facts, one file per family."""
 
 from __future__ import annotations
 

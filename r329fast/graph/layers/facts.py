@@ -1,6 +1,6 @@
 """What is known of a layer type, and the activation and weights that a layer may have.
 
-The rows stand in one file a family beside this one; `LAYER_TYPES` joins them.
+The rows stand in one file per family beside this one; `LAYER_TYPES` joins them.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ Shape = tuple[int, ...]
 class Act:
     """An activation: its `kind` (a row of `graph/activations.py`) with its parameters.
 
-    alpha: slope of LEAKYRELU, alpha of ELU / HARDSIGMOID; beta: beta of HARDSIGMOID;
-    clip_min, clip_max: bounds of CLIP (RELU6 is a kind of its own); tanh_gelu: GELU's tanh form.
+    alpha: slope of LEAKYRELU, alpha of ELU / CELU / SELU / HARDSIGMOID / THRESHOLDEDRELU, lambd of
+    SHRINK; beta: of HARDSIGMOID, gamma of SELU, bias of SHRINK; clip_min, clip_max: bounds of CLIP
+    (RELU6 is a kind of its own) and HARDSIGMOID; tanh_gelu: GELU's tanh form.
     PRELU's slopes are the layer constant "slope" (C,).
     """
 
@@ -46,10 +47,13 @@ class Weights(Enum):
     DEPTHWISE = 2  # (C*multiplier, kh, kw, 1)
     MATRIX = 3  # (out, in)
     CHANNEL = 4  # (C,): one factor for each channel
+    NORM = 5  # one factor for each element behind a statistic, or for each channel
+    TRANSPOSED = 6  # (O/group, kh, kw, I)
 
 
 # Question to a layer's attributes whose answer may be a plain fact of its type.
 Sign = bool | Callable[[Attrs], bool | None] | None
+YesNo = bool | Callable[[Attrs], bool]
 # (shape of the first input, shape of the output, multiply-accumulates, groups) -> ops_count
 OpsCount = Callable[[Shape, Shape, int, int], int]
 
@@ -74,6 +78,9 @@ def each_input(source: Shape, output: Shape, macs: int, group: int) -> int:
     return prod(source)
 
 
+_SUMS = (Weights.WINDOW, Weights.DEPTHWISE, Weights.MATRIX, Weights.TRANSPOSED)
+
+
 @dataclass(frozen=True)
 class LayerType:
     """Facts of one vendor layer type; consumers ask here instead of naming types.
@@ -95,7 +102,7 @@ class LayerType:
     weights: Weights = Weights.NONE
     product: bool = False
     moves: bool = False
-    keeps_scale: bool = False
+    keeps_scale: YesNo = False
     bare: bool = False
     signed: Sign = None
     free_range: bool = True
@@ -106,12 +113,16 @@ class LayerType:
     @property
     def linear(self) -> bool:
         """Whether each output is a sum over inputs times weights, plus a bias."""
-        return self.weights in (Weights.WINDOW, Weights.DEPTHWISE, Weights.MATRIX)
+        return self.weights in _SUMS
 
     @property
     def weighted(self) -> bool:
         """Whether its constants "weights" and "bias" are parameters of the model."""
         return self.weights is not Weights.NONE
+
+    def keeps(self, attrs: Attrs) -> bool:
+        """Whether the output of a layer with these attributes has its input's scale."""
+        return self.keeps_scale(attrs) if callable(self.keeps_scale) else self.keeps_scale
 
     def is_signed(self, attrs: Attrs) -> bool | None:
         """Whether a layer with these attributes is signed; None: as its inputs are."""

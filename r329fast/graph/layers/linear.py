@@ -28,6 +28,31 @@ class ConvAttrs(Attrs):
 
 
 @dataclass(frozen=True)
+class ConvTransposeAttrs(Attrs):
+    """ConvTranspose: each input adds its window to the output, which `pads` crop.
+
+    Constant "weights" (O/group, kh, kw, I); the input channels of a group follow one another.
+    """
+
+    kernel: tuple[int, int]
+    stride: tuple[int, int] = (1, 1)
+    dilation: tuple[int, int] = (1, 1)
+    pads: tuple[int, int, int, int] = (0, 0, 0, 0)
+    group: int = 1
+    act: Act = NO_ACT
+
+
+@dataclass(frozen=True)
+class GemmAttrs(Attrs):
+    """alpha * A * B of two activations over their last two axes; plus beta * C with a third."""
+
+    trans_a: bool = False
+    trans_b: bool = False
+    alpha: float = 1.0
+    beta: float = 1.0
+
+
+@dataclass(frozen=True)
 class FullyConnectedAttrs(Attrs):
     act: Act = NO_ACT
 
@@ -38,6 +63,7 @@ class MatMulAttrs(Attrs):
 
     trans_a: bool = False
     trans_b: bool = False
+    multiplier: float = 1.0  # a constant Mul behind it, merged (spec B.22)
 
 
 @dataclass(frozen=True)
@@ -65,10 +91,20 @@ def _channels_left_out(source: Shape, output: Shape, macs: int, group: int) -> i
     return 2 * prod(output[:-1])  # as the vendor does
 
 
+def _negative_factor(attrs: Attrs) -> bool | None:
+    return True if isinstance(attrs, GemmAttrs) and attrs.alpha < 0 else None
+
+
 TYPES = {
     "Convolution": LayerType(ConvAttrs, _dense_sums, Weights.WINDOW, signed=True),
     "DepthwiseConv": LayerType(ConvAttrs, _sums, Weights.DEPTHWISE, signed=True),
+    "ConvTranspose": LayerType(
+        ConvTransposeAttrs, _dense_sums, Weights.TRANSPOSED, signed=True, ops_assumed=True
+    ),
     "FullyConnected": LayerType(FullyConnectedAttrs, _sums, Weights.MATRIX, signed=True),
     "MatMul": LayerType(MatMulAttrs, _products, product=True, ops_assumed=True),
+    "Gemm": LayerType(
+        GemmAttrs, _products, product=True, signed=_negative_factor, ops_assumed=True
+    ),
     "BatchNorm": LayerType(BatchNormAttrs, _channels_left_out, Weights.CHANNEL, signed=True),
 }

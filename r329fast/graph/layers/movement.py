@@ -53,7 +53,7 @@ class SplitAttrs(Attrs):
 
 @dataclass(frozen=True)
 class PadAttrs(Attrs):
-    """pads: (before, after) for each per-image axis; mode CONSTANT, REFLECT or EDGE."""
+    """pads: (before, after) for each per-image axis; mode CONSTANT, REFLECT, EDGE or SYMMETRIC."""
 
     pads: tuple[tuple[int, int], ...]
     mode: str = "CONSTANT"
@@ -67,6 +67,43 @@ class ChannelShuffleAttrs(Attrs):
     group: int
 
 
+@dataclass(frozen=True)
+class ConstantAttrs(Attrs):
+    """A tensor that is the same for every image: the layer constant "value", float32."""
+
+
+@dataclass(frozen=True)
+class TileAttrs(Attrs):
+    """repeats: one for each per-image axis."""
+
+    repeats: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class CropAttrs(Attrs):
+    """What is left of a Mul that went into the MatMul before it: nothing is cropped."""
+
+
+@dataclass(frozen=True)
+class GatherAttrs(Attrs):
+    """Slices `indices` of `axis`; the indices stand in the layer constant "indices" (n,)."""
+
+    axis: int
+
+
+@dataclass(frozen=True)
+class DepthToSpaceAttrs(Attrs):
+    """Channels to blocks of `block` rows and columns; inverse 1: blocks to channels.
+
+    mode: where the block's place stands in the channels: DCR [row, column, channel] or
+    CRD [channel, row, column].
+    """
+
+    block: int
+    mode: str = "DCR"
+    inverse: int = 0
+
+
 TYPES = {
     "Input": LayerType(InputAttrs, nothing, bare=True, free_range=False),
     "Concat": LayerType(ConcatAttrs, nothing),
@@ -75,5 +112,11 @@ TYPES = {
     "Slice": moving(SliceAttrs, "slice"),
     "Split": moving(SplitAttrs),
     "Pad": moving(PadAttrs),
+    "DepthToSpace": moving(DepthToSpaceAttrs, "depth_to_space"),
+    "SpaceToDepth": moving(DepthToSpaceAttrs, "depth_to_space"),
     "ChannelShuffle": moving(ChannelShuffleAttrs, "channel_shuffle"),
+    "Constant": LayerType(ConstantAttrs, nothing, bare=True, free_range=False),
+    "Tile": moving(TileAttrs, "tile"),
+    "Crop": moving(CropAttrs, "reshape"),
+    "Gather": moving(GatherAttrs),
 }

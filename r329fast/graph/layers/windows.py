@@ -27,7 +27,7 @@ class PoolingAttrs(Attrs):
 
 @dataclass(frozen=True)
 class ReduceAttrs(Attrs):
-    """method: MEAN over the per-image `axes`."""
+    """Over the per-image `axes`; method: a row of REDUCTIONS."""
 
     method: str
     axes: tuple[int, ...]
@@ -48,9 +48,38 @@ class ResizeAttrs(Attrs):
     nearest: str = "ROUND_PREFER_FLOOR"
 
 
+# method -> whether the result is signed, None: as the input (spec B.18).
+REDUCTIONS: dict[str, bool | None] = {
+    "MEAN": None,
+    "SUM": None,
+    "MAX": None,
+    "MIN": None,
+    "L1": False,
+    "L2": False,
+    "VARIANCE": False,
+    "PROD": None,
+}
+
+
+def _picks(attrs: Attrs) -> bool:
+    """Whether the result is one of the input's values."""
+    return isinstance(attrs, ReduceAttrs) and attrs.method in ("MAX", "MIN")
+
+
+def _reduction_sign(attrs: Attrs) -> bool | None:
+    return REDUCTIONS[attrs.method] if isinstance(attrs, ReduceAttrs) else None
+
+
 TYPES = {
     "Pooling": LayerType(PoolingAttrs, each_input, keeps_scale=True, free_range=False),
-    "Reduce": LayerType(ReduceAttrs, each_input, free_range=False, ops_assumed=True),
+    "Reduce": LayerType(
+        ReduceAttrs,
+        each_input,
+        keeps_scale=_picks,
+        signed=_reduction_sign,
+        free_range=False,
+        ops_assumed=True,
+    ),
     "Resize": LayerType(
         ResizeAttrs, each_output, keeps_scale=True, free_range=False, ops_assumed=True
     ),

@@ -1,1 +1,1 @@
-"""ONNX operators to layers and back, one file a family: importer, constraints, writer."""
+"""ONNX operators to layers and back, one file per family: importer, constraints, writer."""

@@ -50,6 +50,7 @@ class Builder:
         self.shapes: dict[str, tuple[int, ...]] = {}
         self.values: dict[str, Value] = {}
         self.input_layouts: dict[str, str] = {}
+        self.transposes: dict[str, str] = {}  # tensor -> the ONNX Transpose that reads it
         self._names = Names()
         self._moved: dict[str, tuple[str, tuple[int, ...]]] = {}
         self._cache: dict[tuple[str, tuple[int, ...]], str] = {}
@@ -101,7 +102,7 @@ class Builder:
         shape: Sequence[int],
         consts: dict[str, np.ndarray] | None = None,
     ) -> str:
-        """Append a layer with one output; returns its tensor, which bears the layer's name."""
+        """Append a layer with one output; returns its tensor, which has the layer's name."""
         name = self._names.unique(name)
         self.layers.append(Layer(name, kind, attrs, tuple(inputs), (name,), consts or {}))
         self.shapes[name] = tuple(int(size) for size in shape)
@@ -184,6 +185,8 @@ class Builder:
             tensor = self.add(
                 f"{source}_transpose", "Transpose", TransposeAttrs(order), (source,), shape
             )
+            if source in self.transposes:
+                self.layers[-1].parts = (self.transposes[source],)
         self._moved[tensor] = (source, order)
         return tensor
 

@@ -23,7 +23,7 @@ def constraint_no_constant(node: Node, model: OnnxModel) -> Result:
 
 @advise("make the sizes constants that add up")
 def constraint_split_sizes(node: Node, model: OnnxModel) -> Result:
-    """The sizes must be constants, one an output, that add up to the axis."""
+    """The sizes must be constants, one per output, that add up to the axis."""
     sizes, shape = split_sizes(node, model), first_shape(node, model)
     if sizes is None:
         return False, "they are computed"
@@ -66,6 +66,10 @@ def import_concat(builder: Builder, node: Node) -> None:
     moved = [builder.arrange(value, perm) for value in values]
     place = perm[axis]
     shape = list(builder.stored(moved[0]))
+    for value in moved:
+        stored = builder.stored(value)
+        if (*stored[:place], *stored[place + 1 :]) != (*shape[:place], *shape[place + 1 :]):
+            raise ValueError(f"inputs of {list(shape)} and {list(stored)} differ in another axis")
     shape[place] = sum(builder.stored(value)[place] for value in moved)
     tensor = builder.add(
         node.name, "Concat", ConcatAttrs(place), [value.tensor for value in moved], shape

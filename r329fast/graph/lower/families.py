@@ -7,12 +7,17 @@ from r329fast.graph.lower import (
     arithmetic,
     conv,
     cuts,
+    deconv,
     matrix,
+    mean_norm,
     norm,
     normalise,
     pool,
+    reduce,
     reshape,
     resize,
+    spread,
+    unary,
 )
 from r329fast.graph.lower.operator import LayerWriter, Operator
 
@@ -28,6 +33,11 @@ OPERATORS: dict[str, Operator] = {
     **pool.OPERATORS,
     **reshape.OPERATORS,
     **resize.OPERATORS,
+    **deconv.OPERATORS,
+    **mean_norm.OPERATORS,
+    **reduce.OPERATORS,
+    **spread.OPERATORS,
+    **unary.OPERATORS,
 }
 
 # Vendor layer type -> the function that writes such a layer as ONNX nodes.
@@ -42,4 +52,9 @@ WRITERS: dict[str, LayerWriter] = {
     **pool.WRITERS,
     **reshape.WRITERS,
     **resize.WRITERS,
+    **deconv.WRITERS,
+    **mean_norm.WRITERS,
+    **reduce.WRITERS,
+    **spread.WRITERS,
+    **unary.WRITERS,
 }

@@ -7,7 +7,14 @@ from math import prod
 import numpy as np
 
 from r329fast.graph.activations import activate
-from r329fast.graph.ir import ConvAttrs, FullyConnectedAttrs, Layer, MatMulAttrs, ReshapeAttrs
+from r329fast.graph.ir import (
+    ConvAttrs,
+    FullyConnectedAttrs,
+    GemmAttrs,
+    Layer,
+    MatMulAttrs,
+    ReshapeAttrs,
+)
 from r329fast.graph.lower.builder import Builder, Value
 from r329fast.graph.lower.operator import LayerWriter, Operator
 from r329fast.graph.lower.rules import constraint_constant_weights
@@ -25,7 +32,7 @@ def constraint_gemm_rows(node: Node, model: OnnxModel) -> Result:
 
 @advise("give one bias an output")
 def constraint_gemm_bias(node: Node, model: OnnxModel) -> Result:
-    """The bias must be a constant number or one value an output."""
+    """The bias must be a constant number or one value per output."""
     if not node.input(2):
         return True, ""
     shape = model.shape(node.input(2)) or ()
@@ -158,14 +165,18 @@ def write_fully_connected(w: Writer, layer: Layer) -> str:
 
 
 def write_matmul(w: Writer, layer: Layer) -> str:
-    attrs = layer.params(MatMulAttrs)
-    sides = []
+    attrs, sides = layer.attrs, []
+    assert isinstance(attrs, MatMulAttrs | GemmAttrs)
     for tensor, flip in zip(layer.inputs, (attrs.trans_a, attrs.trans_b), strict=True):
         name, rank = w.stored(tensor), len(w.graph.shapes[tensor]) + 1
         if flip:
             name = w.node("Transpose", [name], perm=[*range(rank - 2), rank - 1, rank - 2])
         sides.append(name)
-    return w.held(w.node("MatMul", sides), layer.outputs[0])
+    result = w.node("MatMul", sides)
+    factor = getattr(attrs, "multiplier", 1.0)
+    if factor != 1.0:
+        result = w.node("Mul", [result, w.scalar(factor)])
+    return w.held(result, layer.outputs[0])
 
 
 OPERATORS = {
@@ -181,4 +192,8 @@ OPERATORS = {
     ),
 }
 
-WRITERS: dict[str, LayerWriter] = {"FullyConnected": write_fully_connected, "MatMul": write_matmul}
+WRITERS: dict[str, LayerWriter] = {
+    "FullyConnected": write_fully_connected,
+    "MatMul": write_matmul,
+    "Gemm": write_matmul,
+}

@@ -1,4 +1,4 @@
-"""What a family says of the ONNX operators that it reads and the layer types that it writes."""
+"""What a family declares of the ONNX operators that it reads and the layer types that it writes."""
 
 from __future__ import annotations
 

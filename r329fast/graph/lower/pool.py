@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from math import ceil
 
-import numpy as np
-
-from r329fast.graph.ir import Layer, PoolingAttrs, ReduceAttrs
+from r329fast.graph.ir import Layer, PoolingAttrs
 from r329fast.graph.issues import Unsupported
-from r329fast.graph.lower.builder import Builder, batch_axis
+from r329fast.graph.lower.builder import Builder
 from r329fast.graph.lower.operator import LayerWriter, Operator
 from r329fast.graph.lower.rules import (
     constraint_first_output,
@@ -18,8 +15,8 @@ from r329fast.graph.lower.rules import (
 )
 from r329fast.graph.lower.windows import explicit_pads, pair
 from r329fast.graph.onnx.model import Node, OnnxModel
-from r329fast.graph.onnx.writer import TO_NHWC, Writer
-from r329fast.graph.rule import Result, advise, first_shape, show
+from r329fast.graph.onnx.writer import Writer
+from r329fast.graph.rule import Result, advise
 
 
 @advise("pad by a Pad node in front")
@@ -29,16 +26,6 @@ def constraint_pool_pads(node: Node, model: OnnxModel) -> Result:
     pads = list(node.attr("pads", []))
     ok = len(kernel) == 2 and all(pad < kernel[i % 2] for i, pad in enumerate(pads))
     return ok, f"kernel_shape {kernel}, pads {pads}"
-
-
-@advise("use ReduceMean over H and W, or GlobalAveragePool")
-def constraint_mean_axes(node: Node, model: OnnxModel) -> Result:
-    """The axes must be H and W of a feature map with four axes."""
-    axes, shape = reduce_axes(node, model), first_shape(node, model)
-    if axes is None:
-        return False, "they are computed"
-    ok = len(shape) == 4 and len(axes) == 2 and axes[0] >= 0
-    return ok, f"axes {[axis + 1 for axis in axes]} of {show(shape)}"
 
 
 def pooled_size(
@@ -97,37 +84,6 @@ def import_global_pool(builder: Builder, node: Node) -> None:
     builder.bind(node.outputs[0], tensor, source.perm)
 
 
-def reduce_axes(node: Node, model: OnnxModel) -> list[int] | None:
-    """Per-image axes that a ReduceMean takes (-1: the batch axis); None if not constant."""
-    shape = model.shape(node.inputs[0])
-    if shape is None:
-        return None
-    axes: Sequence[int] | None = node.attr("axes")
-    if axes is None and node.input(1):
-        value = model.const(node.input(1))
-        if value is None:
-            return None
-        axes = [int(axis) for axis in value.reshape(-1)]
-    if not axes:
-        axes = [] if node.attr("noop_with_empty_axes", 0) else range(len(shape))
-    return sorted(batch_axis(int(axis), len(shape)) for axis in axes)
-
-
-def import_reduce_mean(builder: Builder, node: Node) -> None:
-    """ReduceMean over H and W -> Reduce MEAN."""
-    value = builder.value(node.inputs[0])
-    axes = reduce_axes(node, builder.model) or []
-    # the axes that stay must be the channels, lying last
-    (channel,) = (axis for axis in range(3) if axis not in axes)
-    source = builder.channels_last(value, channel)
-    channels = builder.stored(source)[2]
-    keep = bool(node.attr("keepdims", 1))
-    shape = (1, 1, channels) if keep else (channels,)
-    attrs = ReduceAttrs("MEAN", (0, 1), keep)
-    tensor = builder.add(node.name, "Reduce", attrs, (source.tensor,), shape)
-    builder.bind(node.outputs[0], tensor, source.perm if keep else (0,))
-
-
 def write_pooling(w: Writer, layer: Layer) -> str:
     attrs = layer.params(PoolingAttrs)
     top, left, bottom, right = attrs.pads
@@ -143,22 +99,6 @@ def write_pooling(w: Writer, layer: Layer) -> str:
             ceil_mode=int(attrs.ceil_mode),
             **extra,
         )
-    )
-
-
-def write_reduce(w: Writer, layer: Layer) -> str:
-    attrs = layer.params(ReduceAttrs)
-    tensor = layer.inputs[0]
-    axes = w.const(np.array([w.axis(tensor, axis) for axis in attrs.axes], np.int64))
-    source = w.names[tensor]
-    # without keepdims what is left of NCHW is in the order of NHWC only if the map is gone
-    result = w.node("ReduceMean", [source, axes], keepdims=1)
-    if attrs.keepdims:
-        return str(result)
-    shape = w.graph.shapes[layer.outputs[0]]
-    flat = w.node("Transpose", [result], perm=TO_NHWC) if w.is_map(tensor) else result
-    return w.held(
-        w.node("Reshape", [flat, w.const(np.array([0, *shape], np.int64))]), layer.outputs[0]
     )
 
 
@@ -178,7 +118,6 @@ OPERATORS = {
     "GlobalMaxPool": Operator(
         import_global_pool, "Pooling MAX, kernel HxW", (constraint_four_axes,)
     ),
-    "ReduceMean": Operator(import_reduce_mean, "Reduce MEAN", (constraint_mean_axes,)),
 }
 
-WRITERS: dict[str, LayerWriter] = {"Pooling": write_pooling, "Reduce": write_reduce}
+WRITERS: dict[str, LayerWriter] = {"Pooling": write_pooling}

@@ -51,6 +51,7 @@ def import_transpose(builder: Builder, node: Node) -> None:
     rank = len(value.perm) + 1
     perm = [int(axis) for axis in node.attr("perm", list(range(rank))[::-1])]
     value = builder.arrange(value, value.perm)  # refuses a scrambled one
+    builder.transposes[value.tensor] = node.name
     builder.bind(node.outputs[0], value.tensor, [value.perm[axis - 1] for axis in perm[1:]])
 
 
@@ -104,6 +105,8 @@ def import_reshape(builder: Builder, node: Node) -> None:
         raise Unsupported("the target shape is not constant", "export with fixed shapes")
     new = target[1:]
     logical = builder.shape(value)
+    if any(size < 1 for size in (*new, *logical)):  # groups of equal product need positive sizes
+        raise ValueError(f"reshaping {list(logical)} to {list(target)}, allowed: sizes from 1")
     if not target or target[0] != builder.batch or prod(new) != prod(logical):
         raise Unsupported(
             f"reshaping a {[builder.batch, *logical]} tensor to {list(target)} moves data between "

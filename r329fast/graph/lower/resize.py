@@ -1,4 +1,4 @@
-"""Resizing of feature maps."""
+"""Resizing of feature maps: by sampling, and by blocks of pixels that become channels or back."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import numpy as np
 
 from r329fast.graph.ir import Layer, ResizeAttrs
 from r329fast.graph.issues import Unsupported
+from r329fast.graph.layers.movement import DepthToSpaceAttrs
 from r329fast.graph.lower.builder import Builder
 from r329fast.graph.lower.operator import LayerWriter, Operator
 from r329fast.graph.lower.rules import constraint_four_axes
@@ -127,11 +128,56 @@ def write_resize(w: Writer, layer: Layer) -> str:
     )
 
 
+# --- blocks ---------------------------------------------------------------------------------
+
+
+@advise("pad in front of the node, or use another block size")
+def constraint_whole_blocks(node: Node, model: OnnxModel) -> Result:
+    """DepthToSpace needs a multiple of blocksize * blocksize channels and mode DCR or CRD,
+    SpaceToDepth multiples of blocksize as H and W."""
+    _, channels, height, width = first_shape(node, model)
+    block, mode = int(node.attr("blocksize", 1)), node.attr("mode", "DCR")
+    why = f"blocksize {block}, mode {mode}, input {show(first_shape(node, model))}"
+    if block < 1 or mode not in ("DCR", "CRD"):
+        return False, why
+    if node.op == "DepthToSpace":
+        return channels % (block * block) == 0, why
+    return height % block == 0 and width % block == 0, why
+
+
+def import_depth_to_space(builder: Builder, node: Node) -> None:
+    """DepthToSpace -> DepthToSpace, SpaceToDepth -> SpaceToDepth."""
+    source = builder.canonical(builder.value(node.inputs[0]))
+    height, width, channels = builder.stored(source)
+    block, inverse = int(node.attr("blocksize", 1)), node.op == "SpaceToDepth"
+    shape = (height * block, width * block, channels // block**2)
+    if inverse:
+        shape = (height // block, width // block, channels * block**2)
+    attrs = DepthToSpaceAttrs(block, str(node.attr("mode", "DCR")), int(inverse))
+    tensor = builder.add(node.name, node.op, attrs, (source.tensor,), shape)
+    builder.bind(node.outputs[0], tensor, source.perm)
+
+
+def write_depth_to_space(w: Writer, layer: Layer) -> str:
+    attrs = layer.params(DepthToSpaceAttrs)
+    words: dict[str, Any] = {"blocksize": attrs.block}
+    if not attrs.inverse:
+        words["mode"] = attrs.mode
+    return str(w.node(layer.type, [w.names[layer.inputs[0]]], **words))
+
+
 _RESIZE = (constraint_four_axes, constraint_resize_mode, constraint_resize_factors)
+_BLOCKS = (constraint_four_axes, constraint_whole_blocks)
 
 OPERATORS = {
     "Resize": Operator(import_resize, "Resize", _RESIZE),
     "Upsample": Operator(import_resize, "Resize", _RESIZE),
+    "DepthToSpace": Operator(import_depth_to_space, "DepthToSpace", _BLOCKS),
+    "SpaceToDepth": Operator(import_depth_to_space, "SpaceToDepth", _BLOCKS),
 }
 
-WRITERS: dict[str, LayerWriter] = {"Resize": write_resize}
+WRITERS: dict[str, LayerWriter] = {
+    "Resize": write_resize,
+    "DepthToSpace": write_depth_to_space,
+    "SpaceToDepth": write_depth_to_space,
+}

@@ -11,6 +11,8 @@ from r329fast.errors import FileError
 from r329fast.graph.onnx.fold_budget import FoldBudget
 from r329fast.graph.onnx.model import Node, OnnxModel
 
+# Operators whose output has the shape of the first input.
+_SAME_SHAPE = ("GroupNormalization",)
 # Constants up to this size are shown to shape inference by value, larger ones by shape only.
 _SMALL = 256
 # Nodes that shape inference may look at in all its rounds; a chain of Shape nodes takes many.
@@ -112,6 +114,15 @@ def _divides_by_zero(node: Node) -> bool:
     return any(isinstance(size, int | np.integer) and size < 1 for size in sizes)
 
 
+def _shape_node(node: Node) -> Any:
+    """The node as shape inference sees it."""
+    from onnx import helper
+
+    if node.op in _SAME_SHAPE:  # onnx infers these through their bodies, which fails for some
+        return helper.make_node("Identity", node.inputs[:1], node.outputs[:1])
+    return node.proto
+
+
 def _infer(model: OnnxModel, where: str) -> dict[str, tuple[int, ...]]:
     """Shapes of all tensors by onnx's inference; large constants go in by shape only."""
     from onnx import helper, numpy_helper, shape_inference
@@ -133,7 +144,7 @@ def _infer(model: OnnxModel, where: str) -> dict[str, tuple[int, ...]]:
             inputs.append(helper.make_tensor_value_info(name, kind, value.shape))
     outputs = [helper.make_empty_tensor_value_info(name) for name in model.outputs]
     # onnx before 1.22 divides by these in native code, which ends the process.
-    nodes = [node.proto for node in model.nodes if not _divides_by_zero(node)]
+    nodes = [_shape_node(node) for node in model.nodes if not _divides_by_zero(node)]
     domains = {node.domain for node in model.nodes if node.domain}
     opsets = [helper.make_opsetid("", model.opset)]
     opsets += [helper.make_opsetid(domain, 1) for domain in sorted(domains)]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from r329fast.base.limits import MODEL, NODES
-from r329fast.base.reading import check_size, faults_of, read_bytes, wrong_kind
+from r329fast.base.reading import check_size, faults_of, is_file, read_bytes, wrong_kind
 from r329fast.errors import FileError
 
 _DEEPEST = 64  # functions that call functions, sub-graphs inside sub-graphs
@@ -26,6 +26,7 @@ def load_proto(path: Path | str, *, weights: bool = True) -> Any:
 
     with faults_of(path, "a readable ONNX model"):  # protobuf and onnx raise many kinds
         proto = onnx.load_model_from_string(data)
+        _check_names(proto.graph, path)
         total = len(data)
         del data
         folder = Path(path).parent
@@ -33,6 +34,16 @@ def load_proto(path: Path | str, *, weights: bool = True) -> Any:
             _check_external(proto, folder, path, total)
             onnx.external_data_helper.load_external_data_for_model(proto, str(folder))
     return proto
+
+
+def _check_names(graph: Any, path: Path | str) -> None:
+    """protobuf hands out names that are no UTF-8 as bytes, which nothing else could use."""
+    ends = [item.name for item in (*graph.input, *graph.output, *graph.initializer)]
+    for node in graph.node:
+        ends += [node.name, node.op_type, node.domain, *node.input, *node.output]
+    for name in ends:
+        if not isinstance(name, str):
+            raise FileError(f"{path}: a name is not in UTF-8: {name[:40]!r}", path=str(path))
 
 
 def _check_external(proto: Any, folder: Path, path: Path | str, total: int) -> None:
@@ -46,7 +57,7 @@ def _check_external(proto: Any, folder: Path, path: Path | str, total: int) -> N
         if file not in files:
             files.add(file)
             wrong_kind(file)
-        size = os.path.getsize(file) if file.exists() else 0
+        size = os.path.getsize(file) if is_file(file) else 0
         # without a length the whole rest of the file is the tensor
         length = int(words.get("length") or 0) or max(size - int(words.get("offset") or 0), 0)
         total += min(length, size)

@@ -86,7 +86,7 @@ def find_patterns(model: OnnxModel) -> None:
             model.nodes[index] = found
             changed = True
     if changed:
-        _drop_dead(model)
+        drop_dead(model)
 
 
 def _recognise(
@@ -187,7 +187,7 @@ def _run(parts: list[Node], source: str, result: str, model: OnnxModel) -> np.nd
     return found if found.shape == _POINTS.shape else None
 
 
-def _drop_dead(model: OnnxModel) -> None:
+def drop_dead(model: OnnxModel) -> None:
     """Remove nodes that nothing reads any more."""
     wanted = set(model.outputs)
     kept: list[Node] = []

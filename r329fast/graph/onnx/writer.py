@@ -84,5 +84,5 @@ class Writer:
         return _AXIS[axis] if rank == 3 else axis + 1
 
     def per_channel(self, values: np.ndarray, tensor: str) -> str:
-        """A value a channel, shaped to broadcast against the tensor as it is held."""
+        """A value per channel, shaped to broadcast against the tensor as it is held."""
         return self.const(values.reshape(-1, 1, 1) if self.is_map(tensor) else values)

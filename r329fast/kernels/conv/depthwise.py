@@ -151,7 +151,7 @@ def _pack(weights: np.ndarray, passes: int) -> np.ndarray:
 
 
 def prepare_depthwise(op: Op, layout: ConvLayout, output: TensorSpec) -> OpPlan:
-    """One output channel an input channel, accumulators known to fit int32."""
+    """One output channel per input channel, accumulators known to fit int32."""
     channels = layout.channels
     magnitude = int(np.abs(layout.weights.astype(np.int64)).sum(axis=(1, 2, 3)).max())
     bias = op.consts["bias"].astype(np.int64)

@@ -15,7 +15,7 @@ from r329fast.program.program import Op, TensorSpec
 
 
 class Geometry(NamedTuple):
-    """What every convolution kernel is told of its layer, in elements."""
+    """What every convolution kernel gets to know of its layer, in elements."""
 
     height: int
     width: int

@@ -1,6 +1,6 @@
 """LLVM IR of the epilogue: int32 accumulators to int8, by rows of channels, all acts and roundings.
 
-In float32, where a fused multiply-add does the rounding (`epilogue.py` says when that is exact):
+In float32, where a fused multiply-add does the rounding (`epilogue.py` checks when that is exact):
 
     ONCE       t = fma(a + bias, factor, MAGIC)                         (NONE and RELU)
     TWICE      t = fma(fma(a + bias, factor, MAGIC) - MAGIC, 1/256, MAGIC)  (CLIP)

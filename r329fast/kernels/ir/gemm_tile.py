@@ -6,7 +6,7 @@ distance apart, wherever they are: in the input itself (1x1), in a padded copy o
 row, `jump` bytes apart: the rows of a kernel. Where the epilogue is one of the float32 forms and
 the tile is full, the sums become bytes before they leave the registers.
 
-Of the vector registers, rows * vectors hold sums, `vectors` the weights of a step and one an
+Of the vector registers, rows * vectors hold sums, `vectors` the weights of a step, and one an
 activation that is broadcast to all lanes: 14 * 2 + 2 + 1 of 32 (AVX-512), 6 * 2 + 2 + 1 of 16
 (AVX2), 6 * 4 + 4 + 1 of 32 (NEON). Each weight that is loaded serves all rows, each activation all
 columns; rows * vectors independent sums hide the latency of the dot product.

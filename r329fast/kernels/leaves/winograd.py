@@ -13,7 +13,7 @@ from r329fast.kernels.leaves.leaf import leaf, memory
 from r329fast.kernels.runtime.isa import ISA, JIT, words
 
 WORDS = words(ISA)
-# A tile of fewer rows for what is left: as fast a row, as its sums still hide the latency.
+# A tile of fewer rows for what is left: as fast per row, as its sums still hide the latency.
 FEW = replace(WORDS, name=f"{WORDS.name}-few", rows=max(WORDS.rows // 3 // 2 * 2, 2))
 
 

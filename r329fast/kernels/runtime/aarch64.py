@@ -21,7 +21,7 @@ _SYSCTL_DOTPROD = b"hw.optional.arm.FEAT_DotProd"
 
 
 def has_dotprod() -> bool:
-    """Whether the system says that this processor multiplies and sums bytes (sdot)."""
+    """Whether the system reports that this processor multiplies and sums bytes (sdot)."""
     if platform.machine().lower() not in ("aarch64", "arm64"):
         return False
     try:
@@ -35,7 +35,7 @@ def has_dotprod() -> bool:
         getauxval = library.getauxval
         getauxval.argtypes, getauxval.restype = [ctypes.c_ulong], ctypes.c_ulong
         return bool(getauxval(_AT_HWCAP) & _HWCAP_ASIMDDP)
-    except (AttributeError, OSError, TypeError):  # another system: what LLVM says has to do
+    except (AttributeError, OSError, TypeError):  # another system: LLVM's answer has to do
         return False
 
 

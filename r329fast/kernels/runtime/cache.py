@@ -6,14 +6,20 @@ leave stale code behind. A folder per hash of all kernel sources and Numba's ver
 
 from __future__ import annotations
 
+import atexit
+import contextlib
 import hashlib
 import os
+import shutil
+import stat
 import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import numba
+
+from r329fast.kernels.runtime.cache_files import keep_checked, say_once
 
 _CONFIG: Any = numba.config
 
@@ -44,24 +50,45 @@ def sources_hash(folder: Path = Path(__file__).parent.parent) -> str:
 def use_cache_dir() -> str:
     """Point Numba at a folder of that name, below NUMBA_CACHE_DIR if the user set it.
 
-    Must run before any kernel is decorated: Numba reads the setting there. Where the folder
-    cannot be made (no home, read-only home), one below the temporary folder serves.
+    Must run before any kernel is decorated: Numba reads the setting there. What the folder holds
+    runs as machine code, so nobody else may be able to write to it. Where there is no such folder
+    (no home, a read-only home, one of another user), a new one that ends with the process serves,
+    which costs the compilation every time.
     """
     named = os.environ.get("NUMBA_CACHE_DIR")
-    spare = (
-        Path(tempfile.gettempdir()) / f"r329fast-{os.getuid() if hasattr(os, 'getuid') else 'user'}"
-    )
-    leaf = f"kernels-{sources_hash()}"
-    for base in (Path(named) if named else user_cache_dir(), spare):
-        folder = base / leaf
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError:
-            continue
-        if os.access(folder, os.W_OK):
-            break
+    folder = (Path(named) if named else user_cache_dir()).absolute() / f"kernels-{sources_hash()}"
+    why = _make_private(folder)
+    if why:
+        say_once(
+            f"kernels cannot be kept: {why}; they are compiled in every process, which takes a "
+            "minute (NUMBA_CACHE_DIR names a folder of your own)"
+        )
+        folder = Path(tempfile.mkdtemp(prefix="r329fast-"))
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    keep_checked(str(folder))
     _CONFIG.CACHE_DIR = str(folder)
     return str(_CONFIG.CACHE_DIR)
+
+
+def _make_private(folder: Path) -> str:
+    """Make `folder` if it is not there; '' or why it is not this user's alone."""
+    try:
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir(mode=0o700)
+        own, above = folder.lstat(), folder.parent.stat()
+    except OSError as error:
+        return f"{error.filename or folder}: {error.strerror}"
+    if not stat.S_ISDIR(own.st_mode):
+        return f"{folder} is no folder"
+    if hasattr(os, "getuid"):
+        if own.st_uid != os.geteuid():
+            return f"{folder} belongs to another user"
+        if own.st_mode & 0o022:
+            return f"{folder} can be written by others (chmod go-w)"
+        if above.st_mode & 0o002 and not above.st_mode & stat.S_ISVTX:
+            return f"{folder.parent} can be written by everybody (chmod o-w)"
+    return "" if os.access(folder, os.W_OK) else f"{folder} cannot be written"
 
 
 CACHE_DIR = use_cache_dir()

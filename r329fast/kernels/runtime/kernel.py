@@ -22,12 +22,14 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 from numba.np.arrayobj import make_array, populate_array
 
+from r329fast.base.fork import hold_during_fork
 from r329fast.kernels.runtime.isa import JIT
 from r329fast.kernels.runtime.parameters import dtype_of, unpack
 
 _KINDS = {"i": types.int64, "u": types.uint8, "f": types.float64}
 _DTYPES = {"i": np.int64, "u": np.uint8, "f": np.float64}
 _COMPILING = threading.Lock()
+hold_during_fork(_COMPILING)
 _SPINS = 2_000  # turns of waiting at a barrier before the core is offered to others
 
 

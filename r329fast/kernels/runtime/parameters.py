@@ -1,6 +1,6 @@
 """Parameters of kernels, by name: what a driver writes and a kernel reads.
 
-A layout is a `NamedTuple` of integers that a kernel is told: sizes, strides, offsets. It is
+A layout is a `NamedTuple` of integers that a kernel gets: sizes, strides, offsets. It is
 declared once, with the meaning of every name, and used at both ends:
 
     class Rows(NamedTuple):
@@ -12,7 +12,7 @@ declared once, with the meaning of every name, and used at both ends:
     p, x = arrays(frame, Rows, "u"); ... p.length   # in the kernel: one load at a fixed offset
 
 A name that is missing or unknown is an error where it is written, so that a parameter may be added
-anywhere. Kernels whose work is shared by threads are told its range as `first` and `end`.
+anywhere. Kernels whose work is shared by threads get their range as `first` and `end`.
 """
 
 from __future__ import annotations

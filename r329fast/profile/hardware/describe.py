@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from r329fast.base.limits import CFG
-from r329fast.base.reading import faults_of, read_text
+from r329fast.base.reading import faults_of, is_file, read_text
 from r329fast.errors import DataError, UsageError, nearest
 
 FOLDER = Path(__file__).parent
@@ -28,7 +29,9 @@ FIGURES: dict[str, float] = {
     "output_channel_step": 1,
     "depthwise_block": 1,
     "fc_output_step": 1,
-    "position_step": 1,
+    "tile_columns": 1,
+    "tile_rows": 1,
+    "weight_buffer_bytes": 1,
     "elements_per_cycle": 1e-3,
     "layer_overhead": 0,
     "sram_bytes": 0,
@@ -38,7 +41,9 @@ _INTEGERS = (
     "output_channel_step",
     "depthwise_block",
     "fc_output_step",
-    "position_step",
+    "tile_columns",
+    "tile_rows",
+    "weight_buffer_bytes",
 )
 
 
@@ -104,7 +109,7 @@ def _path(source: str | Path) -> Path:
     if str(source).endswith(".toml"):
         return Path(source)
     path = FOLDER / f"{source}.toml"
-    if not path.is_file():
+    if not is_file(path):
         names = available()
         raise UsageError(
             f"hardware {str(source)!r}, allowed {', '.join(names)} or a .toml file"
@@ -114,11 +119,12 @@ def _path(source: str | Path) -> Path:
     return path
 
 
-def _collect(source: str | Path, seen: tuple[Path, ...]) -> tuple[str, dict[str, Figure]]:
+def _collect(source: str | Path, seen: tuple[str, ...]) -> tuple[str, dict[str, Figure]]:
     path = _path(source)
-    if path.resolve() in seen:
-        raise DataError(f"{path}: inherits from itself", path=str(path))
     text = read_text(path, CFG)
+    place = os.path.realpath(path)
+    if place in seen:
+        raise DataError(f"{path}: inherits from itself", path=str(path))
     with faults_of(path, "TOML"):  # tomllib raises RecursionError and KeyError too
         content = tomllib.loads(text)
     figures: dict[str, Figure] = {}
@@ -127,7 +133,7 @@ def _collect(source: str | Path, seen: tuple[Path, ...]) -> tuple[str, dict[str,
         # a file of the user's may inherit from its neighbour
         beside = path.parent / parent
         inherited = beside if parent.endswith(".toml") else parent
-        _, figures = _collect(inherited, (*seen, path.resolve()))
+        _, figures = _collect(inherited, (*seen, place))
     table = content.get("figures", {})
     if not isinstance(table, dict):
         raise DataError(f"{path}: figures: found no table", path=str(path))

@@ -6,8 +6,11 @@ from r329fast.program.op import Op, TensorSpec
 from r329fast.program.ops.spec import (
     ACT_ATTRS,
     ACT_CONSTS,
+    REQUANT_ATTRS,
+    REQUANT_CONSTS,
     OpSpec,
     check_channelwise,
+    check_same_shape,
     check_table,
     requant_lengths,
     shape_is,
@@ -21,6 +24,18 @@ def check_eltwise(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> str:
     if op.consts["scales"].shape != (2,):
         return "scales must have shape (2,)"
     return shape_is(a, output) or requant_lengths(op, a[-1])
+
+
+def check_divide(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> str:
+    a, b = inputs[0].shape, inputs[1].shape
+    if a != b:
+        return f"shapes {a} and {b} differ"
+    table = op.consts["table"]
+    if table.shape != (256,) or (abs(table.astype("int64")) > 65535).any():
+        return f"table has shape {table.shape}, expected (256,) values up to 65535"
+    if any(x.lowest + x.zero_point < -255 or x.lowest + x.zero_point > 0 for x in inputs[1:]):
+        return f"zero point {inputs[1].zero_point} of the divisor: it would leave -255..255"
+    return shape_is(a, output) or requant_lengths(op, 1)
 
 
 OPS: dict[str, OpSpec] = {
@@ -40,6 +55,27 @@ OPS: dict[str, OpSpec] = {
         ACT_CONSTS,
         check_channelwise,
         accumulates=True,
+    ),
+    "divide": OpSpec(
+        "a = qa + zp_a, b = qb + zp_b; requant(sign(b) * a * table[|b|]), sign(0) = 1. (spec B.19)",
+        2,
+        REQUANT_ATTRS,
+        {**REQUANT_CONSTS, "table": ("int32",)},
+        check_divide,
+    ),
+    "abs": OpSpec(
+        "requant(|q + zp_in|). (spec B.21)",
+        1,
+        REQUANT_ATTRS,
+        REQUANT_CONSTS,
+        check_channelwise,
+    ),
+    "negative": OpSpec(
+        "clamp(-(q + zp_in) - zp_out). (spec B.21)",
+        1,
+        {},
+        {},
+        check_same_shape,
     ),
     "lut": OpSpec(
         "table[q - lowest value of the input's dtype].",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from r329fast.graph.size import product_macs, sum_macs
+from r329fast.graph.size import product_macs, sum_macs, transposed_macs
 from r329fast.program.op import Op, TensorSpec
 from r329fast.program.ops.spec import (
     ACT_ATTRS,
@@ -38,6 +38,36 @@ def check_conv(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> str:
     return complaint or requant_lengths(op, channels_out)
 
 
+def check_conv_transpose(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> str:
+    x, weights = inputs[0], op.consts["weights"]
+    group = op.integer("group")
+    if len(x.shape) != 3 or weights.ndim != 4:
+        return f"needs an (H, W, C) input and 4-d weights, found {x.shape} and {weights.shape}"
+    if group < 1 or weights.shape[3] != x.shape[2] or x.shape[2] % group:
+        return f"weights {weights.shape} with group {group} do not fit {x.shape[2]} channels"
+    if weights.shape[1:3] != op.integers("kernel"):
+        return f"kernel {op.integers('kernel')} is not that of weights {weights.shape}"
+    steps = (*op.integers("stride"), *op.integers("dilation"), *op.integers("kernel"))
+    if min(steps) < 1 or min(op.integers("pads")) < 0:
+        return "stride, dilation and kernel must be positive, pads not negative"
+    channels_out = weights.shape[0] * group
+    if op.consts["bias"].shape != (channels_out,):
+        return f"bias has shape {op.consts['bias'].shape}, expected ({channels_out},)"
+    size = transposed_output(op, x)
+    if min(size) < 1:
+        return f"pads {op.integers('pads')} leave nothing"
+    return shape_is((*size, channels_out), output) or requant_lengths(op, channels_out)
+
+
+def transposed_output(op: Op, x: TensorSpec) -> tuple[int, int]:
+    """(rows, columns) of a transposed convolution."""
+    kernel, stride = op.integers("kernel"), op.integers("stride")
+    dilation, pads = op.integers("dilation"), op.integers("pads")
+    rows = (x.shape[0] - 1) * stride[0] + dilation[0] * (kernel[0] - 1) + 1 - pads[0] - pads[2]
+    columns = (x.shape[1] - 1) * stride[1] + dilation[1] * (kernel[1] - 1) + 1 - pads[1] - pads[3]
+    return rows, columns
+
+
 def check_fc(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> str:
     x, weights = inputs[0], op.consts["weights"]
     if weights.ndim != 2 or weights.shape[1] != x.shape[-1]:
@@ -61,6 +91,10 @@ def check_matmul(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> str:
 
 def _sum_macs(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> int:
     return sum_macs(output.elements, op.consts["weights"].shape)
+
+
+def _transposed_macs(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> int:
+    return transposed_macs(inputs[0].elements, op.consts["weights"].shape)
 
 
 def _product_macs(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> int:
@@ -87,6 +121,19 @@ _CONV = OpSpec(
 OPS: dict[str, OpSpec] = {
     "conv2d": _CONV,
     "depthwise_conv2d": _CONV,
+    "conv_transpose2d": OpSpec(
+        "Each input position adds its window: a[y*stride - pad + k*dilation, .., o] += weights[o, "
+        "ky, kx, i] * (q + zp_in), o of the input channel's group; plus bias[o] - zp_in * "
+        "sum(weights[o]) (the zero point is inside the bias, of all input channels, spec B.16); "
+        "act and requant per channel. weights (O/group, kh, kw, I).",
+        1,
+        {**WINDOW_ATTRS, **ACT_ATTRS, "group": "int"},
+        {**ACT_CONSTS, "weights": ("int8", "int16"), "bias": ("int32",)},
+        check_conv_transpose,
+        linear=True,
+        accumulates=True,
+        macs=_transposed_macs,
+    ),
     "fully_connected": OpSpec(
         "a[o] = sum(weights[o, i] * q[i]) + bias[o] over the last axis; act, requant.",
         1,

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from r329fast.program.op import Op, TensorSpec
 from r329fast.program.ops.spec import (
     REQUANT_ATTRS,
     REQUANT_CONSTS,
+    AttrRules,
+    Check,
     OpSpec,
     shape_is,
 )
+
+EVERY_WIDTH = (1, 2, 4)  # bytes of an element
 
 
 def check_concat(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> str:
     axis = op.integer("axis")
     if op.consts["mult"].shape != (len(inputs),) or op.consts["shift"].shape != (len(inputs),):
-        return "mult and shift need one entry an input"
+        return "mult and shift need one entry per input"
     total = sum(x.shape[axis] for x in inputs)
     expected = (*inputs[0].shape[:axis], total, *inputs[0].shape[axis + 1 :])
     return shape_is(expected, output)
@@ -53,6 +59,29 @@ def check_pad(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> str:
     return shape_is(expected, output)
 
 
+def check_constant(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> str:
+    value = op.consts["value"]
+    if value.dtype.name != output.dtype:
+        return f"value is {value.dtype}, the tensor {output.dtype}"
+    return "" if value.shape == output.shape else f"value has shape {value.shape}"
+
+
+def check_tile(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> str:
+    repeats, shape = op.integers("repeats"), inputs[0].shape
+    if len(repeats) != len(shape) or min(repeats, default=1) < 1:
+        return f"repeats {repeats} of {shape}"
+    return shape_is(tuple(n * r for n, r in zip(shape, repeats, strict=True)), output)
+
+
+def check_gather(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> str:
+    axis, shape, indices = op.integer("axis"), inputs[0].shape, op.consts["indices"]
+    if not 0 <= axis < len(shape):
+        return f"axis {axis} outside {shape}"
+    if indices.ndim != 1 or (indices < 0).any() or (indices >= shape[axis]).any():
+        return f"indices: need a list of 0..{shape[axis] - 1}"
+    return shape_is((*shape[:axis], len(indices), *shape[axis + 1 :]), output)
+
+
 def check_channel_shuffle(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> str:
     group, channels = op.integer("group"), inputs[0].shape[-1]
     if group < 1 or channels % group:
@@ -60,7 +89,52 @@ def check_channel_shuffle(op: Op, inputs: list[TensorSpec], output: TensorSpec) 
     return shape_is(inputs[0].shape, output)
 
 
+def _moving(
+    meaning: str,
+    attrs: AttrRules,
+    check: Check,
+    consts: Mapping[str, tuple[str, ...]] | None = None,
+) -> OpSpec:
+    """An op that puts integers of any width elsewhere."""
+    return OpSpec(
+        meaning,
+        1,
+        attrs,
+        consts or {},
+        check,
+        moves=True,
+        same_scale=True,
+        reads=EVERY_WIDTH,
+        writes=EVERY_WIDTH,
+    )
+
+
+def check_depth_to_space(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> str:
+    block, inverse, x = op.integer("block"), op.integer("inverse"), inputs[0].shape
+    if block < 1 or inverse not in (0, 1):
+        return f"block {block} and inverse {inverse}, allowed from 1, and 0 or 1"
+    wide, deep = (x, output.shape) if inverse else (output.shape, x)
+    if len(x) != 3 or len(output.shape) != 3:
+        return f"needs (H, W, C) tensors, found {x} and {output.shape}"
+    expected = (deep[0] * block, deep[1] * block, wide[2])
+    fits = wide == expected and deep[2] == wide[2] * block * block
+    return "" if fits else f"shapes {x} and {output.shape} with block {block}"
+
+
 OPS: dict[str, OpSpec] = {
+    "constant": OpSpec(
+        "value, for every image.",
+        0,
+        {},
+        {"value": ("int8", "uint8", "int16", "uint16", "int32")},
+        check_constant,
+        result_table="value",
+        writes=EVERY_WIDTH,
+    ),
+    "tile": _moving("The input so often along each axis.", {"repeats": "ints:0"}, check_tile),
+    "gather": _moving(
+        "Slices `indices` of `axis`.", {"axis": "int"}, check_gather, {"indices": ("int32",)}
+    ),
     "concat": OpSpec(
         "Inputs along `axis`, each a = q + zp_i requantised with its own mult[i], shift[i].",
         -1,
@@ -78,6 +152,8 @@ OPS: dict[str, OpSpec] = {
         moves=True,
         alias=True,
         same_scale=True,
+        reads=EVERY_WIDTH,
+        writes=EVERY_WIDTH,
     ),
     "transpose": OpSpec(
         "Axes permuted.",
@@ -87,6 +163,8 @@ OPS: dict[str, OpSpec] = {
         check_transpose,
         moves=True,
         same_scale=True,
+        reads=EVERY_WIDTH,
+        writes=EVERY_WIDTH,
     ),
     "slice": OpSpec(
         "q[begin:end:strides].",
@@ -96,6 +174,8 @@ OPS: dict[str, OpSpec] = {
         check_slice,
         moves=True,
         same_scale=True,
+        reads=EVERY_WIDTH,
+        writes=EVERY_WIDTH,
     ),
     "pad": OpSpec(
         "`before` and `after` elements on each axis: `value`, or by mirror or edge.",
@@ -103,11 +183,21 @@ OPS: dict[str, OpSpec] = {
         {
             "before": "ints:0",
             "after": "ints:0",
-            "mode": ("CONSTANT", "REFLECT", "EDGE"),
+            "mode": ("CONSTANT", "REFLECT", "EDGE", "SYMMETRIC"),
             "value": "int",
         },
         {},
         check_pad,
+        moves=True,
+        same_scale=True,
+    ),
+    "depth_to_space": OpSpec(
+        "out[y * block + i, x * block + j, c] = q[y, x, d], d = (i * block + j) * C + c (DCR) or "
+        "(c * block + i) * block + j (CRD); inverse 1: out[y, x, d] = q[y * block + i, ..].",
+        1,
+        {"block": "int", "mode": ("DCR", "CRD"), "inverse": "int"},
+        {},
+        check_depth_to_space,
         moves=True,
         same_scale=True,
     ),
@@ -119,5 +209,7 @@ OPS: dict[str, OpSpec] = {
         check_channel_shuffle,
         moves=True,
         same_scale=True,
+        reads=EVERY_WIDTH,
+        writes=EVERY_WIDTH,
     ),
 }

@@ -6,7 +6,7 @@ accumulator, M = `mult`, N = `shift`, rnd the op's `rounding` (half_even, half_u
 
     requant(a) = clamp(rnd(a * M / 2**N) - zp_out, qmin, qmax)          (spec B.5; N may be < 0)
 
-`act` says what happens between the accumulator and the requant (spec B.8):
+`act` names what happens between the accumulator and the requant (spec B.8):
 
     NONE   requant(a)
     RELU   requant(max(a, 0))
@@ -44,7 +44,8 @@ class OpSpec:
     place in memory stays; same_scale: input and output integers mean the same real value;
     linear: a sum of q * weights + bias, the input's zero point inside the bias; accumulates: it
     ends in a requantisation of a sum; result_table: the constant that holds output integers;
-    macs: multiply-accumulates of one image, None where there are none.
+    macs: multiply-accumulates of one image, None where there are none; reads, writes: bytes that an
+    element of an input, of the output, may have (the same for all where it moves).
     """
 
     meaning: str
@@ -59,6 +60,8 @@ class OpSpec:
     accumulates: bool = False
     result_table: str = ""
     macs: Macs | None = None
+    reads: tuple[int, ...] = (1,)
+    writes: tuple[int, ...] = (1,)
 
 
 REQUANT_ATTRS: AttrRules = {"rounding": ROUNDINGS}
@@ -98,6 +101,23 @@ def requant_lengths(op: Op, channels: int) -> str:
     return ""
 
 
+def axes_are(op: Op, shape: tuple[int, ...]) -> str:
+    """A complaint where `axes` are not different axes of the shape."""
+    axes = op.integers("axes")
+    inside = all(0 <= axis < len(shape) for axis in axes)
+    if not axes or not inside or len(set(axes)) < len(axes):
+        return f"axes {axes} of {shape}"
+    return ""
+
+
+def shifts_are(op: Op, **ranges: tuple[int, int]) -> str:
+    """A complaint where an attribute leaves its range (lowest, highest)."""
+    for name, (low, high) in ranges.items():
+        if not low <= op.integer(name) <= high:
+            return f"{name} {op.integer(name)}, allowed {low} to {high}"
+    return ""
+
+
 def window_output(op: Op, x: TensorSpec) -> tuple[int, int]:
     """(rows, columns) of the windows that fit whole."""
     kernel, stride = op.integers("kernel"), op.integers("stride")
@@ -113,6 +133,10 @@ def check_channelwise(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> s
         if name in op.consts and op.consts[name].shape != (channels,):
             return f"{name} has shape {op.consts[name].shape}, expected ({channels},)"
     return shape_is(inputs[0].shape, output) or requant_lengths(op, channels)
+
+
+def check_same_shape(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> str:
+    return shape_is(inputs[0].shape, output)
 
 
 def check_table(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> str:

@@ -1,1 +1,1 @@
-"""Layers to ops of the flat list, one file a family."""
+"""Layers to ops of the flat list, one file per family."""

@@ -4,10 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 
-import numpy as np
-
+from r329fast.errors import ProgramError
 from r329fast.graph.activations import ACTIVATIONS
-from r329fast.graph.ir import ConvAttrs, EltwiseAttrs, Layer, MatMulAttrs, PoolingAttrs, ReduceAttrs
+from r329fast.graph.ir import (
+    ConvAttrs,
+    ConvTransposeAttrs,
+    EltwiseAttrs,
+    GemmAttrs,
+    Layer,
+    MatMulAttrs,
+    PoolingAttrs,
+    Weights,
+)
 from r329fast.program.program import AttrValue, TensorSpec
 from r329fast.quantization import sampling
 from r329fast.quantization.fixed_point import F32
@@ -35,7 +43,7 @@ def convolution(
         filled = layer.consts["pad_values"]
         q = quantize_array(filled, x.scale, x.zero_point, x.qmin, x.qmax)
         consts["pad_values"] = (q, "int32")
-    depthwise = layer.type == "DepthwiseConv" and attrs.group == x.shape[2]
+    depthwise = layer.facts.weights is Weights.DEPTHWISE and attrs.group == x.shape[2]
     kind = "depthwise_conv2d" if depthwise else "conv2d"
     low.emit(kind, layer, inputs, outputs[0], op_attrs, consts)
 
@@ -64,13 +72,47 @@ def matmul(
 ) -> None:
     attrs = layer.params(MatMulAttrs)
     a, b = inputs
-    ratio = F32(outputs[0].scale) / (F32(a.scale) * F32(b.scale))
+    scale = F32(F32(outputs[0].scale) * F32(attrs.multiplier))
+    ratio = scale / (F32(a.scale) * F32(b.scale))
     words: dict[str, AttrValue] = {
         **low.rounding,
         "trans_a": int(attrs.trans_a),
         "trans_b": int(attrs.trans_b),
     }
     low.emit("matmul", layer, inputs, outputs[0], words, low.scaled(*low.scheme.rescale(ratio)))
+
+
+def gemm(low: Lowering, layer: Layer, inputs: list[TensorSpec], outputs: list[TensorSpec]) -> None:
+    """Two activations with alpha 1; what the vendor makes of others is no product (spec B.22)."""
+    attrs = layer.params(GemmAttrs)
+    if len(inputs) != 2 or attrs.alpha != 1.0:
+        raise ProgramError(f"{layer.name}: a Gemm of activations needs two inputs and alpha 1")
+    a, b = inputs
+    ratio = F32(outputs[0].scale) / (F32(a.scale) * F32(b.scale))
+    words: dict[str, AttrValue] = {
+        **low.rounding,
+        "trans_a": int(attrs.trans_a),
+        "trans_b": int(attrs.trans_b),
+    }
+    consts = low.scaled(*low.scheme.activation_rescale(ratio))
+    low.emit("matmul", layer, inputs, outputs[0], words, consts)
+
+
+def conv_transpose(
+    low: Lowering, layer: Layer, inputs: list[TensorSpec], outputs: list[TensorSpec]
+) -> None:
+    attrs = layer.params(ConvTransposeAttrs)
+    op_attrs, consts = low.act(layer, outputs[0])
+    op_attrs.update(
+        kernel=attrs.kernel,
+        stride=attrs.stride,
+        dilation=attrs.dilation,
+        pads=attrs.pads,
+        group=attrs.group,
+    )
+    constants = low.scheme.linear(low.index, layer, inputs[0], outputs[0])
+    consts.update(low.linear_consts(constants))
+    low.emit("conv_transpose2d", layer, inputs, outputs[0], op_attrs, consts)
 
 
 def activation(
@@ -80,7 +122,9 @@ def activation(
     if ACTIVATIONS[layer.act.kind].epilogue:
         attrs, consts = low.act(layer, y)
         ratio = F32(y.scale) / F32(x.scale)
-        consts.update(low.scaled(*low.scheme.rescale(ratio)))
+        leaky = ACTIVATIONS[layer.act.kind].epilogue == "LEAKY" and "slope" not in layer.consts
+        ask = low.scheme.rescale if leaky else low.scheme.activation_rescale
+        consts.update(low.scaled(*ask(ratio)))
         low.emit("requantize", layer, inputs, y, attrs, consts)
     else:
         table = activation_table(layer.act, x, y)
@@ -112,7 +156,7 @@ def pooling(
     if attrs.method == "MAX":
         low.emit("maxpool", layer, inputs, y, window)
     elif low.scheme.splits_means() and attrs.kernel == x.shape[:2] and not any(attrs.pads):
-        _split_mean(low, layer, x, y, (0, 1))
+        split_mean(low, layer, x, y, (0, 1))
     else:
         areas = sampling.pooling_areas(attrs, x.shape, y.shape)
         areas = areas[:1, :1] if (areas == areas[0, 0]).all() else areas
@@ -120,7 +164,7 @@ def pooling(
         low.emit("avgpool", layer, inputs, y, {**window, **low.rounding}, consts)
 
 
-def _split_mean(
+def split_mean(
     low: Lowering, layer: Layer, x: TensorSpec, y: TensorSpec, axes: tuple[int, ...]
 ) -> None:
     """A mean as the 2021 tool does it: one axis after the other, each requantised (spec A)."""
@@ -136,28 +180,15 @@ def _split_mean(
         x = out
 
 
-def reduce(
-    low: Lowering, layer: Layer, inputs: list[TensorSpec], outputs: list[TensorSpec]
-) -> None:
-    axes, x, y = layer.params(ReduceAttrs).axes, inputs[0], outputs[0]
-    if low.scheme.splits_means() and len(axes) > 1:
-        _split_mean(low, layer, x, y, axes)
-        return
-    count = int(np.prod([x.shape[axis] for axis in axes]))
-    ratio = F32(F32(1.0 / count) * F32(F32(y.scale) / F32(x.scale)))
-    attrs: dict[str, AttrValue] = {**low.rounding, "axes": axes}
-    consts = low.scaled(*low.scheme.rescale(ratio))
-    low.emit("reduce_sum", layer, inputs, y, attrs, consts)
-
-
 RULES: dict[str, Rule] = {
     "Convolution": convolution,
     "DepthwiseConv": convolution,
+    "ConvTranspose": conv_transpose,
     "FullyConnected": fully_connected,
     "MatMul": matmul,
+    "Gemm": gemm,
     "BatchNorm": batchnorm,
     "Activation": activation,
     "Eltwise": eltwise,
     "Pooling": pooling,
-    "Reduce": reduce,
 }

@@ -11,6 +11,8 @@ from r329fast.program.program import AttrValue, LayerRecord, Program
 from r329fast.quantization.lower import compute as lower_compute
 from r329fast.quantization.lower import movement as lower_movement
 from r329fast.quantization.lower import normalise as lower_normalise
+from r329fast.quantization.lower import reduce as lower_reduce
+from r329fast.quantization.lower import unary as lower_unary
 from r329fast.quantization.lower.context import Lowering, Rule
 from r329fast.quantization.scheme import Scheme
 
@@ -20,6 +22,8 @@ RULES: dict[str, Rule] = {
     **lower_compute.RULES,
     **lower_movement.RULES,
     **lower_normalise.RULES,
+    **lower_reduce.RULES,
+    **lower_unary.RULES,
 }
 
 
@@ -59,7 +63,8 @@ def _option_words(scheme: Scheme) -> dict[str, str]:
 
 def _detail(layer: Layer) -> dict[str, AttrValue]:
     """The layer's attributes as plain words and integers, for files and tables."""
-    return {
+    parts: dict[str, AttrValue] = {f"part{i}": name for i, name in enumerate(layer.parts)}
+    return parts | {
         field.name: value
         for field in dataclasses.fields(layer.attrs)
         if isinstance(value := getattr(layer.attrs, field.name), int | str | tuple)

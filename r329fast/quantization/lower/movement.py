@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from r329fast.graph.ir import (
     ConcatAttrs,
+    GatherAttrs,
     Layer,
     PadAttrs,
     ResizeAttrs,
@@ -61,6 +62,22 @@ def pad(low: Lowering, layer: Layer, inputs: list[TensorSpec], outputs: list[Ten
     low.emit("pad", layer, inputs, outputs[0], words)
 
 
+def constant(
+    low: Lowering, layer: Layer, inputs: list[TensorSpec], outputs: list[TensorSpec]
+) -> None:
+    y = outputs[0]
+    value = quantize_array(layer.consts["value"], y.scale, y.zero_point, y.qmin, y.qmax)
+    low.emit("constant", layer, inputs, y, {}, {"value": (value, y.dtype)})
+
+
+def gather(
+    low: Lowering, layer: Layer, inputs: list[TensorSpec], outputs: list[TensorSpec]
+) -> None:
+    axis = layer.params(GatherAttrs).axis
+    consts: Consts = {"indices": (layer.consts["indices"], "int32")}
+    low.emit("gather", layer, inputs[:1], outputs[0], {"axis": axis}, consts)
+
+
 def resize(
     low: Lowering, layer: Layer, inputs: list[TensorSpec], outputs: list[TensorSpec]
 ) -> None:
@@ -88,4 +105,6 @@ RULES: dict[str, Rule] = {
     "Split": split,
     "Pad": pad,
     "Resize": resize,
+    "Constant": constant,
+    "Gather": gather,
 }

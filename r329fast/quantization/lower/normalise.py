@@ -5,7 +5,16 @@ from __future__ import annotations
 import numpy as np
 
 from r329fast.calibration.ranges import mean_square_key, softmax_key
-from r329fast.graph.ir import Graph, Layer, LrnAttrs, SoftmaxAttrs
+from r329fast.graph.ir import (
+    ArgAttrs,
+    Graph,
+    Layer,
+    LrnAttrs,
+    NormAttrs,
+    ReshapeAttrs,
+    SoftmaxAttrs,
+    TopKAttrs,
+)
 from r329fast.program.program import AttrValue, TensorSpec
 from r329fast.quantization.compass42 import SOFTMAX_FAST_EXP
 from r329fast.quantization.fixed_point import F32, approximate
@@ -13,6 +22,7 @@ from r329fast.quantization.linear import linear_params
 from r329fast.quantization.lower.context import Lowering, Rule
 from r329fast.quantization.tables import (
     SOFTMAX_BITS,
+    inverse_root_table,
     log_softmax_exp_table,
     log_table,
     lrn_table,
@@ -91,10 +101,45 @@ def lrn(low: Lowering, layer: Layer, inputs: list[TensorSpec], outputs: list[Ten
     low.emit("lrn", layer, inputs, y, words, consts)
 
 
+def norm(low: Lowering, layer: Layer, inputs: list[TensorSpec], outputs: list[TensorSpec]) -> None:
+    attrs = layer.params(NormAttrs)
+    constants = low.scheme.norm(low.index, layer, inputs[0], outputs[0])
+    words: dict[str, AttrValue] = {
+        **low.rounding,
+        "axis": attrs.axis,
+        "groups": attrs.groups,
+        "var_shift": constants.var_shift,
+        "norm_shift": constants.norm_shift,
+    }
+    consts = low.linear_consts(constants.affine)
+    consts["table"] = (inverse_root_table(), "int32")
+    low.emit("standardize", layer, inputs, outputs[0], words, consts)
+
+
+def arg_extreme(
+    low: Lowering, layer: Layer, inputs: list[TensorSpec], outputs: list[TensorSpec]
+) -> None:
+    attrs = layer.params(ArgAttrs)
+    words: dict[str, AttrValue] = {
+        "axis": attrs.axis,
+        "method": attrs.method,
+        "last": int(attrs.last),
+    }
+    low.emit("arg_extreme", layer, inputs, outputs[0], words)
+
+
+def top_k(low: Lowering, layer: Layer, inputs: list[TensorSpec], outputs: list[TensorSpec]) -> None:
+    attrs = layer.params(TopKAttrs)
+    method = "MAX" if attrs.largest else "MIN"
+    words: dict[str, AttrValue] = {"axis": attrs.axis, "k": attrs.k, "method": method}
+    for result, output in zip(("VALUES", "INDICES"), outputs, strict=True):
+        low.emit("top_k", layer, inputs, output, {**words, "result": result})
+
+
 def _feeds_layers(graph: Graph, tensor: str) -> bool:
     """Whether a layer other than a closing Reshape reads the tensor."""
     return any(
-        reader.type != "Reshape" or _feeds_layers(graph, reader.outputs[0])
+        not isinstance(reader.attrs, ReshapeAttrs) or _feeds_layers(graph, reader.outputs[0])
         for reader in graph.consumers(tensor)
     )
 
@@ -115,4 +160,9 @@ RULES: dict[str, Rule] = {
     "Softmax": softmax,
     "LogSoftmax": log_softmax,
     "LRN": lrn,
+    "LayerNorm": norm,
+    "InstanceNorm": norm,
+    "GroupNorm": norm,
+    "ArgMinMax": arg_extreme,
+    "TopK": top_k,
 }

@@ -53,7 +53,7 @@ function hits(area, layers, step, text) {
   });
 }
 
-// Bars of one or two columns side by side, a place a layer.
+// Bars of one or two columns side by side, a place per layer.
 function bars(box, layers, keys) {
   const columns = keys.map((key) => BY_KEY[key]).filter((column) => column && has(column.key, layers));
   if (!columns.length) { empty(box).append(el("p", { class: "note" }, "not in this record")); return; }
@@ -131,12 +131,12 @@ function roofline(box, record) {
   const startX = Math.max(left, bottom / band);
   area.root.append(svg("path", { class: "roof", d: `M${px(startX)} ${py(startX * band)}L${px(knee)} ${py(peak)}L${px(right)} ${py(peak)}` }));
   area.root.append(svg("text", { class: "muted", x: area.width - MARGIN.right, y: py(peak) - 5, "text-anchor": "end" }, short(peak) + "MAC/s"));
-  area.root.append(svg("text", { class: "muted", x: area.width - MARGIN.right, y: area.height - 4, "text-anchor": "end" }, "MACs a byte of DDR traffic"));
+  area.root.append(svg("text", { class: "muted", x: area.width - MARGIN.right, y: area.height - 4, "text-anchor": "end" }, "MACs per byte of DDR traffic"));
   area.root.append(svg("text", { class: "muted", x: 2, y: area.height - 4 }, "MAC/s"));
   for (const { layer, x, y } of points) {
     const chosen = layer.name === state.layer ? " selected" : "";
     const dot = svg("circle", { class: `dot ${layer.bound === "compute" ? "first" : "second"}${chosen}`, cx: px(x), cy: py(y), r: 5, "data-layer": layer.name });
-    hover(dot, `${layer.name} (${layer.op}, bound by ${layer.bound})\n${format(BY_KEY.intensity, x)} MACs a byte\n${short(y)}MAC/s (estimate)`);
+    hover(dot, `${layer.name} (${layer.op}, bound by ${layer.bound})\n${format(BY_KEY.intensity, x)} MACs per byte\n${short(y)}MAC/s (estimate)`);
     dot.addEventListener("click", () => select(layer.name));
     area.root.append(dot);
   }

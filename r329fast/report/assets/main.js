@@ -45,6 +45,9 @@ function renderRun() {
   show("sec-roofline", Boolean(record.cost));
   show("sec-error", Boolean(record.errors));
   show("sec-sensitivity", layers.length > 0 && has("only_snr"));
+  const sweep = record.evaluation && record.evaluation.settings && record.evaluation.settings.rows.length > 1;
+  show("sec-settings", Boolean(sweep));
+  if (sweep) settings(byId("settings-box"), byId("settings-note"), record.evaluation);
   show("sec-suggestions", (record.suggestions || []).length > 0);
   show("sec-images", Boolean(record.evaluation && record.evaluation.worst.length));
   show("sec-hardware", Boolean(record.hardware));
@@ -56,7 +59,7 @@ function renderRun() {
     glossary(byId("glossary-box"));
   }
   if ((record.suggestions || []).length) suggestions(byId("suggestions-box"), record);
-  if (record.evaluation) images(byId("images-box"), record);
+  if (record.evaluation) images(byId("images-box"), byId("images-note"), record);
   if (record.hardware) hardware(byId("hardware-box"), record);
   renderSelection();
 }

@@ -1,5 +1,5 @@
 "use strict";
-// The network drawn from top to bottom; a box a layer, its colour the chosen number.
+// The network drawn from top to bottom; a box per layer, its colour the chosen number.
 function layout(record) {
   const names = record.layers.map((layer) => layer.name);
   const index = Object.fromEntries(names.map((name, i) => [name, i]));

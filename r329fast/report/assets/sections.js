@@ -8,12 +8,12 @@ function summary(box, record) {
   empty(box);
   const totals = record.totals, cost = record.cost, errors = record.errors, evaluation = record.evaluation;
   if (totals.macs !== undefined) {
-    box.append(card("MACs an image", short(totals.macs), "exact"));
+    box.append(card("MACs per image", short(totals.macs), "exact"));
     box.append(card("vendor's ops_count", short(totals.ops_count), "exact"));
     box.append(card("parameters", short(totals.parameters), "exact", short(totals.weight_bytes) + "B of weights"));
   }
   if (cost) {
-    box.append(card("on " + cost.hardware, cost.milliseconds.toFixed(2) + " ms", "estimate", cost.frames_per_second.toFixed(1) + " frames a second"));
+    box.append(card("on " + cost.hardware, cost.milliseconds.toFixed(2) + " ms", "estimate", cost.frames_per_second.toFixed(1) + " frames per second"));
     const share = Object.entries(cost.bound_cycles).map(([name, cycles]) => `${Math.round(100 * cycles / cost.cycles)}% ${name}`);
     box.append(card("bound by", cost.bound, "estimate", share.join(", ")));
     box.append(card("DDR traffic", short(cost.ddr_read + cost.ddr_write) + "B", "estimate"));
@@ -25,6 +25,7 @@ function summary(box, record) {
     box.append(card("top class agrees with float", (100 * errors.agreement).toFixed(1) + "%", "exact"));
     if (errors.top1 !== null) box.append(card("top-1 int8", (100 * errors.top1).toFixed(1) + "%", "exact", "float " + (100 * errors.float_top1).toFixed(1) + "%"));
   }
+  if (evaluation && evaluation.setting) box.append(card("setting", evaluation.setting, "exact", "evaluation"));
   if (evaluation) for (const [title, value] of evaluation.figures) box.append(card(title, value, "exact", "evaluation"));
   for (const [title, value, status] of record.facts || []) box.append(card(title, value, status || "exact"));
 }
@@ -59,8 +60,18 @@ function suggestions(box, record) {
   box.append(list);
 }
 
-function images(box, record) {
+// The settings of a sweep; the one that the rest of the page is about is marked.
+function settings(box, note, evaluation) {
+  const { columns, rows } = evaluation.settings;
+  note.textContent = "This page shows: " + evaluation.setting;
+  const cell = (kind, text, index) => el(kind, index ? {} : { class: "text" }, text);
+  const body = el("tbody", {}, ...rows.map((row) => el("tr", row[0] === evaluation.setting ? { class: "selected" } : {}, ...row.map((text, index) => cell("td", text, index)))));
+  empty(box).append(el("table", {}, el("thead", {}, el("tr", {}, ...columns.map((text, index) => cell("th", text, index)))), body));
+}
+
+function images(box, note, record) {
   empty(box);
+  note.textContent = record.evaluation.setting ? "of setting " + record.evaluation.setting : "";
   for (const item of record.evaluation.worst) {
     box.append(el("figure", {}, item.thumbnail ? el("img", { src: item.thumbnail, alt: item.name, loading: "lazy" }) : "", el("figcaption", {}, item.name, el("br", {}), item.text)));
   }
@@ -112,7 +123,7 @@ function comparison(box, key) {
 function facts(box) {
   const keys = [...new Set(DATA.runs.flatMap((record) => (record.pairs || []).map((pair) => pair[0])))];
   const find = (record, key) => ((record.pairs || []).find((pair) => pair[0] === key) || ["", ""])[1];
-  // options that are the same in both say nothing here
+  // options that are the same in both are left out
   const shown = keys.filter((key) => !key.startsWith("option ") || find(DATA.runs[0], key) !== find(DATA.runs[1], key));
   const table = el("table", { class: "facts-table" }, el("thead", {}, el("tr", {}, el("th", { class: "text" }, ""), el("th", {}, "A"), el("th", {}, "B"))));
   table.append(el("tbody", {}, ...shown.map((key) => el("tr", {}, el("td", { class: "text" }, key), ...DATA.runs.map((record) => el("td", {}, find(record, key)))))));

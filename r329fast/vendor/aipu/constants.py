@@ -2,7 +2,7 @@
 
 Convolution weights are row-major (O, kh, kw, I); a depthwise tile holds [16 o][kh][kw][16 i] of
 which only o == i counts; fully connected weights are [I][O padded to 32]. Biases are int16 with
-one left shift a layer.
+one left shift per layer.
 """
 
 from __future__ import annotations

@@ -176,7 +176,7 @@ def _header(blob: bytes) -> Header:
             "read"
         )
     if header.file_bytes != len(blob):
-        raise FileError(f"aipu.bin: {len(blob)} bytes, its header says {header.file_bytes}")
+        raise FileError(f"aipu.bin: {len(blob)} bytes, but its header names {header.file_bytes}")
     for name, (offset, size) in sections.items():
         if offset + size > len(blob):
             raise FileError(f"aipu.bin: {name} section ends behind the end of the file")

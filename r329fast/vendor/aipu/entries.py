@@ -47,8 +47,8 @@ _STEP_DEPTHWISE, _STEPS_FC = (0x10, 0x10), (0, 0x20)
 class Operand:
     """Memory that a step reads or writes: `size` bytes at `address` (DDR or SRAM).
 
-    shape: per image, without the batch axis; dtype: int8 or uint8, "" where the file does not say
-    (whoever wrote it tells); buffer: as the loader knows it, None for what lives in SRAM alone.
+    shape: per image, without the batch axis; dtype: int8 or uint8, "" where the file does not give
+    it (the writer of the file knows); buffer: as the loader knows it, None for SRAM alone.
     """
 
     address: int
@@ -67,7 +67,7 @@ class Entry:
     """One step, in execution order.
 
     op: conv, depthwise, fc, concat, slice, mean, transpose, constant, or "unknown"; index: of its
-    RO entry; words: (64,); descriptors: one a tile; strange: why it is unknown.
+    RO entry; words: (64,); descriptors: one per tile; strange: why it is unknown.
     """
 
     index: int
@@ -84,7 +84,7 @@ class Entry:
 
     @property
     def pairs(self) -> tuple[tuple[int, int], ...]:
-        """(M, N): one an input of a concat, one of a mean."""
+        """(M, N): one per input of a concat, one of a mean."""
         if self.op == "mean":
             return ((int(self.words[9]), int(self.words[10])),)
         forms = [int(self.words[2 + 3 * i]) for i in range(len(self.inputs))]
@@ -285,7 +285,7 @@ def _job(binary: AipuBin, index: int, target: int) -> Entry:
 
 
 def _job_view(op: str, tile: Descriptor, at: int) -> tuple[tuple[int, ...], str]:
-    """(shape, dtype) of an operand as the descriptor says them."""
+    """(shape, dtype) of an operand as the descriptor gives them."""
     dtype = "int8" if tile.signed_output else "uint8"
     if at == INPUT:
         dtype = "int8" if tile.signed_input else "uint8"

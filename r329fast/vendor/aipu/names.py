@@ -94,7 +94,7 @@ def _groups(ranges: Ranges) -> Iterator[_Group]:
 def with_ranges(program: Program, ranges: Ranges) -> Program:
     """`program` (as the reader names it) with the names and scales of the dicts.
 
-    Layers bear the name of the entry that holds their output's range. Raises FileError where the
+    Layers have the name of the entry that holds their output's range. Raises FileError where the
     dicts do not hold as many layers of a kind as the binary, or do not give its multipliers.
     """
     groups = list(_groups(ranges))

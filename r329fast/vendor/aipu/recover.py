@@ -58,7 +58,7 @@ def recover_scales(
         stored = np.concatenate([pair[1] for pair in pairs])
         if float(real @ real) > 0:
             found[name] = Scale(float(real @ stored / (real @ real)), True, len(real))
-    for _ in range(2):  # forwards, and once more for what was told backwards
+    for _ in range(2):  # forwards, and once more for what was found backwards
         for layer in graph:
             _follow(layer, theirs.get(layer.name), weight_scales, source, found)
     return {name: found[origin] for name, origin in source.items() if origin in found}

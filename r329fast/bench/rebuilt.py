@@ -5,6 +5,8 @@ A weight scale is known to the 8 bits of its multiplier; any value inside gives 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 
 from r329fast.calibration import Ranges
@@ -25,11 +27,11 @@ def float_network(program: Program) -> tuple[ir.Graph, Ranges]:
         ranges[top] = (0.0 if spec.dtype == "uint8" else -ends, ends)
         ops = program.ops[slice(*record.ops)]
         layer = _layer(program, record, ops[-1] if ops else None)
-        if ops and ops[0].kind == "reshape":  # a view is a layer of its own in a graph
+        if ops and len(ops) > 1:  # a view of the input's bytes is a layer of its own in a graph
             (view,), (source,) = ops[0].outputs, ops[0].inputs
             shapes[view], ranges[view] = program.tensors[view].shape, ranges[source]
-            attrs = ir.ReshapeAttrs(shapes[view])
-            layers.append(ir.Layer(view, "Reshape", attrs, (source,), (view,)))
+            reshape = ir.ReshapeAttrs(shapes[view])
+            layers.append(ir.Layer(view, "Reshape", reshape, (source,), (view,)))
             layer.inputs = (view, *layer.inputs[1:])
         layers.append(layer)
     graph = ir.Graph(program.name, layers, shapes, program.outputs)
@@ -38,28 +40,37 @@ def float_network(program: Program) -> tuple[ir.Graph, Ranges]:
 
 def _layer(program: Program, record: LayerRecord, op: Op | None) -> ir.Layer:
     act = ir.Act(record.act)
-    consts: dict[str, np.ndarray] = {}
-    attrs: ir.Attrs
-    if op is None:
-        attrs = ir.InputAttrs()
-    elif "weights" in op.consts:
-        consts = _float_constants(program, op)
-        if op.kind == "fully_connected":
-            attrs = ir.FullyConnectedAttrs(act)
-        else:
-            words = {key: op.attrs[key] for key in ("kernel", "stride", "dilation", "pads")}
-            attrs = ir.ConvAttrs(**words, group=op.attrs["group"], act=act)  # type: ignore[arg-type]
-    elif op.kind == "eltwise":
-        attrs = ir.EltwiseAttrs("ADD", act)
-    elif op.kind == "concat":
-        attrs = ir.ConcatAttrs(op.integer("axis"))
-    elif op.kind == "slice":
-        attrs = ir.SliceAttrs(*(op.integers(key) for key in ("begin", "end", "strides")))
-    elif op.kind == "reduce_sum":
-        attrs = ir.ReduceAttrs("MEAN", op.integers("axes"))
-    else:
-        attrs = ir.TransposeAttrs(op.integers("perm"))
+    attrs: ir.Attrs = ir.InputAttrs() if op is None else _ATTRS[op.kind](op, act)
+    consts = {} if op is None or "weights" not in op.consts else _float_constants(program, op)
     return ir.Layer(record.name, record.type, attrs, record.inputs, record.outputs, consts)
+
+
+def _convolution(op: Op, act: ir.Act) -> ir.Attrs:
+    kernel, stride = op.integers("kernel"), op.integers("stride")
+    dilation, pads = op.integers("dilation"), op.integers("pads")
+    return ir.ConvAttrs(
+        (kernel[0], kernel[1]),
+        (stride[0], stride[1]),
+        (dilation[0], dilation[1]),
+        (pads[0], pads[1], pads[2], pads[3]),
+        op.integer("group"),
+        act,
+    )
+
+
+# Op kind -> the attributes of the layer that it was made of.
+_ATTRS: dict[str, Callable[[Op, ir.Act], ir.Attrs]] = {
+    "conv2d": _convolution,
+    "depthwise_conv2d": _convolution,
+    "fully_connected": lambda op, act: ir.FullyConnectedAttrs(act),
+    "eltwise": lambda op, act: ir.EltwiseAttrs("ADD", act),
+    "concat": lambda op, act: ir.ConcatAttrs(op.integer("axis")),
+    "slice": lambda op, act: ir.SliceAttrs(
+        *(op.integers(key) for key in ("begin", "end", "strides"))
+    ),
+    "reduce_sum": lambda op, act: ir.ReduceAttrs("MEAN", op.integers("axes")),
+    "transpose": lambda op, act: ir.TransposeAttrs(op.integers("perm")),
+}
 
 
 def _float_constants(program: Program, op: Op) -> dict[str, np.ndarray]:

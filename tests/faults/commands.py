@@ -1,0 +1,53 @@
+"""The commands that are disturbed, what they work on, and what must hold of what they leave."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from support.evaluation_sets import image_zip, run_cfg
+
+# Files with times in them, and the log of an evaluation, whose chunks may come in another order.
+_DIFFER = ("run.json", "profile.json", "report.html", "log.txt", "chunks.log")
+
+
+def make_folder(place: Path) -> Path:
+    """A small network with its cfg, calibration set, input and images."""
+    run_cfg(place)
+    image_zip(place / "val.zip", 11)
+    size = 6 * 8 * 3
+    (place / "input.bin").write_bytes(bytes(size))
+    return place
+
+
+def commands(folder: Path, out: Path) -> dict[str, list[str]]:
+    cfg, images = str(folder / "run.cfg"), str(folder / "val.zip")
+    return {
+        "run": ["run", cfg, "--out", str(out)],
+        "quantize": ["quantize", cfg, "--out", str(out / "m.r329")],
+        "dataset": ["dataset", images, "--size", "8", "6", "--out", str(out)],
+        "eval": ["eval", cfg, "--images", images, "--out", str(out), "--chunk", "4", "--threads",
+                 "1", "--cache", str(out / "cache"), "--float", "--format", "csv"],
+        "profile": ["profile", cfg, "--images", images, "--out", str(out), "--no-time"],
+    }  # fmt: skip
+
+
+def content(out: Path) -> dict[str, bytes]:
+    """Every file but the pixel cache and figures that differ from run to run."""
+    return {
+        path.relative_to(out).as_posix(): path.read_bytes()
+        for path in sorted(out.rglob("*"))
+        if path.is_file() and "cache" not in path.parts
+    }
+
+
+def check_whole(
+    name: str, code: int, found: dict[str, bytes], expected: dict[str, bytes], where: object
+) -> None:
+    """Files are there whole, or not at all; a failed command left none but the evaluation's log."""
+    if code == 0:
+        assert set(found) == set(expected), where
+    for file, data in found.items():
+        if not file.endswith(_DIFFER):
+            assert data == expected[file], (where, file)
+    if name in ("run", "quantize", "dataset") and code == 2:
+        assert found == {}, where

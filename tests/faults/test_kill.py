@@ -1,0 +1,63 @@
+"""Killed at any moment, a command loses nothing, and its next run leaves nothing in the making."""
+
+from __future__ import annotations
+
+import os
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from faults.commands import check_whole, commands, content, make_folder
+
+ROOT = Path(__file__).resolve().parents[2]
+_KILLS = int(os.environ.get("R329FAST_KILLS", "10"))  # a hundred by hand
+
+
+def start(words: list[str], folder: Path) -> subprocess.Popen[bytes]:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.Popen(
+        [sys.executable, "-m", "r329fast.cli.main", *words],
+        cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE,
+    )  # fmt: skip
+
+
+def finish(words: list[str], folder: Path) -> None:
+    process = start(words, folder)
+    said = process.communicate(timeout=120)[1]
+    assert process.returncode == 0, (words, said)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX")
+def test_killed_commands(tmp_path: Path) -> None:
+    folder = make_folder(tmp_path)
+    names = list(commands(folder, tmp_path))
+    expected, seconds = {}, {}
+    for name in names:
+        begun = time.monotonic()
+        finish(commands(folder, tmp_path / f"whole-{name}")[name], folder)
+        seconds[name] = time.monotonic() - begun
+        expected[name] = content(tmp_path / f"whole-{name}")
+    generator = random.Random(9)
+    killed = 0
+    for number in range(_KILLS):
+        name = names[number % len(names)]
+        out = tmp_path / f"out-{number}"
+        words = commands(folder, out)[name]
+        process = start(words, folder)
+        # files are written in the last part of a command
+        time.sleep(generator.uniform(0.3, 1.0) * seconds[name])
+        process.kill()
+        process.communicate()
+        killed += process.returncode < 0
+        if name == "eval" and (out / "chunks.log").exists():
+            words = [*words, "--resume" if process.returncode else "--overwrite"]
+        finish(words, folder)
+        found = content(out)
+        assert not [file for file in found if Path(file).name.startswith(".")], (name, number)
+        check_whole(name, 0, found, expected[name], (name, number))
+    assert killed >= _KILLS // 3
