@@ -46,7 +46,10 @@ class _WeightStep:
     energy: np.ndarray
 
 
-def _channel_stats(side: FloatSide, layer: Layer) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+Stats = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+def _channel_stats(side: FloatSide, layer: Layer) -> Stats:
     """(largest magnitude, mean square, variance) of each channel of a layer's output."""
     values = side.values[layer.name]
     flat = values.reshape(-1, values.shape[-1])
@@ -63,7 +66,9 @@ class NoiseModel:
         self.steps: list[_Step] = []
         self.weight_steps: list[_WeightStep] = []
         of = channels.of
-        stats = {layer.outputs[0]: _channel_stats(side, layer) for layer in graph if not layer.is_input}
+        stats = {
+            layer.outputs[0]: _channel_stats(side, layer) for layer in graph if not layer.is_input
+        }
         records = {op.layer: op for op in program.ops}
         gains = self._gains(graph, stats)
         for layer in graph:
@@ -81,7 +86,7 @@ class NoiseModel:
                 self._add_weights(layer, of, stats)
 
     @staticmethod
-    def _gains(graph: Graph, stats: dict[str, tuple[np.ndarray, ...]]) -> dict[str, np.ndarray]:
+    def _gains(graph: Graph, stats: dict[str, Stats]) -> dict[str, np.ndarray]:
         """Tensor -> (C,): noise energy in a channel -> noise over signal in the layers behind."""
         gains: dict[str, np.ndarray] = {}
         for layer in reversed(graph.layers):
@@ -115,7 +120,7 @@ class NoiseModel:
         return gains
 
     def _add_weights(
-        self, layer: Layer, of: dict[str, np.ndarray], stats: dict[str, tuple[np.ndarray, ...]]
+        self, layer: Layer, of: dict[str, np.ndarray], stats: dict[str, Stats]
     ) -> None:
         weights = np.abs(layer.consts["weights"].astype(np.float64))
         taps = int(np.prod(weights.shape[1:-1]))
@@ -176,8 +181,10 @@ def _bounds(graph: Graph, side: FloatSide, channels: Channels) -> tuple[np.ndarr
     return low, high
 
 
-def equalised(graph: Graph, program: Program, side: FloatSide) -> tuple[Graph, dict[str, np.ndarray]]:
-    """(the network with factors in its weights, tensor -> float64 (C,) what it is multiplied by)."""
+def equalised(
+    graph: Graph, program: Program, side: FloatSide
+) -> tuple[Graph, dict[str, np.ndarray]]:
+    """(the network with factors in its weights, tensor -> float64 (C,), its factors)."""
     channels = find_channels(graph)
     low, high = _bounds(graph, side, channels)
     model = NoiseModel(graph, program, side, channels)

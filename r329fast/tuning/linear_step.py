@@ -127,8 +127,13 @@ class LinearStep:
     """
 
     def __init__(
-        self, walk: Walk, index: int, side: FloatSide, fitted: np.ndarray,
-        judging: np.ndarray, damping: float = 0.01
+        self,
+        walk: Walk,
+        index: int,
+        side: FloatSide,
+        fitted: np.ndarray,
+        judging: np.ndarray,
+        damping: float = 0.01,
     ) -> None:
         self.walk, self.index, self.side = walk, index, side
         self.fitted, self.judging = fitted, judging
@@ -160,7 +165,12 @@ class LinearStep:
         weights = self.layer.consts["weights"].astype(np.float64)
         weights = weights.reshape(len(weights), -1) / seen.input_scale
         return seen, [
-            (where, Problem(part, sums[:, where], seen.scale[where], weights[where], seen.low, seen.high))
+            (
+                where,
+                Problem(
+                    part, sums[:, where], seen.scale[where], weights[where], seen.low, seen.high
+                ),
+            )
             for where, part in channel_groups(self.layer, x)
         ]
 
@@ -186,7 +196,10 @@ class LinearStep:
             problem, weight_scale = self._on_best_grid(problems[0][1], found[0], seen)
             problems = [(problems[0][0], problem)]
         results = [
-            (np.zeros((len(seen.scale), problems[0][1].x.shape[1]), np.int64), np.zeros(len(seen.scale)))
+            (
+                np.zeros((len(seen.scale), problems[0][1].x.shape[1]), np.int64),
+                np.zeros(len(seen.scale)),
+            )
             for _ in trusts
         ]
         for (where, problem), moment in zip(problems, found, strict=True):
@@ -230,9 +243,7 @@ class LinearStep:
             wanted = np.where(dead, 0, wanted)
             old = self.layer.consts["weights"].reshape(len(bias), -1)
             weights = np.where(dead[:, None], old, np.reshape(weights, old.shape))
-        lowered = self.walk.lower(
-            self.index, with_consts(self.layer, weights, wanted / bias_scale)
-        )
+        lowered = self.walk.lower(self.index, with_consts(self.layer, weights, wanted / bias_scale))
         stored = lowered.ops[0].consts["bias"].astype(np.int64)
         lost = int(np.bitwise_or.reduce(stored))
         low_bits = (lost & -lost).bit_length() - 1 if lost else 0

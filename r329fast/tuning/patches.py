@@ -51,7 +51,9 @@ def layer_inputs(
     rows, columns = np.divmod(places, width)
     (high, wide), (top, left) = x.shape[1:3], attrs.pads[:2]
     iy = rows[..., None] * attrs.stride[0] - top + np.arange(attrs.kernel[0]) * attrs.dilation[0]
-    ix = columns[..., None] * attrs.stride[1] - left + np.arange(attrs.kernel[1]) * attrs.dilation[1]
+    ix = (
+        columns[..., None] * attrs.stride[1] - left + np.arange(attrs.kernel[1]) * attrs.dilation[1]
+    )
     inside = ((iy >= 0) & (iy < high))[..., :, None] & ((ix >= 0) & (ix < wide))[..., None, :]
     image = np.arange(len(x))[:, None, None, None]
     found = x[image, np.clip(iy, 0, high - 1)[..., :, None], np.clip(ix, 0, wide - 1)[..., None, :]]

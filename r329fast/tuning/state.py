@@ -72,6 +72,15 @@ def output_score(
     return score
 
 
+def stored_ranges(ranges: Ranges) -> Ranges:
+    """As they come back from files: float32, and nothing of what calibration saw."""
+    values = {
+        name: (float(np.float32(low)), float(np.float32(high)))
+        for name, (low, high) in ranges.values.items()
+    }
+    return Ranges(values)
+
+
 def ranges_of(
     graph: Graph,
     method: str,
@@ -83,7 +92,7 @@ def ranges_of(
 ) -> Ranges:
     """The ranges that a method gives for all images."""
     if method != MSE:
-        return calibrate(graph, x, scheme, method, threads=threads)
+        return stored_ranges(calibrate(graph, x, scheme, method, threads=threads))
     widest = "EXTREME" if scheme == "aqt2021" else "extrema"
     ranges = calibrate(graph, x, scheme, widest, threads=threads)
     program = quantize(graph, ranges, scheme, options)
@@ -96,7 +105,7 @@ def ranges_of(
         signed = program.tensors[name].dtype == "int8"
         factor = least_error_factor(side.values[layer.name], max(abs(low), abs(high)), signed)
         values[name] = (low * factor, high * factor)
-    return dataclasses.replace(ranges, values=values)
+    return stored_ranges(dataclasses.replace(ranges, values=values))
 
 
 def least_error_factor(values: np.ndarray, largest: float, signed: bool) -> float:
