@@ -56,4 +56,4 @@ CONSTANTS = Limit("R329FAST_MAX_FOLDED_MB", 256, "MB")  # what folding may add t
 NODES = Limit("R329FAST_MAX_NODES", 100_000, "nodes")  # of a graph, functions written out
 DIRECTORY = Limit("R329FAST_MAX_DIRECTORY_MB", 64, "MB")  # an archive's list of its files
 UNPACKED = Limit("R329FAST_MAX_UNPACKED_MB", 16384, "MB")  # a compressed tar, on disk
-RATIO = Limit("R329FAST_MAX_RATIO", 200, "times its size")  # of a compressed tar over 256 MB
+RATIO = Limit("R329FAST_MAX_RATIO", 50, "times its size")  # of a compressed tar over 256 MB

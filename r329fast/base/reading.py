@@ -94,13 +94,12 @@ def check_size(name: object, size: int, limit: Limit) -> None:
 def read_bytes(path: Path | str, limit: Limit) -> bytes:
     """All bytes of a regular file no larger than `limit`; raises FileError."""
     with open_regular(path) as stream:
-        check_size(path, size_of(stream), limit)
+        size = size_of(stream)
+        check_size(path, size, limit)
         try:
-            # a file may grow while it is read
-            data = stream.read(limit.bytes() + 1)
+            data = stream.read(size)  # what it grows by meanwhile is left out
         except OSError as error:
             raise FileError(f"cannot read {path}: {reason(error)}", path=str(path)) from error
-    check_size(path, len(data), limit)
     return data
 
 

@@ -29,16 +29,28 @@ class Span:
 
     def __init__(self, futures: Sequence[Future[Any]]) -> None:
         self.begun = self.ended = time.perf_counter()
-        self._futures = futures
+        self._lock = threading.Lock()
+        self._open = len(futures)
+        self._closed = threading.Event()
+        if not futures:
+            self._closed.set()
         for future in futures:
             future.add_done_callback(self._note)
 
     def _note(self, future: Future[Any]) -> None:
-        self.ended = time.perf_counter()
+        with self._lock:
+            self.ended = time.perf_counter()
+            self._open -= 1
+            if not self._open:
+                self._closed.set()
 
     @property
     def done(self) -> bool:
-        return all(future.done() for future in self._futures)
+        return self._closed.is_set()
+
+    def wait(self) -> None:
+        """Until the end is known: a future wakes those who wait for it before it calls back."""
+        self._closed.wait()
 
 
 class WallTime:
@@ -58,6 +70,7 @@ class WallTime:
 
     def seconds(self, span: Span) -> float:
         """Of a job that is done."""
+        span.wait()
         with self._lock:
             begun = max(span.begun, self._counted)
             self._counted = max(self._counted, span.ended)

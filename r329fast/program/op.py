@@ -13,7 +13,7 @@ from typing import Protocol
 
 import numpy as np
 
-from r329fast.errors import ProgramError
+from r329fast.errors import DataError, ProgramError
 from r329fast.graph.layers import LAYER_TYPES, LayerType
 from r329fast.graph.layers.movement import InputAttrs
 
@@ -124,7 +124,20 @@ class LayerRecord:
     @property
     def facts(self) -> LayerType:
         """What is known of the layer's type."""
+        if self.type not in LAYER_TYPES:
+            raise DataError(
+                f"layer {self.name!r}: type {self.type!r} is none of the vendor's; the program can "
+                "run, tables and the vendor's files need layers of known types",
+                layer=self.name,
+            )
         return LAYER_TYPES[self.type]
+
+    def pair(self, key: str) -> tuple[int, int]:
+        """Two whole numbers of the detail, such as a kernel; DataError where it has none."""
+        value = self.detail.get(key)
+        if not (isinstance(value, tuple) and len(value) == 2 and {int} == set(map(type, value))):
+            raise DataError(f"layer {self.name!r}: found {key} {value!r}, allowed: two numbers")
+        return int(value[0]), int(value[1])
 
     @property
     def is_input(self) -> bool:

@@ -69,18 +69,19 @@ def _attr(value: Any) -> AttrValue:
     return tuple(value) if isinstance(value, list) else value
 
 
-def _check_layers(layers: list[LayerRecord]) -> None:
+def _check_layers(layers: list[LayerRecord], inputs: list[str]) -> None:
     """The records that tables and the vendor's files are made of: known words, in their order."""
-    made: set[str] = set()
+    made = set(inputs)
     for layer in layers:
         where = f"layer {layer.name!r}"
         if not all(isinstance(word, str) for word in (layer.name, layer.type, layer.act)):
             raise ProgramError(f"{where}: its name, type and activation must be texts")
-        if layer.type not in LAYER_TYPES or layer.act not in ACTIVATIONS:
-            raise ProgramError(f"{where}: unknown type {layer.type!r} or activation {layer.act!r}")
+        if layer.act not in ACTIVATIONS:
+            raise ProgramError(f"{where}: unknown activation {layer.act!r}")
         if not all(type(place) is int for place in layer.ops):
             raise ProgramError(f"{where}: its ops are {layer.ops}, allowed: two places")
-        if not layer.outputs or (not layer.inputs and not layer.is_input):
+        source = layer.type in LAYER_TYPES and layer.is_input
+        if not layer.outputs or (not layer.inputs and not source):
             raise ProgramError(f"{where}: reads or makes nothing")
         for name in layer.inputs:
             if name not in made:
@@ -120,7 +121,7 @@ def _build(header: dict[str, Any], arrays: dict[str, np.ndarray]) -> Program:
         )
         for fields in header["layers"]
     ]
-    _check_layers(layers)
+    _check_layers(layers, header["inputs"])
     for name in (header["name"], header["scheme"]):
         if not isinstance(name, str):
             raise ProgramError(f"found name or scheme {name!r}, allowed: a text")

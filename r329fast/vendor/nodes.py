@@ -21,6 +21,7 @@ from dataclasses import dataclass, field
 from math import prod
 
 from r329fast.calibration.ranges import Ranges
+from r329fast.errors import DataError
 from r329fast.graph.layers import LAYER_TYPES
 from r329fast.graph.layers.elementwise import ActivationAttrs, EltwiseAttrs
 from r329fast.graph.layers.facts import Weights
@@ -138,9 +139,11 @@ class _Build:
     def _group(self, layers: tuple[int, ...], ids: dict[int, tuple[int, ...]]) -> None:
         records = [self.program.layers[index] for index in layers]
         inside = {name for record in records for name in record.outputs}
-        sources = [
-            self.made[name] for record in records for name in record.inputs if name not in inside
-        ]
+        names = [name for record in records for name in record.inputs if name not in inside]
+        for name in names:
+            if name not in self.made:
+                raise DataError(f"tensor {name!r} is made by no layer, not even an Input layer")
+        sources = [self.made[name] for name in names]
         if len(records) > 1:
             parts = [(record.name, _op_type(record)) for record in records]
             node = self._node(layers, parts, tuple(ids[i][0] for i in layers), perf=True)
@@ -296,8 +299,7 @@ class _Build:
         layers = self._layers(node)
         first, output = layers[0], self.program.tensors[layers[-1].outputs[0]].shape
         if first.facts.attrs is PoolingAttrs:
-            source, stride = self.program.tensors[first.inputs[0]].shape, first.detail["stride"]
-            assert isinstance(stride, tuple)
+            source, stride = self.program.tensors[first.inputs[0]].shape, first.pair("stride")
             sides = [max(source[i], output[i] * stride[i]) for i in (0, 1)]
             node.ops_count = prod(sides) * source[-1]
             return
@@ -311,8 +313,7 @@ class _Build:
             return
         places = prod(output[:-1])
         if first.facts.weights in (Weights.WINDOW, Weights.DEPTHWISE):
-            kernel = first.detail["kernel"]
-            assert isinstance(kernel, tuple)
+            kernel = first.pair("kernel")
             inner = 1 if first.facts.weights is Weights.DEPTHWISE else arriving
             node.ops_count = 2 * (inner * prod(kernel) + 1) * padded * places
             node.ops_count += padded * places * (len(layers) - 1)

@@ -12,12 +12,11 @@ from typing import Any
 import pytest
 from support.evaluation_sets import small_program
 
-from r329fast.errors import FileError
+from r329fast.errors import DataError, FileError
 from r329fast.program.storage import load_program
 
 Layers = list[dict[str, Any]]
 LIES: dict[str, Callable[[Layers], object]] = {
-    "unknown type": lambda layers: layers[1].update(type="T"),
     "unknown activation": lambda layers: layers[1].update(act="FAST"),
     "a type that is no text": lambda layers: layers[1].update(type=3),
     "an activation that is no text": lambda layers: layers[1].update(act={}),
@@ -48,3 +47,15 @@ def test_records_that_lie(tmp_path: Path, lie: str) -> None:
     with pytest.raises(FileError, match="layer") as caught:
         load_program(path)
     assert "does not match" not in caught.value.message
+
+
+def test_programs_with_layers_of_their_own_types_run_and_have_no_tables(tmp_path: Path) -> None:
+    from r329fast.bench import random_programs
+    from r329fast.program.counters import layer_counters
+
+    program = random_programs.tiny()
+    program.save(tmp_path / "own.r329")
+    found = load_program(tmp_path / "own.r329")
+    assert found.hash() == program.hash()
+    with pytest.raises(DataError, match="none of the vendor's"):
+        layer_counters(found)

@@ -18,12 +18,16 @@ EVERY_WIDTH = (1, 2, 4)  # bytes of an element
 
 
 def check_concat(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> str:
-    axis = op.integer("axis")
+    axis, first = op.integer("axis"), inputs[0].shape
+    if not 0 <= axis < len(first):
+        return f"axis {axis} outside {first}"
+    for x in inputs[1:]:
+        if (*x.shape[:axis], *x.shape[axis + 1 :]) != (*first[:axis], *first[axis + 1 :]):
+            return f"shapes {first} and {x.shape} differ outside axis {axis}"
     if op.consts["mult"].shape != (len(inputs),) or op.consts["shift"].shape != (len(inputs),):
         return "mult and shift need one entry per input"
     total = sum(x.shape[axis] for x in inputs)
-    expected = (*inputs[0].shape[:axis], total, *inputs[0].shape[axis + 1 :])
-    return shape_is(expected, output)
+    return shape_is((*first[:axis], total, *first[axis + 1 :]), output)
 
 
 def check_reshape(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> str:

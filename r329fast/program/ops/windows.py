@@ -37,6 +37,8 @@ def check_reduce(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> str:
 
 
 def check_resize(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> str:
+    if len(inputs[0].shape) != 3 or len(output.shape) != 3:
+        return f"shapes {inputs[0].shape} and {output.shape}: input and output must be (H, W, C)"
     height, width, channels = output.shape
     if channels != inputs[0].shape[2]:
         return "channels change"
