@@ -21,8 +21,10 @@ from r329fast.graph.ir import (
     Layer,
     PoolingAttrs,
     ReduceAttrs,
+    ReshapeAttrs,
     Weights,
 )
+from r329fast.tuning.patches import is_fitted
 
 _PASSING = ("NONE", "RELU", "RELU6")
 
@@ -71,7 +73,7 @@ def _passes(layer: Layer, graph: Graph) -> bool:
     if isinstance(layer.attrs, ReduceAttrs):
         rank = len(graph.shapes[layer.inputs[0]])
         return layer.attrs.method == "MEAN" and rank - 1 not in layer.attrs.axes
-    if layer.type == "Reshape":  # (1, 1, C) -> (C,)
+    if isinstance(layer.attrs, ReshapeAttrs):  # (1, 1, C) -> (C,)
         return graph.shapes[layer.inputs[0]][-1] == graph.shapes[layer.outputs[0]][-1]
     return False
 
@@ -80,7 +82,7 @@ def _output(sets: _Sets, layer: Layer, graph: Graph, of: dict[str, np.ndarray]) 
     """The factors of the layer's first output."""
     shape = graph.shapes[layer.outputs[0]]
     inputs = [of[name] for name in layer.inputs]
-    if layer.facts.linear:
+    if is_fitted(layer):
         group = layer.params(ConvAttrs).group if isinstance(layer.attrs, ConvAttrs) else 1
         dense = layer.facts.weights is not Weights.DEPTHWISE
         if (dense and group > 1) or "pad_values" in layer.consts:

@@ -15,10 +15,11 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import minimize
 
-from r329fast.graph.ir import Graph, Layer, Weights
+from r329fast.graph.ir import ConcatAttrs, EltwiseAttrs, Graph, Layer, Weights
 from r329fast.program.program import Program
 from r329fast.tuning.channels import Channels, find_channels
 from r329fast.tuning.float_side import FloatSide
+from r329fast.tuning.patches import is_fitted
 
 _POWER = 12  # of the norm that stands for a maximum
 _RELU6_ROOM = 1.2  # a channel may come up to 6 / this, as far as calibration images tell
@@ -80,7 +81,7 @@ class NoiseModel:
                 size = stats[name][0] / levels
                 if size.any():
                     self.steps.append(_Step(of[name], size, of[name], gains[name] / 12))
-            per_tensor = layer.facts.linear and records[layer.name].consts["mult"].size == 1
+            per_tensor = is_fitted(layer) and records[layer.name].consts["mult"].size == 1
             source = layer.inputs[0]
             if per_tensor and source in stats and layer.facts.weights is not Weights.DEPTHWISE:
                 self._add_weights(layer, of, stats)
@@ -103,15 +104,15 @@ class NoiseModel:
                     weights = layer.consts["weights"]
                     each = (weights.astype(np.float64) ** 2).reshape(width, -1).sum(axis=1)
                     gain = each / signal
-                elif layer.facts.linear:
+                elif is_fitted(layer):
                     weights = layer.consts["weights"].astype(np.float64)
                     squares = (weights**2).reshape(-1, weights.shape[-1]).sum(axis=0)
                     gain = np.zeros(width)
                     gain[: len(squares)] = squares[:width] / signal
-                elif layer.type == "Concat":
+                elif isinstance(layer.attrs, ConcatAttrs):
                     gain = gains.get(name, np.zeros(0))[start : start + width]
                     start += width
-                elif layer.type == "Eltwise":
+                elif isinstance(layer.attrs, EltwiseAttrs):
                     gain = np.full(width, 1 / signal)
                 else:
                     gain = gains.get(name, np.zeros(width))
@@ -212,7 +213,7 @@ def scaled_graph(graph: Graph, factors: dict[str, np.ndarray]) -> Graph:
     """Every linear layer's weights with the factors of its output over those of its input."""
     layers = []
     for layer in graph:
-        if layer.facts.linear:
+        if is_fitted(layer):
             weights = layer.consts["weights"].astype(np.float64)
             out, into = factors[layer.outputs[0]], factors[layer.inputs[0]]
             column = (-1, *[1] * (weights.ndim - 1))

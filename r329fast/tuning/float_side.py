@@ -11,7 +11,7 @@ import numpy as np
 from r329fast.graph.export.float_session import FloatSession
 from r329fast.graph.ir import NO_ACT, ActivationAttrs, Graph, Layer
 from r329fast.profile.errors import float_block
-from r329fast.tuning.patches import at_places, choose_places
+from r329fast.tuning.patches import at_places, choose_places, is_fitted
 
 
 @dataclass
@@ -42,7 +42,7 @@ def unfused(graph: Graph) -> Graph:
     layers: list[Layer] = []
     shapes = dict(graph.shapes)
     for layer in graph:
-        if not layer.facts.linear or layer.act == NO_ACT:
+        if not is_fitted(layer) or layer.act == NO_ACT:
             layers.append(layer)
             continue
         name = sums_key(layer)
@@ -82,10 +82,10 @@ def run_float(
         for layer in layers:
             places = side.places[layer.name][part]
             values.setdefault(layer.name, []).append(at_places(tensors[layer.outputs[0]], places))
-            key = sums_key(layer) if layer.facts.linear else layer.outputs[0]
+            key = sums_key(layer) if is_fitted(layer) else layer.outputs[0]
             top = tensors[key].reshape(-1, tensors[key].shape[-1]).max(axis=0)
             side.highest[layer.name] = np.maximum(side.highest.get(layer.name, top), top)
-            if layer.facts.linear and layer.act != NO_ACT:
+            if is_fitted(layer) and layer.act != NO_ACT:
                 sums.setdefault(layer.name, []).append(at_places(tensors[sums_key(layer)], places))
         outputs.append(tensors[graph.outputs[0]])
         if advance is not None:
@@ -96,7 +96,7 @@ def run_float(
         if layer.name in sums
         else side.values[layer.name]
         for layer in layers
-        if layer.facts.linear
+        if is_fitted(layer)
     }
     side.output = np.concatenate(outputs)
     return side

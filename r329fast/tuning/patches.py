@@ -10,9 +10,17 @@ _LEAST, _MOST = 6_000, 12_000  # samples of a layer over all images, whatever it
 _PER_WEIGHT = 2  # samples for each weight of an output channel
 
 
+_FORMS = (Weights.WINDOW, Weights.DEPTHWISE, Weights.MATRIX)
+
+
+def is_fitted(layer: Layer) -> bool:
+    """Whether tuning changes the layer's weights: convolutions and fully connected layers."""
+    return layer.facts.weights in _FORMS
+
+
 def sample_count(layer: Layer) -> int:
     """How many samples of a layer's output its weights are fitted to (all, where there are few)."""
-    width = int(np.prod(layer.consts["weights"].shape[1:])) if layer.facts.linear else 0
+    width = int(np.prod(layer.consts["weights"].shape[1:])) if is_fitted(layer) else 0
     return int(np.clip(_PER_WEIGHT * width, _LEAST, _MOST))
 
 

@@ -16,10 +16,10 @@ from r329fast.quantization.compass42 import Compass42
 from r329fast.quantization.scheme import Scheme
 from r329fast.tuning.float_side import FloatSide
 from r329fast.tuning.linear_step import LinearStep
+from r329fast.tuning.patches import is_fitted
 from r329fast.tuning.state import Parts, State
 from r329fast.tuning.walk import Lowered, Walk
 
-FITTED = ("Convolution", "DepthwiseConv", "FullyConnected")
 TRUSTS = {"rounding 1.0": 1.0, "rounding 0.5": 0.5, "rounding 0.2": 0.2, "rounding 0": 0.0}
 
 
@@ -47,7 +47,7 @@ def fit_weights(
     for index, layer in enumerate(state.graph):
         chosen = walk.lower(index, layer)
         outputs = walk.run(chosen)
-        if layer.type in FITTED and goes_on():
+        if is_fitted(layer) and goes_on():
             step = LinearStep(walk, index, side, parts.fitted, parts.judging)
             found = {"as it was": (chosen, outputs)}
             for word, lowered in _candidates(step, kinds).items():
