@@ -15,9 +15,11 @@ from r329fast.tuning.equalise import equalised
 from r329fast.tuning.float_side import FloatSide, run_float
 from r329fast.tuning.journal import Journal
 from r329fast.tuning.options import TuneOptions
+from r329fast.tuning.range_search import search_ranges
 from r329fast.tuning.state import MSE, Parts, State, output_score, ranges_of
 from r329fast.tuning.weights import fit_weights, scheme_of
 
+EQUALISE = "equalise"
 MIN_GAIN = 0.05  # dB on the confirming images
 _METHODS = {"aqt2021": ("EXTREME", "MEAN"), "compass42": ("extrema", "mean", "10kld")}
 EQUAL = 1e-5  # share of the largest output by which an equalised float network may differ
@@ -41,13 +43,17 @@ class Bench:
         spent = time.monotonic() - self.started
         return not self.tune.budget or spent < 60 * self.tune.budget
 
+    def choosing(self) -> np.ndarray:
+        """bool [N]: the images that do not confirm (all, where there are hardly any)."""
+        confirming = self.parts.confirming
+        return confirming if confirming.all() else ~confirming
+
     def score(self, state: State) -> tuple[OutputScore, OutputScore]:
         """(on the images that choose, on those that confirm)."""
         program = state.program(self.scheme, self.options)
-        chosen = ~self.parts.confirming if not self.parts.confirming.all() else self.parts.fitted
         first, second = (
             output_score(program, self.x[part], self.expected[part], self.tune.threads)
-            for part in (chosen, self.parts.confirming)
+            for part in (self.choosing(), self.parts.confirming)
         )
         return first, second
 
@@ -72,10 +78,12 @@ def planned(bench: Bench, start: State, advance: Callable[[int], None]) -> list[
     if "ranges" in allow:
         steps.append(("ranges", _method(bench, MSE)))
     if "equalise" in allow:
-        steps.append(("equalise", lambda state: _equalise(bench, state)))
+        steps.append((EQUALISE, lambda state: _equalise(bench, state)))
     kinds = tuple(kind for kind in ("bias", "rounding") if kind in allow)
     if kinds:
         steps.append((" and ".join(kinds), lambda state: _fit(bench, state, kinds, advance)))
+    if "ranges" in allow:
+        steps.append(("ranges one by one", lambda state: _search(bench, state)))
     return steps
 
 
@@ -102,10 +110,19 @@ def _equalise(bench: Bench, state: State) -> tuple[State, dict[str, Any]] | None
         if np.any(values != 1)
     }
     bench.side = side
-    return State(graph, ranges, state.method), {
-        "float_difference": difference,
-        "factors": channels,
-    }
+    details = {"float_difference": difference, "factors": channels}
+    return State(graph, ranges, state.method), details
+
+
+def _behind_biases(bench: Bench, state: State) -> State:
+    """The state with corrected biases: without that, errors of means hide all others."""
+    if "bias" not in bench.tune.allow:
+        return state
+    graph, _ = fit_weights(
+        state, scheme_of(bench.scheme, bench.options), bench.x, bench.side, bench.parts, ("bias",),
+        bench.tune.threads, bench.goes_on,
+    )  # fmt: skip
+    return State(graph, state.ranges, state.method)
 
 
 def _fit(
@@ -116,6 +133,19 @@ def _fit(
         bench.tune.threads, bench.goes_on, advance,
     )  # fmt: skip
     return State(graph, state.ranges, state.method), {"layers": layers}
+
+
+def _search(bench: Bench, state: State) -> tuple[State, dict[str, Any]] | None:
+    chosen = bench.choosing()
+    found, changes = search_ranges(
+        state,
+        lambda trial: trial.program(bench.scheme, bench.options),
+        bench.x[chosen],
+        bench.expected[chosen],
+        bench.tune.threads,
+        bench.goes_on,
+    )
+    return (found, {"ranges": changes}) if changes else None
 
 
 def take_steps(
@@ -134,7 +164,7 @@ def take_steps(
                 journal.write(name, record, after)
         else:
             record, after = found
-            if after is not None and name == "equalise":
+            if after is not None and name == EQUALISE:
                 bench.side = run_float(after.graph, bench.x, bench.tune.seed, bench.tune.threads)
         records.append(record)
         told(f"{name}: {_words(record)}")
@@ -156,12 +186,19 @@ def _words(record: dict[str, Any]) -> str:
 def _tried(
     bench: Bench, name: str, trial: Trial, state: State, before: tuple[OutputScore, OutputScore]
 ) -> tuple[dict[str, Any], State | None]:
+    own = bench.side
     result = trial(state)
     record: dict[str, Any] = {"step": name, "accepted": False, "gain_db": None, "method": ""}
     if result is None:
         return record, None
     after, details = result
     scores = bench.score(after)
+    if name == EQUALISE and "bias" in bench.tune.allow:
+        scores = bench.score(_behind_biases(bench, after))
+        bench.side, other = own, bench.side
+        before = bench.score(_behind_biases(bench, state))
+        bench.side = other
+        record["judged"] = "with biases corrected before and after"
     gain = scores[1].snr - before[1].snr
     accepted = gain >= MIN_GAIN and scores[0].snr >= before[0].snr
     record |= {

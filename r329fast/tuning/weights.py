@@ -20,7 +20,7 @@ from r329fast.tuning.patches import is_fitted
 from r329fast.tuning.state import Parts, State
 from r329fast.tuning.walk import Lowered, Walk
 
-TRUSTS = {"rounding 1.0": 1.0, "rounding 0.5": 0.5, "rounding 0.2": 0.2, "rounding 0": 0.0}
+TRUSTS = {"rounding, near the samples": 0.5, "rounding, near the weights": 0.1}
 
 
 def scheme_of(name: str, options: Options) -> Scheme:
