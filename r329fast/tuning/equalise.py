@@ -22,7 +22,6 @@ from r329fast.tuning.float_side import FloatSide
 from r329fast.tuning.patches import is_fitted
 
 _POWER = 12  # of the norm that stands for a maximum
-_RELU6_ROOM = 1.2  # a channel may come up to 6 / this, as far as calibration images tell
 _LARGEST = np.log(64.0)  # of a factor, either way
 
 
@@ -166,16 +165,30 @@ class NoiseModel:
         return total, slope
 
 
-def _bounds(graph: Graph, side: FloatSide, channels: Channels) -> tuple[np.ndarray, np.ndarray]:
-    """Smallest and largest logarithm of each factor."""
+def _highest_sums(graph: Graph, layer: Layer) -> np.ndarray:
+    """(C,): what the sums of a layer cannot exceed, whatever the image; infinity if unknown."""
+    source = graph.producer(layer.inputs[0])
+    weights = layer.consts["weights"].astype(np.float64) if is_fitted(layer) else np.zeros(0)
+    if source.act.kind != "RELU6" or not is_fitted(layer):
+        return np.full(graph.shapes[layer.outputs[0]][-1], np.inf)
+    positive = np.maximum(weights, 0).reshape(len(weights), -1).sum(axis=1)
+    return np.asarray(layer.consts["bias"] + 6 * positive)
+
+
+def _bounds(graph: Graph, channels: Channels) -> tuple[np.ndarray, np.ndarray]:
+    """Smallest and largest logarithm of each factor.
+
+    RELU6: only channels that stay below 6 for any image may be scaled, and have to stay there.
+    That some images stay below proves little: channels that are silent on a hundred images reach
+    6 on others.
+    """
     low, high = np.full(len(channels.fixed), -_LARGEST), np.full(len(channels.fixed), _LARGEST)
     fixed = channels.fixed.copy()
     for layer in graph:
         if layer.act.kind != "RELU6":
             continue
-        largest = side.highest[layer.name]
         numbers = channels.of[layer.outputs[0]]
-        room = 6 / (_RELU6_ROOM * np.maximum(largest, 1e-6))
+        room = 6 / np.maximum(_highest_sums(graph, layer), 6 * np.exp(-_LARGEST))
         fixed[numbers[room < 1]] = True
         np.minimum.at(high, numbers, np.log(np.maximum(room, 1.0)))
     low[fixed] = high[fixed] = 0.0
@@ -187,7 +200,7 @@ def equalised(
 ) -> tuple[Graph, dict[str, np.ndarray]]:
     """(the network with factors in its weights, tensor -> float64 (C,), its factors)."""
     channels = find_channels(graph)
-    low, high = _bounds(graph, side, channels)
+    low, high = _bounds(graph, channels)
     model = NoiseModel(graph, program, side, channels)
     free = np.flatnonzero(high > low)
     if not len(free):

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.linalg import cho_solve, cholesky, lapack
 
-from r329fast.tuning.rounding import descend, round_with_feedback
+from r329fast.tuning.rounding import descend, move_biases, round_with_feedback
 
 LIMIT = 127
 _DAMPING = 0.01  # pull towards the float weights, as a share of the mean variance
-_ROUNDS = 3
+_ROUNDS, _BIAS_ROUNDS = 3, 8
 _PASSES = 4
 
 
@@ -78,14 +78,7 @@ def reachable(problem: Problem, found: np.ndarray) -> np.ndarray:
 def fit_bias(problem: Problem, products: np.ndarray, start: np.ndarray) -> np.ndarray:
     """float64 (O,): the bias, in steps, for w x = `products` (in values)."""
     bias = start * problem.scale
-    for _ in range(8):
-        found = products + bias
-        error = reachable(problem, found) - found
-        both = ((problem.sums <= problem.low) & (found <= problem.low)) | (
-            (problem.sums >= problem.high) & (found >= problem.high)
-        )
-        inside = np.maximum((~both).sum(axis=0), 1)
-        bias = bias + error.sum(axis=0, dtype=np.float64) / inside
+    move_biases(products, problem.sums, bias, problem.low, problem.high, _BIAS_ROUNDS)
     return bias / problem.scale
 
 

@@ -19,16 +19,15 @@ class FloatSide:
     """Float values of the network on N images.
 
     places: layer -> int64 [N, P]; sums: linear layer -> float32 [N, P, C], before its activation;
-    values: any layer's first output -> float32 [N, P, C] at its places; seen: tensor -> (min, max);
-    highest: layer -> (C,), the largest of its sums or values anywhere;
+    values: any layer's first output -> float32 [N, P, C] at its places; extremes: tensor -> float32
+    [N, 2], (min, max) of each image;
     output: float32 [N, ...] of the network's first output.
     """
 
     places: dict[str, np.ndarray] = field(default_factory=dict)
     sums: dict[str, np.ndarray] = field(default_factory=dict)
     values: dict[str, np.ndarray] = field(default_factory=dict)
-    seen: dict[str, tuple[float, float]] = field(default_factory=dict)
-    highest: dict[str, np.ndarray] = field(default_factory=dict)
+    extremes: dict[str, np.ndarray] = field(default_factory=dict)
     output: np.ndarray = field(default_factory=lambda: np.zeros((0,), np.float32))
 
 
@@ -71,25 +70,25 @@ def run_float(
     session = FloatSession(unfused(graph), keep="all", threads=threads)
     sums: dict[str, list[np.ndarray]] = {}
     values: dict[str, list[np.ndarray]] = {}
+    extremes: dict[str, list[np.ndarray]] = {}
     outputs = []
     block = max(float_block(graph) // 2, 1)
     for first in range(0, len(x), block):
         part = slice(first, first + block)
         tensors = {graph.inputs[0]: x[part], **session.run(np.ascontiguousarray(x[part]))}
         for name, array in tensors.items():
-            low, high = side.seen.get(name, (np.inf, -np.inf))
-            side.seen[name] = min(low, float(array.min())), max(high, float(array.max()))
+            flat = array.reshape(len(array), -1)
+            pair = np.stack([flat.min(axis=1), flat.max(axis=1)], axis=1)
+            extremes.setdefault(name, []).append(pair)
         for layer in layers:
             places = side.places[layer.name][part]
             values.setdefault(layer.name, []).append(at_places(tensors[layer.outputs[0]], places))
-            key = sums_key(layer) if is_fitted(layer) else layer.outputs[0]
-            top = tensors[key].reshape(-1, tensors[key].shape[-1]).max(axis=0)
-            side.highest[layer.name] = np.maximum(side.highest.get(layer.name, top), top)
             if is_fitted(layer) and layer.act != NO_ACT:
                 sums.setdefault(layer.name, []).append(at_places(tensors[sums_key(layer)], places))
         outputs.append(tensors[graph.outputs[0]])
         if advance is not None:
             advance(len(outputs[-1]))
+    side.extremes = {name: np.concatenate(parts) for name, parts in extremes.items()}
     side.values = {name: np.concatenate(parts) for name, parts in values.items()}
     side.sums = {
         layer.name: np.concatenate(sums[layer.name])

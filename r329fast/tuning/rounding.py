@@ -57,3 +57,26 @@ def descend(gram, aim, q, held, limit, passes):  # type: ignore[no-untyped-def]
             if not moved:
                 break
     return changed
+
+
+@njit(nogil=True, cache=True)
+def move_biases(products, sums, bias, low, high, rounds):  # type: ignore[no-untyped-def]
+    """Move bias float64 (O,), real, to where products + bias meets `sums`, float32 (S, O) both.
+
+    Means of the error run over the values that are not cut off on both sides, at `low` and below
+    or at `high` and above; on one side, the cut-off value is what counts.
+    """
+    samples, outputs = products.shape
+    for _ in range(rounds):
+        error = np.zeros(outputs)
+        count = np.zeros(outputs)
+        for s in range(samples):
+            for o in range(outputs):
+                found = products[s, o] + bias[o]
+                aim = sums[s, o]
+                if (aim <= low and found <= low) or (aim >= high and found >= high):
+                    continue
+                error[o] += min(max(aim, low), high) - min(max(found, low), high)
+                count[o] += 1
+        for o in range(outputs):
+            bias[o] += error[o] / max(count[o], 1.0)

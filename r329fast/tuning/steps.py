@@ -13,13 +13,14 @@ from r329fast.profile.sensitivity import OutputScore
 from r329fast.quantization import Options
 from r329fast.tuning.equalise import equalised
 from r329fast.tuning.float_side import FloatSide, run_float
+from r329fast.tuning.headroom import best_headroom, with_headroom
 from r329fast.tuning.journal import Journal
 from r329fast.tuning.options import TuneOptions
 from r329fast.tuning.range_search import search_ranges
 from r329fast.tuning.state import MSE, Parts, State, output_score, ranges_of
 from r329fast.tuning.weights import fit_weights, scheme_of
 
-EQUALISE = "equalise"
+EQUALISE, HEADROOM = "equalise", "headroom of ranges"
 MIN_GAIN = 0.05  # dB on the confirming images
 _METHODS = {"aqt2021": ("EXTREME", "MEAN"), "compass42": ("extrema", "mean", "10kld")}
 EQUAL = 1e-5  # share of the largest output by which an equalised float network may differ
@@ -37,6 +38,7 @@ class Bench:
     side: FloatSide
     expected: np.ndarray
     started: float = field(default_factory=time.monotonic)
+    _headroom: tuple[State, tuple[float, float, float]] | None = None
 
     def goes_on(self) -> bool:
         """Whether the budget lasts."""
@@ -56,6 +58,17 @@ class Bench:
             for part in (self.choosing(), self.parts.confirming)
         )
         return first, second
+
+    def headroom(self, state: State) -> tuple[float, float, float]:
+        """`best_headroom` of the state with corrected biases."""
+        if self._headroom is None or self._headroom[0] is not state:
+            found = best_headroom(
+                _behind_biases(self, state),
+                lambda trial: trial.program(self.scheme, self.options),
+                self.x, self.expected, self.side, self.tune.threads,
+            )  # fmt: skip
+            self._headroom = state, found
+        return self._headroom[1]
 
     def ranges_as(self, state: State, method: str) -> State:
         ranges = ranges_of(
@@ -79,6 +92,8 @@ def planned(bench: Bench, start: State, advance: Callable[[int], None]) -> list[
         steps.append(("ranges", _method(bench, MSE)))
     if "equalise" in allow:
         steps.append((EQUALISE, lambda state: _equalise(bench, state)))
+    if "ranges" in allow:
+        steps.append((HEADROOM, lambda state: _headroom(bench, state)))
     kinds = tuple(kind for kind in ("bias", "rounding") if kind in allow)
     if kinds:
         steps.append((" and ".join(kinds), lambda state: _fit(bench, state, kinds, advance)))
@@ -112,6 +127,11 @@ def _equalise(bench: Bench, state: State) -> tuple[State, dict[str, Any]] | None
     bench.side = side
     details = {"float_difference": difference, "factors": channels}
     return State(graph, ranges, state.method), details
+
+
+def _headroom(bench: Bench, state: State) -> tuple[State, dict[str, Any]] | None:
+    headroom, _, _ = bench.headroom(state)
+    return None if headroom == 1 else (with_headroom(state, headroom), {"headroom": headroom})
 
 
 def _behind_biases(bench: Bench, state: State) -> State:
@@ -193,14 +213,16 @@ def _tried(
         return record, None
     after, details = result
     scores = bench.score(after)
-    if name == EQUALISE and "bias" in bench.tune.allow:
-        scores = bench.score(_behind_biases(bench, after))
-        bench.side, other = own, bench.side
-        before = bench.score(_behind_biases(bench, state))
-        bench.side = other
-        record["judged"] = "with biases corrected before and after"
     gain = scores[1].snr - before[1].snr
-    accepted = gain >= MIN_GAIN and scores[0].snr >= before[0].snr
+    if name in (EQUALISE, HEADROOM):
+        # these trade rounding against cutting off: every image is judged by others' ranges
+        found = bench.headroom(after if name == EQUALISE else state)
+        bench.side, other = own, bench.side
+        gain = found[1] - (bench.headroom(state)[1] if name == EQUALISE else found[2])
+        bench.side = other
+        record["judged"] = "by ranges of other images, with biases corrected"
+    falls = scores[0].snr < before[0].snr and name not in (EQUALISE, HEADROOM)
+    accepted = gain >= MIN_GAIN and not falls
     record |= {
         "accepted": accepted,
         "gain_db": gain,

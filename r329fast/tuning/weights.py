@@ -20,7 +20,8 @@ from r329fast.tuning.patches import is_fitted
 from r329fast.tuning.state import Parts, State
 from r329fast.tuning.walk import Lowered, Walk
 
-TRUSTS = {"rounding, near the samples": 0.5, "rounding, near the weights": 0.1}
+# how far the aim leaves the float weights for those that fit the samples best
+TRUSTS = {"rounding, full": 1.0, "rounding, part": 0.4, "rounding, hardly": 0.05}
 
 
 def scheme_of(name: str, options: Options) -> Scheme:
