@@ -51,6 +51,7 @@ IMAGE = Limit("R329FAST_MAX_IMAGE_MB", 256, "MB")  # an image file as it is stor
 PIXELS = Limit("R329FAST_MAX_MEGAPIXELS", 64, "megapixels")  # 192 MB once decoded
 TENSOR = Limit("R329FAST_MAX_TENSOR_MB", 512, "MB")  # an array read whole: dumps, results
 PROGRAM = Limit("R329FAST_MAX_PROGRAM_MB", 512, "MB")  # all constants of a .r329
+ACTIVATION = Limit("R329FAST_MAX_ACTIVATION_MB", 256, "MB")  # one tensor of one image
 MODEL = Limit("R329FAST_MAX_MODEL_MB", 1024, "MB")  # an ONNX file with its external data
 CONSTANTS = Limit("R329FAST_MAX_FOLDED_MB", 256, "MB")  # what folding may add to a model's own
 NODES = Limit("R329FAST_MAX_NODES", 100_000, "nodes")  # of a graph, functions written out

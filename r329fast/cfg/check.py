@@ -3,21 +3,34 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
-from r329fast.base.reading import is_file
-from r329fast.cfg.new import (
+from r329fast.base.reading import is_file, is_there
+from r329fast.cfg.model_names import (
     ModelNames,
     check_input_names,
     check_output_names,
+    completed,
     read_model_names,
-    several_inputs,
     shape_mismatch,
 )
 from r329fast.cfg.run_config import Finding, RunConfig, examine, parse_cfg, read_text
+from r329fast.cfg.sections import Parser
 from r329fast.cfg.values import Shape
 from r329fast.errors import R329Error
+
+# What `new_cfg` names where nothing is given: files that other commands make afterwards.
+DEFAULT_DATA = "./dataset/dataset.npy"
+DEFAULT_SEVERAL = "./dataset/dataset.npz"
+DEFAULT_LABEL = "./dataset/label.npy"
+
+
+def input_files(count: int) -> tuple[str, ...]:
+    """The default names of the files that a run of a network with `count` inputs reads."""
+    if count == 1:
+        return ("./input.bin",)
+    return tuple(f"./input{number}.bin" for number in range(count))
 
 
 def check_cfg(path: Path | str) -> list[Finding]:
@@ -43,6 +56,21 @@ def nhwc_shape(shape: Shape, layout: str) -> Shape:
     return shape
 
 
+def expected_shapes(parser: Parser) -> dict[str, Shape | None]:
+    """Input name -> shape of its calibration data, batch included; None where it is unknown."""
+    shapes = [nhwc_shape(shape, parser.input_data_format) for shape in parser.input_shape]
+    if len(shapes) != len(parser.input):
+        return dict.fromkeys(parser.input)
+    return dict(zip(parser.input, shapes, strict=True))
+
+
+def _absent(section: str, key: str, file: str, maker: str = "") -> Finding:
+    """A finding on a file that is not there; only a warning where a command makes it."""
+    if maker:
+        return Finding("warning", section, key, f"{file} is not there yet: {maker} makes it")
+    return Finding("error", section, key, f"file not found: {file}")
+
+
 def _files(config: RunConfig) -> list[Finding]:
     findings: list[Finding] = []
 
@@ -62,10 +90,26 @@ def _files(config: RunConfig) -> list[Finding]:
             attempt("Parser", "input", lambda: check_input_names(parser.input, names))
             attempt("Parser", "output", lambda: check_output_names(parser.output, names))
             findings += _model_shapes(config, names)
+            try:
+                config = completed(config)
+                parser = config.parser
+            except R329Error as error:
+                message = _without_place(error.message)
+                if message not in {item.message for item in findings}:
+                    findings.append(
+                        Finding(
+                            "error", "Parser", str(error.details.get("key", "input_model")), message
+                        )
+                    )
     findings += _calibration(config)
     if config.common.mode == "run":
+        usual = input_files(len(parser.input))
         for file, shape in zip(builder.inputs, parser.input_shape, strict=False):
-            findings += _input_file(file, shape)
+            if is_file(file):
+                findings += _input_file(file, shape)
+            else:
+                maker = "r329fast input" if file in usual else ""
+                findings.append(_absent("GBuilder", "inputs", file, maker))
     return findings
 
 
@@ -86,7 +130,8 @@ def _model_shapes(config: RunConfig, names: ModelNames) -> list[Finding]:
 
 def _calibration(config: RunConfig) -> list[Finding]:
     """The dataset and its labels, or the ready-made ranges, are there and of the right size."""
-    from r329fast.images.dataset import load_dataset, load_labels
+    from r329fast.images.dataset import load_labels
+    from r329fast.images.several import load_datasets
 
     quantization = config.quantization if config.optimizer is None else None
     section = "AutoQuantizationTool" if config.optimizer is None else "Optimizer"
@@ -98,20 +143,22 @@ def _calibration(config: RunConfig) -> list[Finding]:
                 findings.append(Finding("error", section, key, f"file not found: {file}"))
         return findings
     count = None
-    if config.calibration_data and len(config.parser.input) > 1:
-        message = several_inputs(len(config.parser.input))
-        findings.append(Finding("error", section, "calibration_data", message))
-    elif config.calibration_data:
-        shapes: Sequence[Shape] = config.parser.input_shape
-        layout = config.parser.input_data_format
-        expected = nhwc_shape(shapes[0], layout) if len(shapes) == 1 else None
+    data = config.calibration_data
+    if data in (DEFAULT_DATA, DEFAULT_SEVERAL) and not is_there(data):
+        maker = "r329fast dataset" if data == DEFAULT_DATA else "numpy.savez"
+        findings.append(_absent(section, "calibration_data", data, maker))
+    elif data:
+        expected = expected_shapes(config.parser) or {"data": None}
         try:
-            count = len(load_dataset(config.calibration_data, expected))
+            count = len(next(iter(load_datasets(data, expected).values())))
         except R329Error as error:
             findings.append(Finding("error", section, "calibration_data", error.message))
-    if quantization is not None and quantization.calibration_label:
+    label = quantization.calibration_label if quantization is not None else ""
+    if label == DEFAULT_LABEL and not is_there(label):
+        findings.append(_absent(section, "calibration_label", label, "r329fast dataset"))
+    elif label:
         try:
-            load_labels(quantization.calibration_label, count)
+            load_labels(label, count)
         except R329Error as error:
             findings.append(Finding("error", section, "calibration_label", error.message))
     return findings
@@ -119,8 +166,6 @@ def _calibration(config: RunConfig) -> list[Finding]:
 
 def _input_file(file: str, shape: Shape) -> list[Finding]:
     """An input file holds whole images, one byte for every element of the shape without batch."""
-    if not is_file(file):
-        return [Finding("error", "GBuilder", "inputs", f"file not found: {file}")]
     one = math.prod(shape[1:])
     found = Path(file).stat().st_size
     if found and found % one == 0:

@@ -16,9 +16,18 @@ from r329fast.base import reading
 from r329fast.base.files import write_text
 from r329fast.base.limits import CFG
 from r329fast.cfg.optimizer import Optimizer
-from r329fast.cfg.sections import Common, GBuilder, Parser, Quantization, Section
+from r329fast.cfg.sections import (
+    MODEL_DOMAINS,
+    OF_MODEL,
+    Common,
+    GBuilder,
+    Parser,
+    Quantization,
+    Section,
+)
 from r329fast.cfg.values import BadValueError
 from r329fast.errors import CfgError, nearest
+from r329fast.graph.onnx.foreign import CONVERTERS
 
 _SECTIONS: tuple[type[Section], ...] = (Common, Parser, Quantization, GBuilder)
 SECTION_TITLES = ("Common", "Parser", "AutoQuantizationTool", "Optimizer", "GBuilder")
@@ -163,7 +172,7 @@ def _split(text: str) -> tuple[dict[str, dict[str, str]], list[Finding]]:
         key = getattr(error, "option", "")
         what = "this key" if key else "this section"
         findings.append(
-            Finding("error", error.section, key, f"{what} is there twice, line {error.lineno}")
+            Finding("error", str(error.section), key, f"{what} is there twice, line {error.lineno}")
         )
         reader, more = _lenient(text)
         findings += more
@@ -242,9 +251,12 @@ def _read_section(kind: type[Section], pairs: dict[str, str]) -> tuple[Section, 
                 setattr(section, item.name, item.metadata["kind"].parse(text))
             except BadValueError as error:
                 findings.append(Finding("error", kind.TITLE, item.name, str(error)))
-        elif item.metadata["required"]:
+        else:
             misspelt = nearest(item.name, [key for key in pairs if key not in kind.known()])
             hint = misspelt.replace("did you mean", "did you mean it by")
+            # the model's own names would stand in for a misspelt key in silence
+            if not item.metadata["required"] and not (hint and item.name in OF_MODEL):
+                continue
             findings.append(Finding("error", kind.TITLE, item.name, f"is missing{hint}"))
     section.extra.update(pairs)
     return section, findings
@@ -256,8 +268,8 @@ def _model_type(pairs: dict[str, str]) -> list[Finding]:
     if pairs.get("model_type") or not model or model.lower().endswith(".onnx"):
         return []
     message = (
-        f"is missing, which means tensorflow, and input_model is {model!r}: "
-        "only ONNX models are read, convert the model to ONNX"
+        f"is missing, which means tensorflow, and input_model is {model!r}: only ONNX models are "
+        f"read, convert the model with {CONVERTERS['tensorflow']}"
     )
     return [Finding("error", "Parser", "model_type", message)]
 
@@ -278,6 +290,12 @@ def _examine_parser(parser: Parser) -> list[Finding]:
     if names and shapes and len(names) != len(shapes):
         message = f"found {len(shapes)} shapes, allowed: one for each of {len(names)} inputs"
         return [Finding("error", "Parser", "input_shape", message)]
+    if parser.model_domain.lower() not in MODEL_DOMAINS:
+        message = (
+            f"found {parser.model_domain!r}, known are {', '.join(MODEL_DOMAINS)}"
+            f"{nearest(parser.model_domain, MODEL_DOMAINS)}; it changes no number"
+        )
+        return [Finding("warning", "Parser", "model_domain", message)]
     return []
 
 

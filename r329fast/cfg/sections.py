@@ -25,6 +25,14 @@ from r329fast.cfg.values import (
 )
 
 DEFAULT_TARGET = "Z1_0701"
+OF_MODEL = ("input", "input_shape", "output")  # keys of [Parser] that the model can answer
+MODEL_DOMAINS = (
+    "image_classification",
+    "object_detection",
+    "image_segmentation",
+    "keyword_spotting",
+    "speech_recognition",
+)
 
 
 def _key(kind: ValueKind, default: Any, *, required: bool = False, always: bool = False) -> Any:
@@ -79,7 +87,11 @@ class Common(Section):
 
 @dataclass
 class Parser(Section):
-    """`input_shape` holds one shape for every name in `input`, in the layout of the model."""
+    """`input_shape` holds one shape for every name in `input`, in the layout of the model.
+
+    `input`, `input_shape` and `output` may be empty: the model's own then serve
+    (`model_names.completed`).
+    """
 
     TITLE = "Parser"
     INERT = frozenset({"batch_size", "class_num", "image_width", "image_height"})
@@ -101,21 +113,11 @@ class Parser(Section):
     input_data_format: str = _key(choice("NCHW", "NHWC"), "NCHW", always=True)
     model_name: str = _key(TEXT, "", required=True)
     detection_postprocess: str = _key(TEXT, "", always=True)
-    model_domain: str = _key(
-        choice(
-            "image_classification",
-            "object_detection",
-            "image_segmentation",
-            "keyword_spotting",
-            "speech_recognition",
-        ),
-        "image_classification",
-        always=True,
-    )
+    model_domain: str = _key(TEXT, "image_classification", always=True)
     input_model: str = _key(TEXT, "", required=True)
-    input: tuple[str, ...] = _key(WORDS, (), required=True)
-    input_shape: tuple[Shape, ...] = _key(SHAPES, (), required=True)
-    output: tuple[str, ...] = _key(WORDS, (), required=True)
+    input: tuple[str, ...] = _key(WORDS, ())
+    input_shape: tuple[Shape, ...] = _key(SHAPES, ())
+    output: tuple[str, ...] = _key(WORDS, ())
     output_dir: str = _key(TEXT, "")
 
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 from r329fast.errors import nearest
+from r329fast.graph.onnx.foreign import CONVERTERS
 
 Shape = tuple[int, ...]
 
@@ -91,11 +92,13 @@ def choices(*allowed: str) -> ValueKind:
 
 
 def _parse_model_type(text: str) -> str:
-    if text.lower() == "onnx":
+    kind = text.lower()
+    if kind == "onnx":
         return "onnx"
-    if text.lower() in ("caffe", "tensorflow", "tflite", "pytorch"):
+    if kind in CONVERTERS:
         raise BadValueError(
-            f"found {text!r}, allowed onnx: only ONNX models are read, convert the model to ONNX"
+            f"found {text!r}, allowed onnx: only ONNX models are read, convert the model with "
+            f"{CONVERTERS[kind]}"
         )
     raise BadValueError(f"found {text!r}, allowed onnx{nearest(text.lower(), ('onnx',))}")
 

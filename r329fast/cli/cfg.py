@@ -31,10 +31,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     new.add_argument(
         "--calibration-data",
         metavar="NPY",
-        help="default: ./dataset/dataset.npy; for several inputs none, but ready-made ranges",
+        help="default: ./dataset/dataset.npy; for several inputs a list of files or one .npz",
     )
     new.add_argument(
-        "--calibration-label", metavar="NPY", help="default: ./dataset/label.npy, as above"
+        "--calibration-label",
+        metavar="NPY",
+        help="default: label.npy beside the data, where it is there",
     )
     new.add_argument(
         "--calibration-method",

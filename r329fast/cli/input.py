@@ -72,12 +72,12 @@ def execute(args: argparse.Namespace, out: Console) -> int:
 
 def _quantized(args: argparse.Namespace) -> np.ndarray:
     """The image as the network of a cfg wants it: integers [height, width, channels]."""
-    from r329fast.cfg import nhwc_shape, read_cfg
+    from r329fast.cfg import completed, nhwc_shape, read_cfg
     from r329fast.deploy.pipeline import input_quantizer
     from r329fast.errors import CfgError
     from r329fast.images.sets import decode
 
-    config = read_cfg(args.cfg)
+    config = completed(read_cfg(args.cfg))
     parser = config.parser
     shape = nhwc_shape(parser.input_shape[0], parser.input_data_format)
     if len(parser.input_shape) != 1 or len(shape) != 4 or shape[3] != 3:

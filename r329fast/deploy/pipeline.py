@@ -15,12 +15,13 @@ from r329fast.base.limits import TENSOR
 from r329fast.base.reading import read_bytes
 from r329fast.calibration import Ranges, calibrate
 from r329fast.calibration.hidden import hidden_of
-from r329fast.cfg import RunConfig, read_cfg
+from r329fast.cfg import RunConfig, completed, read_cfg
 from r329fast.deploy.settings import Settings
 from r329fast.errors import CfgError, DataError, UsageError
 from r329fast.graph import load_model
 from r329fast.graph.ir import LINEAR_TYPES, Graph
-from r329fast.images.dataset import load_dataset, load_labels
+from r329fast.images.dataset import load_labels
+from r329fast.images.several import Arrays, load_datasets
 from r329fast.program import Program
 from r329fast.quantization import Options, quantize
 from r329fast.quantization.aqt2021 import amplified_concats
@@ -50,8 +51,11 @@ class Prepared:
 
 
 def load_config(cfg: str | Path | RunConfig) -> RunConfig:
-    """The parsed cfg; raises CfgError and FileError."""
-    return cfg if isinstance(cfg, RunConfig) else read_cfg(cfg)
+    """The parsed cfg, with the names and shapes that it leaves to the model.
+
+    Raises CfgError and FileError.
+    """
+    return completed(cfg if isinstance(cfg, RunConfig) else read_cfg(cfg))
 
 
 def load_graph(config: RunConfig) -> Graph:
@@ -180,25 +184,30 @@ def layer_tops(graph: Graph) -> list[str]:
     return [name for layer in graph for name in layer.outputs]
 
 
-def _dataset(config: RunConfig, graph: Graph) -> np.ndarray:
-    """The calibration array that the cfg names, checked against the graph and the labels."""
+def _dataset(config: RunConfig, graph: Graph) -> Arrays:
+    """The calibration arrays that the cfg names, checked against the graph and the labels."""
     path = config.calibration_data
     if not path:
         raise CfgError(
             "no calibration: allowed are calibration_data, or ts_max_file and ts_min_file",
             key="calibration_data",
         )
-    if len(graph.inputs) != 1:
-        raise DataError(
-            f"{path}: calibration data for {len(graph.inputs)} inputs cannot stand in one file; "
-            "use ts_max_file and ts_min_file"
-        )
-    dataset = load_dataset(path, (1, *graph.shapes[graph.inputs[0]]))
+    named = _by_cfg_name(config, graph)
+    arrays = load_datasets(path, {name: (1, *graph.shapes[named[name]]) for name in named})
+    dataset = {named[name]: array for name, array in arrays.items()}
     quantization = config.quantization
     label = quantization.calibration_label if config.optimizer is None and quantization else ""
     if label:
-        load_labels(label, len(dataset))
+        load_labels(label, len(next(iter(dataset.values()))))
     return dataset
+
+
+def _by_cfg_name(config: RunConfig, graph: Graph) -> dict[str, str]:
+    """The name of every input in the cfg -> its tensor in the graph."""
+    words = config.parser.input
+    if len(words) != len(graph.inputs):
+        words = tuple(graph.onnx_names.get(name, name) for name in graph.inputs)
+    return dict(zip(words, graph.inputs, strict=True))
 
 
 def prepare(
@@ -259,9 +268,10 @@ def input_quantizer(cfg: str | Path) -> Callable[[np.ndarray], np.ndarray]:
     graph = load_graph(config)
     first = Graph(
         graph.name,
-        [graph.layers[0]],
-        {graph.inputs[0]: graph.shapes[graph.inputs[0]]},
-        (graph.inputs[0],),
+        [layer for layer in graph if layer.is_input],
+        {name: graph.shapes[name] for name in graph.inputs},
+        graph.inputs,
+        graph.onnx_names,
     )
     ranges, _ = calibration_ranges(config, first)
     program = quantize(first, ranges, config.scheme, cfg_options(config))

@@ -76,7 +76,13 @@ def load_dataset(
     compared); without it, four dimensions are asked for. Raises FileError for a file that is no
     plain .npy, DataError for another rank, dtype or size, channels first, NaN or infinity.
     """
-    array = map_npy(path)
+    return checked_dataset(map_npy(path), path, expected_shape)
+
+
+def checked_dataset(
+    array: np.ndarray, path: Path | str, expected_shape: Sequence[int] | None = None
+) -> npt.NDArray[np.float32]:
+    """An array as `load_dataset` wants it; `path` names it in the DataError for any other."""
     rank = 4 if expected_shape is None else len(expected_shape)
     if array.ndim != rank:
         raise DataError(

@@ -96,7 +96,8 @@ def _sum_of(x, start, offsets, flip, move, method, sums, low, high):  # type: ig
     if method == PRODUCT:
         total, drops = 1, 0
         for t in range(offsets.size):
-            total *= (np.int64(x[start + offsets[t]]) ^ flip) + move
+            a = (np.int64(x[start + offsets[t]]) ^ flip) + move
+            total *= a if low < 0 else max(a, 0)
             while total < low or total > high:
                 total >>= 1
                 drops += 1

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
-from r329fast.errors import UsageError, nearest
+from r329fast.errors import ProgramError, UsageError, nearest
 from r329fast.program.blocks import Stretch
 from r329fast.program.ops import OPS
 from r329fast.program.program import Program
@@ -25,6 +25,20 @@ class BufferPlan:
     offsets: dict[str, int]
     images: dict[str, int]
     size: int
+
+    def span(self, name: str, first: int, count: int, image_bytes: int) -> slice:
+        """Bytes of `count` images of a tensor from image `first` on, in the arena.
+
+        Raises ProgramError where they lie outside the tensor's own bytes or outside the arena.
+        """
+        begin = self.offsets[name] + first * image_bytes
+        end = begin + count * image_bytes
+        if first < 0 or first + count > self.images[name] or not 0 <= begin <= end <= self.size:
+            raise ProgramError(
+                f"tensor {name!r}: images {first} to {first + count} lie at {begin}..{end} of an "
+                f"arena of {self.size} bytes that holds {self.images[name]} images of it"
+            )
+        return slice(begin, end)
 
 
 @dataclass

@@ -56,6 +56,8 @@ def _possible(op: Op, moved: dict[str, int]) -> bool:
         return before == after and bool((op.consts["weights"].sum(axis=-1) == whole).all())
     if op.attrs.get("result") == "VALUES":
         return before == after
+    if op.attrs.get("result") == "INDICES":  # bytes are indices, whatever the output's type
+        return after == 0
     return not OPS[op.kind].same_scale or before == after
 
 

@@ -1,30 +1,75 @@
-"""`verify`: whether a program keeps the rules of the op list's table."""
+"""`verify`: whether a program keeps the rules of the op list's table.
+
+A program may come from a file that lies. What verify lets pass can be prepared and run: kernels
+take its numbers as sizes and places in memory, and the reference computes without wrapping.
+"""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 
 from r329fast.errors import ProgramError
-from r329fast.program.op import ITEMSIZES, Op, OpList
+from r329fast.program.op import ITEMSIZES, LayerRecord, Op, OpList, TensorSpec
 from r329fast.program.ops import OPS
+from r329fast.program.ops.bounds import dtype_range, same_dtype, size_is
+from r329fast.program.ops.spec import AttrRule, Int
+
+MAX_RANK = 8
+MAX_ZERO_POINT = 1 << 16  # |zero point|: 16-bit activations have no larger one
 
 
-def _attribute_complaint(value: object, rule: tuple[str, ...] | str) -> str:
+def _is_int(value: object) -> bool:
+    return type(value) is int  # a bool is none
+
+
+def _words(value: object) -> bool:
+    return isinstance(value, tuple) and all(isinstance(item, str) for item in value)
+
+
+def _attribute_complaint(value: Any, rule: AttrRule) -> str:
     if isinstance(rule, tuple):
         return "" if value in rule else f"allowed {', '.join(rule)}"
-    if rule == "int":
-        return "" if isinstance(value, int) else "allowed an int"
-    length = int(rule.split(":")[1])
-    if not isinstance(value, tuple) or not all(isinstance(item, int) for item in value):
-        return "allowed a tuple of ints"
-    return "" if length in (0, len(value)) else f"allowed {length} ints"
+    if isinstance(rule, Int):
+        fits = _is_int(value) and rule.low <= value <= rule.high
+        return "" if fits else f"allowed an integer in {rule.low}..{rule.high}"
+    if not isinstance(value, tuple) or not all(
+        _is_int(item) and rule.low <= item <= rule.high for item in value
+    ):
+        return f"allowed integers in {rule.low}..{rule.high}"
+    return "" if rule.length in (0, len(value)) else f"allowed {rule.length} integers"
 
 
-def _verify_op(program: OpList, op: Op) -> str:
-    """The first rule that `op` breaks, or an empty string."""
-    spec = OPS.get(op.kind)
-    if spec is None:
+def _tensor_complaint(name: str, spec: TensorSpec) -> str:
+    if not isinstance(spec, TensorSpec) or spec.name != name or not isinstance(name, str):
+        return "is not the tensor of that name"
+    if not isinstance(spec.dtype, str) or spec.dtype not in ITEMSIZES:
+        return f"dtype {spec.dtype}, allowed {', '.join(ITEMSIZES)}"
+    shape = spec.shape
+    if not isinstance(shape, tuple) or not all(_is_int(size) and size > 0 for size in shape):
+        return f"shape {shape}, allowed positive integers"
+    if len(shape) > MAX_RANK:
+        return f"{len(shape)} axes, allowed {MAX_RANK}"
+    low, high = dtype_range(spec)
+    if not (_is_int(spec.qmin) and _is_int(spec.qmax) and low <= spec.qmin <= spec.qmax <= high):
+        return f"dtype {spec.dtype} with range [{spec.qmin}, {spec.qmax}]"
+    if not _is_int(spec.zero_point) or abs(spec.zero_point) > MAX_ZERO_POINT:
+        return f"zero point {spec.zero_point}, allowed -{MAX_ZERO_POINT} to {MAX_ZERO_POINT}"
+    limits = np.finfo(np.float32)
+    number = isinstance(spec.scale, (int, float)) and not isinstance(spec.scale, bool)
+    if not number or not float(limits.smallest_subnormal) <= spec.scale <= float(limits.max):
+        return f"scale {spec.scale}, allowed positive numbers of float32"
+    return size_is(shape, "shape", spec.itemsize)
+
+
+def _form_complaint(op: Op) -> str:
+    """What an op is made of, before its kind's own rules."""
+    if not isinstance(op.kind, str) or op.kind not in OPS:
         return f"unknown kind, allowed {', '.join(OPS)}"
+    spec = OPS[op.kind]
+    if not isinstance(op.layer, str) or not _words(op.inputs) or not _words(op.outputs):
+        return "layer, inputs and outputs must be names"
     fits = len(op.inputs) == spec.arity or (spec.arity < 0 and op.inputs)
     if not fits or len(op.outputs) != 1:
         return f"{len(op.inputs)} inputs and {len(op.outputs)} outputs, allowed {spec.arity} and 1"
@@ -39,50 +84,74 @@ def _verify_op(program: OpList, op: Op) -> str:
     if not required <= set(op.consts) <= set(allowed):
         return f"constants {sorted(op.consts)}, expected {sorted(spec.consts)}"
     for name, array in op.consts.items():
-        if array.dtype.name not in allowed[name] or not array.flags.c_contiguous:
+        if not isinstance(array, np.ndarray):
+            return f"constant {name} is {type(array).__name__}, allowed an array"
+        native = array.dtype.isnative and array.flags.c_contiguous
+        if array.dtype.name not in allowed[name] or not native:
             return f"constant {name} is {array.dtype}, allowed C-ordered {'/'.join(allowed[name])}"
-    inputs = [program.tensors[name] for name in op.inputs]
-    output = program.tensors[op.outputs[0]]
-    pairs = [*((tensor, spec.reads) for tensor in inputs), (output, spec.writes)]
-    for tensor, widths in pairs:
+    return ""
+
+
+def _verify_op(program: OpList, op: Op) -> str:
+    """The first rule that `op` breaks, or an empty string."""
+    spec = OPS[op.kind]
+    inputs, output = [program.tensors[name] for name in op.inputs], program.tensors[op.outputs[0]]
+    for tensor, widths in [*((x, spec.reads) for x in inputs), (output, spec.writes)]:
         if tensor.itemsize not in widths:
             return f"tensor {tensor.name!r} is {tensor.dtype}, allowed {widths} bytes per element"
-    if spec.moves and output.dtype != inputs[0].dtype:
-        return f"the output is {output.dtype}, the input {inputs[0].dtype}"
-    return spec.check(op, inputs, output)
+    complaint = same_dtype(inputs, output) if spec.same_scale else ""
+    return complaint or spec.check(op, inputs, output)
+
+
+def _layer_complaint(program: OpList, layer: LayerRecord, known: set[str]) -> str:
+    first, last = layer.ops
+    if not (_is_int(first) and _is_int(last) and 0 <= first <= last <= len(program.ops)):
+        return f"ops {layer.ops} of {len(program.ops)}"
+    if not _words(layer.inputs) or not _words(layer.outputs):
+        return "inputs and outputs must be names"
+    for name in (*layer.inputs, *layer.outputs):
+        if name not in known:
+            return f"names the unknown tensor {name!r}"
+    return ""
+
+
+def _verify_ends(program: OpList) -> None:
+    """Inputs and outputs: there are some, each once, of tensors."""
+    for what, names in (("input", program.inputs), ("output", program.outputs)):
+        if not _words(names) or not names or len(set(names)) < len(names):
+            raise ProgramError(f"{what}s {names}, allowed at least one name, each once")
+        for name in names:
+            if name not in program.tensors:
+                raise ProgramError(f"{what} {name!r} is no tensor of the program")
 
 
 def verify(program: OpList) -> None:
     """Check the whole program; raises ProgramError at the first rule that is broken."""
-    for spec in program.tensors.values():
-        known = spec.dtype in ITEMSIZES
-        span = 1 << 8 * ITEMSIZES.get(spec.dtype, 1)
-        if not known or not spec.lowest <= spec.qmin <= spec.qmax < spec.lowest + span:
-            raise ProgramError(
-                f"tensor {spec.name!r}: dtype {spec.dtype} with range [{spec.qmin}, {spec.qmax}]"
-            )
-        if not np.isfinite(spec.scale) or spec.scale <= 0 or not all(n > 0 for n in spec.shape):
-            raise ProgramError(f"tensor {spec.name!r}: scale {spec.scale}, shape {spec.shape}")
-    made = set(program.inputs)
+    for name, spec in program.tensors.items():
+        complaint = _tensor_complaint(name, spec)
+        if complaint:
+            raise ProgramError(f"tensor {name!r}: {complaint}")
+    _verify_ends(program)
+    known = set(program.inputs)
     for index, op in enumerate(program.ops):
         where = f"op {index} ({op.kind} of layer {op.layer!r})"
+        complaint = _form_complaint(op)
+        if complaint:
+            raise ProgramError(f"{where}: {complaint}", layer=op.layer)
         for name in op.inputs:
-            if name not in made:
+            if name not in known:
                 raise ProgramError(f"{where}: reads {name!r} before it is made", layer=op.layer)
         for name in op.outputs:
-            if name in made or name not in program.tensors:
+            if name in known or name not in program.tensors:
                 raise ProgramError(f"{where}: {name!r} is made twice or unknown", layer=op.layer)
         complaint = _verify_op(program, op)
         if complaint:
             raise ProgramError(f"{where}: {complaint}", layer=op.layer)
-        made.update(op.outputs)
+        known.update(op.outputs)
+    for name in program.outputs:
+        if name not in known:
+            raise ProgramError(f"output {name!r} is made by no op")
     for layer in program.layers:
-        first, last = layer.ops
-        if not 0 <= first <= last <= len(program.ops):
-            raise ProgramError(f"layer {layer.name!r}: ops {layer.ops} of {len(program.ops)}")
-        for name in (*layer.inputs, *layer.outputs):
-            if name not in made:
-                raise ProgramError(f"layer {layer.name!r}: names the unknown tensor {name!r}")
-    for name in (*program.inputs, *program.outputs):
-        if name not in made or name not in program.tensors:
-            raise ProgramError(f"input or output {name!r} is made by no op")
+        complaint = _layer_complaint(program, layer, known)
+        if complaint:
+            raise ProgramError(f"layer {layer.name!r}: {complaint}")

@@ -58,6 +58,8 @@ def product(
 ) -> np.ndarray:
     axes = _axes(op)
     a = np.moveaxis(arrays[0] + inputs[0].zero_point, axes, range(1, 1 + len(axes)))
+    if op.text("width") == "uint16":  # none is negative, unless an input leaves its range
+        a = np.maximum(a, 0)
     rows = a.reshape(len(a), -1, *a.shape[1 + len(axes) :])
     low, high = (0, 65535) if op.text("width") == "uint16" else (-32768, 32767)
     total = np.ones((len(a), *rows.shape[2:]), dtype=np.int64)

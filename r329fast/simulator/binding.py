@@ -74,11 +74,8 @@ class PreparedProgram:
         arena, *scratches = pieces([buffers.size, *[scratch] * parts])
 
         def view(name: str, start: int, size: int) -> np.ndarray:
-            size_of_one = program.tensors[name].bytes
-            begin = buffers.offsets[name]
-            if buffers.images[name] == images:
-                begin += start * size_of_one
-            return arena[begin : begin + size * size_of_one]
+            first = start if buffers.images[name] == images else 0
+            return arena[buffers.span(name, first, size, program.tensors[name].bytes)]
 
         calls = CallTable(parts)
         for stretch in cut:

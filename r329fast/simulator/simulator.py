@@ -65,6 +65,7 @@ class Simulator:
             )
         if threads < 1 or (block is not None and block < 1):
             raise UsageError(f"threads {threads} and block {block} must be at least 1")
+        program.verify()  # kernels take its numbers as places in memory
         self.program, self.backend, self.threads, self.block = program, backend, threads, block
         self._pool = LazyPool(threads)
         self._workers: Workers | None = None  # of the compiled kernels

@@ -9,8 +9,16 @@ import numpy as np
 import pytest
 from support.cfg_files import GOOD, make_model, make_sum, swap, write
 
-from r329fast.cfg import check_cfg, new_cfg, nhwc_shape, read_cfg
-from r329fast.errors import CfgError, FileError, UsageError
+from r329fast.cfg import (
+    check_cfg,
+    completed,
+    new_cfg,
+    nhwc_shape,
+    read_cfg,
+    read_model_names,
+)
+from r329fast.deploy.pipeline import load_config, load_graph
+from r329fast.errors import CfgError, DataError, FileError, UsageError
 
 
 @pytest.fixture
@@ -106,9 +114,12 @@ def test_check_of_several_inputs(project: Path) -> None:
     text = text.replace("[1, 3, 8, 6]", "[1, 3, 8, 6],[1, 3, 8, 6]")
     lines = [str(item) for item in check_cfg(write(project, text))]
     assert lines == [
-        "[AutoQuantizationTool] calibration_data: one array cannot hold the data of 2 inputs, "
-        "allowed: ts_max_file and ts_min_file in [AutoQuantizationTool]"
+        "[AutoQuantizationTool] calibration_data: dataset.npy: found 1 file for 2 inputs, allowed: "
+        "one .npy per input, separated by commas, in the order a, b; or one .npz with arrays of "
+        "these names"
     ]
+    both = text.replace("= dataset.npy", "= dataset.npy, dataset.npy")
+    assert check_cfg(write(project, both)) == []
     ranges = "ts_max_file = label.npy\nts_min_file = label.npy\n"
     text = text.replace("calibration_data = dataset.npy\n", ranges)
     assert check_cfg(write(project, text)) == []
@@ -216,15 +227,10 @@ def test_new_for_several_inputs(project: Path) -> None:
         config = new_cfg("sum.onnx", mode=mode, model_name="net")
         assert config.parser.input == ("a", "b")
         assert config.quantization is not None
-        assert config.quantization.ts_max_file == "./max_min/net_max.npy"
-        assert config.quantization.ts_min_file == "./max_min/net_min.npy"
-        assert "calibration_data" not in config.to_text()
+        assert config.calibration_data == "./dataset/dataset.npz"
         assert "calibration_label" not in config.to_text()
         assert read_cfg(config.write(project / "new.cfg")) == config
-    with pytest.raises(CfgError, match=r"calibration_data: found 'd\.npy', one array cannot hold"):
-        new_cfg("sum.onnx", calibration_data="d.npy")
-    with pytest.raises(CfgError, match=r"scheme: found compass42, .*2 inputs need, allowed: aqt20"):
-        new_cfg("sum.onnx", scheme="compass42")
+    assert new_cfg("sum.onnx", scheme="compass42").calibration_data == "./dataset/dataset.npz"
     one = new_cfg("sum.onnx", input=["sum0"], input_shape="[1, 3, 8, 6]")
     assert one.calibration_data == "./dataset/dataset.npy"
 
@@ -235,3 +241,138 @@ def test_new_layout_and_file_names(project: Path) -> None:
     assert nhwc_shape((1, 3, 8, 6), "NCHW") == (1, 8, 6, 3)
     assert nhwc_shape((1, 8, 6, 3), "NHWC") == (1, 8, 6, 3)
     assert nhwc_shape((1, 10), "NCHW") == (1, 10)
+
+
+# --- what the model answers
+
+
+@pytest.mark.parametrize("gone", [("input", "input_shape", "output"), ("input_shape",), ("input",)])
+def test_names_and_shapes_left_to_the_model(project: Path, gone: tuple[str, ...]) -> None:
+    keep = [line for line in GOOD.splitlines() if line.split("=")[0].strip() not in gone]
+    path = write(project, "\n".join(keep) + "\n")
+    assert check_cfg(path) == []
+    parser = completed(read_cfg(path)).parser
+    assert (parser.input, parser.input_shape, parser.output) == (
+        ("data",), ((1, 3, 8, 6),), ("out",),
+    )  # fmt: skip
+    assert load_graph(load_config(path)).shapes["data"] == (8, 6, 3)
+
+
+def test_ports_and_needed_inputs(project: Path) -> None:
+    text = swap("input= data", "input= data:0").replace("output =out", "output =mid:0")
+    assert check_cfg(write(project, text)) == []
+    graph = load_graph(load_config(write(project, text)))
+    assert graph.onnx_names[graph.outputs[0]] == "mid"
+    make_sum(project / "sum.onnx")
+    names = read_model_names(project / "sum.onnx")
+    assert names.inputs_of(["out"]) == ("a", "b")
+    make_model(project / "small.onnx", ("N", 3, "h", 6))
+    text = GOOD.replace("input_shape = [1, 3, 8, 6]\n", "")
+    with pytest.raises(CfgError, match=r"dimension 2 \('h'\) of input data is not fixed"):
+        load_config(write(project, text))
+    assert "dimension 2 ('h') of input data" in "\n".join(map(str, check_cfg(write(project, text))))
+
+
+def test_unknown_domain_is_a_warning(project: Path) -> None:
+    text = swap("= image_classification", "= super_resolution")
+    (found,) = check_cfg(write(project, text))
+    assert found.severity == "warning"
+    assert "model_domain: found 'super_resolution', known are" in str(found)
+
+
+HUB = """\
+[Common]
+mode = build
+[Parser]
+model_type = onnx
+model_name = small
+model_domain = super_resolution
+input_model = ./small.onnx
+[Optimizer]
+output_dir = ./
+dataset = NumpyDataset
+calibration_data = dataset.npy
+data = dataset.npy
+label = label.npy
+metric = TopKMetric,TopKMetric(5)
+calibration_batch_size = 2
+metric_batch_size = 1
+dataloader_workers = 4
+quantize_method_for_weight = per_channel_symmetric_restricted_range
+quantize_method_for_activation = per_tensor_asymmetric
+calibration_strategy_for_activation = extrema & <[Convolution]:mean>
+weight_bits = 8
+activation_bits = 8
+bias_bits = 32
+save_statistic_info = True
+trigger_float_op = disable
+min_compatible_zhouyi_target = Z1_0701
+[GBuilder]
+target = Z1_0701
+outputs = aipu.bin
+profile = True
+"""
+
+
+def test_sections_of_the_newer_hub(project: Path) -> None:
+    findings = check_cfg(write(project, HUB))
+    assert [item.severity for item in findings if item.severity == "error"] == []
+    assert {"model_domain", "metric", "save_statistic_info"} <= {item.key for item in findings}
+    assert load_graph(load_config(write(project, HUB))).outputs
+
+
+# --- data of a new cfg
+
+
+def test_new_takes_the_label_beside_the_data(project: Path) -> None:
+    (project / "set").mkdir()
+    np.save(project / "set" / "data.npy", np.zeros((2, 8, 6, 3), np.float32))
+    config = new_cfg("small.onnx", calibration_data="set/data.npy")
+    assert config.quantization is not None
+    assert config.quantization.calibration_label == ""
+    np.save(project / "set" / "label.npy", np.arange(2))
+    config = new_cfg("small.onnx", calibration_data="set/data.npy")
+    assert config.quantization is not None
+    assert config.quantization.calibration_label == "set/label.npy"
+    config.write(project / "new.cfg")
+    assert check_cfg("new.cfg") == []
+    np.save(project / "set" / "label.npy", np.arange(3))
+    with pytest.raises(DataError, match="found 3 labels, the dataset has 2 images"):
+        new_cfg("small.onnx", calibration_data="set/data.npy")
+    np.save(project / "set" / "data.npy", np.zeros((2, 8, 7, 3), np.float32))
+    with pytest.raises(DataError, match=r"the network's input needs \[N, 8, 6, 3\]"):
+        new_cfg("small.onnx", calibration_data="set/data.npy")
+
+
+# --- models of other frameworks
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (b"\x1c\0\0\0TFL3" + bytes(40), "a TensorFlow Lite model.*--tflite"),
+        (b"\x0a\x14\x0a\x05input\x12\x0bPlaceholder\x0a\x02", "a TensorFlow graph.*--graphdef"),
+        (b"\x08\x01\x12\x20\x0a\x1e\x12\x05serve" + bytes(30), "a TensorFlow graph.*saved-model"),
+        (b"\x0a\x05lenet\xa2\x06\x10" + bytes(16), "a Caffe model.*caffe2onnx"),
+        (b'name: "net"\nlayer {\n', "a Caffe model.*caffe2onnx"),
+        (
+            b"PK\x03\x04" + bytes(20) + b"m/data.pkl" + bytes(20),
+            "a PyTorch file.*onnx.export",
+        ),
+        (b"\x89HDF\r\n\x1a\n" + bytes(20), "a Keras .HDF5. model.*--keras"),
+    ],
+)
+def test_other_frameworks_by_content(project: Path, data: bytes, words: str) -> None:
+    (project / "model.bin").write_bytes(data)
+    with pytest.raises(FileError, match=words):
+        read_model_names("model.bin")
+
+
+@pytest.mark.parametrize(
+    ("kind", "words"),
+    [("caffe", "caffe2onnx"), ("tensorflow", "tf2onnx"), ("tflite", "tflite2onnx MODEL")],
+)
+def test_other_model_types(project: Path, kind: str, words: str) -> None:
+    path = write(project, swap("model_type = onnx", f"model_type = {kind}"))
+    with pytest.raises(CfgError, match=rf"found '{kind}', allowed onnx: .*{words}"):
+        read_cfg(path)

@@ -5,49 +5,31 @@ Compiled code that goes past the slack behind a buffer kills the process, and wi
 
 from __future__ import annotations
 
-import ctypes
-import mmap
 import sys
+from collections.abc import Iterator
 
 import numpy as np
 import pytest
 from support import kernel_cases
+from support.guard_pages import guarded_buffers
 
 from r329fast.bench import random_programs
 from r329fast.kernels.runtime.isa import JIT
-from r329fast.kernels.runtime.op_plan import SLACK
 from r329fast.program.blocks import stretches
 from r329fast.program.program import Program
 from r329fast.reference.interpreter import run_program
-from r329fast.simulator import binding, workers
+from r329fast.simulator import workers
 from r329fast.simulator.simulator import Simulator
 
 pytestmark = pytest.mark.skipif(
     not JIT or not sys.platform.startswith("linux"), reason="needs mprotect and compiled kernels"
 )
-_PAGE = mmap.PAGESIZE
-
-
-def guarded(size: int, held: list[object]) -> np.ndarray:
-    """uint8 [size] whose last byte is the last before a page without access."""
-    pages = -(-size // _PAGE)
-    memory = mmap.mmap(-1, (pages + 1) * _PAGE)
-    start = (ctypes.c_char * ((pages + 1) * _PAGE)).from_buffer(memory)
-    protect = ctypes.CDLL(None, use_errno=True).mprotect
-    protect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
-    assert protect(ctypes.addressof(start) + pages * _PAGE, _PAGE, 0) == 0
-    held.append((memory, start))  # a mapped page that is given back could be somebody else's
-    return np.ndarray((size,), np.uint8, buffer=memory, offset=pages * _PAGE - size)
 
 
 @pytest.fixture
-def _guarded_buffers(monkeypatch: pytest.MonkeyPatch) -> None:
-    held: list[object] = []
-
-    def pieces(sizes: list[int]) -> list[np.ndarray]:
-        return [guarded(-(-size // 64) * 64 + SLACK, held) for size in sizes]
-
-    monkeypatch.setattr(binding, "pieces", pieces)
+def _guarded_buffers() -> Iterator[None]:
+    with guarded_buffers():
+        yield
 
 
 def check(program: Program, rng: np.random.Generator) -> None:

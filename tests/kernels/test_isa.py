@@ -84,9 +84,10 @@ def test_an_impossible_path_ends_in_one_line() -> None:
         "import sys\n"
         "from r329fast.errors import R329Error\n"
         "from r329fast.simulator.simulator import Simulator\n"
-        "from r329fast.program.program import Program\n"
+        "from r329fast.program.program import Program, TensorSpec\n"
         "try:\n"
-        "    Simulator(Program('p', 's', {}, [], [], (), ()))\n"
+        "    x = {'x': TensorSpec('x', (1,), 'int8', 1.0)}\n"
+        "    Simulator(Program('p', 's', x, [], [], ('x',), ('x',)))\n"
         "except R329Error as error:\n"
         "    sys.exit(str(error))\n"
     )

@@ -36,7 +36,7 @@ def nearest() -> Op:
         (concat(2), ((2, 2, 3), (9, 9, 1), (2, 2, 4)), "differ outside axis 2"),
         (concat(0), ((2, 2), (2, 2, 1), (4, 2)), "differ outside axis 0"),
         (concat(3), ((2, 2, 3), (2, 2, 1), (2, 2, 4)), "axis 3 outside"),
-        (concat(-1), ((2, 2, 3), (2, 2, 1), (2, 2, 4)), "axis -1 outside"),
+        (concat(-1), ((2, 2, 3), (2, 2, 1), (2, 2, 4)), "axis is -1"),
         (nearest(), ((4, 4, 2, 3), (2, 2, 2)), r"must be \(H, W, C\)"),
         (nearest(), ((4, 4), (2, 2)), r"must be \(H, W, C\)"),
     ],

@@ -45,7 +45,7 @@ def act(rng: Rng, channels: int, consts: dict[str, np.ndarray], chosen: str) -> 
     attrs: dict[str, Any] = {"act": chosen, "rounding": pick(rng, *ROUNDINGS)}
     low, high = sorted(int(v) for v in rng.integers(-40000, 40000, 2))
     attrs |= {"clip_min": pick(rng, 0, low), "clip_max": high}
-    attrs["slope_shift"] = int(rng.integers(0, 20))
+    attrs["slope_shift"] = int(rng.integers(8, 20))  # with fewer, wide sums would pass 62 bits
     if chosen == "LEAKY":
         count = pick(rng, 1, channels)
         consts["slope"] = rng.integers(-100, 32768, count).astype(np.int32)

@@ -62,7 +62,8 @@ def reshape_target(node: Node, model: OnnxModel) -> tuple[int, ...] | None:
         return None
     rank = len(shape)
     if node.op == "Flatten":
-        axis = int(node.attr("axis", 1)) % (rank + 1) if node.attr("axis", 1) != rank else rank
+        axis = int(node.attr("axis", 1))
+        axis = axis + rank if axis < 0 else axis
         return prod(shape[:axis]), prod(shape[axis:])
     if node.op == "Reshape":
         target = model.const(node.input(1))

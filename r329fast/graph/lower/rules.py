@@ -102,6 +102,9 @@ def constraint_inference(node: Node, model: OnnxModel) -> Result:
         mode = bool(model.consts[node.input(2)].reshape(-1)[0])
     elif node.op == "Dropout" and node.input(2):
         mode = "computed"
+    # before opset 14 the running statistics as further outputs are what says "training"
+    if node.op == "BatchNormalization" and model.opset < 14 and any(node.outputs[1:]):
+        mode = f"{sum(map(bool, node.outputs))} outputs, the training form of opset {model.opset}"
     spatial = node.attr("spatial", 1)
     return not mode and spatial == 1, f"training_mode {mode}, spatial {spatial}"
 

@@ -74,6 +74,8 @@ class _Known:
         if name in self.tensors:
             return name
         # TensorFlow style: "name:0"
+        if name.removesuffix(":0") in self.tensors:
+            return name.removesuffix(":0")
         for word in (name, name.removesuffix(":0")):
             if word and self.nodes.get(word):
                 return self.nodes[word]

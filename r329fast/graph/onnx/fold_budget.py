@@ -95,6 +95,9 @@ class FoldBudget:
         if node.op in _SHRINKING:
             count = sum(value.size for value in values[:1])
             return count, count * widest
+        if node.op == "BatchNormalization":  # inference leaves its further outputs open
+            count = sum(value.size for value in values)
+            return count, count * widest
         if node.op in _BY_VALUE:
             count = sum(value.size for value in values) * max(values[0].ndim, 1)
             return count, count * _BY_VALUE[node.op] * 8

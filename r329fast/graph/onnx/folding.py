@@ -85,6 +85,8 @@ def evaluate(node: Node, consts: dict[str, np.ndarray], opset: int) -> list[Any]
             return None
     if node.op == "Constant" and "value" in node.attrs:
         return [node.attrs["value"]]
+    if node.op == "BatchNormalization" and len([name for name in node.outputs if name]) > 1:
+        return _training_norm(node, consts, opset)
     from onnx import helper
     from onnx.reference import ReferenceEvaluator
 
@@ -105,6 +107,23 @@ def evaluate(node: Node, consts: dict[str, np.ndarray], opset: int) -> list[Any]
         return None
     by_name = dict(zip([name for name in node.outputs if name], results, strict=True))
     return [by_name.get(name) for name in node.outputs]
+
+
+def _training_norm(node: Node, consts: dict[str, np.ndarray], opset: int) -> list[Any] | None:
+    """Output of a BatchNormalization with several outputs, of constants (weight standardisation).
+
+    With training_mode, or before opset 14, where the outputs alone say it, the statistics are
+    those of the batch. Only the first output is made: a reader of another is then reported.
+    """
+    if opset >= 14 and not node.attr("training_mode", 0):
+        return None
+    x, gamma, beta = (np.asarray(consts[name], np.float64) for name in node.inputs[:3])
+    axes = (0, *range(2, x.ndim))
+    spread = (1, -1, *(1,) * (x.ndim - 2))
+    mean, var = x.mean(axes, keepdims=True), x.var(axes, keepdims=True)
+    scale = gamma.reshape(spread) / np.sqrt(var + float(node.attr("epsilon", 1e-5)))
+    result = (x - mean) * scale + beta.reshape(spread)
+    return [result.astype(consts[node.inputs[0]].dtype)]
 
 
 def _divides_by_zero(node: Node) -> bool:

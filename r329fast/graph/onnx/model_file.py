@@ -10,6 +10,7 @@ from typing import Any
 from r329fast.base.limits import MODEL, NODES
 from r329fast.base.reading import check_size, faults_of, is_file, read_bytes, wrong_kind
 from r329fast.errors import FileError
+from r329fast.graph.onnx.foreign import foreign_model
 
 _DEEPEST = 64  # functions that call functions, sub-graphs inside sub-graphs
 
@@ -22,6 +23,9 @@ def load_proto(path: Path | str, *, weights: bool = True) -> Any:
     data = read_bytes(path, MODEL)
     if not data:
         raise FileError(f"{path}: the file is empty", path=str(path))
+    other = foreign_model(data)
+    if other:
+        raise FileError(f"{path}: {other}", path=str(path))
     import onnx  # here, not above: it takes a while
 
     with faults_of(path, "a readable ONNX model"):  # protobuf and onnx raise many kinds

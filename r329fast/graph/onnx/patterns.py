@@ -171,7 +171,7 @@ def _candidates(
 
 def _run(parts: list[Node], source: str, result: str, model: OnnxModel) -> np.ndarray | None:
     """Values of `result` with the sample points in `source`; None if a node cannot be run."""
-    values = {source: _POINTS.astype(np.float32)}
+    values: dict[str, np.ndarray] = {source: _POINTS.astype(np.float32)}
     for part in parts:
         for name in part.inputs:
             if name in model.consts:

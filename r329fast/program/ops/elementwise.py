@@ -3,39 +3,59 @@
 from __future__ import annotations
 
 from r329fast.program.op import Op, TensorSpec
+from r329fast.program.ops.bounds import (
+    check_channelwise,
+    check_same_shape,
+    check_table,
+    const_in,
+    const_is,
+    dtype_range,
+    largest,
+    reach,
+    requant_rules,
+    shape_is,
+)
 from r329fast.program.ops.spec import (
     ACT_ATTRS,
     ACT_CONSTS,
     REQUANT_ATTRS,
     REQUANT_CONSTS,
     OpSpec,
-    check_channelwise,
-    check_same_shape,
-    check_table,
-    requant_lengths,
-    shape_is,
 )
+
+MAX_QUOTIENT = 65535  # of a divisor's table
 
 
 def check_eltwise(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> str:
     a, b = inputs[0].shape, inputs[1].shape
+    if not a:
+        return "needs inputs with at least one axis"
     if a != b and not (len(a) == len(b) and b[:-1] == (1,) * (len(b) - 1) and a[-1] == b[-1]):
         return f"shapes {a} and {b}: the second must be equal to the first or (1, .., 1, C)"
-    if op.consts["scales"].shape != (2,):
-        return "scales must have shape (2,)"
-    return shape_is(a, output) or requant_lengths(op, a[-1])
+    reaches = [reach(x) for x in inputs]
+    if op.text("method") == "MUL":
+        most = reaches[0] * reaches[1]
+    else:
+        most = sum(reaches) * largest(op.consts["scales"])
+    return const_is(op, "scales", (2,)) or shape_is(a, output) or requant_rules(op, a[-1], most)
 
 
 def check_divide(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> str:
     a, b = inputs[0].shape, inputs[1].shape
     if a != b:
         return f"shapes {a} and {b} differ"
-    table = op.consts["table"]
-    if table.shape != (256,) or (abs(table.astype("int64")) > 65535).any():
-        return f"table has shape {table.shape}, expected (256,) values up to 65535"
-    if any(x.lowest + x.zero_point < -255 or x.lowest + x.zero_point > 0 for x in inputs[1:]):
+    if not -255 <= inputs[1].lowest + inputs[1].zero_point <= 0:
         return f"zero point {inputs[1].zero_point} of the divisor: it would leave -255..255"
-    return shape_is(a, output) or requant_lengths(op, 1)
+    return (
+        const_is(op, "table", (256,))
+        or const_in(op, "table", -MAX_QUOTIENT, MAX_QUOTIENT)
+        or shape_is(a, output)
+        or requant_rules(op, 1, reach(inputs[0]) * MAX_QUOTIENT)
+    )
+
+
+def check_lut(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> str:
+    return check_table(op, inputs, output) or const_in(op, "table", *dtype_range(output))
 
 
 OPS: dict[str, OpSpec] = {
@@ -82,7 +102,7 @@ OPS: dict[str, OpSpec] = {
         1,
         {},
         {"table": ("int16",)},
-        check_table,
+        check_lut,
         result_table="table",
     ),
 }

@@ -2,20 +2,55 @@
 
 from __future__ import annotations
 
+from math import prod
+
+import numpy as np
+
 from r329fast.graph.size import product_macs, sum_macs, transposed_macs
 from r329fast.program.op import Op, TensorSpec
+from r329fast.program.ops.bounds import (
+    check_channelwise,
+    check_window,
+    const_in,
+    const_is,
+    largest,
+    largest_sum,
+    reach,
+    requant_rules,
+    shape_is,
+    size_is,
+    window_output,
+)
 from r329fast.program.ops.spec import (
     ACT_ATTRS,
     ACT_CONSTS,
+    FLAG,
     REQUANT_ATTRS,
     REQUANT_CONSTS,
+    SIZE,
     WINDOW_ATTRS,
+    Int,
     OpSpec,
-    check_channelwise,
-    requant_lengths,
-    shape_is,
-    window_output,
 )
+
+MAX_PAD = 1 << 24  # |pad value|: far beyond every byte
+
+
+def _sum_rules(op: Op, farthest: int, groups: int = 1) -> str:
+    """Constants of sum(weights * q) + bias for |q| up to `farthest`.
+
+    groups: how often an output channel of the weights stands in the output.
+    """
+    weights, bias = op.consts["weights"], op.consts["bias"]
+    outs = weights.shape[0] * groups
+    complaint = const_is(op, "bias", (outs,))
+    if complaint:
+        return complaint
+    # what the dtype allows is known at once; the weights are only read where that is too much
+    widest = -int(np.iinfo(weights.dtype).min) * prod(weights.shape[1:])
+    if requant_rules(op, outs, widest * farthest + largest(bias)):
+        widest = largest_sum(weights)
+    return requant_rules(op, outs, widest * farthest + largest(bias))
 
 
 def check_conv(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> str:
@@ -30,12 +65,14 @@ def check_conv(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> str:
         return f"kernel {op.integers('kernel')} is not that of weights {weights.shape}"
     if op.kind == "depthwise_conv2d" and group != x.shape[2]:
         return f"group {group} is not the number of input channels {x.shape[2]}"
-    if op.consts["bias"].shape != (channels_out,):
-        return f"bias has shape {op.consts['bias'].shape}, expected ({channels_out},)"
-    if "pad_values" in op.consts and op.consts["pad_values"].shape != (x.shape[2],):
-        return f"pad_values has shape {op.consts['pad_values'].shape}"
-    complaint = shape_is((*window_output(op, x), channels_out), output)
-    return complaint or requant_lengths(op, channels_out)
+    complaint = (
+        check_window(op, inputs, output)
+        or shape_is((*window_output(op, x), channels_out), output)
+        or const_is(op, "pad_values", (x.shape[2],))
+        or const_in(op, "pad_values", -MAX_PAD, MAX_PAD)
+    )
+    farthest = max(255, abs(op.integer("pad_value")), largest(op.consts.get("pad_values")))
+    return complaint or _sum_rules(op, farthest)
 
 
 def check_conv_transpose(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> str:
@@ -43,20 +80,26 @@ def check_conv_transpose(op: Op, inputs: list[TensorSpec], output: TensorSpec) -
     group = op.integer("group")
     if len(x.shape) != 3 or weights.ndim != 4:
         return f"needs an (H, W, C) input and 4-d weights, found {x.shape} and {weights.shape}"
-    if group < 1 or weights.shape[3] != x.shape[2] or x.shape[2] % group:
+    if weights.shape[3] != x.shape[2] or x.shape[2] % group:
         return f"weights {weights.shape} with group {group} do not fit {x.shape[2]} channels"
     if weights.shape[1:3] != op.integers("kernel"):
         return f"kernel {op.integers('kernel')} is not that of weights {weights.shape}"
-    steps = (*op.integers("stride"), *op.integers("dilation"), *op.integers("kernel"))
-    if min(steps) < 1 or min(op.integers("pads")) < 0:
-        return "stride, dilation and kernel must be positive, pads not negative"
-    channels_out = weights.shape[0] * group
-    if op.consts["bias"].shape != (channels_out,):
-        return f"bias has shape {op.consts['bias'].shape}, expected ({channels_out},)"
-    size = transposed_output(op, x)
+    made = weights.shape[0] * group
+    size, pads, stride = transposed_output(op, x), op.integers("pads"), op.integers("stride")
     if min(size) < 1:
-        return f"pads {op.integers('pads')} leave nothing"
-    return shape_is((*size, channels_out), output) or requant_lengths(op, channels_out)
+        return f"pads {pads} leave nothing"
+    # kernels make the phases of the stride side by side (kernels/conv/transposed.py)
+    taps = [
+        (op.integers("kernel")[i] - 1) * op.integers("dilation")[i] // stride[i] + 1 for i in (0, 1)
+    ]
+    phases = made * stride[0] * stride[1]
+    rows, columns = x.shape[0] + taps[0], x.shape[1] + taps[1]
+    complaint = (
+        shape_is((*size, made), output)
+        or size_is((rows, columns, phases), "the map of all phases")
+        or size_is((phases, *taps, x.shape[2] // group), "the weights of all phases")
+    )
+    return complaint or _sum_rules(op, reach(x) + 3 * abs(x.zero_point), group)
 
 
 def transposed_output(op: Op, x: TensorSpec) -> tuple[int, int]:
@@ -70,12 +113,9 @@ def transposed_output(op: Op, x: TensorSpec) -> tuple[int, int]:
 
 def check_fc(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> str:
     x, weights = inputs[0], op.consts["weights"]
-    if weights.ndim != 2 or weights.shape[1] != x.shape[-1]:
+    if not x.shape or weights.ndim != 2 or weights.shape[1] != x.shape[-1]:
         return f"weights {weights.shape} do not fit input {x.shape}"
-    if op.consts["bias"].shape != (weights.shape[0],):
-        return f"bias has shape {op.consts['bias'].shape}, expected ({weights.shape[0]},)"
-    complaint = shape_is((*x.shape[:-1], weights.shape[0]), output)
-    return complaint or requant_lengths(op, weights.shape[0])
+    return shape_is((*x.shape[:-1], weights.shape[0]), output) or _sum_rules(op, 255)
 
 
 def check_matmul(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> str:
@@ -86,7 +126,8 @@ def check_matmul(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> str:
     inner_b, columns = (b[-1], b[-2]) if op.integer("trans_b") else (b[-2], b[-1])
     if inner_a != inner_b:
         return f"inner sizes {inner_a} and {inner_b} differ"
-    return shape_is((*a[:-2], rows, columns), output) or requant_lengths(op, 1)
+    most = inner_a * reach(inputs[0]) * reach(inputs[1])
+    return shape_is((*a[:-2], rows, columns), output) or requant_rules(op, 1, most)
 
 
 def _sum_macs(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> int:
@@ -105,7 +146,7 @@ _CONV = OpSpec(
     "a[o] = sum(weights[o, ky, kx, i] * q) + bias[o], outside the image q = pad_value (or "
     "pad_values[i]); then act and requant per channel. weights (O, kh, kw, I/group).",
     1,
-    {**WINDOW_ATTRS, **ACT_ATTRS, "group": "int", "pad_value": "int"},
+    {**WINDOW_ATTRS, **ACT_ATTRS, "group": SIZE, "pad_value": Int(-MAX_PAD, MAX_PAD)},
     {
         **ACT_CONSTS,
         "weights": ("int8", "int16"),
@@ -127,7 +168,7 @@ OPS: dict[str, OpSpec] = {
         "sum(weights[o]) (the zero point is inside the bias, of all input channels, spec B.16); "
         "act and requant per channel. weights (O/group, kh, kw, I).",
         1,
-        {**WINDOW_ATTRS, **ACT_ATTRS, "group": "int"},
+        {**WINDOW_ATTRS, **ACT_ATTRS, "group": SIZE},
         {**ACT_CONSTS, "weights": ("int8", "int16"), "bias": ("int32",)},
         check_conv_transpose,
         linear=True,
@@ -147,7 +188,7 @@ OPS: dict[str, OpSpec] = {
     "matmul": OpSpec(
         "a = sum((qa + zp_a) * (qb + zp_b)) over the inner axis; requant.",
         2,
-        {**REQUANT_ATTRS, "trans_a": "int", "trans_b": "int"},
+        {**REQUANT_ATTRS, "trans_a": FLAG, "trans_b": FLAG},
         REQUANT_CONSTS,
         check_matmul,
         accumulates=True,

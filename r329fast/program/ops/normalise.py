@@ -1,4 +1,4 @@
-"""Softmax in its forms and local response normalisation."""
+"""Softmax in its forms, norms, where extremes lie, local response normalisation."""
 
 from __future__ import annotations
 
@@ -6,63 +6,116 @@ from dataclasses import replace
 from math import prod
 
 from r329fast.program.op import Op, TensorSpec
+from r329fast.program.ops.bounds import (
+    MAX_MULT,
+    PRODUCT_LIMIT,
+    check_axis,
+    check_table,
+    const_in,
+    const_is,
+    dtype_range,
+    largest,
+    reach,
+    requant_lengths,
+    requant_rules,
+    same_dtype,
+    shape_is,
+)
 from r329fast.program.ops.spec import (
+    AXIS,
+    FAR,
+    FLAG,
     REQUANT_ATTRS,
     REQUANT_CONSTS,
+    SHIFT,
+    SIZE,
+    Int,
     OpSpec,
-    check_table,
-    requant_lengths,
-    shape_is,
-    shifts_are,
 )
+
+ROOT_ENTRIES = 193  # of the table of 1 / sqrt (spec B.17)
+_MAX_BITS = 31  # fraction bits of a quotient: powers are below 2**31
 
 
 def check_softmax(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> str:
-    if not 0 <= op.integer("axis") < len(inputs[0].shape):
-        return f"axis {op.integer('axis')} outside {inputs[0].shape}"
-    if "table" in op.consts and op.consts["table"].shape != (256,):
-        return f"table has shape {op.consts['table'].shape}, expected (256,)"
-    return shape_is(inputs[0].shape, output)
+    complaint = check_axis(op, inputs[0].shape) or shape_is(inputs[0].shape, output)
+    if complaint or "table" not in op.consts:
+        return complaint
+    complaint = (
+        const_is(op, "table", (256,))
+        or const_in(op, "table", 0, FAR)
+        or const_is(op, "log_table", (256,))
+        or const_in(op, "log_table", *dtype_range(output))
+        or requant_lengths(op, 1)
+    )
+    if complaint:
+        return complaint
+    shift, bits = int(op.consts["shift"][0]), op.integer("bits")
+    if shift + bits > SHIFT.high:
+        return f"shift {shift} and bits {bits} together, allowed up to {SHIFT.high}"
+    # the first division's dividend; its quotient is at most 2**bits + 1, and so are the products
+    total = inputs[0].shape[op.integer("axis")] * largest(op.consts["table"])
+    if (largest(op.consts["table"]) << bits) + total >= PRODUCT_LIMIT:
+        return f"table up to {largest(op.consts['table'])} with bits {bits} passes 62 bits"
+    return ""
 
 
 def check_norm(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> str:
-    x, axis, groups = inputs[0].shape, op.integer("axis"), op.integer("groups")
-    if not 0 <= axis < len(x) or groups < 1 or x[-1] % groups:
-        return f"axis {axis} and {groups} groups of {x}"
-    weights, bias = op.consts["weights"], op.consts["bias"]
-    if weights.shape not in (x[axis:], x[-1:]) or bias.shape != weights.shape:
-        return f"weights {weights.shape} and bias {bias.shape} of {x} from axis {axis}"
-    table = op.consts["table"]
-    if table.shape != (NORM_TABLE,) or (table < 0).any() or (table > 32767).any():
-        return f"table has shape {table.shape}, expected ({NORM_TABLE},) of 15 bits"
-    if prod(x[axis:]) > 1 << 40:
-        return f"{prod(x[axis:])} elements behind a statistic"
-    complaint = shifts_are(op, var_shift=(-31, 62), norm_shift=(-39, 54))
-    return complaint or shape_is(x, output) or requant_lengths(op, x[-1])
+    x, axis, groups = inputs[0], op.integer("axis"), op.integer("groups")
+    shape, bias = x.shape, op.consts["bias"]
+    if not axis < len(shape) or shape[-1] % groups:
+        return f"axis {axis} and {groups} groups of {shape}"
+    complaint = (
+        const_is(op, "weights", shape[axis:], shape[-1:])
+        or const_is(op, "bias", op.consts["weights"].shape)
+        or const_is(op, "table", (ROOT_ENTRIES,))
+        or const_in(op, "table", 0, MAX_MULT)
+    )
+    if complaint:
+        return complaint
+    # the mean may be clamped away from integers that lie outside the tensor's range
+    low, high = dtype_range(x)
+    outside = max(x.qmin - low, high - x.qmax) + 1
+    count = prod(shape[axis:]) // groups
+    variance = count * (((high - low + 1) // 2) ** 2 + outside**2)
+    if variance >> max(op.integer("var_shift"), 0) > FAR:
+        return (
+            f"variance of {count} elements passes 31 bits with var_shift {op.integer('var_shift')}"
+        )
+    most = 128 * largest(op.consts["weights"]) + largest(bias)
+    return shape_is(shape, output) or requant_rules(op, shape[-1], most)
 
 
 def check_arg(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> str:
     axis, shape = op.integer("axis"), inputs[0].shape
-    if not 0 <= axis < len(shape):
-        return f"axis {axis} outside {shape}"
+    complaint = check_axis(op, shape)
+    if complaint:
+        return complaint
     if shape[axis] > output.qmax + 1:
         return f"indices of {shape[axis]} do not fit {output.dtype}"
     size = 1 if op.kind == "arg_extreme" else op.integer("k")
-    if not 1 <= size <= shape[axis]:
+    if size > shape[axis]:
         return f"k {size} of {shape[axis]}"
     return shape_is((*shape[:axis], size, *shape[axis + 1 :]), output)
 
 
 def check_topk(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> str:
-    if op.text("result") == "VALUES" and output.dtype != inputs[0].dtype:
-        return f"values are {output.dtype}, the input {inputs[0].dtype}"
     if op.text("result") == "INDICES":
         return check_arg(op, inputs, output)
-    wide = replace(output, qmax=inputs[0].elements)
-    return check_arg(op, inputs, wide)
+    complaint = same_dtype(inputs, output)
+    return complaint or check_arg(op, inputs, replace(output, qmax=inputs[0].elements))
 
 
-NORM_TABLE = 193
+def check_lrn(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> str:
+    complaint = check_table(op, inputs, output)
+    if complaint:
+        return complaint
+    x, size = inputs[0], op.integer("size")
+    squares = size * reach(x) ** 2 * op.integer("sum_mult")
+    if squares >= PRODUCT_LIMIT:
+        return f"size {size} and sum_mult {op.integer('sum_mult')} pass 62 bits"
+    return requant_rules(op, x.shape[-1], reach(x) * (largest(op.consts["table"]) + 1))
+
 
 OPS: dict[str, OpSpec] = {
     "standardize": OpSpec(
@@ -73,10 +126,10 @@ OPS: dict[str, OpSpec] = {
         1,
         {
             **REQUANT_ATTRS,
-            "axis": "int",
-            "groups": "int",
-            "var_shift": "int",
-            "norm_shift": "int",
+            "axis": AXIS,
+            "groups": SIZE,
+            "var_shift": Int(-31, 62),
+            "norm_shift": Int(SHIFT.low - 8, SHIFT.high - 8),
         },
         {
             **REQUANT_CONSTS,
@@ -91,7 +144,7 @@ OPS: dict[str, OpSpec] = {
         "Index of the largest or smallest q of `axis`; of equal ones the first, or the last. "
         "(spec B.20)",
         1,
-        {"axis": "int", "method": ("MAX", "MIN"), "last": "int"},
+        {"axis": AXIS, "method": ("MAX", "MIN"), "last": FLAG},
         {},
         check_arg,
         reads=(1, 2),
@@ -102,8 +155,8 @@ OPS: dict[str, OpSpec] = {
         "larger index first. (spec B.20)",
         1,
         {
-            "axis": "int",
-            "k": "int",
+            "axis": AXIS,
+            "k": SIZE,
             "method": ("MAX", "MIN"),
             "result": ("VALUES", "INDICES"),
         },
@@ -117,7 +170,7 @@ OPS: dict[str, OpSpec] = {
         " // max(S, 1), clamp(rnd(z * M / 2**(N + bits)) - zp); form 1: R = (M << bits) // "
         "max(S, 1), clamp(rnd(e * R / 2**(N + bits)) - zp). (spec B.12)",
         1,
-        {**REQUANT_ATTRS, "axis": "int", "form": "int", "bits": "int"},
+        {**REQUANT_ATTRS, "axis": AXIS, "form": FLAG, "bits": Int(0, _MAX_BITS)},
         {**REQUANT_CONSTS, "table": ("int32",)},
         check_softmax,
     ),
@@ -125,14 +178,14 @@ OPS: dict[str, OpSpec] = {
         "l = ((q - max(q)) * mult_in) >> shift_in, y = 2**(q_bits + l) or 0 where that is < 0, "
         "S = sum(y); the result is a power of two: see spec B.12, FAST_EXP with adjust_q 1.",
         1,
-        {"axis": "int", "mult_in": "int", "shift_in": "int", "q_bits": "int"},
+        {"axis": AXIS, "mult_in": Int(0, FAR), "shift_in": Int(0, 63), "q_bits": Int(0, 31)},
         {},
         check_softmax,
     ),
     "log_softmax": OpSpec(
         "As softmax_lut with output range 0..255, then log_table[result].",
         1,
-        {**REQUANT_ATTRS, "axis": "int", "form": "int", "bits": "int"},
+        {**REQUANT_ATTRS, "axis": AXIS, "form": FLAG, "bits": Int(0, _MAX_BITS)},
         {**REQUANT_CONSTS, "table": ("int32",), "log_table": ("int16",)},
         check_softmax,
         result_table="log_table",
@@ -142,8 +195,8 @@ OPS: dict[str, OpSpec] = {
         "u = clamp(rnd(S * sum_mult / 2**sum_shift), 0, 65535); L = table read at u with linear "
         "interpolation (256 entries, floor); requant((q + zp_in) * L). (spec B.11)",
         1,
-        {**REQUANT_ATTRS, "size": "int", "sum_mult": "int", "sum_shift": "int"},
+        {**REQUANT_ATTRS, "size": Int(1, 4096), "sum_mult": Int(0, MAX_MULT), "sum_shift": SHIFT},
         {**REQUANT_CONSTS, "table": ("int32",)},
-        check_table,
+        check_lrn,
     ),
 }

@@ -26,8 +26,27 @@ from r329fast.program.op import Op, TensorSpec
 ROUNDINGS = ("half_even", "half_up", "floor")
 ACTS = ("NONE", "RELU", "CLIP", "LEAKY")
 
+
+@dataclass(frozen=True)
+class Int:
+    """An attribute that is an integer in low..high."""
+
+    low: int
+    high: int
+
+
+@dataclass(frozen=True)
+class Ints:
+    """An attribute of integers in low..high; length: how many, 0 for any number."""
+
+    low: int
+    high: int
+    length: int = 0
+
+
+AttrRule = tuple[str, ...] | Int | Ints
 # name of an attribute -> what it may be (see OpSpec)
-AttrRules = Mapping[str, tuple[str, ...] | str]
+AttrRules = Mapping[str, AttrRule]
 Check = Callable[[Op, list[TensorSpec], TensorSpec], str]
 Macs = Callable[[Op, list[TensorSpec], TensorSpec], int]
 
@@ -36,9 +55,11 @@ Macs = Callable[[Op, list[TensorSpec], TensorSpec], int]
 class OpSpec:
     """What an op is made of, and the facts that consumers ask for instead of naming ops.
 
-    attrs: name -> allowed values: a tuple of words, "int", or "ints:<length>" (0 = any length);
+    attrs: name -> allowed values: a tuple of words, or the range of an integer or of several;
     consts: name -> allowed dtypes; optional ones end in "?"; check: further rules, a function
-    of (op, inputs, output) that returns a complaint or "".
+    of (op, inputs, output) that returns a complaint or "". Rules leave nothing open: whatever a
+    kernel takes as index, size, count, shift or loop bound has a range, and no step of the
+    arithmetic leaves int64 (`bounds.py`).
 
     moves: each output integer is an input integer from elsewhere, or a filling; alias: even its
     place in memory stays; same_scale: input and output integers mean the same real value;
@@ -64,82 +85,27 @@ class OpSpec:
     writes: tuple[int, ...] = (1,)
 
 
+FAR = (1 << 31) - 1
+SIZE = Int(1, FAR)  # of anything that is counted
+SIZES = Ints(1, FAR)
+AXIS = Int(0, FAR)  # checks compare it with the rank
+AXES = Ints(0, FAR)
+FLAG = Int(0, 1)
+SHIFT = Int(-31, 63)  # what `round_shift` is defined for
+
 REQUANT_ATTRS: AttrRules = {"rounding": ROUNDINGS}
 ACT_ATTRS: AttrRules = {
     **REQUANT_ATTRS,
     "act": ACTS,
-    "clip_min": "int",
-    "clip_max": "int",
-    "slope_shift": "int",
+    "clip_min": Int(-FAR - 1, FAR),
+    "clip_max": Int(-FAR - 1, FAR),
+    "slope_shift": SHIFT,
 }
 REQUANT_CONSTS = {"mult": ("int32",), "shift": ("int32",)}
 ACT_CONSTS = {**REQUANT_CONSTS, "slope?": ("int32",)}
 WINDOW_ATTRS: AttrRules = {
-    "kernel": "ints:2",
-    "stride": "ints:2",
-    "dilation": "ints:2",
-    "pads": "ints:4",
+    "kernel": Ints(1, FAR, 2),
+    "stride": Ints(1, FAR, 2),
+    "dilation": Ints(1, FAR, 2),
+    "pads": Ints(0, FAR, 4),
 }
-
-
-def shape_is(expected: tuple[int, ...], output: TensorSpec) -> str:
-    """A complaint where the output has another shape."""
-    return "" if output.shape == expected else f"output shape {output.shape}, expected {expected}"
-
-
-def requant_lengths(op: Op, channels: int) -> str:
-    """A complaint about the constants of a requantisation of so many channels."""
-    for name in ("mult", "shift", "slope"):
-        if name in op.consts and op.consts[name].shape not in ((1,), (channels,)):
-            return f"{name} has shape {op.consts[name].shape}, allowed (1,) or ({channels},)"
-    if (op.consts["mult"] < 0).any() or (op.consts["mult"] > 32767).any():
-        return "mult outside 0..32767"
-    if (op.consts["shift"] < -31).any() or (op.consts["shift"] > 63).any():
-        return "shift outside -31..63"
-    if op.attrs.get("act") == "LEAKY" and "slope" not in op.consts:
-        return "act LEAKY needs the constant slope"
-    return ""
-
-
-def axes_are(op: Op, shape: tuple[int, ...]) -> str:
-    """A complaint where `axes` are not different axes of the shape."""
-    axes = op.integers("axes")
-    inside = all(0 <= axis < len(shape) for axis in axes)
-    if not axes or not inside or len(set(axes)) < len(axes):
-        return f"axes {axes} of {shape}"
-    return ""
-
-
-def shifts_are(op: Op, **ranges: tuple[int, int]) -> str:
-    """A complaint where an attribute leaves its range (lowest, highest)."""
-    for name, (low, high) in ranges.items():
-        if not low <= op.integer(name) <= high:
-            return f"{name} {op.integer(name)}, allowed {low} to {high}"
-    return ""
-
-
-def window_output(op: Op, x: TensorSpec) -> tuple[int, int]:
-    """(rows, columns) of the windows that fit whole."""
-    kernel, stride = op.integers("kernel"), op.integers("stride")
-    dilation, pads = op.integers("dilation"), op.integers("pads")
-    height = x.shape[0] + pads[0] + pads[2] - (kernel[0] - 1) * dilation[0] - 1
-    width = x.shape[1] + pads[1] + pads[3] - (kernel[1] - 1) * dilation[1] - 1
-    return height // stride[0] + 1, width // stride[1] + 1
-
-
-def check_channelwise(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> str:
-    channels = inputs[0].shape[-1]
-    for name in ("weights", "bias"):
-        if name in op.consts and op.consts[name].shape != (channels,):
-            return f"{name} has shape {op.consts[name].shape}, expected ({channels},)"
-    return shape_is(inputs[0].shape, output) or requant_lengths(op, channels)
-
-
-def check_same_shape(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> str:
-    return shape_is(inputs[0].shape, output)
-
-
-def check_table(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> str:
-    if op.consts["table"].shape != (256,):
-        return f"table has shape {op.consts['table'].shape}, expected (256,)"
-    return shape_is(inputs[0].shape, output)

@@ -2,38 +2,85 @@
 
 from __future__ import annotations
 
-import numpy as np
+from math import prod
 
+from r329fast.base.integers import INT32_MAX
 from r329fast.program.op import Op, TensorSpec
+from r329fast.program.ops.bounds import (
+    axes_are,
+    check_window,
+    const_in,
+    const_is,
+    products_fit,
+    reach,
+    requant_ranges,
+    requant_rules,
+    window_output,
+)
 from r329fast.program.ops.spec import (
+    AXES,
     REQUANT_ATTRS,
     REQUANT_CONSTS,
     WINDOW_ATTRS,
+    Int,
     OpSpec,
-    window_output,
 )
 
 
 def check_pool(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> str:
+    complaint = check_window(op, inputs, output)
+    if complaint:
+        return complaint
     # Ceil mode adds up to one window to each axis, so the output may be larger by one.
     height, width = window_output(op, inputs[0])
     shape = output.shape
-    if len(shape) != 3 or shape[2] != inputs[0].shape[2]:
+    if shape[2] != inputs[0].shape[2]:
         return f"output shape {shape} does not fit input {inputs[0].shape}"
     if shape[0] - height not in (0, 1) or shape[1] - width not in (0, 1):
         return f"output {shape[:2]} does not fit ({height}, {width}), ceil mode adds at most one"
-    if op.kind == "avgpool" and op.consts["mult"].shape not in ((1, 1), shape[:2]):
-        return f"mult has shape {op.consts['mult'].shape}, allowed (1, 1) or {shape[:2]}"
     return ""
 
 
-def check_reduce(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> str:
-    shape = inputs[0].shape
+def check_avgpool(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> str:
+    complaint = check_pool(op, inputs, output)
+    if complaint:
+        return complaint
+    most = prod(op.integers("kernel")) * reach(inputs[0])
+    if most > INT32_MAX:
+        return f"window {op.integers('kernel')} is too large for 32-bit sums"
+    shapes = ((1, 1), output.shape[:2])
+    return (
+        const_is(op, "mult", *shapes)
+        or const_is(op, "shift", *shapes)
+        or requant_ranges(op)
+        or products_fit(op, most)
+    )
+
+
+def _kept(op: Op, x: TensorSpec) -> list[int]:
+    """Sizes of the axes that a reduction leaves."""
     axes = op.integers("axes")
-    if not axes or any(not 0 <= axis < len(shape) for axis in axes):
-        return f"axes {axes} outside the {len(shape)} axes of the input"
-    kept = int(np.prod([size for axis, size in enumerate(shape) if axis not in axes]))
-    return "" if output.elements == kept else f"output shape {output.shape} for input {shape}"
+    return [size for axis, size in enumerate(x.shape) if axis not in axes]
+
+
+def check_kept(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> str:
+    """The axes of a reduction, and as many elements as they leave."""
+    complaint = axes_are(op, inputs[0].shape)
+    if complaint:
+        return complaint
+    kept = tuple(_kept(op, inputs[0]))
+    if output.elements == prod(kept):
+        return ""
+    return f"output shape {output.shape}, expected {kept} or as many elements"
+
+
+def check_reduce(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> str:
+    complaint = check_kept(op, inputs, output)
+    if complaint:
+        return complaint
+    kept = _kept(op, inputs[0])
+    most = min(inputs[0].elements * reach(inputs[0]), INT32_MAX + 1)
+    return requant_rules(op, kept[-1] if kept else 1, most)
 
 
 def check_resize(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> str:
@@ -46,12 +93,10 @@ def check_resize(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> str:
     for name in names:
         vertical = name in ("rows", "y0", "y1")
         size, limit = (height, inputs[0].shape[0]) if vertical else (width, inputs[0].shape[1])
-        index = op.consts[name]
-        if index.shape != (size,) or (index < 0).any() or (index >= limit).any():
-            return f"{name}: need {size} indices in 0..{limit - 1}"
-    if op.kind == "resize_bilinear" and op.consts["weights"].shape != (height, width, 4):
-        return f"weights has shape {op.consts['weights'].shape}, expected ({height}, {width}, 4)"
-    return ""
+        complaint = const_is(op, name, (size,)) or const_in(op, name, 0, limit - 1)
+        if complaint:
+            return complaint
+    return const_is(op, "weights", (height, width, 4))
 
 
 OPS: dict[str, OpSpec] = {
@@ -69,13 +114,13 @@ OPS: dict[str, OpSpec] = {
         1,
         {**WINDOW_ATTRS, **REQUANT_ATTRS},
         REQUANT_CONSTS,
-        check_pool,
+        check_avgpool,
         accumulates=True,
     ),
     "reduce_sum": OpSpec(
         "a = sum(q + zp_in) over `axes`; requant (a mean when M / 2**N holds 1/n).",
         1,
-        {**REQUANT_ATTRS, "axes": "ints:0"},
+        {**REQUANT_ATTRS, "axes": AXES},
         REQUANT_CONSTS,
         check_reduce,
         accumulates=True,
@@ -93,7 +138,7 @@ OPS: dict[str, OpSpec] = {
         "clamp(rnd((q[y0,x0]*w0 + q[y0,x1]*w1 + q[y1,x0]*w2 + q[y1,x1]*w3) / 2**weight_shift)), "
         "w = weights[y, x]; the zero point is not removed (spec B.11).",
         1,
-        {**REQUANT_ATTRS, "weight_shift": "int"},
+        {**REQUANT_ATTRS, "weight_shift": Int(0, 62)},
         {
             "y0": ("int32",),
             "y1": ("int32",),

@@ -1,0 +1,62 @@
+"""Buffers between pages that nobody may touch, in place of a simulator's arena and scratch.
+
+Code that goes past the slack behind a buffer, or a page before it, kills the process.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+
+from r329fast.kernels.runtime.op_plan import SLACK
+from r329fast.simulator import binding
+
+_PAGE = mmap.PAGESIZE
+_held: list[object] = []  # a mapped page that is given back could be somebody else's
+_free: dict[int, list[np.ndarray]] = {}  # pages between guards, by their number
+
+
+def _pages(count: int) -> np.ndarray:
+    """uint8 [count pages] between two pages without access."""
+    memory = mmap.mmap(-1, (count + 2) * _PAGE)
+    start = (ctypes.c_char * ((count + 2) * _PAGE)).from_buffer(memory)
+    protect = ctypes.CDLL(None, use_errno=True).mprotect
+    protect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+    for page in (0, count + 1):
+        assert protect(ctypes.addressof(start) + page * _PAGE, _PAGE, 0) == 0
+    _held.append((memory, start))
+    return np.ndarray((count * _PAGE,), np.uint8, buffer=memory, offset=_PAGE)
+
+
+def guarded(size: int) -> tuple[np.ndarray, np.ndarray]:
+    """uint8 [size] whose last byte is the last before a guard, and all pages between the guards."""
+    count = -(-size // _PAGE) or 1
+    ready = _free.get(count)
+    pages = ready.pop() if ready else _pages(count)
+    return pages[len(pages) - size :], pages
+
+
+@contextmanager
+def guarded_buffers() -> Iterator[None]:
+    """While it lasts, simulators that are bound get such buffers; their pages are used again."""
+    taken: list[np.ndarray] = []
+
+    def pieces(sizes: list[int]) -> list[np.ndarray]:
+        result = []
+        for size in sizes:
+            buffer, pages = guarded(-(-size // 64) * 64 + SLACK)
+            pages[:] = 0xA5  # nothing is there that a kernel has not written
+            taken.append(pages)
+            result.append(buffer)
+        return result
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(binding, "pieces", pieces)
+        yield
+    for pages in taken:
+        _free.setdefault(len(pages) // _PAGE, []).append(pages)
