@@ -12,17 +12,19 @@ import numpy as np
 from r329fast.base.files import Writer, bytes_writer
 from r329fast.cfg import RunConfig
 from r329fast.cfg.new import new_cfg
+from r329fast.cfg.optimizer import RANGE_FILES
 from r329fast.cfg.run_config import parse_cfg
-from r329fast.cfg.sections import Quantization
-from r329fast.deploy.pipeline import calibration_ranges, load_graph
+from r329fast.deploy.pipeline import cfg_options, prepare
 from r329fast.errors import ProgramError
 from r329fast.graph.export.to_onnx import to_onnx
 from r329fast.graph.ir import Graph
 from r329fast.program.program import Program
-from r329fast.quantization import Options, quantize
+from r329fast.quantization import Options
 from r329fast.tuning.state import State
 
 MODEL, CFG, RECORD = "tuned.onnx", "tuned.cfg", "tune.json"
+# what [Optimizer] says of quantisation
+_OPTIONS = ("quantize_method_for_weight", "quantize_method_for_activation", "multiplier_bits")
 _OPSETS = (13, 19)  # the lowest that the model is valid in
 
 
@@ -42,24 +44,38 @@ def tuned_model(graph: Graph) -> bytes:
     return bytes(model.SerializeToString())
 
 
-def tuned_cfg(graph: Graph, options: Options, base: RunConfig | None, folder: Path) -> RunConfig:
-    """The cfg of a run with the tuned files in `folder`; what else `base` says stays."""
-    if base is None:
-        config = new_cfg(folder / MODEL, model_name=graph.name)
-    else:
-        config, _ = parse_cfg(base.to_text())
-        named = new_cfg(folder / MODEL, model_name=graph.name)
-        config.parser.input_model = str(folder / MODEL)
-        config.parser.input = named.parser.input
-        config.parser.output = named.parser.output
-        config.parser.input_shape = named.parser.input_shape
-        config.parser.input_data_format = named.parser.input_data_format
-    section = config.quantization or Quantization()
-    high, low = range_paths(folder)
-    section.ts_max_file, section.ts_min_file = str(high), str(low)
-    section.ops_per_channel = options.ops_per_channel
-    config.quantization, config.optimizer = section, None
+def tuned_cfg(
+    graph: Graph, scheme: str, options: Options, base: RunConfig | None, folder: Path
+) -> RunConfig:
+    """The cfg of a run with the tuned files in `folder`; what else `base` says stays.
+
+    In [Optimizer] the range files are r329fast's own keys: the vendor's optimiser has none.
+    """
+    config = new_cfg(folder / MODEL, model_name=graph.name, scheme=scheme)
+    if base is not None:
+        named, (config, _) = config.parser, parse_cfg(base.to_text())
+        for key in ("input_model", "input", "output", "input_shape", "input_data_format"):
+            setattr(config.parser, key, getattr(named, key))
+        if config.scheme != scheme:
+            sections = new_cfg(folder / MODEL, model_name=graph.name, scheme=scheme)
+            config.quantization, config.optimizer = sections.quantization, sections.optimizer
+    _set_ranges(config, folder)
+    written = cfg_options(config)
+    if config.optimizer is not None:
+        for key in _OPTIONS:
+            if getattr(options, key) != getattr(written, key):
+                config.optimizer.values[key] = str(getattr(options, key))
+    elif config.quantization is not None:
+        config.quantization.ops_per_channel = options.ops_per_channel
     return config
+
+
+def _set_ranges(config: RunConfig, folder: Path) -> None:
+    pair = tuple(map(str, range_paths(folder)))
+    if config.optimizer is not None:
+        config.optimizer.values.update(zip(RANGE_FILES, pair, strict=True))
+    elif config.quantization is not None:
+        config.quantization.ts_max_file, config.quantization.ts_min_file = pair
 
 
 def range_paths(folder: Path) -> tuple[Path, Path]:
@@ -79,31 +95,22 @@ def planned_files(
     with tempfile.TemporaryDirectory() as name:
         place = Path(name)
         _write(state, data, place)
-        config = tuned_cfg(state.graph, options, base, place)
-        graph = load_graph(config)
-        ranges, _ = calibration_ranges(config, graph, scheme=scheme)
-        found = quantize(graph, ranges, scheme, options)
+        config = tuned_cfg(state.graph, scheme, options, base, place)
+        found = prepare(config, rounding=options.rounding).program
     if found.hash() != promised.hash():
         layer = first_difference(promised, found)
         raise ProgramError(f"{MODEL}: read again, layer {layer!r} has other integers")
-    final = _moved(config, folder)
+    config.parser.input_model = str(folder / MODEL)
+    _set_ranges(config, folder)
     high, low = _range_writers(state)
     high_path, low_path = range_paths(folder)
     files = [
         (folder / MODEL, bytes_writer(data)),
         (high_path, high),
         (low_path, low),
-        (folder / CFG, bytes_writer(final.to_text().encode())),
+        (folder / CFG, bytes_writer(config.to_text().encode())),
     ]
     return files, promised
-
-
-def _moved(config: RunConfig, folder: Path) -> RunConfig:
-    config.parser.input_model = str(folder / MODEL)
-    assert config.quantization is not None
-    high, low = range_paths(folder)
-    config.quantization.ts_max_file, config.quantization.ts_min_file = str(high), str(low)
-    return config
 
 
 def _range_writers(state: State) -> list[Writer]:

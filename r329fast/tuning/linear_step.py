@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 
@@ -157,6 +158,7 @@ class LinearStep:
         parts = values.reshape(count, -1, *values.shape[-2:])[self.fitted]
         return parts.reshape(-1, *values.shape[-2:])
 
+    @cached_property
     def _problems(self) -> tuple[LinearView, list[tuple[slice, Problem]]]:
         seen = view(self.walk, self.index, self.base, self.places)
         x = self._samples(seen.x)
@@ -176,7 +178,7 @@ class LinearStep:
 
     def bias_only(self) -> Lowered:
         """The weights as they are, every bias corrected."""
-        seen, problems = self._problems()
+        seen, problems = self._problems
         q = seen.op.consts["weights"].astype(np.float32)
         q = q.reshape(len(q), -1)
         bias = np.zeros(len(q))
@@ -188,7 +190,7 @@ class LinearStep:
 
     def rounded(self, trusts: Sequence[float]) -> list[Lowered]:
         """Weights and biases fitted together, once for each trust (see `fit_integers`)."""
-        seen, problems = self._problems()
+        seen, problems = self._problems
         per_tensor = seen.op.consts["mult"].size == 1
         found = [moments(problem.x, self.damping) for _, problem in problems]
         weight_scale = seen.weight_scale

@@ -15,7 +15,7 @@ DEFAULT_SCHEME = "aqt2021"
 class TuneOptions:
     """allow: the kinds of change, of KINDS. scheme, rounding, method, per_channel: as in Settings.
 
-    images: at most so many of the calibration images (0: all); budget: minutes after which no
+    limit: at most so many of the calibration images (0: all); budget: minutes after which no
     further layer is fitted (0: none); a run that it cuts short may end elsewhere on another
     machine. seed: of the places that stand for a map. progress(done, total) counts layers.
     """

@@ -16,10 +16,14 @@ from typing import Any
 import numpy as np
 
 from r329fast.calibration import Ranges
+from r329fast.errors import DataError, ProgramError
 from r329fast.profile.errors import ratio_db
 from r329fast.profile.subprograms import program_behind
 from r329fast.program.program import Program
+from r329fast.quantization.lower.lowering import lower
+from r329fast.quantization.scheme import Scheme
 from r329fast.simulator.simulator import Simulator
+from r329fast.tuning.relower import with_other_ranges
 from r329fast.tuning.state import State
 
 _RATIOS = (0.85, 0.6, 1 / 0.85)  # a range is tried so much narrower, or wider
@@ -27,12 +31,10 @@ _MOVES = 12
 _LEAST = 0.02  # dB
 _BYTES = 400 << 20  # integers of all tensors that are held at once
 
-Quantize = Callable[[State], Program]
-
 
 def search_ranges(
     state: State,
-    quantized: Quantize,
+    scheme: Scheme,
     x: np.ndarray,
     expected: np.ndarray,
     threads: int,
@@ -42,7 +44,7 @@ def search_ranges(
 
     expected: float32 [N, ...], the float network's first output.
     """
-    program = quantized(state)
+    program = lower(state.graph, state.ranges, scheme)
     each = sum(spec.elements for spec in program.tensors.values())
     count = max(min(len(x), _BYTES // each), 1)
     x, expected = x[:count], expected[:count].astype(np.float64)
@@ -57,7 +59,9 @@ def search_ranges(
             continue
         if not goes_on():
             break
-        found, gained = _line_search(state, name, quantized, tail, layer.inputs, best)
+        found, gained, program = _line_search(
+            state, program, name, scheme, tail, layer.inputs, best
+        )
         if found is not None:
             records.append(
                 {"tensor": name, "from": list(state.ranges[name]), "to": list(found.ranges[name]),
@@ -88,25 +92,30 @@ class _Tail:
 
 def _line_search(
     state: State,
+    program: Program,
     name: str,
-    quantized: Quantize,
+    scheme: Scheme,
     tail: _Tail,
     inputs: tuple[str, ...],
     best: float,
-) -> tuple[State | None, float]:
-    """Narrower, or else wider, as long as that helps."""
-    found = None
+) -> tuple[State | None, float, Program]:
+    """Narrower, or else wider, as long as that helps: (the state or None, its SNR, its program)."""
+    found, base = None, program
     for ratio in _RATIOS:
         trial = state
         for _ in range(_MOVES):
             trial = _scaled(trial, name, ratio)
-            snr = tail.snr(quantized(trial), inputs)
+            try:
+                other = with_other_ranges(base, state.graph, trial.ranges, scheme, (name,))
+                snr = tail.snr(other, inputs)
+            except (DataError, ProgramError):
+                break  # its multiplier goes beyond what an op may hold
             if snr < best + _LEAST:
                 break
-            found, best = trial, snr
+            found, best, program = trial, snr, other
         if found is not None:
             break
-    return found, best
+    return found, best, program
 
 
 def _scaled(state: State, name: str, ratio: float) -> State:

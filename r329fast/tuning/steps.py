@@ -159,7 +159,7 @@ def _search(bench: Bench, state: State) -> tuple[State, dict[str, Any]] | None:
     chosen = bench.choosing()
     found, changes = search_ranges(
         state,
-        lambda trial: trial.program(bench.scheme, bench.options),
+        scheme_of(bench.scheme, bench.options),
         bench.x[chosen],
         bench.expected[chosen],
         bench.tune.threads,

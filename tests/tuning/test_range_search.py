@@ -12,7 +12,9 @@ from r329fast.calibration import Ranges, calibrate
 from r329fast.graph.export.float_session import FloatSession
 from r329fast.quantization import Options
 from r329fast.tuning.range_search import search_ranges
+from r329fast.tuning.relower import with_other_ranges
 from r329fast.tuning.state import State, least_error_factor, output_score
+from r329fast.tuning.weights import scheme_of
 
 
 @pytest.fixture(scope="module")
@@ -37,9 +39,7 @@ def test_a_bad_range_is_mended_and_the_gain_is_real(
     def snr(item: State) -> float:
         return output_score(item.program("aqt2021", Options()), x, expected, 1).snr
 
-    found, records = search_ranges(
-        bad, lambda item: item.program("aqt2021", Options()), x, expected, 1
-    )
+    found, records = search_ranges(bad, scheme_of("aqt2021", Options()), x, expected, 1)
     gained = sum(record["gain_db"] for record in records)
     assert gained > 0.5
     assert snr(found) - snr(bad) == pytest.approx(gained, abs=1e-6)
@@ -59,3 +59,17 @@ def test_the_factor_of_least_error_has_no_better_neighbour() -> None:
     assert 0.4 < factor < 0.9
     assert error(factor) < min(error(factor - 0.1), error(factor + 0.1))
     assert least_error_factor(values[1:], 1.0, True) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("scheme", ["aqt2021", "compass42"])
+def test_what_is_lowered_again_is_the_whole_program(
+    start: tuple[State, np.ndarray, np.ndarray], scheme: str
+) -> None:
+    state, _, _ = start
+    base = state.program(scheme, Options())
+    for name, (low, high) in state.ranges.values.items():
+        ranges = Ranges({**state.ranges.values, name: (low * 0.7, high * 0.7)})
+        found = with_other_ranges(base, state.graph, ranges, scheme_of(scheme, Options()), (name,))
+        whole = State(state.graph, ranges, "").program(scheme, Options())
+        assert found.hash() == whole.hash()
+        assert [layer.ops for layer in found.layers] == [layer.ops for layer in whole.layers]

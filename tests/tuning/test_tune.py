@@ -10,6 +10,7 @@ import pytest
 
 import r329fast
 from r329fast.calibration import Ranges, calibrate
+from r329fast.cfg.new import new_cfg
 from r329fast.deploy import bundled
 from r329fast.deploy.pipeline import prepare
 from r329fast.errors import UsageError
@@ -159,10 +160,30 @@ def test_five_images_do_no_harm(tmp_path: Path, scheme: str) -> None:
 
 def test_per_channel_weights(tmp_path: Path, calibration: np.ndarray) -> None:
     result = r329fast.tune(
-        NET, tmp_path, dataset=calibration[:16], per_channel=True, allow=("bias",)
+        NET, tmp_path, dataset=calibration[:24], per_channel=True, allow=("bias", "rounding")
     )
+    assert result.gained
     again = prepare(result.files["cfg"]).program
     assert again.hash() == result.record["program_hash"]
+
+
+@pytest.mark.parametrize("scheme", ["aqt2021", "compass42"])
+def test_a_cfg_keeps_its_scheme_and_settings(
+    tmp_path: Path, calibration: np.ndarray, scheme: str
+) -> None:
+    """The tuned cfg alone gives the promised integers: nothing has to be said beside it."""
+    data = tmp_path / "dataset.npy"
+    np.save(data, calibration[:24])
+    config = new_cfg(NET, scheme=scheme, calibration_data=str(data))
+    if config.optimizer is not None:
+        config.optimizer.values["multiplier_bits"] = "10"
+    cfg = config.write(tmp_path / "run.cfg")
+    result = r329fast.tune(cfg, tmp_path / "out", allow=("rounding",))
+    again = prepare(result.files["cfg"])
+    assert again.scheme == scheme
+    assert again.program.hash() == result.record["program_hash"]
+    other = r329fast.tune(cfg, tmp_path / "per", allow=("rounding",), per_channel=True)
+    assert prepare(other.files["cfg"]).program.hash() == other.record["program_hash"]
 
 
 def test_the_page_names_every_layer(tuned: TuneResult) -> None:
