@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from r329fast.program.storage import load_program
     from r329fast.quantization import Options, quantize
     from r329fast.simulator.simulator import Simulator
+    from r329fast.trial import try_model
     from r329fast.tuning import tune
     from r329fast.vendor.aipu.load import load_aipu
 
@@ -45,6 +46,7 @@ _HOMES = {
     "quantize": "quantization",
     "run_cfg": "deploy.run_cfg",
     "tune": "tuning",
+    "try_model": "trial",
 }
 
 __all__ = [
@@ -63,6 +65,7 @@ __all__ = [
     "prepare",
     "quantize",
     "run_cfg",
+    "try_model",
     "tune",
 ]
 

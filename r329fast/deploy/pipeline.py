@@ -16,15 +16,18 @@ from r329fast.base.reading import read_bytes
 from r329fast.calibration import Ranges, calibrate
 from r329fast.calibration.hidden import hidden_of
 from r329fast.cfg import RunConfig, completed, read_cfg
+from r329fast.deploy.recipe import Known, carry, recipe_of_cfg
 from r329fast.deploy.settings import Settings
 from r329fast.errors import CfgError, DataError, UsageError
 from r329fast.graph import load_model
 from r329fast.graph.ir import LINEAR_TYPES, Graph
 from r329fast.images.dataset import load_labels
 from r329fast.images.several import Arrays, load_datasets
+from r329fast.profile.silent_failures import joined_failures
 from r329fast.program import Program
 from r329fast.quantization import Options, quantize
-from r329fast.quantization.aqt2021 import amplified_concats
+from r329fast.quantization.options import WIDTHS
+from r329fast.quantization.scopes import idle_scopes
 from r329fast.vendor.aipu.load import is_program, read_program
 
 _NARROW = 0.75
@@ -39,7 +42,10 @@ _TWINS = {
 
 @dataclass
 class Prepared:
-    """A cfg carried out as far as the program; `warnings` are lines for the user."""
+    """A cfg carried out as far as the program; `warnings` are lines for the user.
+
+    known: the recipe of the calibration images.
+    """
 
     config: RunConfig
     graph: Graph
@@ -48,6 +54,7 @@ class Prepared:
     scheme: str
     method: str
     warnings: list[str] = field(default_factory=list)
+    known: Known = field(default_factory=Known)
 
 
 def load_config(cfg: str | Path | RunConfig) -> RunConfig:
@@ -93,8 +100,9 @@ def cfg_options(config: RunConfig, settings: Settings | None = None, **changes: 
         found = {
             "quantize_method_for_weight": optimizer.text("quantize_method_for_weight"),
             "quantize_method_for_activation": optimizer.text("quantize_method_for_activation"),
+            **{name: optimizer.text(name) for name in WIDTHS},
             "bias_effective_bits": optimizer.integer("bias_effective_bits") or 0,
-            "multiplier_bits": optimizer.integer("multiplier_bits") or 8,
+            "multiplier_bits": optimizer.integer("multiplier_bits") or 0,
             "unify_shifts_for_aiff": optimizer.flag("unify_shifts_for_aiff"),
             "force_shift_positive": optimizer.flag("force_shift_positive"),
             "force_dtype_int": optimizer.flag("force_dtype_int"),
@@ -137,7 +145,7 @@ def calibration_ranges(
     if high and low and method is None:
         ranges = Ranges.load_max_min(Path(high), Path(low))
         return _complete(graph, ranges), "file"
-    dataset = _dataset(config, graph)
+    dataset = calibration_dataset(config, graph)
     statistics: dict[str, object] = {}
     if optimizer is not None:
         method = method or optimizer.text("calibration_strategy_for_activation")
@@ -184,8 +192,11 @@ def layer_tops(graph: Graph) -> list[str]:
     return [name for layer in graph for name in layer.outputs]
 
 
-def _dataset(config: RunConfig, graph: Graph) -> Arrays:
-    """The calibration arrays that the cfg names, checked against the graph and the labels."""
+def calibration_dataset(config: RunConfig, graph: Graph) -> Arrays:
+    """The calibration arrays that the cfg names, checked against the graph and the labels.
+
+    Raises CfgError where it names none, DataError and FileError.
+    """
     path = config.calibration_data
     if not path:
         raise CfgError(
@@ -226,12 +237,30 @@ def prepare(
     options = cfg_options(config, settings)
     ranges, used = calibration_ranges(config, graph, settings)
     program = quantize(graph, ranges, chosen, options)
+    known = recipe_of_cfg(config)
+    carry(program, known)
     warnings = [
         *config.warnings,
+        *dull_inputs(graph, ranges, used),
         *narrow_outputs(graph, ranges, used),
-        *amplified_concats(program),
+        *(item.text for item in joined_failures(program, graph.onnx_names)),
+        *idle_scopes(graph, options),
     ]
-    return Prepared(config, graph, ranges, program, chosen, used, warnings)
+    return Prepared(config, graph, ranges, program, chosen, used, warnings, known)
+
+
+def dull_inputs(graph: Graph, ranges: Ranges, method: str) -> list[str]:
+    """A line for each input whose calibration data is one number throughout (zero, mostly)."""
+    lines = []
+    for name in graph.inputs:
+        low, high = ranges.seen.get(name, ranges[name])
+        if low == high:
+            source = "ts_max_file, ts_min_file" if method == "file" else "calibration_data"
+            lines.append(
+                f"input {name!r}: all its calibration data is {low:g}, so that no range says "
+                f"anything; give real images ({source})"
+            )
+    return lines
 
 
 def narrow_outputs(graph: Graph, ranges: Ranges, method: str) -> list[str]:
@@ -264,6 +293,11 @@ def input_quantizer(cfg: str | Path) -> Callable[[np.ndarray], np.ndarray]:
 
     Only the input's range is needed, so the network itself is not run.
     """
+    return input_program(cfg).quantize_input
+
+
+def input_program(cfg: str | Path | RunConfig) -> Program:
+    """A program of only the inputs of a cfg's network: their ranges, scales and dtypes."""
     config = load_config(cfg)
     graph = load_graph(config)
     first = Graph(
@@ -274,8 +308,7 @@ def input_quantizer(cfg: str | Path) -> Callable[[np.ndarray], np.ndarray]:
         graph.onnx_names,
     )
     ranges, _ = calibration_ranges(config, first)
-    program = quantize(first, ranges, config.scheme, cfg_options(config))
-    return program.quantize_input
+    return quantize(first, ranges, config.scheme, cfg_options(config))
 
 
 def read_input(path: str | Path, program: Program, name: str) -> np.ndarray:
