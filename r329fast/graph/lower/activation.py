@@ -6,6 +6,7 @@ import numpy as np
 
 from r329fast.graph.activations import BY_OPERATOR, activate
 from r329fast.graph.ir import ActivationAttrs, Layer
+from r329fast.graph.issues import FORM
 from r329fast.graph.lower.builder import Builder
 from r329fast.graph.lower.operator import LayerWriter, Operator
 from r329fast.graph.lower.rules import constraint_first_output, constraint_inference
@@ -14,7 +15,7 @@ from r329fast.graph.onnx.writer import Writer
 from r329fast.graph.rule import Result, advise
 
 
-@advise("cast in front of the model or behind it")
+@advise("cut the graph in front of it (--outputs) and cast outside of the model", FORM)
 def constraint_float_cast(node: Node, model: OnnxModel) -> Result:
     """The cast must be from a floating-point type to another."""
     code = int(node.attr("to", 1))
@@ -25,7 +26,7 @@ def constraint_float_cast(node: Node, model: OnnxModel) -> Result:
 def import_activation(builder: Builder, node: Node) -> None:
     """Relu, Clip, Sigmoid, ... -> Activation (fused into its producer later where it can be)."""
     model, (reader, row) = builder.model, BY_OPERATOR[node.op]
-    source, consts = builder.value(node.inputs[0]), {}
+    source, consts = builder.held(node.inputs[0]), {}
     if row.per_channel:
         source = builder.channels_last(source)
         channels = builder.stored(source)[-1]
@@ -37,7 +38,7 @@ def import_activation(builder: Builder, node: Node) -> None:
 
 def import_identity(builder: Builder, node: Node) -> None:
     """Identity, Dropout and casts between floats vanish."""
-    builder.values[node.outputs[0]] = builder.value(node.inputs[0])
+    builder.values[node.outputs[0]] = builder.held(node.inputs[0])
 
 
 def write_activation(w: Writer, layer: Layer) -> str:

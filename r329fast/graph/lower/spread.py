@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from r329fast.graph.ir import ConstantAttrs, GatherAttrs, Layer, ReshapeAttrs, TileAttrs
+from r329fast.graph.issues import VALUES
 from r329fast.graph.lower.builder import Builder, Value, batch_axis
 from r329fast.graph.lower.operator import LayerWriter, Operator
 from r329fast.graph.onnx.model import Node, OnnxModel
@@ -19,7 +20,7 @@ def spread(builder: Builder, name: str, value: Value, shape: tuple[int, ...]) ->
     have = builder.shape(value)
     if have == shape:
         return value
-    repeats = [1] * len(shape)
+    repeats = [1] * len(builder.stored(value))
     for axis, place in enumerate(value.perm):
         repeats[place] = shape[axis] // have[axis]
     stored = tuple(n * r for n, r in zip(builder.stored(value), repeats, strict=True))
@@ -37,11 +38,16 @@ def constant(
     full = np.broadcast_to(full, shape)
     order = np.argsort(perm)  # stored axis -> logical axis
     stored = np.ascontiguousarray(full.transpose(order))
+    stored = np.expand_dims(stored, [n for n in range(max(perm, default=-1)) if n not in perm])
     tensor = builder.add(name, "Constant", ConstantAttrs(), (), stored.shape, {"value": stored})
     return Value(tensor, perm)
 
 
-@advise("repeat along other axes than the batch, by a known number")
+@advise(
+    "make the numbers constants (onnxslim), give the input as many axes as the target by a "
+    "Reshape, and repeat the batch outside of the model",
+    VALUES,
+)
 def constraint_known_repeats(node: Node, model: OnnxModel) -> Result:
     """The target sizes or repeats must be constants that leave the batch and the number of axes."""
     sizes, shape = model.const(node.input(1)), first_shape(node, model)
@@ -72,7 +78,11 @@ def import_repeat(builder: Builder, node: Node) -> None:
 # --- gather ---------------------------------------------------------------------------------
 
 
-@advise("make the indices constants, and keep the batch whole")
+@advise(
+    "make the indices constants (constant folding at export, or onnxslim), and pick images outside "
+    "of the model",
+    VALUES,
+)
 def constraint_known_indices(node: Node, model: OnnxModel) -> Result:
     """The indices must be constants that pick from another axis than the batch and leave one."""
     indices, shape = model.const(node.input(1)), first_shape(node, model)
