@@ -26,6 +26,8 @@ from r329fast.images.several import Arrays, load_datasets
 from r329fast.program import Program
 from r329fast.quantization import Options, quantize
 from r329fast.quantization.aqt2021 import amplified_concats
+from r329fast.quantization.options import WIDTHS
+from r329fast.quantization.scopes import idle_scopes
 from r329fast.vendor.aipu.load import is_program, read_program
 
 _NARROW = 0.75
@@ -98,8 +100,9 @@ def cfg_options(config: RunConfig, settings: Settings | None = None, **changes: 
         found = {
             "quantize_method_for_weight": optimizer.text("quantize_method_for_weight"),
             "quantize_method_for_activation": optimizer.text("quantize_method_for_activation"),
+            **{name: optimizer.text(name) for name in WIDTHS},
             "bias_effective_bits": optimizer.integer("bias_effective_bits") or 0,
-            "multiplier_bits": optimizer.integer("multiplier_bits") or 8,
+            "multiplier_bits": optimizer.integer("multiplier_bits") or 0,
             "unify_shifts_for_aiff": optimizer.flag("unify_shifts_for_aiff"),
             "force_shift_positive": optimizer.flag("force_shift_positive"),
             "force_dtype_int": optimizer.flag("force_dtype_int"),
@@ -237,6 +240,7 @@ def prepare(
         *config.warnings,
         *narrow_outputs(graph, ranges, used),
         *amplified_concats(program),
+        *idle_scopes(graph, options),
     ]
     return Prepared(config, graph, ranges, program, chosen, used, warnings, known)
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from r329fast.base.machine import cpu_model
 from r329fast.profile.cost import CostEstimate
-from r329fast.profile.data_counters import DataCounters
+from r329fast.profile.data_counters import DataCounters, level_steps
 from r329fast.profile.errors import BIN_STEPS, BINS_BEYOND, ErrorAnalysis
 from r329fast.profile.precision import Precision
 from r329fast.profile.sensitivity import LayerSensitivity
@@ -199,14 +199,14 @@ def _histograms(found: Findings) -> dict[str, Any]:
     result: dict[str, Any] = {}
     for layer in found.program.layers:
         spec = found.program.tensors[layer.outputs[0]]
-        lowest = (0 if spec.dtype == "uint8" else -128) + spec.zero_point
-        entry: dict[str, Any] = {"first": lowest, "bin": BIN_STEPS, "scale": spec.scale}
+        lowest, bin_steps = spec.lowest + spec.zero_point, BIN_STEPS * level_steps(spec)
+        entry: dict[str, Any] = {"first": lowest, "bin": bin_steps, "scale": spec.scale}
         if layer.name in found.data:
             counts = found.data[layer.name].histogram.reshape(-1, BIN_STEPS).sum(axis=1)
             entry["integers"] = _shares(counts)
         if found.errors is not None and layer.name in found.errors.layers:
             entry["floats"] = _shares(found.errors.layers[layer.name].histogram)
-            entry["float_first"] = lowest - BINS_BEYOND * BIN_STEPS
+            entry["float_first"] = lowest - BINS_BEYOND * bin_steps
         if len(entry) > 3:
             result[layer.name] = entry
     return result

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
 from r329fast.calibration.ranges import Ranges
-from r329fast.errors import DataError, ProgramError
+from r329fast.errors import DataError, ProgramError, UnsupportedModelError
 from r329fast.graph.ir import LAYER_TYPES, Graph, Layer
 from r329fast.program.program import AttrValue, LayerRecord, Program
 from r329fast.quantization.lower import compute as lower_compute
@@ -32,6 +33,8 @@ def lower(graph: Graph, ranges: Ranges, scheme: Scheme) -> Program:
     low = Lowering(graph, ranges, scheme)
     for low.index, layer in enumerate(graph):
         _lower_layer(low, layer)
+    if low.without_rule:
+        raise UnsupportedModelError(_advice(low))
     program = Program(
         graph.name,
         scheme.name,
@@ -52,6 +55,27 @@ def lower(graph: Graph, ranges: Ranges, scheme: Scheme) -> Program:
             **error.details,
         ) from error
     return program
+
+
+def _advice(low: Lowering) -> str:
+    """What has no rule for 16 bits, and the layers to keep at 8 bits."""
+    layers = {layer.name: layer for layer in low.graph}
+    makers = {name: layer for layer in low.graph for name in layer.outputs}
+    narrow: dict[str, None] = {}
+    for name in low.without_rule:
+        layer = layers[name]
+        for source in (*(makers[tensor] for tensor in layer.inputs), layer):
+            # what only moves integers has the width of what it reads
+            while source.inputs and source.facts.keeps(source.attrs):
+                source = makers[source.inputs[0]]
+            if low.tensors[source.outputs[0]].bits > 8 or source is layer:
+                narrow[source.name] = None
+    found = ", ".join(f"{layers[name].type} {name!r}" for name in low.without_rule)
+    names = "|".join(re.escape(name) + "$" for name in narrow)
+    return (
+        f"16 bits have no rule for {found}; keep it and what it reads at 8 bits: "
+        f"[Optimizer] activation_bits = 16 & <{{{names}}}:8>"
+    )
 
 
 def _option_words(scheme: Scheme) -> dict[str, str]:
@@ -82,6 +106,9 @@ def _lower_layer(low: Lowering, layer: Layer) -> None:
         low.tensors[name] = spec
         outputs.append(spec)
     RULES[layer.type](low, layer, inputs, outputs)
+    for asked in outputs:
+        if asked.itemsize > low.tensors[asked.name].itemsize:  # the rule knows only bytes
+            low.without_rule[layer.name] = asked.name
     low.records.append(
         LayerRecord(
             layer.name,
