@@ -270,8 +270,15 @@ def _write(
 
 
 def _show(record: dict[str, Any], files: dict[str, str], out: Console) -> None:
-    from r329fast.report.console import suggestion_lines, summary_lines, table_lines
+    from r329fast.report.console import (
+        finding_lines,
+        suggestion_lines,
+        summary_lines,
+        table_lines,
+    )
 
+    for line in finding_lines(record):
+        out.print(line)
     for line in [*table_lines(record["layers"]), "", *summary_lines(record)]:
         out.print(line)
     if record["suggestions"]:

@@ -15,6 +15,7 @@ from r329fast.profile.data_counters import DataCounters, level_steps
 from r329fast.profile.errors import BIN_STEPS, BINS_BEYOND, ErrorAnalysis
 from r329fast.profile.precision import Precision
 from r329fast.profile.sensitivity import LayerSensitivity
+from r329fast.profile.silent_failures import SilentFailure
 from r329fast.profile.suggestion import Suggestion
 from r329fast.program.counters import layer_counters
 from r329fast.program.program import LayerRecord, Program
@@ -39,6 +40,7 @@ class Findings:
     errors: ErrorAnalysis | None = None
     sensitivity: Mapping[str, LayerSensitivity] = field(default_factory=dict)
     suggestions: Sequence[Suggestion] = ()
+    failures: Sequence[SilentFailure] = ()
     input_saturated: float | None = None
     source: str = ""
     seconds: float = 0.0
@@ -152,6 +154,7 @@ def make_record(found: Findings, totals: Mapping[str, Any]) -> dict[str, Any]:
         "hardware": found.cost.hardware.as_json() if found.cost else None,
         "errors": _errors_summary(found.errors),
         "sensitivity_order": _order(found.sensitivity),
+        "failures": [failure.as_json() for failure in found.failures],
         "suggestions": [suggestion.as_json() for suggestion in found.suggestions],
         "histograms": _histograms(found),
         "network": {"edges": _edges(program)},

@@ -116,6 +116,11 @@ def _error_lines(errors: Mapping[str, Any]) -> list[str]:
     return lines
 
 
+def finding_lines(record: Mapping[str, Any]) -> list[str]:
+    """What is wrong although every integer is right, before all figures."""
+    return [f"finding: {item['text']}" for item in record.get("failures", ())]
+
+
 def suggestion_lines(suggestions: Sequence[Mapping[str, Any]]) -> list[str]:
     """What to change, best first, with the measured gain."""
     lines = []

@@ -48,7 +48,8 @@ function renderRun() {
   const sweep = record.evaluation && record.evaluation.settings && record.evaluation.settings.rows.length > 1;
   show("sec-settings", Boolean(sweep));
   if (sweep) settings(byId("settings-box"), byId("settings-note"), record.evaluation);
-  show("sec-suggestions", (record.suggestions || []).length > 0);
+  const advised = (record.suggestions || []).length + (record.failures || []).length > 0;
+  show("sec-suggestions", advised);
   show("sec-images", Boolean(record.evaluation && record.evaluation.worst.length));
   show("sec-hardware", Boolean(record.hardware));
   show("sec-glossary", layers.length > 0);
@@ -58,7 +59,7 @@ function renderRun() {
     renderTable();
     glossary(byId("glossary-box"));
   }
-  if ((record.suggestions || []).length) suggestions(byId("suggestions-box"), record);
+  if (advised) suggestions(byId("suggestions-box"), record);
   if (record.evaluation) images(byId("images-box"), byId("images-note"), record);
   if (record.hardware) hardware(byId("hardware-box"), record);
   renderSelection();

@@ -49,6 +49,7 @@ function details(box, record) {
 
 function suggestions(box, record) {
   empty(box);
+  for (const item of record.failures || []) box.append(el("p", { class: "finding" }, el("b", {}, "Finding: "), item.text));
   const list = el("ol", { class: "suggestions" });
   for (const item of record.suggestions || []) {
     const percent = (v) => (100 * v).toFixed(1) + "%";
