@@ -10,9 +10,12 @@ from typing import Any
 import numpy as np
 
 from r329fast.base.machine import cpu_model
+from r329fast.base.tabular import html_table
 from r329fast.profile.cost import CostEstimate
 from r329fast.profile.data_counters import DataCounters, level_steps
 from r329fast.profile.errors import BIN_STEPS, BINS_BEYOND, ErrorAnalysis
+from r329fast.profile.layer_details import layer_details
+from r329fast.profile.memory_use import memory_use
 from r329fast.profile.precision import Precision
 from r329fast.profile.sensitivity import LayerSensitivity
 from r329fast.profile.silent_failures import SilentFailure
@@ -44,6 +47,18 @@ class Findings:
     input_saturated: float | None = None
     source: str = ""
     seconds: float = 0.0
+
+    def __repr__(self) -> str:
+        held = {"cost": self.cost, "data": self.data, "errors": self.errors,
+                "sensitivity": self.sensitivity, "suggestions": self.suggestions}  # fmt: skip
+        words = ", ".join(key for key, value in held.items() if value) or "counters only"
+        return f"<Findings about {self.program.name!r}: {words}>"
+
+    def _repr_html_(self) -> str:
+        rows = [
+            [row["name"], row["op"], f"{row['macs']:,}", row["shape"]] for row in layer_rows(self)
+        ]
+        return html_table(repr(self)[1:-1], ["layer", "type", "MACs", "output"], rows)
 
 
 def layer_rows(found: Findings) -> list[dict[str, Any]]:
@@ -158,6 +173,8 @@ def make_record(found: Findings, totals: Mapping[str, Any]) -> dict[str, Any]:
         "suggestions": [suggestion.as_json() for suggestion in found.suggestions],
         "histograms": _histograms(found),
         "network": {"edges": _edges(program)},
+        "details": layer_details(program),
+        "memory": memory_use(program),
     }
     return record
 

@@ -41,7 +41,8 @@ PROFILED = 8
 class TrialOptions:
     """How a model is tried.
 
-    labels, numbers, preprocess, scheme: as in `ModelOptions`. split: the part of a set with parts
+    labels, numbers, preprocess, scheme: as in `ModelOptions`. classes: names by class number, for
+    the texts of the worst images. split: the part of a set with parts
     that is evaluated. method, rounding, per_channel: as in
     `Settings`. limit: images evaluated, evenly spaced (0: all). save_cfg: a file for the cfg that
     does the same; the calibration set then stays beside it. threads: all cores where absent.
@@ -50,6 +51,7 @@ class TrialOptions:
 
     labels: str | Path | None = None
     numbers: Mapping[str, int] | None = None
+    classes: Mapping[int, str] | None = None
     split: str = "val"
     preprocess: Preprocess | None = None
     scheme: str = "aqt2021"
@@ -193,7 +195,9 @@ def _profiled(
     warnings = [*prepared.warnings, *(evaluation.warnings if evaluation else [])]
     files: dict[str, str] = {}
     if evaluation is not None:
-        record["evaluation"] = evaluation_part(out, program_hash=program.hash())
+        record["evaluation"] = evaluation_part(
+            out, program_hash=program.hash(), classes=options.classes
+        )
         files["evaluation"] = str(out / "run.json")
     else:
         warnings += saturation_warning(found.input_saturated or 0.0)
