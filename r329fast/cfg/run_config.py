@@ -26,7 +26,7 @@ from r329fast.cfg.sections import (
     Section,
 )
 from r329fast.cfg.values import BadValueError
-from r329fast.errors import CfgError, nearest
+from r329fast.errors import CfgError, FileError, nearest
 from r329fast.graph.onnx.foreign import CONVERTERS
 
 _SECTIONS: tuple[type[Section], ...] = (Common, Parser, Quantization, GBuilder)
@@ -139,6 +139,12 @@ def read_cfg(path: Path | str) -> RunConfig:
 
 def read_text(path: Path | str) -> str:
     """The text of a cfg, with any kind of line end; raises FileError."""
+    if Path(path).suffix.lower() == ".onnx":
+        raise FileError(
+            f"{path} is a model, allowed here: a cfg (`r329fast cfg new {path} --out run.cfg`); "
+            "`try`, `run`, `eval`, `profile` and `quantize` take models",
+            path=str(path),
+        )
     return reading.read_text(path, CFG).replace("\r\n", "\n").replace("\r", "\n")
 
 
