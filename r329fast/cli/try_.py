@@ -24,7 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Calibrate a model on the images, quantise it, count its accuracy where the images have\n"
         "labels, profile it, and write a page. Without images it is calibrated on random data:\n"
-        "cost and memory are right then, and nothing is said of accuracy."
+        "cost and memory are right then, and nothing is said of accuracy. How images are\n"
+        "prepared is read from preprocess.json near the model, else guessed, and said."
     )
     parser.add_argument("model", metavar="MODEL.onnx", type=Path)
     parser.add_argument(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from r329fast.deploy.from_model import (
     ModelRun,
     calibration_folder,
     config_of_model,
+    save_cfg,
 )
 from r329fast.deploy.pipeline import Prepared, prepare
 from r329fast.deploy.recipe import saturation_warning
@@ -125,19 +126,9 @@ def try_model(
         step("profiling")
         trial = _profiled(prepared, made, images, out, options, threads, found)
     if options.save_cfg is not None:
-        trial.files["cfg"] = str(save_cfg(made, settings, Path(options.save_cfg)))
+        trial.files["cfg"] = str(save_cfg(made, Path(options.save_cfg), settings))
     trial.seconds = time.perf_counter() - start
     return trial
-
-
-def save_cfg(made: ModelRun, settings: Settings, path: Path) -> Path:
-    """The cfg that does the same, with a calibration method that was asked for."""
-    config = made.config
-    if settings.method and config.quantization is not None:
-        config = replace(
-            config, quantization=replace(config.quantization, calibration_method=settings.method)
-        )
-    return config.write(path)
 
 
 def _model_options(images: str | Path | None, options: TrialOptions, threads: int) -> ModelOptions:
