@@ -88,6 +88,7 @@ def torch_case(name: str, build: Callable[[], Any], pixels: int) -> Case:
 
         opset, dynamo = EXPORTERS[exporter]
         torch.manual_seed(0)
+        torch.backends.mha.set_fastpath_enabled(False)  # no exporter knows it
         module = build().eval()
         _spread_statistics(module)
         path = folder / "net.onnx"
