@@ -17,7 +17,7 @@ from numba import njit
 
 from r329fast.base.integers import INT32_MAX
 from r329fast.kernels import epilogue_wide
-from r329fast.kernels.conv.layout import Geometry, pack_weights
+from r329fast.kernels.conv.layout import Geometry, Parts, pack_weights
 from r329fast.kernels.conv.windows import pack_rows
 from r329fast.kernels.epilogue import prepare_epilogue
 from r329fast.kernels.ir.copy_rows import GAP
@@ -301,7 +301,12 @@ def prepare_planes(
     weights = weights.reshape(len(weights), geometry.kernel_y, geometry.kernel_x, -1)
     inner = int(np.prod(weights.shape[1:]))
     kinds = weight_planes(weights)
-    packs = [pack_weights(kind, geometry.groups, 1) for kind in kinds]
+    packs = [
+        pack_weights(
+            Parts(np.split(kind, geometry.groups), weights.shape[3], geometry.group_outs), 1
+        )
+        for kind in kinds
+    ]
     packed = aligned(np.concatenate([words for words, _, _ in packs]))
     filling, moves = activation_planes(np.tile(pads.astype(np.int64), geometry.kernel_x), x)
     pad_bytes = -(-(len(filling[0]) + 64) // 64) * 64
