@@ -8,16 +8,15 @@ from pathlib import Path
 from r329fast.cli.output import Console
 
 NAME = "completion"
-HELP = "a script with which bash, zsh or tcsh complete commands and options"
-SHELLS = ("bash", "zsh", "tcsh")
+HELP = "a script with which bash or zsh complete commands and options"
+SHELLS = ("bash", "zsh")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Print the script, to be kept where the shell looks for it:\n"
         "  bash  r329fast completion bash > ~/.local/share/bash-completion/completions/r329fast\n"
-        "  zsh   r329fast completion zsh > FOLDER/_r329fast, a FOLDER of $fpath\n"
-        "  tcsh  r329fast completion tcsh > FILE, and `source FILE` in ~/.tcshrc"
+        "  zsh   r329fast completion zsh > FOLDER/_r329fast, a FOLDER of $fpath"
     )
     parser.add_argument("shell", choices=SHELLS)
 
@@ -36,7 +35,7 @@ def execute(args: argparse.Namespace, out: Console) -> int:
     return 0
 
 
-def _complete_files(parser: argparse.ArgumentParser, complete: dict[str, str]) -> None:
+def _complete_files(parser: argparse.ArgumentParser, complete: object) -> None:
     """Mark what takes a path, in a parser and in those of its commands."""
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):

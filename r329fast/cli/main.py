@@ -46,7 +46,7 @@ COMMANDS = {
     "bench": "speed of kernels and models",
     "check": "which ops of a model are supported",
     "info": "versions, CPU, kernel path, cache",
-    "completion": "a script with which bash, zsh or tcsh complete commands and options",
+    "completion": "a script with which bash or zsh complete commands and options",
 }
 _GLOBAL_FLAGS = """global options, before or after the command:
   --json         one JSON object on stdout, everything else on stderr
