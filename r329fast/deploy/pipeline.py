@@ -141,9 +141,9 @@ def calibration_ranges(
     optimizer = config.optimizer
     # [AutoQuantizationTool] is not read where [Optimizer] is there too.
     quantization = config.quantization if optimizer is None else None
-    ready = quantization is not None and quantization.ts_max_file and quantization.ts_min_file
-    if ready and quantization is not None and method is None:
-        ranges = Ranges.load_max_min(Path(quantization.ts_max_file), Path(quantization.ts_min_file))
+    high, low = config.range_files
+    if high and low and method is None:
+        ranges = Ranges.load_max_min(Path(high), Path(low))
         return _complete(graph, ranges), "file"
     dataset = calibration_dataset(config, graph)
     statistics: dict[str, object] = {}

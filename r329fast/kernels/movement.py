@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from r329fast.kernels.leaves.vector import gather_runs, interleave_rows
 from r329fast.kernels.runtime.kernel import arrays, kernel
 from r329fast.kernels.runtime.op_plan import OpPlan, Step, aligned
 from r329fast.kernels.runtime.parameters import pack
@@ -20,31 +21,42 @@ from r329fast.reference.interpreter import FUNCTIONS
 
 
 class Runs(NamedTuple):
-    batch: int  # images
-    in_elements: int  # bytes of one image
-    out_elements: int  # bytes of one image
+    first: int  # run (over all images) to begin with
+    end: int
+    runs: int  # of one image
+    in_bytes: int  # of one image
     run: int  # bytes copied from every place of the index
-    item: int  # bytes of an element
-    fill: int  # element that is written where the index is negative
 
 
 @kernel
 def copy_runs(frame):  # type: ignore[no-untyped-def]
-    """Runs of bytes from x at index (byte offsets in an image), or of the filling at -1."""
-    p, x, index, out = arrays(frame, Runs, "uiu")
-    batch, in_elements, out_elements, run = p.batch, p.in_elements, p.out_elements, p.run
-    item, fill = p.item, p.fill
-    for image in range(batch):
-        x0, out0 = image * in_elements, image * out_elements
-        for i in range(index.size):
-            start = out0 + i * run
-            if index[i] < 0:
-                for j in range(run):
-                    out[start + j] = np.uint8((fill >> (8 * (j % item))) & 255)
-            else:
-                source = x0 + index[i]
-                for j in range(run):
-                    out[start + j] = x[source + j]
+    """Runs first..end: bytes of x at index (offsets in an image), of `fill` where that is -1."""
+    p, x, index, fill, out = arrays(frame, Runs, "uiuu")
+    runs, in_bytes, run = p.runs, p.in_bytes, p.run
+    place = p.first
+    while place < p.end:
+        image = place // runs
+        start = place - image * runs
+        count = min(runs - start, p.end - place)
+        gather_runs(
+            out.ctypes.data + place * run, x.ctypes.data + image * in_bytes, fill.ctypes.data,
+            index.ctypes.data + 8 * start, count, run,
+        )  # fmt: skip
+        place += count
+
+
+class Pairs(NamedTuple):
+    first: int  # row (over all images) to begin with
+    end: int
+    half: int  # bytes of each of two groups
+
+
+@kernel
+def shuffle_pairs(frame):  # type: ignore[no-untyped-def]
+    """Rows first..end: the bytes of two groups in turn."""
+    p, x, out = arrays(frame, Pairs, "uu")
+    start = 2 * p.first * p.half
+    interleave_rows(out.ctypes.data + start, x.ctypes.data + start, p.end - p.first, p.half)
 
 
 class PixelBlocks(NamedTuple):
@@ -125,37 +137,47 @@ def prepare_runs(index: np.ndarray, x: TensorSpec, fill: int, path: str) -> OpPl
     """out[i] = x[index[i]], or the integer `fill` where the index is -1."""
     run, item = _run_length(index), x.itemsize
     starts = np.ascontiguousarray(index[::run])
-    runs = Runs(
-        batch=1,
-        in_elements=x.bytes,
-        out_elements=len(index) * item,
-        run=run * item,
-        item=item,
-        fill=fill,
-    )
+    runs = Runs(first=0, end=len(starts), runs=len(starts), in_bytes=x.bytes, run=run * item)
     places = np.where(starts < 0, -1, starts * item)
+    filling = np.tile(np.frombuffer(fill.to_bytes(item, "little"), dtype=np.uint8), run)
 
     def bind(
         batch: int, inputs: Sequence[np.ndarray], output: np.ndarray, scratch: np.ndarray
     ) -> list[Step]:
-        p = pack(runs._replace(batch=batch))
-        return [(copy_runs, (p, inputs[0], places, output))]
+        p = pack(runs._replace(end=batch * len(starts)))
+        return [(copy_runs, (p, inputs[0], places, filling, output))]
 
-    return OpPlan(path, bind, lambda batch: 0)
+    return OpPlan(path, bind, lambda batch: 0, True)
+
+
+def prepare_shuffle(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> OpPlan:
+    """Two groups of bytes without an index."""
+    x = inputs[0]
+    if op.integer("group") != 2 or x.itemsize != 1:
+        return prepare_movement(op, inputs, output)
+    rows = x.elements // x.shape[-1]
+    pairs = Pairs(first=0, end=rows, half=x.shape[-1] // 2)
+
+    def bind(
+        batch: int, inputs: Sequence[np.ndarray], output: np.ndarray, scratch: np.ndarray
+    ) -> list[Step]:
+        return [(shuffle_pairs, (pack(pairs._replace(end=batch * rows)), inputs[0], output))]
+
+    return OpPlan("vector-shuffle", bind, lambda batch: 0, True)
 
 
 def prepare_constant(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> OpPlan:
     """The same bytes for every image."""
     value = aligned(op.consts["value"].reshape(-1).view(np.uint8))
-    runs = Runs(batch=1, in_elements=0, out_elements=output.bytes, run=output.bytes, item=1, fill=0)
+    runs = Runs(first=0, end=1, runs=1, in_bytes=0, run=output.bytes)
     start = np.zeros(1, dtype=np.int64)
 
     def bind(
         batch: int, inputs: Sequence[np.ndarray], output: np.ndarray, scratch: np.ndarray
     ) -> list[Step]:
-        return [(copy_runs, (pack(runs._replace(batch=batch)), value, start, output))]
+        return [(copy_runs, (pack(runs._replace(end=batch)), value, start, value, output))]
 
-    return OpPlan("constant", bind, lambda batch: 0)
+    return OpPlan("constant", bind, lambda batch: 0, True)
 
 
 # Every op that moves bytes, and those that have a faster kernel of their own.
@@ -163,4 +185,5 @@ PREPARE = {
     **{kind: prepare_movement for kind, spec in OPS.items() if spec.moves},
     "constant": prepare_constant,
     "depth_to_space": prepare_depth_to_space,
+    "channel_shuffle": prepare_shuffle,
 }
