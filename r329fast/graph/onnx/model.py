@@ -42,8 +42,9 @@ class OnnxModel:
     """Nodes in order, constants by tensor name, shapes by tensor name, and the graph's ends.
 
     input_types: names of numpy dtypes of the inputs; free_axes: input -> axes without a size;
-    free_batch: whether the file leaves the batch of an input free; moved: tensors whose shape is
-    not the file's, because the batch was brought to the front (`batch.py`).
+    free_batch: whether the file leaves the batch of an input free; moved: tensors that the
+    file does not have in this form: the batch was brought to the front (`batch.py`), a node was
+    written out, a branch of an If was put in place.
     """
 
     name: str
