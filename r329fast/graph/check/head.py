@@ -5,6 +5,7 @@ from __future__ import annotations
 from r329fast.graph.check.causes import Causes
 from r329fast.graph.onnx.model import Node, OnnxModel
 
+
 def head_cut(model: OnnxModel, causes: Causes) -> list[str]:
     """The supported tensors that the rest of the model is computed from, in the model's order.
 
