@@ -1,7 +1,7 @@
 """Ops that move bytes: reshape, transpose, slice, pad, channel shuffle, nearest resize, blocks.
 
-Most are out[i] = x[index[i]]: the index is made once by the living definition, cut into the
-longest runs that it allows, and one kernel copies runs.
+Most are out[i] = x[index[i]], where the index is a sum of places per axis (`places.py`): it is cut
+into the longest runs that it allows, and one kernel copies runs.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from typing import NamedTuple
 
 import numpy as np
 
+from r329fast.kernels.places import Places, moved_places, run_places
 from r329fast.kernels.runtime.kernel import arrays, kernel
 from r329fast.kernels.runtime.op_plan import OpPlan, Step, aligned
 from r329fast.kernels.runtime.parameters import pack
 from r329fast.program.ops import OPS
 from r329fast.program.program import Op, TensorSpec
-from r329fast.reference.interpreter import FUNCTIONS
 
 
 class Runs(NamedTuple):
@@ -45,6 +45,26 @@ def copy_runs(frame):  # type: ignore[no-untyped-def]
                 source = x0 + index[i]
                 for j in range(run):
                     out[start + j] = x[source + j]
+
+
+@kernel
+def copy_grid(frame):  # type: ignore[no-untyped-def]
+    """The same where the index is outer[i] + inner[j], or the filling where one of them is -1."""
+    p, x, outer, inner, out = arrays(frame, Runs, "uiiu")
+    run, item, fill = p.run, p.item, p.fill
+    start = 0
+    for image in range(p.batch):
+        x0 = image * p.in_elements
+        for i in range(outer.size):
+            for j in range(inner.size):
+                if outer[i] < 0 or inner[j] < 0:
+                    for k in range(run):
+                        out[start + k] = np.uint8((fill >> (8 * (k % item))) & 255)
+                else:
+                    source = x0 + outer[i] + inner[j]
+                    for k in range(run):
+                        out[start + k] = x[source + k]
+                start += run
 
 
 class PixelBlocks(NamedTuple):
@@ -101,45 +121,35 @@ def prepare_depth_to_space(op: Op, inputs: list[TensorSpec], output: TensorSpec)
     return OpPlan("blocks", bind, lambda batch: 0)
 
 
-def _run_length(index: np.ndarray) -> int:
-    """Longest length that divides every run of successive (or filled) places in `index`."""
-    steps = np.diff(index)
-    joined = (steps == 1) & (index[1:] > 0) & (index[:-1] >= 0)
-    joined |= (index[1:] < 0) & (index[:-1] < 0)
-    breaks = np.flatnonzero(~joined) + 1
-    return int(np.gcd.reduce(np.append(breaks, len(index))))
-
-
 def prepare_movement(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> OpPlan:
-    x = inputs[0]
-    places = np.arange(x.elements, dtype=np.int64).reshape(1, *x.shape)
-    fill = 0
-    if op.kind == "pad" and op.text("mode") == "CONSTANT":
+    x, fill = inputs[0], 0
+    if op.kind == "pad":
         fill = op.integer("value") & ((1 << 8 * x.itemsize) - 1)
-        op = Op(op.kind, op.layer, op.inputs, op.outputs, {**op.attrs, "value": -1}, op.consts)
-    index = FUNCTIONS[op.kind](op, [places], inputs, output).reshape(-1)
-    return prepare_runs(index, x, fill, "alias" if OPS[op.kind].alias else "runs")
+    path = "alias" if OPS[op.kind].alias else "runs"
+    return prepare_runs(moved_places(op, x, output), x, fill, path)
 
 
-def prepare_runs(index: np.ndarray, x: TensorSpec, fill: int, path: str) -> OpPlan:
+def prepare_runs(places: Places, x: TensorSpec, fill: int, path: str) -> OpPlan:
     """out[i] = x[index[i]], or the integer `fill` where the index is -1."""
-    run, item = _run_length(index), x.itemsize
-    starts = np.ascontiguousarray(index[::run])
+    item = x.itemsize
+    outer, inner, run = run_places(places)
     runs = Runs(
         batch=1,
         in_elements=x.bytes,
-        out_elements=len(index) * item,
+        out_elements=len(outer) * len(inner) * run * item,
         run=run * item,
         item=item,
         fill=fill,
     )
-    places = np.where(starts < 0, -1, starts * item)
+    tables = [np.where(table < 0, -1, table * item) for table in (outer, inner)]
 
     def bind(
         batch: int, inputs: Sequence[np.ndarray], output: np.ndarray, scratch: np.ndarray
     ) -> list[Step]:
         p = pack(runs._replace(batch=batch))
-        return [(copy_runs, (p, inputs[0], places, output))]
+        if len(outer) == 1 and tables[0][0] == 0:
+            return [(copy_runs, (p, inputs[0], tables[1], output))]
+        return [(copy_grid, (p, inputs[0], *tables, output))]
 
     return OpPlan(path, bind, lambda batch: 0)
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from r329fast.base.limits import OPS as MOST_OPS
 from r329fast.errors import ProgramError
 from r329fast.program.op import ITEMSIZES, LayerRecord, Op, OpList, TensorSpec
 from r329fast.program.ops import OPS
@@ -125,8 +126,16 @@ def _verify_ends(program: OpList) -> None:
                 raise ProgramError(f"{what} {name!r} is no tensor of the program")
 
 
+def _verify_length(program: OpList) -> None:
+    """Ops are prepared and placed one by one: there are only so many."""
+    count = sum(max(len(op.inputs) - 1, 1) for op in program.ops)
+    if count > MOST_OPS.get():
+        raise ProgramError(f"the program has {count:,} ops, {MOST_OPS.advice()}")
+
+
 def verify(program: OpList) -> None:
     """Check the whole program; raises ProgramError at the first rule that is broken."""
+    _verify_length(program)
     for name, spec in program.tensors.items():
         complaint = _tensor_complaint(name, spec)
         if complaint:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from r329fast.calibration.ranges import Ranges
-from r329fast.errors import DataError, ProgramError
+from r329fast.errors import DataError, ProgramError, R329Error, UnsupportedModelError
 from r329fast.graph.ir import LAYER_TYPES, Graph, Layer
 from r329fast.program.program import AttrValue, LayerRecord, Program
 from r329fast.quantization.lower import compute as lower_compute
@@ -45,13 +45,17 @@ def lower(graph: Graph, ranges: Ranges, scheme: Scheme) -> Program:
     try:
         program.verify()
     except ProgramError as error:
-        if not any(word in error.message for word in ("mult outside", "shift outside")):
-            raise
-        raise DataError(
-            f"{error.message}: the ranges of its input and output do not go together",
-            **error.details,
-        ) from error
+        raise _refusal(error) from error
     return program
+
+
+def _refusal(error: ProgramError) -> R329Error:
+    """What the user gave, and cannot be quantised, in place of a broken rule of the op list."""
+    if any(word in error.message for word in ("mult outside", "shift outside")):
+        text = f"{error.message}: the ranges of its input and output do not go together"
+        return DataError(text, **error.details)
+    text = f"the quantised model breaks a rule of the op list: {error.message}"
+    return UnsupportedModelError(text, (), **error.details)
 
 
 def _option_words(scheme: Scheme) -> dict[str, str]:
