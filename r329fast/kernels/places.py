@@ -11,10 +11,12 @@ from math import prod
 
 import numpy as np
 
+from r329fast.base.limits import check_memory
 from r329fast.program.program import AttrValue, Op, TensorSpec
 from r329fast.reference.interpreter import FUNCTIONS
 
 Places = list[np.ndarray]  # per axis of the output: int64 places to add up; -1 is no place at all
+_PLACE = 24  # bytes of a place while a table is made
 _WHOLE = 1 << 18  # places that are written out; more stay a sum of two tables
 
 
@@ -41,6 +43,7 @@ def sum_places(shape: Sequence[int], axes: Sequence[int]) -> tuple[np.ndarray, n
         for size, step in zip(shape, strides_of(shape), strict=True)
     ]
     kept = [line for axis, line in enumerate(lines) if axis not in axes]
+    check_memory("an index of sums", _PLACE * prod(len(line) for line in kept))
     return summed(kept), summed([lines[axis] for axis in axes])
 
 
@@ -113,4 +116,5 @@ def run_places(places: Places) -> tuple[np.ndarray, np.ndarray, int]:
     cut = 0
     if prod(sizes) > _WHOLE:
         cut = min(range(len(sizes)), key=lambda n: prod(sizes[:n]) + prod(sizes[n:]))
+    check_memory("an index of places", _PLACE * (prod(sizes[:cut]) + prod(sizes[cut:])))
     return summed(tables[:cut]), summed(tables[cut:]), run

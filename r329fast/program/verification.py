@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from r329fast.base.limits import AXIS
 from r329fast.base.limits import OPS as MOST_OPS
 from r329fast.errors import ProgramError
 from r329fast.program.op import ITEMSIZES, LayerRecord, Op, OpList, TensorSpec
@@ -52,6 +53,8 @@ def _tensor_complaint(name: str, spec: TensorSpec) -> str:
         return f"shape {shape}, allowed positive integers"
     if len(shape) > MAX_RANK:
         return f"{len(shape)} axes, allowed {MAX_RANK}"
+    if max(shape, default=0) > AXIS.get():
+        return f"an axis of {max(shape):,}, {AXIS.advice()}"
     low, high = dtype_range(spec)
     if not (_is_int(spec.qmin) and _is_int(spec.qmax) and low <= spec.qmin <= spec.qmax <= high):
         return f"dtype {spec.dtype} with range [{spec.qmin}, {spec.qmax}]"

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from r329fast.base.limits import MEMORY
-from r329fast.errors import MachineError
+from r329fast.base.limits import check_memory
 from r329fast.program.blocks import Stretch, stretches
 from r329fast.program.ops import OPS
 from r329fast.program.planner import BufferPlan, plan
@@ -17,15 +16,6 @@ from r329fast.program.uniform_dtype import uniform_program
 
 if TYPE_CHECKING:
     from r329fast.kernels import CallTable, OpPlan
-
-
-def check_memory(program: Program, size: int) -> None:
-    """Raises MachineError where a thread would work in more bytes than MEMORY allows."""
-    if size > MEMORY.bytes():
-        raise MachineError(
-            f"program {program.name!r} needs {-(-size >> 20):,} MB to run an image, "
-            f"{MEMORY.advice()}"
-        )
 
 
 @dataclass(frozen=True)
@@ -90,7 +80,7 @@ class PreparedProgram:
 
         program = self.program
         cut, buffers, scratch = self.room(images, keep, budget)
-        check_memory(program, buffers.size + parts * scratch)
+        check_memory(f"an image of program {program.name!r}", buffers.size + parts * scratch)
         arena, *scratches = pieces([buffers.size, *[scratch] * parts])
 
         def view(name: str, start: int, size: int) -> np.ndarray:

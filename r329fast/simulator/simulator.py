@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from r329fast.base.limits import MEMORY
+from r329fast.base.limits import MEMORY, check_memory
 from r329fast.errors import DataError, UsageError, nearest
 from r329fast.program.blocks import largest_op
 from r329fast.program.program import Program
@@ -190,11 +190,9 @@ class Simulator:
 
     def _reference_images(self) -> int:
         """Images at once that there is memory for: all tensors stay, an op works in int64."""
-        from r329fast.simulator.binding import check_memory
-
         whole = sum(spec.bytes for spec in self.program.tensors.values())
         image = whole + 16 * largest_op(self.program)
-        check_memory(self.program, image)
+        check_memory(f"an image of program {self.program.name!r}, by the reference,", image)
         return max(MEMORY.bytes() // max(image, 1), 1)
 
     def _run_reference(self, feeds: Tensors, arrays: Tensors, count: int) -> None:

@@ -10,10 +10,10 @@ from queue import Empty, SimpleQueue
 import numpy as np
 
 from r329fast.base.fork import renew_after_fork
-from r329fast.base.limits import MEMORY
+from r329fast.base.limits import MEMORY, check_memory
 from r329fast.program.blocks import largest_op, program_macs
 from r329fast.program.program import Program
-from r329fast.simulator.binding import BoundProgram, PreparedProgram, check_memory
+from r329fast.simulator.binding import BoundProgram, PreparedProgram
 from r329fast.simulator.pool import LazyPool
 
 Feeds = dict[str, np.ndarray]
@@ -80,7 +80,7 @@ class Workers:
         self._fitting: dict[frozenset[str], int] = {}
         self._whole = sum(spec.bytes for spec in program.tensors.values())
         if self._whole > MEMORY.bytes():  # else it fits in any order
-            check_memory(program, self._size(1, frozenset()))
+            check_memory(f"an image of program {program.name!r}", self._size(1, frozenset()))
         renew_after_fork(self)
 
     def path(self, index: int) -> str:
