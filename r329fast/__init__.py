@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from r329fast.program.storage import load_program
     from r329fast.quantization import Options, quantize
     from r329fast.simulator.simulator import Simulator
+    from r329fast.trial import try_model
     from r329fast.vendor.aipu.load import load_aipu
 
 _HOMES = {
@@ -43,6 +44,7 @@ _HOMES = {
     "prepare": "deploy.pipeline",
     "quantize": "quantization",
     "run_cfg": "deploy.run_cfg",
+    "try_model": "trial",
 }
 
 __all__ = [
@@ -61,6 +63,7 @@ __all__ = [
     "prepare",
     "quantize",
     "run_cfg",
+    "try_model",
 ]
 
 __getattr__ = loader(__name__, _HOMES)

@@ -74,15 +74,23 @@ class ProgramError(R329Error):
 class UnsupportedModelError(R329Error):
     """A model with ops or forms that are not supported.
 
-    `issues` lists them all, each with op, layer, reason and what to do.
+    `issues` lists them all, each with op, layer, reason and what to do; `cut` names the tensors
+    up to which the model is supported, where only its head is not.
     """
 
     kind = "unsupported"
     exit_code = 3
 
-    def __init__(self, message: str, issues: Iterable[object] = (), **details: object) -> None:
+    def __init__(
+        self,
+        message: str,
+        issues: Iterable[object] = (),
+        cut: Iterable[str] = (),
+        **details: object,
+    ) -> None:
         super().__init__(message, **details)
         self.issues = tuple(issues)
+        self.cut = tuple(cut)
 
 
 def nearest(word: str, allowed: Iterable[str]) -> str:

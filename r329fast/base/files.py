@@ -24,6 +24,11 @@ def make_dir(path: Path) -> Path:
     return path
 
 
+def missing_folders(path: Path) -> list[Path]:
+    """The folders that `make_dir` would make for a path, the innermost first."""
+    return [folder for folder in (path, *path.parents) if not folder.exists()]
+
+
 Writer = Callable[[BinaryIO], object]
 
 

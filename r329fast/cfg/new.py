@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from r329fast.base.reading import is_there
@@ -25,8 +26,9 @@ from r329fast.cfg.optimizer import Optimizer
 from r329fast.cfg.run_config import RunConfig
 from r329fast.cfg.sections import DEFAULT_TARGET, Common, GBuilder, Parser, Quantization
 from r329fast.cfg.values import BadValueError, Shape, parse_shapes
-from r329fast.errors import CfgError, UsageError, nearest
+from r329fast.errors import CfgError, R329Error, UsageError, nearest
 from r329fast.images.dataset import load_labels
+from r329fast.images.recipe import recipe_beside, recipe_text
 from r329fast.images.several import load_datasets
 
 LABEL_FILE = "label.npy"
@@ -60,6 +62,7 @@ def new_cfg(
     one .npz with an array for each. Data that is there must fit the model.
     calibration_method: by default the extremes (EXTREME, extrema) and not the vendor's MEAN, which
     weighs the last image by a half and so cuts off large values when the set is small.
+    The recipe of the images (`preprocess.json` beside the data) is noted in a comment.
     Raises CfgError for a name that the model does not have, a dynamic dimension other than the
     batch or an input inside the model without an `input_shape`; DataError for calibration data
     that does not fit; FileError for an unreadable model.
@@ -96,6 +99,9 @@ def new_cfg(
     count = _check_data(config, data)
     if label and is_there(label):
         load_labels(label, count)
+    with suppress(R329Error):  # a file of that name for something else
+        beside = recipe_beside(data)
+        config.recipe = recipe_text(beside.recipe) if beside else ""
     if scheme == "compass42":
         config.quantization = None
         config.optimizer = _optimizer(data, calibration_method)

@@ -163,8 +163,6 @@ def _one_of(*allowed: str) -> Check:
 
 def _integer(low: int, high: int | None = None, *, empty: bool = False) -> Check:
     limit = f"{low}..{high}" if high is not None else f"at least {low}"
-    if low == high:
-        limit = str(low)
 
     def check(value: str) -> None:
         if empty and not value:
@@ -224,12 +222,12 @@ ACTED_ON: dict[str, Check] = {
     "calibration_batch_size": _integer(1),
     "quantize_method_for_weight": _one_of(*_WEIGHT_METHODS),
     "quantize_method_for_activation": _one_of(*_ACTIVATION_METHODS),
-    "weight_bits": _integer(8, 8),
-    "activation_bits": _integer(8, 8),
-    "bias_bits": _integer(32, 32),
-    "bias_effective_bits": _integer(16, 32, empty=True),
+    "weight_bits": _one_of("8", "16"),
+    "activation_bits": _one_of("8", "16"),
+    "bias_bits": _one_of("32", "48"),
+    "bias_effective_bits": _integer(16, 48, empty=True),
     "multiplier_bits": _integer(2, 15, empty=True),
-    "lut_items_in_bits": _integer(8, 8),
+    "lut_items_in_bits": _integer(8, 16),
     "force_dtype_int": _FLAG,
     "force_shift_positive": _FLAG,
     "unify_shifts_for_aiff": _FLAG,
@@ -246,6 +244,10 @@ SCOPED = frozenset(
         "quantize_method_for_activation",
         "calibration_strategy_for_weight",
         "calibration_strategy_for_activation",
+        "activation_bits",
+        "weight_bits",
+        "bias_bits",
+        "lut_items_in_bits",
     }
 )
 

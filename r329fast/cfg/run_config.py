@@ -31,6 +31,8 @@ from r329fast.graph.onnx.foreign import CONVERTERS
 
 _SECTIONS: tuple[type[Section], ...] = (Common, Parser, Quantization, GBuilder)
 SECTION_TITLES = ("Common", "Parser", "AutoQuantizationTool", "Optimizer", "GBuilder")
+# a comment on a line of its own, which configparser, and so the vendor's tool, passes over
+_RECIPE = re.compile(r"^[ \t]*[#;][ \t]*r329fast preprocess[ \t]*=[ \t]*(.*?)[ \t]*$", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -52,7 +54,8 @@ class RunConfig:
     """The content of a cfg. Paths are as written: relative to where the command runs.
 
     `quantization` is [AutoQuantizationTool], `optimizer` is [Optimizer]; at least one is there in
-    a valid cfg. `extra_sections` keeps sections that nothing here knows.
+    a valid cfg. `extra_sections` keeps sections that nothing here knows. `recipe` is how the
+    images of the calibration set were prepared, as JSON; it stands in a comment.
     """
 
     common: Common = field(default_factory=Common)
@@ -61,6 +64,7 @@ class RunConfig:
     optimizer: Optimizer | None = None
     gbuilder: GBuilder = field(default_factory=GBuilder)
     extra_sections: dict[str, dict[str, str]] = field(default_factory=dict)
+    recipe: str = ""
 
     @property
     def scheme(self) -> str:
@@ -80,10 +84,10 @@ class RunConfig:
         return [str(item) for item in examine(self) if item.severity == "warning"]
 
     def to_text(self) -> str:
-        """The cfg file: `key = value` lines, sections in the vendor's order, no comments.
+        """The cfg file: `key = value` lines, sections in the vendor's order.
 
-        Reading this text and writing it again gives the same bytes. Raises CfgError for a value
-        that cannot stand on one line.
+        The only comment is the recipe, in the first line. Reading this text and writing it again
+        gives the same bytes. Raises CfgError for a value that cannot stand on one line.
         """
         sections: list[tuple[str, list[tuple[str, str]]]] = [
             (part.TITLE, part.items())
@@ -93,7 +97,7 @@ class RunConfig:
             if part is not None
         ]  # fmt: skip
         sections += [(title, list(keys.items())) for title, keys in self.extra_sections.items()]
-        blocks = []
+        blocks = [f"# r329fast preprocess = {self.recipe}\n"] if self.recipe else []
         for title, pairs in sections:
             lines = [f"[{title}]"]
             for key, value in pairs:
@@ -133,7 +137,8 @@ def read_text(path: Path | str) -> str:
 def parse_cfg(text: str) -> tuple[RunConfig, list[Finding]]:
     """Read the text of a cfg as far as it goes, with all errors of its form and values."""
     raw, findings = _split(text)
-    config = RunConfig(quantization=None)
+    noted = _RECIPE.search(text)
+    config = RunConfig(quantization=None, recipe=noted[1] if noted else "")
     for title in SECTION_TITLES:
         if title not in raw and title not in ("AutoQuantizationTool", "Optimizer"):
             findings.append(_missing_section(title, raw))

@@ -37,22 +37,66 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="shape of an input with the batch axis, where the file leaves axes free; "
         "once per input, by name or in order",
     )
+    parser.add_argument(
+        "--write",
+        metavar="FILE.onnx",
+        type=Path,
+        help="the model cut at its ends, constants folded, sizes fixed; of a model whose head is "
+        "not supported the part in front of it",
+    )
     parser.add_argument("--layers", action="store_true", help="list every layer")
 
 
 def execute(args: argparse.Namespace, out: Console) -> int:
-    from r329fast.errors import UnsupportedModelError
+    from r329fast.errors import UnsupportedModelError, UsageError
     from r329fast.graph import Issue, load_model
 
+    outputs = _names(args.outputs)
+    written: dict[str, object] = {}
+    if args.write and args.write.exists() and args.write.samefile(args.model):
+        raise UsageError(f"--write {args.write}: that is the model itself, give another name")
     try:
-        graph = load_model(
-            args.model, _names(args.inputs), _names(args.outputs), _shapes(args.input_shape)
-        )
+        graph = load_model(args.model, _names(args.inputs), outputs, _shapes(args.input_shape))
     except UnsupportedModelError as error:
-        _show_issues(out, args.model, [item for item in error.issues if isinstance(item, Issue)])
-        return error.exit_code
-    _show_graph(out, args.model, graph, args.layers)
+        issues = [item for item in error.issues if isinstance(item, Issue)]
+        cut = list(error.cut)
+        _show_issues(out, args, issues, cut)
+        if args.write and cut:
+            written = _write(out, args, cut)
+        elif args.write:
+            out.warn(f"{args.write} is not written: what is refused is no head that can be cut off")
+        out.result(
+            {
+                "supported": False,
+                "model": str(args.model),
+                "issues": [item.as_dict() for item in issues],
+                "cut": cut,
+                **written,
+            }
+        )
+        return error.exit_code if not written else 0
+    if args.write:
+        written = _write(out, args, outputs)
+    _show_graph(out, args.model, graph, args.layers, written)
     return 0
+
+
+def _write(out: Console, args: argparse.Namespace, outputs: list[str] | None) -> dict[str, object]:
+    """Write the folded or cut model and say how it compares with the original."""
+    from r329fast.graph.export.cleaned import write_cleaned
+
+    cleaned = write_cleaned(
+        args.model, args.write, _names(args.inputs), outputs, _shapes(args.input_shape)
+    )
+    if cleaned.difference is None:
+        same = "not compared with the original, which onnxruntime cannot run from these inputs"
+    else:
+        same = f"float outputs as the original's (largest difference {cleaned.difference:.1e})"
+    out.wrapped(
+        f"{args.write}: {cleaned.nodes} of {cleaned.nodes_before} nodes, inputs "
+        f"{', '.join(cleaned.inputs)}, outputs {', '.join(cleaned.outputs)}, {same}"
+    )
+    return {"written": str(args.write), "difference": cleaned.difference, "cut": outputs or []}
 
 
 def _names(text: str | None) -> list[str] | None:
@@ -82,18 +126,25 @@ def _shapes(words: list[str]) -> dict[str, list[int]] | list[list[int]] | None:
     return named or plain or None
 
 
-def _show_issues(out: Console, path: Path, issues: list[Issue]) -> None:
-    out.print(f"{path}: not supported, {len(issues)} finding{'s' if len(issues) != 1 else ''}")
-    out.table(
-        ["op", "layer", "reason", "what to do"],
-        [[issue.op, issue.layer, issue.reason, issue.advice] for issue in issues],
-    )
-    out.result(
-        {"supported": False, "model": str(path), "issues": [item.as_dict() for item in issues]}
-    )
+def _show_issues(
+    out: Console, args: argparse.Namespace, issues: list[Issue], cut: list[str]
+) -> None:
+    plural = "s" if len(issues) != 1 else ""
+    out.print(f"{args.model}: not supported, {len(issues)} finding{plural}")
+    for issue in issues:
+        out.wrapped(f"{issue.where()}: {issue.reason}", "  ")
+        out.wrapped(f"-> {issue.advice}", "    ")
+    if cut and not args.write:
+        names = ",".join(cut)
+        out.wrapped(
+            f"Up to {names} it is supported. --write FILE.onnx writes that part; in a cfg "
+            f"output = {names} takes it; the rest is then computed from these outputs."
+        )
 
 
-def _show_graph(out: Console, path: Path, graph: Graph, layers: bool) -> None:
+def _show_graph(
+    out: Console, path: Path, graph: Graph, layers: bool, written: dict[str, object]
+) -> None:
     from r329fast.graph.size import layer_macs, layer_params
 
     macs = {layer.name: layer_macs(layer, graph) for layer in graph}
@@ -139,6 +190,7 @@ def _show_graph(out: Console, path: Path, graph: Graph, layers: bool) -> None:
             "types": by_type,
             "macs": sum(macs.values()),
             "params": sum(params.values()),
+            **written,
         }
     )
 

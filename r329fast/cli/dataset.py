@@ -6,6 +6,7 @@ import argparse
 import time
 from pathlib import Path
 
+from r329fast.cli.options.classes import add_classes, class_names
 from r329fast.cli.options.preprocess import add_preprocess, preprocess_from
 from r329fast.cli.output import Console
 
@@ -16,9 +17,15 @@ HELP = "a calibration set (dataset.npy, label.npy) from images"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Write dataset.npy (float32, images x height x width x channels, normalised) and\n"
-        "label.npy (int64) for a network's calibration."
+        "label.npy (int64) for a network's calibration, and preprocess.json: how the images were\n"
+        "prepared, which input, eval and profile then do alike."
     )
-    parser.add_argument("images", metavar="IMG_DIR", type=Path, help="a folder, zip or tar")
+    parser.add_argument(
+        "images",
+        metavar="IMG_DIR",
+        type=Path,
+        help="a folder, zip or tar, with a label file or one folder per class",
+    )
     parser.add_argument(
         "labels",
         metavar="LABEL_FILE",
@@ -27,12 +34,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="where to write")
     parser.add_argument("--limit", metavar="N", type=int, help="only the first N images")
+    add_classes(parser, split="train")
     add_preprocess(parser)
 
 
 def execute(args: argparse.Namespace, out: Console) -> int:
     # imported late: cv2 takes its time
     from r329fast.errors import UsageError
+    from r329fast.images.class_folders import Naming
     from r329fast.images.dataset import write_dataset
     from r329fast.images.preprocess import Floats
     from r329fast.images.sets import ImageSet
@@ -40,10 +49,12 @@ def execute(args: argparse.Namespace, out: Console) -> int:
     if args.limit is not None and args.limit < 1:
         raise UsageError(f"--limit: found {args.limit}, allowed at least 1")
     recipe = preprocess_from(args)
+    _, folders = class_names(args.classes)
+    naming = Naming(folders, split=args.split)
     start = time.perf_counter()
     low, high = float("inf"), float("-inf")
     with (
-        ImageSet(args.images, args.labels, args.limit) as images,
+        ImageSet(args.images, args.labels, args.limit, naming) as images,
         out.progress(len(images), "images") as advance,
     ):
 
@@ -54,6 +65,8 @@ def execute(args: argparse.Namespace, out: Console) -> int:
 
         dataset, labels = write_dataset(args.out, images, recipe, note)
         count = len(images)
+        if images.note:
+            out.warn(images.note)
     seconds = time.perf_counter() - start
     width, height = recipe.size
     shape = [count, height, width, 3]

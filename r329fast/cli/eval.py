@@ -10,7 +10,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from r329fast.cli.options.preprocess import add_preprocess, preprocess_from
+from r329fast.cli.options.classes import add_classes, class_names
+from r329fast.cli.options.model import add_model, made_for
+from r329fast.cli.options.preprocess import add_preprocess, asked_for
 from r329fast.cli.output import Console
 
 if TYPE_CHECKING:
@@ -26,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "rank of the true class; with --float against the float network on the same pixels.\n"
         "Ends with 1 where images were skipped or a limit (--min-top1, --max-drop) is missed."
     )
-    parser.add_argument("model", metavar="RUN.cfg|MODEL.r329|aipu.bin", type=Path)
+    parser.add_argument("model", metavar="RUN.cfg|MODEL.onnx|MODEL.r329|aipu.bin", type=Path)
     parser.add_argument(
         "--images",
         metavar="PATH",
@@ -46,16 +48,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=int,
         help="added to every label (label_id_offset of the cfg, else 0)",
     )
-    parser.add_argument(
-        "--classes",
-        metavar="FILE",
-        type=Path,
-        help="class names for the tables, one per line or 'wnid name'; also gives the numbers of "
-        "class folders",
-    )
+    add_classes(parser)
     parser.add_argument("--skip-bad", action="store_true", help="leave out unusable images")
     _add_comparison(parser)
     _add_running(parser)
+    add_model(parser, images=False)
     add_preprocess(parser)
 
 
@@ -127,9 +124,9 @@ def execute(args: argparse.Namespace, out: Console) -> int:
     _check(args)
     wants_float = args.float or args.max_drop is not None or args.float_model is not None
     start = time.perf_counter()
-    with out.progress(None, "calibrating"):
+    with made_for(args.model, args, out) as made, out.progress(None, "calibrating"):
         model = prepare_model(
-            args.model,
+            made.config if made else args.model,
             schemes=args.scheme,
             roundings=args.rounding,
             methods=args.method,
@@ -138,13 +135,13 @@ def execute(args: argparse.Namespace, out: Console) -> int:
             threads=args.threads or cores(),
         )
     model.seconds = time.perf_counter() - start
-    names, folders = _class_names(args.classes)
+    names, folders = class_names(args.classes)
     with _progress(out) as progress:
         result = evaluate(
             model,
             args.images,
             args.labels,
-            preprocess=preprocess_from(args, _input_size(model)),
+            preprocess=asked_for(args, _input_size(model), model.known.recipe),
             float_baseline=wants_float,
             out=args.out,
             resume=args.resume,
@@ -158,6 +155,7 @@ def execute(args: argparse.Namespace, out: Console) -> int:
             chunk=args.chunk,
             label_offset=args.label_offset,
             class_folders=folders,
+            split=args.split,
             file_format=args.format,
             scheduler=args.scheduler,
             ship_images=args.ship_images,
@@ -201,24 +199,6 @@ def _input_size(model: Model) -> tuple[int, int] | None:
     program = model.variants[0].program
     shape = program.tensors[program.inputs[0]].shape
     return (shape[1], shape[0]) if len(shape) == 3 else None
-
-
-def _class_names(path: Path | None) -> tuple[dict[int, str], dict[str, int] | None]:
-    """Names by class, and class by folder name: the first word of a line, or all of it."""
-    if path is None:
-        return {}, None
-    from r329fast.base.reading import read_text
-    from r329fast.comparison.classes import read_classes
-
-    names = read_classes(path)
-    folders = {name: index for index, name in names.items()}
-    text = read_text(path)
-    if not text.lstrip().startswith(("{", "[")):
-        for index, line in enumerate(text.split("\n")):
-            if line.strip():
-                folders.setdefault(line.split()[0], index)
-                folders.setdefault(line.strip(), index)
-    return names, folders
 
 
 @contextmanager

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from r329fast.cli.options.preprocess import add_preprocess, given, preprocess_from
+from r329fast.cli.options.preprocess import add_preprocess, asked_for, given
 from r329fast.cli.output import Console
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def execute(args: argparse.Namespace, out: Console) -> int:
         array: np.ndarray = raw_input(decode(args.image), (width, height))
         recipe = "raw"
     else:
-        array, recipe = _quantized(args), "calibrated"
+        array, recipe = _quantized(args, out), "calibrated"
     write_bytes(args.out, array.tobytes())
     low, high = int(array.min()), int(array.max())
     shape = list(array.shape)
@@ -70,10 +70,11 @@ def execute(args: argparse.Namespace, out: Console) -> int:
     return 0
 
 
-def _quantized(args: argparse.Namespace) -> np.ndarray:
+def _quantized(args: argparse.Namespace, out: Console) -> np.ndarray:
     """The image as the network of a cfg wants it: integers [height, width, channels]."""
     from r329fast.cfg import completed, nhwc_shape, read_cfg
-    from r329fast.deploy.pipeline import input_quantizer
+    from r329fast.deploy.pipeline import input_program
+    from r329fast.deploy.recipe import chosen_recipe, recipe_of_cfg, saturation_warning
     from r329fast.errors import CfgError
     from r329fast.images.sets import decode
 
@@ -86,6 +87,12 @@ def _quantized(args: argparse.Namespace) -> np.ndarray:
             "allowed for an image: one input with 3 channels",
             key="input_shape",
         )
-    recipe = preprocess_from(args, size=(shape[2], shape[1]))
-    image = recipe.apply(decode(args.image))
-    return input_quantizer(args.cfg)(image[None])[0]
+    known = recipe_of_cfg(config)
+    wanted = asked_for(args, (shape[2], shape[1]), known.recipe)
+    program = input_program(args.cfg)
+    recipe, warnings = chosen_recipe(known, wanted, program)
+    image = recipe.apply(decode(args.image))[None]
+    cut = float(program.saturates_input(image).mean())
+    for line in [*warnings, *saturation_warning(cut)]:
+        out.warn(line)
+    return program.quantize_input(image)[0]

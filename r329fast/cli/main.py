@@ -7,6 +7,7 @@ import contextlib
 import errno
 import importlib
 import importlib.util
+import keyword
 import os
 import sys
 import traceback
@@ -16,6 +17,7 @@ from types import ModuleType
 from typing import Any, NoReturn
 
 from r329fast.base.reading import reason
+from r329fast.cli.options.preprocess import joined_sizes
 from r329fast.cli.output import Console
 from r329fast.errors import (
     MachineError,
@@ -31,6 +33,7 @@ from r329fast.version import __version__
 # there at once; a module defines NAME, HELP, add_arguments(parser) and execute(args, out).
 COMMANDS = {
     "demo": "all steps on a bundled model and images",
+    "try": "from a model to a page: accuracy, cost and errors, without a cfg",
     "dataset": "a calibration set (dataset.npy, label.npy) from images",
     "input": "an input file (input.bin) from one image",
     "cfg": "make or check a vendor cfg",
@@ -109,8 +112,13 @@ def available() -> dict[str, str]:
     return {
         name: text
         for name, text in COMMANDS.items()
-        if importlib.util.find_spec(f"r329fast.cli.{name}") is not None
+        if importlib.util.find_spec(_module(name)) is not None
     }
+
+
+def _module(command: str) -> str:
+    """The module of a command; a word of Python gets a `_`."""
+    return f"r329fast.cli.{command}{'_' if keyword.iskeyword(command) else ''}"
 
 
 def overview() -> str:
@@ -126,7 +134,7 @@ def _load(name: str) -> ModuleType:
         raise UsageError(
             f"unknown command {name!r}, allowed {', '.join(commands)}{nearest(name, commands)}"
         )
-    return importlib.import_module(f"r329fast.cli.{name}")
+    return importlib.import_module(_module(name))
 
 
 def _dispatch(flags: _Globals, rest: list[str], out: Console) -> int:
@@ -150,7 +158,7 @@ def _dispatch(flags: _Globals, rest: list[str], out: Console) -> int:
     command = _load(rest[0])
     parser = _Parser(prog=f"r329fast {command.NAME}", description=command.HELP)
     command.add_arguments(parser)
-    args = parser.parse_args(rest[1:])
+    args = parser.parse_args(joined_sizes(rest[1:]))
     return int(command.execute(args, out))
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -10,6 +12,8 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
     from rich.console import Console as RichConsole
+
+_UNBOUNDED = 100_000  # columns of a table in a pipe: as many as it needs
 
 
 class Console:
@@ -34,6 +38,31 @@ class Console:
         self.stream.write(text + "\n")
         self.stream.flush()
 
+    def wrapped(self, text: str, indent: str = "") -> None:
+        """A line, folded between words to a terminal's width; in a pipe it stays one line."""
+        width = self._width()
+        if width is None:
+            self.print(indent + text)
+            return
+        import textwrap
+
+        self.print(
+            textwrap.fill(
+                text,
+                max(width, 40),
+                initial_indent=indent,
+                subsequent_indent=indent + "  ",
+                break_long_words=False,
+                break_on_hyphens=False,
+            )
+        )
+
+    def _width(self) -> int | None:
+        """Columns of the terminal, or as COLUMNS says; None in a pipe, where nothing is cut."""
+        if self.stream.isatty() or os.environ.get("COLUMNS", "").isdigit():
+            return shutil.get_terminal_size().columns
+        return None
+
     def detail(self, text: str) -> None:
         """A line that only -v shows."""
         if self.verbose:
@@ -46,7 +75,7 @@ class Console:
     def table(
         self, columns: Sequence[str], rows: Sequence[Sequence[object]], title: str = ""
     ) -> None:
-        """A table as wide as it needs to be, at most as the terminal (80 columns in a pipe).
+        """A table as wide as it needs to be, at most as the terminal; in a pipe names stay whole.
 
         Columns of numbers stand right and never wrap; the others fold where room is short.
         """
@@ -66,7 +95,7 @@ class Console:
             )
         for row in rows:
             table.add_row(*(_cell(value) for value in row))
-        self._rich(self.stream).print(table)
+        self._rich(self.stream, self._width() or _UNBOUNDED).print(table)
 
     def result(self, value: Mapping[str, Any]) -> None:
         """The command's result as one JSON object on stdout; nothing without --json."""
@@ -97,10 +126,10 @@ class Console:
         sys.stderr.write(line + "\n")
         sys.stderr.flush()
 
-    def _rich(self, stream: TextIO) -> RichConsole:
+    def _rich(self, stream: TextIO, width: int | None = None) -> RichConsole:
         from rich.console import Console as RichConsole
 
-        return RichConsole(file=stream, highlight=False, markup=False, emoji=False)
+        return RichConsole(file=stream, width=width, highlight=False, markup=False, emoji=False)
 
 
 def _is_number(value: object) -> bool:

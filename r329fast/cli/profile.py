@@ -9,11 +9,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from r329fast.cli.options.classes import add_classes, class_names
 from r329fast.cli.options.execution import add_quantization, prepare_cfg
-from r329fast.cli.options.preprocess import add_preprocess, preprocess_from
+from r329fast.cli.options.model import add_model, made_for
+from r329fast.cli.options.preprocess import add_preprocess, asked_for
 from r329fast.cli.output import Console
 
 if TYPE_CHECKING:
+    from r329fast.deploy.from_model import ModelRun
     from r329fast.deploy.pipeline import Prepared
     from r329fast.graph.ir import Graph
     from r329fast.profile.images import Images
@@ -31,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "here (measured) and its error against the float network (exact). Data counters and\n"
         "errors run over the cfg's calibration data, or over --images."
     )
-    parser.add_argument("model", metavar="RUN.cfg|MODEL.r329|aipu.bin", type=Path)
+    parser.add_argument("model", metavar="RUN.cfg|MODEL.onnx|MODEL.r329|aipu.bin", type=Path)
     parser.add_argument(
         "--images", metavar="SET", type=Path, help="folder, zip or tar of images to run over"
     )
@@ -78,26 +81,38 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     files.add_argument(
         "--evaluation", metavar="DIR", type=Path, help="an eval run whose worst images to show"
     )
+    add_classes(parser)
+    add_model(parser, images=False)
     add_quantization(parser)
     add_preprocess(parser)
 
 
 def execute(args: argparse.Namespace, out: Console) -> int:
     from r329fast.errors import UsageError
-    from r329fast.profile.hardware import load_hardware
-    from r329fast.profile.profiling import Wanted, collect
-    from r329fast.profile.record import layer_rows, make_record
-    from r329fast.report.columns import totals
 
     if args.limit < 0 or args.sensitivity_images < 1 or args.threads < 1:
         raise UsageError("--limit, --sensitivity-images and --threads must not be negative")
     if args.fill_profile and args.out is None:
         raise UsageError("--fill-profile needs --out, where profile_data.bin is written")
+    with made_for(args.model, args, out) as made:
+        return _profile(args, made, out)
+
+
+def _profile(args: argparse.Namespace, made: ModelRun | None, out: Console) -> int:
+    from r329fast.deploy.recipe import saturation_warning
+    from r329fast.errors import UsageError
+    from r329fast.profile.hardware import load_hardware
+    from r329fast.profile.profiling import Wanted, collect
+    from r329fast.profile.record import layer_rows, make_record
+    from r329fast.report.columns import totals
+
     hardware = load_hardware(args.hardware)
-    program, graph, prepared = _load(args, out)
-    if (args.sensitivity or args.suggest) and graph is None:
-        raise UsageError(f"{args.model}: errors need the float network, give --float MODEL.onnx")
-    images, source = _images(args, program, prepared)
+    program, graph, prepared = _load(args, made, out)
+    random = made is not None and made.random
+    if (args.sensitivity or args.suggest) and (graph is None or random):
+        needed = "images, give --images" if random else "the float network, give --float MODEL.onnx"
+        raise UsageError(f"{args.model}: errors need {needed}")
+    images, source = (None, "") if random else _images(args, program, prepared, made, out)
     with _steps(out) as step:
         found = collect(
             program,
@@ -116,6 +131,8 @@ def execute(args: argparse.Namespace, out: Console) -> int:
             source=source,
             step=step,
         )
+    for line in saturation_warning(found.input_saturated or 0.0):
+        out.warn(line)
     record = make_record(found, totals(layer_rows(found)))
     if args.evaluation is not None:
         from r329fast.report.evaluation_run import evaluation_part
@@ -130,12 +147,14 @@ def execute(args: argparse.Namespace, out: Console) -> int:
     return 0
 
 
-def _load(args: argparse.Namespace, out: Console) -> tuple[Program, Graph | None, Prepared | None]:
+def _load(
+    args: argparse.Namespace, made: ModelRun | None, out: Console
+) -> tuple[Program, Graph | None, Prepared | None]:
     from r329fast.graph import load_model
     from r329fast.vendor.aipu.load import is_program, read_program
     from r329fast.vendor.aipu.program import scale_warning
 
-    if is_program(args.model):
+    if made is None and is_program(args.model):
         program = read_program(args.model, args.float)
         if args.images is not None and (warning := scale_warning(program)):
             out.warn(warning)
@@ -143,7 +162,7 @@ def _load(args: argparse.Namespace, out: Console) -> tuple[Program, Graph | None
         if graph is not None:
             _check_same(program, graph)
         return program, graph, None
-    prepared = prepare_cfg(args.model, args, out)
+    prepared = prepare_cfg(made.config if made else args.model, args, out)
     return prepared.program, prepared.graph, prepared
 
 
@@ -159,17 +178,34 @@ def _check_same(program: Program, graph: Graph) -> None:
 
 
 def _images(
-    args: argparse.Namespace, program: Program, prepared: Prepared | None
+    args: argparse.Namespace,
+    program: Program,
+    prepared: Prepared | None,
+    made: ModelRun | None,
+    out: Console,
 ) -> tuple[Images | None, str]:
     """Where the data comes from, and its name for people."""
+    from r329fast.deploy.recipe import chosen_recipe, recipe_of_program
+    from r329fast.images.class_folders import Naming
     from r329fast.images.dataset import load_dataset, load_labels
     from r329fast.profile.images import ArrayImages, SetImages
 
     limit = args.limit or None
     if args.images is not None:
         height, width = program.tensors[program.inputs[0]].shape[:2]
-        recipe = preprocess_from(args, (width, height))
-        return SetImages(args.images, args.labels, recipe, limit), args.images.name
+        known = prepared.known if prepared else recipe_of_program(program)
+        wanted = asked_for(args, (width, height), known.recipe)
+        recipe, warnings = chosen_recipe(known, wanted, program)
+        for line in warnings:
+            out.warn(line)
+        _, folders = class_names(args.classes)
+        outputs = program.tensors[program.outputs[0]].elements
+        labelled = made is None or made.labelled
+        naming = Naming(folders, outputs, split=args.split, needed=labelled)
+        found = SetImages(args.images, args.labels, recipe, limit, naming)
+        if found.note:
+            out.warn(found.note)
+        return found, args.images.name
     if prepared is None or not prepared.config.calibration_data:
         return None, ""
     path = prepared.config.calibration_data

@@ -5,7 +5,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from r329fast.cli.options.classes import add_classes
 from r329fast.cli.options.execution import add_quantization, add_threads, prepare_cfg
+from r329fast.cli.options.model import add_model, made_for
+from r329fast.cli.options.preprocess import add_preprocess
 from r329fast.cli.output import Console
 
 NAME = "quantize"
@@ -14,11 +17,14 @@ HELP = "save the quantised program of a cfg"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = "Calibrate and quantise what a cfg names, and save the op list."
-    parser.add_argument("cfg", metavar="RUN.cfg", type=Path)
+    parser.add_argument("cfg", metavar="RUN.cfg|MODEL.onnx", type=Path)
     parser.add_argument("--out", metavar="MODEL.r329", type=Path, required=True)
     parser.add_argument("--print", action="store_true", help="print the op list as well")
     add_threads(parser)
     add_quantization(parser)
+    add_model(parser)
+    add_classes(parser, split="train")
+    add_preprocess(parser)
 
 
 def execute(args: argparse.Namespace, out: Console) -> int:
@@ -26,7 +32,8 @@ def execute(args: argparse.Namespace, out: Console) -> int:
 
     if args.out.suffix != ".r329":
         raise UsageError(f"--out {args.out}: found {args.out.suffix!r}, allowed .r329")
-    prepared = prepare_cfg(args.cfg, args, out)
+    with made_for(args.cfg, args, out) as made:
+        prepared = prepare_cfg(made.config if made else args.cfg, args, out)
     program = prepared.program
     program.save(args.out)
     if args.print:

@@ -6,7 +6,10 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from r329fast.cli.options.classes import add_classes
 from r329fast.cli.options.execution import add_execution, add_quantization, settings_from
+from r329fast.cli.options.model import add_model, made_for
+from r329fast.cli.options.preprocess import add_preprocess
 from r329fast.cli.output import Console
 
 if TYPE_CHECKING:
@@ -22,14 +25,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "runs.\nWrites outputs, graph.json, profile_data.bin, max_min/, log.txt and run.json; "
         "mode=build writes\na .r329 program instead of a simulation, which is no vendor binary."
     )
-    parser.add_argument("cfg", metavar="RUN.cfg|MODEL.r329|aipu.bin", type=Path)
+    parser.add_argument("cfg", metavar="RUN.cfg|MODEL.onnx|MODEL.r329|aipu.bin", type=Path)
     parser.add_argument(
-        "--inputs", metavar="FILES", help="of a program: raw input file(s), comma separated"
+        "--inputs",
+        metavar="FILES",
+        help="of a program or a model: raw input file(s), comma separated (of a model: the first "
+        "of its images)",
     )
     parser.add_argument("--out", metavar="DIR", type=Path, help="folder for all that is written")
     parser.add_argument("--dump", metavar="DIR", type=Path, help="every layer's integers as .npy")
     add_quantization(parser)
     add_execution(parser)
+    add_model(parser)
+    add_classes(parser, split="train")
+    add_preprocess(parser)
 
 
 def execute(args: argparse.Namespace, out: Console) -> int:
@@ -39,11 +48,14 @@ def execute(args: argparse.Namespace, out: Console) -> int:
 
     if is_program(args.cfg):
         return _run_program(args, out)
-    if args.inputs is not None:
-        raise UsageError("--inputs goes with a program, a cfg names its own")
-    result = run_cfg(
-        args.cfg, settings_from(args), out=args.out, dump=args.dump, backend=args.backend
-    )
+    with made_for(args.cfg, args, out, mode="run") as made:
+        if made is not None and args.inputs is not None:
+            made.config.gbuilder.inputs = tuple(args.inputs.split(","))
+        elif args.inputs is not None:
+            raise UsageError("--inputs goes with a program or a model, a cfg names its own")
+        cfg = made.config if made else args.cfg
+        settings = settings_from(args)
+        result = run_cfg(cfg, settings, out=args.out, dump=args.dump, backend=args.backend)
     for line in result.prepared.warnings:
         out.warn(line)
     _show(result, out)

@@ -16,6 +16,7 @@ from r329fast.base.reading import read_bytes
 from r329fast.calibration import Ranges, calibrate
 from r329fast.calibration.hidden import hidden_of
 from r329fast.cfg import RunConfig, completed, read_cfg
+from r329fast.deploy.recipe import Known, carry, recipe_of_cfg
 from r329fast.deploy.settings import Settings
 from r329fast.errors import CfgError, DataError, UsageError
 from r329fast.graph import load_model
@@ -25,6 +26,8 @@ from r329fast.images.several import Arrays, load_datasets
 from r329fast.program import Program
 from r329fast.quantization import Options, quantize
 from r329fast.quantization.aqt2021 import amplified_concats
+from r329fast.quantization.options import WIDTHS
+from r329fast.quantization.scopes import idle_scopes
 from r329fast.vendor.aipu.load import is_program, read_program
 
 _NARROW = 0.75
@@ -39,7 +42,10 @@ _TWINS = {
 
 @dataclass
 class Prepared:
-    """A cfg carried out as far as the program; `warnings` are lines for the user."""
+    """A cfg carried out as far as the program; `warnings` are lines for the user.
+
+    known: the recipe of the calibration images.
+    """
 
     config: RunConfig
     graph: Graph
@@ -48,6 +54,7 @@ class Prepared:
     scheme: str
     method: str
     warnings: list[str] = field(default_factory=list)
+    known: Known = field(default_factory=Known)
 
 
 def load_config(cfg: str | Path | RunConfig) -> RunConfig:
@@ -93,8 +100,9 @@ def cfg_options(config: RunConfig, settings: Settings | None = None, **changes: 
         found = {
             "quantize_method_for_weight": optimizer.text("quantize_method_for_weight"),
             "quantize_method_for_activation": optimizer.text("quantize_method_for_activation"),
+            **{name: optimizer.text(name) for name in WIDTHS},
             "bias_effective_bits": optimizer.integer("bias_effective_bits") or 0,
-            "multiplier_bits": optimizer.integer("multiplier_bits") or 8,
+            "multiplier_bits": optimizer.integer("multiplier_bits") or 0,
             "unify_shifts_for_aiff": optimizer.flag("unify_shifts_for_aiff"),
             "force_shift_positive": optimizer.flag("force_shift_positive"),
             "force_dtype_int": optimizer.flag("force_dtype_int"),
@@ -226,12 +234,15 @@ def prepare(
     options = cfg_options(config, settings)
     ranges, used = calibration_ranges(config, graph, settings)
     program = quantize(graph, ranges, chosen, options)
+    known = recipe_of_cfg(config)
+    carry(program, known)
     warnings = [
         *config.warnings,
         *narrow_outputs(graph, ranges, used),
         *amplified_concats(program),
+        *idle_scopes(graph, options),
     ]
-    return Prepared(config, graph, ranges, program, chosen, used, warnings)
+    return Prepared(config, graph, ranges, program, chosen, used, warnings, known)
 
 
 def narrow_outputs(graph: Graph, ranges: Ranges, method: str) -> list[str]:
@@ -264,6 +275,11 @@ def input_quantizer(cfg: str | Path) -> Callable[[np.ndarray], np.ndarray]:
 
     Only the input's range is needed, so the network itself is not run.
     """
+    return input_program(cfg).quantize_input
+
+
+def input_program(cfg: str | Path | RunConfig) -> Program:
+    """A program of only the inputs of a cfg's network: their ranges, scales and dtypes."""
     config = load_config(cfg)
     graph = load_graph(config)
     first = Graph(
@@ -274,8 +290,7 @@ def input_quantizer(cfg: str | Path) -> Callable[[np.ndarray], np.ndarray]:
         graph.onnx_names,
     )
     ranges, _ = calibration_ranges(config, first)
-    program = quantize(first, ranges, config.scheme, cfg_options(config))
-    return program.quantize_input
+    return quantize(first, ranges, config.scheme, cfg_options(config))
 
 
 def read_input(path: str | Path, program: Program, name: str) -> np.ndarray:

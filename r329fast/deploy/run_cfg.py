@@ -16,6 +16,7 @@ from r329fast.base.arguments import with_arguments
 from r329fast.base.files import Writer, bytes_writer, json_writer, npy_writer, write_all
 from r329fast.base.reading import read_json
 from r329fast.base.temporary import file_stem
+from r329fast.cfg import RunConfig
 from r329fast.deploy.pipeline import Prepared, load_config, prepare, read_input
 from r329fast.deploy.settings import Settings
 from r329fast.errors import CfgError, FileError, UsageError
@@ -42,7 +43,7 @@ class RunResult:
 
 
 def run_cfg(
-    cfg: str | Path,
+    cfg: str | Path | RunConfig,
     settings: Settings | None = None,
     *,
     out: str | Path | None = None,

@@ -21,7 +21,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from r329fast.base.archives import DAMAGED_ZIP, read_entry
-from r329fast.base.files import make_dir
+from r329fast.base.files import make_dir, missing_folders
 from r329fast.base.limits import TENSOR
 from r329fast.base.locks import lock_file
 from r329fast.base.npy import NpyError, parse_npy
@@ -43,6 +43,7 @@ class ChunkLog:
     """
 
     def __init__(self, path: Path, header: Mapping[str, Any]) -> None:
+        self._new = [path, *missing_folders(path.parent)] if not path.exists() else []
         make_dir(path.parent)
         wrong_kind(path)
         self.path = path
@@ -130,11 +131,20 @@ class ChunkLog:
         with suppress(OSError):  # what could not be written has been said
             self._file.close()
 
+    def withdraw(self) -> None:
+        """Close; without a chunk also remove what opening has made: the file and its folders."""
+        self.close()
+        if self._places:
+            return
+        with suppress(OSError):  # a folder that others use meanwhile stays
+            for path in self._new:
+                path.rmdir() if path.is_dir() else path.unlink()
+
     def __enter__(self) -> ChunkLog:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self.close() if kind is None else self.withdraw()
 
 
 def _digest(number: int, payload: bytes) -> bytes:

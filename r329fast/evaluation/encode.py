@@ -10,19 +10,27 @@ from dataclasses import replace
 
 import numpy as np
 
-from r329fast.errors import DataError
+from r329fast.errors import DataError, UsageError
 from r329fast.images.opencv import cv2
 from r329fast.images.preprocess import Preprocess
+from r329fast.images.recipe import pixel_table
 from r329fast.program.program import Program, TensorSpec
-
-_WIDE = {"qmin": -(2**15), "qmax": 2**15 - 1, "dtype": "int16"}
 
 
 def _quantize(spec: TensorSpec, values: np.ndarray) -> np.ndarray:
     """Program.quantize_input for an input like `spec` with the shape of `values[0]`."""
+    return _input_alone(spec, values).quantize_input(values)
+
+
+def _saturates(spec: TensorSpec, values: np.ndarray) -> np.ndarray:
+    """Where the quantised value lies outside the input's range before it is cut."""
+    return _input_alone(spec, values).saturates_input(values)
+
+
+def _input_alone(spec: TensorSpec, values: np.ndarray) -> Program:
     spec = replace(spec, shape=values.shape[1:])
     name = spec.name
-    return Program("", "", {name: spec}, [], [], (name,), (name,)).quantize_input(values)
+    return Program("", "", {name: spec}, [], [], (name,), (name,))
 
 
 class Normaliser:
@@ -36,8 +44,7 @@ class Normaliser:
         self.reverse = reverse
         self.table: np.ndarray | None = None
         if recipe is not None:
-            ramp = np.repeat(np.arange(256, dtype=np.uint8)[:, None, None], 3, axis=2)
-            self.table = replace(recipe, size=(1, 256), shorter=None).apply(ramp)[None, :, 0]
+            self.table = pixel_table(recipe)[None]
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
         """uint8 or float32 [N, height, width, channels] to float32."""
@@ -74,12 +81,6 @@ class Encoder:
         return int(self._encode(self._pixels, self.reverse, pixels, self.table, flat))
 
 
-def _saturates(spec: TensorSpec, values: np.ndarray) -> np.ndarray:
-    """Where the quantised value lies outside the input's range before it is cut."""
-    wide = _quantize(replace(spec, **_WIDE), values)  # type: ignore[arg-type]
-    return np.asarray((wide < spec.qmin) | (wide > spec.qmax))
-
-
 def _look_up(images: np.ndarray, table: np.ndarray) -> np.ndarray:
     """table [1, 256, 3] applied to uint8 [N, height, width, 3]."""
     count, height, width, channels = images.shape
@@ -87,8 +88,14 @@ def _look_up(images: np.ndarray, table: np.ndarray) -> np.ndarray:
     return np.asarray(cv2.LUT(flat, table)).reshape(images.shape)
 
 
-def check_input(shape: tuple[int, ...], spec: TensorSpec) -> None:
-    """Raise DataError where the set's items do not fit the network's input."""
+def check_input(shape: tuple[int, ...], program: Program) -> None:
+    """Raise UsageError for a program that no image set fits, DataError where its items do not."""
+    if len(program.inputs) != 1 or len(program.outputs) != 1:
+        raise UsageError(
+            f"{program.name} has {len(program.inputs)} inputs and {len(program.outputs)} "
+            "outputs, eval needs one of each (cut the graph with the cfg's output)"
+        )
+    spec = program.tensors[program.inputs[0]]
     if tuple(shape) != spec.shape:
         raise DataError(
             f"the images are {' x '.join(map(str, shape))} (height, width, channels), input "

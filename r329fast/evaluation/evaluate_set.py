@@ -15,8 +15,10 @@ from r329fast.base.files import write_json
 from r329fast.base.machine import cores
 from r329fast.base.reading import is_there
 from r329fast.cfg import RunConfig
+from r329fast.deploy.recipe import chosen_recipe, saturation_warning
 from r329fast.errors import UsageError
 from r329fast.evaluation.chunk_run import ChunkRun
+from r329fast.evaluation.encode import check_input
 from r329fast.evaluation.files import results_stem
 from r329fast.evaluation.job import ChunkPlan, Job, true_classes
 from r329fast.evaluation.options import EvaluationOptions
@@ -25,8 +27,8 @@ from r329fast.evaluation.result import Evaluation, Timing
 from r329fast.evaluation.results_file import choose_format, write_results
 from r329fast.evaluation.sources import open_source
 from r329fast.evaluation.variants import Model, prepare_model
+from r329fast.images.class_folders import Naming
 from r329fast.images.opencv import cv2
-from r329fast.images.preprocess import Preprocess
 from r329fast.program.program import Program
 
 
@@ -51,7 +53,7 @@ def evaluate(
     options = with_arguments(options or EvaluationOptions(), changes, "evaluate", ("labels",))
     threads = options.execution.threads or cores()
     model = _prepared(model, options, threads)
-    plan, offset = _plan(model, images, labels, options)
+    plan, offset, doubts = _plan(model, images, labels, options)
     record = options.record
     kind, warning = choose_format(record.file_format) if record.out is not None else ("", "")
     with ExitStack() as stack:
@@ -66,7 +68,8 @@ def evaluate(
         else:
             run.here(threads)
         result = run.result(offset)
-        result.warnings += [*model.warnings, *([warning] if warning else [])]
+        result.warnings += [*model.warnings, *doubts, *([warning] if warning else [])]
+        result.warnings += _saturation(result, plan)
         if record.out is not None:
             _write_rows(result, run, folder, kind)
             _write_record(result, folder, header, _places(images, labels))
@@ -88,13 +91,20 @@ def _prepared(
 
 def _plan(
     model: Model, images: str | Path, labels: str | Path | None, options: EvaluationOptions
-) -> tuple[ChunkPlan, int]:
-    """(what is to be done, what was added to the labels)."""
+) -> tuple[ChunkPlan, int, list[str]]:
+    """(what is to be done, what was added to the labels, warnings about recipe and set)."""
     selection, record = options.selection, options.record
-    recipe = selection.preprocess or fitting_recipe(model)
+    program = model.variants[0].program
+    recipe, doubts = chosen_recipe(model.known, selection.preprocess, program)
+    offset = model.label_offset if selection.label_offset is None else selection.label_offset
+    outputs = program.tensors[program.outputs[0]].elements
+    naming = Naming(selection.class_folders, outputs, offset, selection.split)
     source = open_source(
-        images, labels, recipe, limit=selection.limit, class_folders=selection.class_folders
+        images, labels, recipe, limit=selection.limit, naming=naming, spread=selection.spread
     )
+    if source.recipe is None:
+        doubts = []
+    doubts += [source.note] if source.note else []
     job = Job(
         tuple(item.program for item in model.variants),
         source.reader,
@@ -105,18 +115,17 @@ def _plan(
         backend=options.execution.backend,
         chunk=record.chunk,
     )
-    offset = model.label_offset if selection.label_offset is None else selection.label_offset
-    program = model.variants[0].program
-    outputs = program.tensors[program.outputs[0]].elements
+    for item in model.variants:
+        check_input(source.reader.shape, item.program)
     classes = true_classes(source.labels, offset, outputs, source.names)
-    return ChunkPlan(job, source, classes), offset
+    return ChunkPlan(job, source, classes), offset, doubts
 
 
-def fitting_recipe(model: Model) -> Preprocess:
-    """The recipe of the vendor's tutorial at the size that the network takes."""
-    program = model.variants[0].program
-    shape = program.tensors[program.inputs[0]].shape
-    return Preprocess().with_size(shape[1], shape[0]) if len(shape) == 3 else Preprocess()
+def _saturation(result: Evaluation, plan: ChunkPlan) -> list[str]:
+    """A warning where many input values of the best setting were cut off."""
+    best = result.best
+    values = best.accuracy.images * int(np.prod(plan.job.reader.shape))
+    return saturation_warning(best.saturated_values / values) if values else []
 
 
 def _places(images: str | Path, labels: str | Path | None) -> dict[str, str | None]:

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from r329fast.errors import UsageError
 from r329fast.evaluation.baseline import Baseline
 from r329fast.evaluation.chunk_log import pack
 from r329fast.evaluation.decode_ahead import Chunk, Decoder
@@ -48,12 +47,7 @@ class Evaluator:
     def __post_init__(self) -> None:
         job = self.job
         for program in job.programs:
-            if len(program.inputs) != 1 or len(program.outputs) != 1:
-                raise UsageError(
-                    f"{program.name} has {len(program.inputs)} inputs and {len(program.outputs)} "
-                    "outputs, eval needs one of each (cut the graph with the cfg's output)"
-                )
-            check_input(job.reader.shape, program.tensors[program.inputs[0]])
+            check_input(job.reader.shape, program)
         normaliser = Normaliser(job.recipe, job.reverse)
         encoders: dict[object, int] = {}
         self._encoders: list[Encoder] = []

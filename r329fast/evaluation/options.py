@@ -33,15 +33,20 @@ class Grid:
 class Selection:
     """Which images count, and how they become pixels.
 
-    preprocess: the tutorial's recipe at the network's size where absent. limit: the first images
-    only. label_offset: added to every label; the cfg's where absent. class_folders: class number
-    by folder, for trees without a label file. skip_bad: go on without images that cannot be read.
+    preprocess: where absent, the recipe of the calibration set, or else the tutorial's at the
+    network's size. limit: the first images only, or with `spread` as many from the whole set.
+    label_offset: added to every label; the cfg's where absent. class_folders: class number
+    by folder, for trees without a label file. split: the part of such a tree to use where it has
+    parts, "train", "val" (or else test) or "test". skip_bad: go on without images that cannot be
+    read.
     """
 
     preprocess: Preprocess | None = None
     limit: int | None = None
+    spread: bool = False
     label_offset: int | None = None
     class_folders: Mapping[str, int] | None = None
+    split: str = "val"
     skip_bad: bool = False
 
     def __post_init__(self) -> None:

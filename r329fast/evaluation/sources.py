@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import threading
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from r329fast.base.fork import hold_during_fork
 from r329fast.base.npy import map_npy
 from r329fast.base.reading import is_file, is_there
 from r329fast.errors import DataError, FileError
+from r329fast.images.class_folders import Naming
 from r329fast.images.dataset import load_labels
 from r329fast.images.opencv import cv2
 from r329fast.images.preprocess import Preprocess
@@ -139,7 +139,7 @@ class Source:
     """A labelled set: `keys` are what `reader` loads, `names` what tables show.
 
     labels: int64 [N], as in the label file. recipe: of images; None for arrays, whose values are
-    normalised already. stamp: changes when the files do.
+    normalised already. stamp: changes when the files do. note: a warning about what was chosen.
     """
 
     path: str
@@ -149,6 +149,7 @@ class Source:
     labels: np.ndarray
     recipe: Preprocess | None
     stamp: str
+    note: str = ""
 
     def __len__(self) -> int:
         return len(self.names)
@@ -160,11 +161,13 @@ def open_source(
     recipe: Preprocess,
     *,
     limit: int | None = None,
-    class_folders: Mapping[str, int] | None = None,
+    naming: Naming | None = None,
+    spread: bool = False,
 ) -> Source:
     """A folder, zip, tar, class tree, or `dataset.npy` with `label.npy` (or the folder of both).
 
-    recipe: how images become pixels; not used for arrays. Raises FileError and DataError.
+    recipe: how images become pixels; not used for arrays. naming: of class folders.
+    spread: `limit` images from the whole set, not the first. Raises FileError and DataError.
     """
     path = Path(images)
     holds_array = is_file(path / _ARRAY) and not is_there(path / LABEL_FILE)
@@ -172,7 +175,7 @@ def open_source(
         path = path / _ARRAY
     if path.suffix == ".npy":
         return _open_arrays(path, labels, limit)
-    found = ImageSet(path, labels, limit, class_folders)
+    found = ImageSet(path, labels, limit, naming, spread)
     digest = hashlib.sha256()
     for name in found.members:
         try:
@@ -183,7 +186,14 @@ def open_source(
     found.close()
     reader = ImageReader(str(path), recipe)
     return Source(
-        str(path), reader, found.names, found.members, found.labels, recipe, digest.hexdigest()
+        str(path),
+        reader,
+        found.names,
+        found.members,
+        found.labels,
+        recipe,
+        digest.hexdigest(),
+        found.note,
     )
 
 

@@ -15,13 +15,16 @@ from r329fast.calibration.calibrate import AQT_METHODS
 from r329fast.calibration.strategies import parse_strategy
 from r329fast.cfg import RunConfig
 from r329fast.deploy.pipeline import (
+    Prepared,
     calibration_ranges,
     cfg_options,
     load_config,
     load_graph,
 )
+from r329fast.deploy.recipe import Known, recipe_of_cfg, recipe_of_program
 from r329fast.deploy.settings import Settings
 from r329fast.errors import UsageError
+from r329fast.evaluation.files import results_stem
 from r329fast.evaluation.options import Grid
 from r329fast.graph import load_model
 from r329fast.graph.ir import Graph
@@ -58,12 +61,13 @@ class Variant:
 class Model:
     """What is evaluated: variants, the float graph where it is known, and the cfg's wishes.
 
-    float_id: hash of the float network's file. seconds: that calibrating and quantising took,
-    where they were done apart from `evaluate`.
+    known: the recipe of the calibration images. float_id: hash of the float network's file.
+    seconds: that calibrating and quantising took, where they were done apart from `evaluate`.
     """
 
     variants: list[Variant]
     graph: Graph | None
+    known: Known
     float_id: str = ""
     label_offset: int = 0
     reverse: bool = False
@@ -104,15 +108,42 @@ def prepare_model(
     return found
 
 
+def model_of(prepared: Prepared) -> Model:
+    """What a cfg that is carried out already evaluates as; the float network is its model's."""
+    config, options = prepared.config, prepared.program.options
+    variant = Variant(
+        prepared.program, prepared.scheme, options.get("rounding", ""), prepared.method, None
+    )
+    return Model(
+        [variant],
+        prepared.graph,
+        prepared.known,
+        float_id=_file_hash(config.parser.input_model),
+        **_wishes(config),
+        warnings=prepared.warnings,
+    )
+
+
+def _wishes(config: RunConfig) -> dict[str, Any]:
+    """What a cfg says of labels and channels."""
+    quantization = config.quantization if config.optimizer is None else None
+    return {
+        "label_offset": (quantization.label_id_offset or 0) if quantization else 0,
+        "reverse": bool(quantization and quantization.reverse_rgb),
+    }
+
+
 def _of_program(program: Program) -> Model:
     options = program.options
     variant = Variant(program, program.scheme, options.get("rounding", ""), "", None)
     warning = scale_warning(program)
-    return Model([variant], None, warnings=[warning] if warning else [])
+    known = recipe_of_program(program)
+    return Model([variant], None, known, warnings=[warning] if warning else [])
 
 
 def _of_cfg(config: RunConfig, grid: Grid, settings: Settings) -> Model:
     graph = load_graph(config)
+    _check_repeats(grid)
     pairs = _scheme_methods(list(grid.schemes) or [config.scheme], grid.methods)
     known: dict[tuple[str, str | None], tuple[Ranges, str]] = {}
     variants: list[Variant] = []
@@ -129,15 +160,37 @@ def _of_cfg(config: RunConfig, grid: Grid, settings: Settings) -> Model:
         program = quantize(graph, ranges, scheme, options)
         variants.append(Variant(program, scheme, options.rounding, used, channels))
     amplified = [line for variant in variants for line in amplified_concats(variant.program)]
-    quantization = config.quantization if config.optimizer is None else None
+    _check_names(variants)
     return Model(
         variants,
         graph,
+        recipe_of_cfg(config),
         float_id=_file_hash(config.parser.input_model),
-        label_offset=(quantization.label_id_offset or 0) if quantization else 0,
-        reverse=bool(quantization and quantization.reverse_rgb),
+        **_wishes(config),
         warnings=[*config.warnings, *dict.fromkeys(amplified)],
     )
+
+
+def _check_repeats(grid: Grid) -> None:
+    """Raise UsageError, before anything is calibrated, for a value that is there twice."""
+    for option, values in vars(grid).items():
+        again = [value for index, value in enumerate(values) if value in values[:index]]
+        if again:
+            word = {True: "yes", False: "no"}.get(again[0], again[0])
+            name = option.rstrip("s").replace("_", "-")
+            raise UsageError(f"--{name}: found {word} twice, allowed: every value once")
+
+
+def _check_names(variants: Sequence[Variant]) -> None:
+    """Two settings with one name would share their results file; raises UsageError."""
+    seen: dict[str, str] = {}
+    for item in variants:
+        stem = results_stem(item.name).lower()
+        if stem in seen:
+            raise UsageError(
+                f"two equal settings in the sweep: {seen[stem]!r} and {item.name!r}, leave one out"
+            )
+        seen[stem] = item.name
 
 
 def _scheme_methods(schemes: Sequence[str], methods: Sequence[str]) -> list[tuple[str, str | None]]:

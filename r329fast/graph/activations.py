@@ -17,6 +17,7 @@ import numpy as np
 
 from r329fast.graph.clip import FLOAT_MAX, clip_act
 from r329fast.graph.ir import Act, Layer
+from r329fast.graph.issues import FORM, VALUES
 from r329fast.graph.onnx.model import Node, OnnxModel
 from r329fast.graph.onnx.operands import const_axis
 from r329fast.graph.rule import Constraint, Result, advise, first_shape, show
@@ -45,7 +46,8 @@ class Activation:
     reader; write: (writer, ONNX tensor, layer) -> ONNX tensor; epilogue: the word of the op
     list's attribute "act", "" where a table computes it; real: float64 -> float64, for such a
     table; per_channel: has the layer constant "slope" (C,), the node's second input; forced:
-    whether the option `force_dtype_int` makes its result signed.
+    whether the option `force_dtype_int` makes its result signed; bounded: has largest and smallest
+    results that many inputs reach, or nearly.
     """
 
     signed: bool | Callable[[Act], bool] | None
@@ -55,6 +57,7 @@ class Activation:
     real: RealFunction | None = None
     per_channel: bool = False
     forced: bool = True
+    bounded: bool = False
 
     @property
     def fusable(self) -> bool:
@@ -117,7 +120,7 @@ def _read_gelu(node: Node, model: OnnxModel) -> Act:
     return Act("GELU", tanh_gelu=node.attr("approximate", "none") == "tanh")
 
 
-@advise("make the bounds constants")
+@advise("make the bounds constants, or write it as Min and Max", VALUES)
 def constraint_clip_bounds(node: Node, model: OnnxModel) -> Result:
     """The bounds must be constants, the lower one not above the upper one."""
     bounds = clip_inputs(node, model)
@@ -126,7 +129,7 @@ def constraint_clip_bounds(node: Node, model: OnnxModel) -> Result:
     return bounds[0] <= bounds[1], f"bounds {bounds[0]} and {bounds[1]}"
 
 
-@advise("use one slope per channel")
+@advise("write it as Relu(x) - slope * Relu(-x)", VALUES)
 def constraint_slope(node: Node, model: OnnxModel) -> Result:
     """The slope must be a constant: one number, or one per channel (axis 1)."""
     if node.inputs[1] not in model.consts:
@@ -136,14 +139,14 @@ def constraint_slope(node: Node, model: OnnxModel) -> Result:
     return simple and axis in (-1, 1), f"slope {show(slope.shape)} for {show(shape)}"
 
 
-@advise("scale the input by a Mul in front")
+@advise("write it as x * Sigmoid(alpha * x)", FORM)
 def constraint_swish_alpha(node: Node, model: OnnxModel) -> Result:
     """alpha must be 1."""
     alpha = float(node.attr("alpha", 1.0))
     return alpha == 1.0, f"alpha {alpha}"
 
 
-@advise("use Relu for alpha 0")
+@advise("use Relu for alpha 0, the limit of it", FORM)
 def constraint_celu_alpha(node: Node, model: OnnxModel) -> Result:
     """alpha must not be 0."""
     alpha = float(node.attr("alpha", 1.0))
@@ -210,6 +213,13 @@ def _sigmoid(x: np.ndarray) -> np.ndarray:
     return np.exp(-np.logaddexp(0.0, -x))
 
 
+def _sigmoid_float32(x: np.ndarray) -> np.ndarray:
+    """Sum and quotient in float32, as the vendor has them: a table of 1024 entries shows it."""
+    with np.errstate(over="ignore"):
+        exponential = np.exp(-x).astype(np.float32)
+    return np.asarray(np.float32(1) / (np.float32(1) + exponential))
+
+
 def _gelu(x: np.ndarray, act: Act) -> np.ndarray:
     if act.tanh_gelu:
         inner = math.sqrt(2.0 / math.pi) * (x + 0.044715 * x**3)
@@ -242,12 +252,13 @@ def _shrink(x: np.ndarray, act: Act) -> np.ndarray:
 ACTIVATIONS: dict[str, Activation] = {
     "NONE": Activation(None, None, lambda w, name, layer: name, epilogue="NONE"),
     "RELU": Activation(False, Reader("Relu", _plain("RELU")), _node("Relu"), epilogue="RELU"),
-    "RELU6": Activation(False, None, _write_clip, epilogue="RELU"),
+    "RELU6": Activation(False, None, _write_clip, epilogue="RELU", bounded=True),
     "CLIP": Activation(
         lambda act: act.clip_min < 0,
         Reader("Clip", _read_clip, (constraint_clip_bounds,)),
         _write_clip,
         epilogue="CLIP",
+        bounded=True,
     ),
     "LEAKYRELU": Activation(
         True,
@@ -266,10 +277,15 @@ ACTIVATIONS: dict[str, Activation] = {
         False,
         Reader("Sigmoid", _plain("SIGMOID")),
         _node("Sigmoid"),
-        real=lambda x, act: _sigmoid(x),
+        real=lambda x, act: _sigmoid_float32(x),
+        bounded=True,
     ),
     "TANH": Activation(
-        True, Reader("Tanh", _plain("TANH")), _node("Tanh"), real=lambda x, act: np.tanh(x)
+        True,
+        Reader("Tanh", _plain("TANH")),
+        _node("Tanh"),
+        real=lambda x, act: np.tanh(x),
+        bounded=True,
     ),
     "HARDSWISH": Activation(
         True,
@@ -282,6 +298,7 @@ ACTIVATIONS: dict[str, Activation] = {
         Reader("HardSigmoid", _read_hard_sigmoid),
         _node("HardSigmoid", "alpha", "beta"),
         real=_hard_sigmoid,
+        bounded=True,
     ),
     "ELU": Activation(True, Reader("Elu", _alpha("ELU", 1.0)), _node("Elu", "alpha"), real=_elu),
     "SELU": Activation(True, Reader("Selu", _read_selu), _write_selu, real=_selu),
@@ -291,6 +308,7 @@ ACTIVATIONS: dict[str, Activation] = {
         Reader("Softsign", _plain("SOFTSIGN")),
         _node("Softsign"),
         real=lambda x, act: x / (1.0 + np.abs(x)),
+        bounded=True,
     ),
     "CELU": Activation(
         True,

@@ -8,7 +8,9 @@ from pathlib import Path
 
 from r329fast.base.reading import faults_of
 from r329fast.errors import FileError, UnsupportedModelError
+from r329fast.graph.check.causes import Causes
 from r329fast.graph.check.constraints import check_inputs, check_node
+from r329fast.graph.check.head import head_cut
 from r329fast.graph.fusion import Draft, fuse
 from r329fast.graph.ir import Graph
 from r329fast.graph.issues import Issue, Unknown, Unsupported
@@ -35,14 +37,15 @@ def load_model(
     name: the graph's name, by default the file's stem.
 
     Raises FileError (no readable ONNX file), UsageError (unknown name, shape that does not fit)
-    and UnsupportedModelError, whose `issues` list everything that is not supported.
+    and UnsupportedModelError, whose `issues` list everything that is not supported, and whose
+    `cut` names the tensors up to which it is, where only a head is not.
     """
-    graph, issues = _load(path, inputs, outputs, input_shapes, name)
-    if issues or graph is None:
-        first = issues[0]
-        more = f" (and {len(issues) - 1} more)" if len(issues) > 1 else ""
-        raise UnsupportedModelError(f"{path}: {first}{more}", issues, path=str(path))
-    return graph
+    found = _load(path, inputs, outputs, input_shapes, name)
+    if not isinstance(found, Graph):
+        issues, cut = found
+        more = f" ({len(issues)} findings in all)" if len(issues) > 1 else ""
+        raise UnsupportedModelError(f"{path}: {issues[0]}{more}", issues, path=str(path), cut=cut)
+    return found
 
 
 def check_model(
@@ -51,12 +54,14 @@ def check_model(
     outputs: Sequence[str] | None = None,
     input_shapes: InputShapes | None = None,
 ) -> list[Issue]:
-    """Everything in the model that is not supported, all at once; an empty list if nothing.
+    """Everything in the model that is not supported, one finding per cause; an empty list if
+    nothing.
 
     Raises FileError and UsageError as `load_model` does.
     """
     try:
-        return _load(path, inputs, outputs, input_shapes, None)[1]
+        found = _load(path, inputs, outputs, input_shapes, None)
+        return [] if isinstance(found, Graph) else found[0]
     except UnsupportedModelError as error:
         return [issue for issue in error.issues if isinstance(issue, Issue)]
 
@@ -67,20 +72,23 @@ def _load(
     outputs: Sequence[str] | None,
     input_shapes: InputShapes | None,
     name: str | None,
-) -> tuple[Graph | None, list[Issue]]:
-    """The graph (None if there are issues) and the issues."""
+) -> Graph | tuple[list[Issue], list[str]]:
+    """The graph, or what stands in its way and the tensors at which a head could be cut off."""
     # onnx and NumPy raise many kinds about the content of a file
     with faults_of(path, "a consistent ONNX model"):
         model = read_onnx(path, inputs, outputs, input_shapes)
         find_patterns(model)
         find_norms(model)
-        issues = check_inputs(model)
+        causes = Causes()
+        for issue in check_inputs(model):
+            causes.add_input(issue)
         builder = Builder(model)
         for tensor in model.inputs:
             if tensor in model.shapes:
                 _add_input(builder, tensor)
         for node in model.nodes:
-            issues += _import_node(builder, node, str(path))
+            causes.add(node, _import_node(builder, node, str(path)))
+        issues = causes.issues()
     for tensor in model.outputs if not issues else ():
         if tensor in model.consts:
             issues.append(
@@ -91,9 +99,9 @@ def _load(
                 Issue("model", tensor, "an output that is an input", "leave it out (outputs)")
             )
     if issues:
-        return None, issues
+        return issues, head_cut(model, causes)
     with faults_of(path, "a consistent ONNX model"):
-        return _finish(builder, name or Path(path).stem), []
+        return _finish(builder, name or Path(path).stem)
 
 
 def _import_node(builder: Builder, node: Node, where: str) -> list[Issue]:
@@ -109,7 +117,7 @@ def _import_node(builder: Builder, node: Node, where: str) -> list[Issue]:
         _stand_in(builder, node)
     except Unsupported as error:
         _stand_in(builder, node)
-        return [Issue(node.op, node.name, error.reason, error.advice)]
+        return [Issue(node.op, node.name, error.reason, error.advice, about=error.about)]
     except (ValueError, LookupError, TypeError, ArithmeticError, AssertionError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise FileError(

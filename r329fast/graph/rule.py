@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
+from r329fast.graph.issues import AXES
 from r329fast.graph.onnx.model import Node, OnnxModel
 
 Result = tuple[bool, str]
@@ -16,13 +17,19 @@ Constraint = Callable[[Node, OnnxModel], Result]
 ConstraintT = TypeVar("ConstraintT", bound=Constraint)
 
 ADVICE: dict[str, str] = {}
+ABOUT: dict[str, str] = {}
 
 
-def advise(advice: str) -> Callable[[ConstraintT], ConstraintT]:
-    """Say what a user can do where a constraint is not met."""
+def advise(advice: str, about: str = AXES) -> Callable[[ConstraintT], ConstraintT]:
+    """Say what a user can do where a constraint is not met, and what the constraint looks at.
+
+    The advice must leave the model the same function (tests/graph/test_advice.py tries it);
+    about: FORM, AXES or VALUES of graph.issues.
+    """
 
     def mark(constraint: ConstraintT) -> ConstraintT:
         ADVICE[constraint.__name__] = advice
+        ABOUT[constraint.__name__] = about
         return constraint
 
     return mark

@@ -9,10 +9,11 @@ from typing import BinaryIO
 import numpy as np
 import numpy.typing as npt
 
-from r329fast.base.files import make_dir, npy_writer, write_all
+from r329fast.base.files import Writer, make_dir, npy_writer, write_all
 from r329fast.base.npy import map_npy
 from r329fast.errors import DataError
 from r329fast.images.preprocess import Floats, Labels, Pixels, Preprocess
+from r329fast.images.recipe import recipe_writer
 from r329fast.images.sets import ImageSet
 
 
@@ -41,12 +42,15 @@ def write_dataset(
     preprocess: Preprocess,
     on_image: Callable[[Floats], object] | None = None,
 ) -> tuple[Path, Path]:
-    """Write `dataset.npy` and `label.npy`, both or none, one image in memory at a time.
+    """Write `dataset.npy`, `label.npy` and `preprocess.json`, all or none.
 
-    `on_image` is called with each float32 [height, width, 3]. Raises FileError where the folder
-    cannot be written, DataError for an unreadable image.
+    One image is in memory at a time; `on_image` is called with each float32 [height, width, 3].
+    Raises FileError where the folder cannot be written, DataError for an unreadable image and
+    where another `preprocess.json` would be lost.
     """
-    folder = make_dir(Path(out_dir))
+    folder = Path(out_dir)
+    noted = recipe_writer(folder, preprocess)
+    make_dir(folder)
     targets = folder / "dataset.npy", folder / "label.npy"
     width, height = preprocess.size
     header = {
@@ -63,7 +67,11 @@ def write_dataset(
             if on_image:
                 on_image(array)
 
-    write_all([(targets[0], write), (targets[1], npy_writer(images.labels))])
+    files: list[tuple[Path, Writer]] = [
+        (targets[0], write),
+        (targets[1], npy_writer(images.labels)),
+    ]
+    write_all([*files, noted] if noted else files)
     return targets
 
 

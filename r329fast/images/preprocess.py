@@ -104,10 +104,11 @@ class Preprocess:
         `shorter`, and `resize`: a mode, the length of the shorter side before cropping, or null
         for stretch. Raises FileError and DataError.
         """
-        return cls._from_mapping(_select(path, model), str(path))
+        return cls.from_values(_select(path, model), str(path))
 
     @classmethod
-    def _from_mapping(cls, values: Mapping[str, Any], where: str) -> Preprocess:
+    def from_values(cls, values: Mapping[str, Any], where: str) -> Preprocess:
+        """One recipe in the form of `from_json`; `where` names its source. Raises DataError."""
         known = ("size", "order", "sub", "div", "scale", "resize", "shorter", "interpolation")
         # words that describe a recipe and change nothing
         notes = ("formula", "classes", "text", "model")

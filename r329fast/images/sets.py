@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from types import TracebackType
 
@@ -13,6 +13,7 @@ import numpy.typing as npt
 from r329fast.base.limits import IMAGE, PIXELS, TEXT
 from r329fast.base.reading import decoded, is_folder, is_there, read_bytes, read_text
 from r329fast.errors import DataError, FileError, nearest
+from r329fast.images.class_folders import Naming, class_tree, folder_numbers
 from r329fast.images.opencv import cv2
 from r329fast.images.stores import Store, open_store
 
@@ -66,11 +67,12 @@ class ImageSet:
     the set (default: the `label.txt` inside); its lines are `filename label`, where the label is
     the last word, so that file names may hold spaces. A name is looked up as given, then from the
     label file's own folder, then by its last part anywhere in the set. `limit` keeps the first
-    images only.
+    images only, or with `spread` as many, evenly spaced.
 
-    Without a label file, a tree with one folder for every class will do: the folders in
-    alphabetical order are the classes 0, 1, ..., or have the numbers that `class_folders` gives
-    them (folder name -> class).
+    Without a label file, a tree with one folder for every class will do. A folder's class is the
+    number that `naming` gives it, its name where all are numbers, or its place in the alphabet
+    where all classes have a folder. Of a tree with parts (train, val) one is used; `note` says so.
+    Where `naming` says that classes are not needed, images alone will do: their labels are 0.
 
     Iteration gives (name, uint8 [height, width, 3] BGR), decoding one image at a time. `names` is
     a tuple, `labels` an int64 array [N], `members` the names inside the set. Raises FileError for
@@ -85,21 +87,30 @@ class ImageSet:
         path: Path | str,
         labels: Path | str | None = None,
         limit: int | None = None,
-        class_folders: Mapping[str, int] | None = None,
+        naming: Naming | None = None,
+        spread: bool = False,
     ) -> None:
         self.path = Path(path)
         self._store = store = open_store(self.path)
-        tree = {} if labels is not None else _class_tree(store.names)
+        naming = naming or Naming()
+        tree: dict[str, list[str]] = {}
+        self.note = ""
+        if labels is None and not _has_label_file(store.names):
+            tree, self.note = class_tree(store.names, _is_image, naming, self.path)
         if tree:
-            entries = _tree_entries(tree, class_folders, self.path)
-            self.members = tuple(name for _, name, _ in entries)[:limit]
+            entries = _tree_entries(tree, folder_numbers(tree, naming, self.path))
+            members = [name for _, name, _ in entries]
+        elif not naming.needed and labels is None and not _has_label_file(store.names):
+            members = [name for name in store.names if _is_image(PurePosixPath(name))]
+            entries = [(line, name, 0) for line, name in enumerate(members, 1)]
         else:
             where, text, folder = self._label_text(store, labels)
             entries = _parse_labels(where, text)
-            found = _resolve(where, entries, _Members(store.names), folder, self.path)
-            self.members = tuple(found)[:limit]
-        self.names = tuple(name for _, name, _ in entries)[:limit]
-        self.labels = np.array([label for _, _, label in entries], dtype=np.int64)[:limit]
+            members = _resolve(where, entries, _Members(store.names), folder, self.path)
+        kept = _kept(len(entries), limit, spread)
+        self.members = tuple(members[index] for index in kept)
+        self.names = tuple(entries[index][1] for index in kept)
+        self.labels = np.array([entries[index][2] for index in kept], dtype=np.int64)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -165,6 +176,21 @@ class ImageSet:
         return where, decoded(store.read(same[0], TEXT), where), PurePosixPath(same[0]).parent
 
 
+def _kept(count: int, limit: int | None, spread: bool) -> Sequence[int]:
+    """The places of the images that are kept, of `count`."""
+    if limit is None or limit >= count:
+        return range(count)
+    return [number * count // limit for number in range(limit)] if spread else range(limit)
+
+
+def _has_label_file(names: list[str]) -> bool:
+    return any(_clean(name) and PurePosixPath(name).name == LABEL_FILE for name in names)
+
+
+def _is_image(path: PurePosixPath) -> bool:
+    return path.suffix.lower() in IMAGE_ENDINGS and _clean(str(path))
+
+
 def _clean(name: str) -> bool:
     """Not one of the files that desktop systems add."""
     parts = PurePosixPath(name).parts
@@ -196,41 +222,10 @@ def _parse_labels(where: str, text: str) -> list[tuple[int, str, int]]:
     return entries
 
 
-def _class_tree(names: list[str]) -> dict[str, list[str]]:
-    """Class folder -> its images, where the set is a tree of at least two such folders, else {}.
-
-    Folders that all files share are passed over; a set with a label file is no such tree.
-    """
-    files = [PurePosixPath(name) for name in names if _clean(name)]
-    if any(path.name == LABEL_FILE for path in files):
-        return {}
-    images = [path for path in files if path.suffix.lower() in IMAGE_ENDINGS]
-    if not images:
-        return {}
-    shortest = min(len(path.parts) for path in images)
-    depth = 0
-    while depth < shortest and len({path.parts[depth] for path in images}) == 1:
-        depth += 1
-    if depth + 1 >= shortest:
-        return {}
-    whole = {str(PurePosixPath(name)): name for name in names}
-    tree: dict[str, list[str]] = {}
-    for path in images:
-        tree.setdefault(path.parts[depth], []).append(whole[str(path)])
-    return tree
-
-
 def _tree_entries(
-    tree: dict[str, list[str]], class_folders: Mapping[str, int] | None, path: Path
+    tree: dict[str, list[str]], numbers: Mapping[str, int]
 ) -> list[tuple[int, str, int]]:
     """The images of a tree as label lines: by class folder, then by name."""
-    numbers = class_folders or {folder: number for number, folder in enumerate(sorted(tree))}
-    for folder in sorted(tree):
-        if folder not in numbers:
-            raise DataError(
-                f"{path}: found class folder {folder!r}, which is not among the "
-                f"{len(numbers)} classes{nearest(folder, numbers)}"
-            )
     listed = [(name, numbers[folder]) for folder in sorted(tree) for name in sorted(tree[folder])]
     return [(line, name, label) for line, (name, label) in enumerate(listed, 1)]
 

@@ -19,7 +19,7 @@ The bias joins the offset, ReLU and clips join the bounds (rounding is monotonic
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -181,6 +181,9 @@ def _int64_constants(op: Op, output: TensorSpec, requant: _Requant) -> np.ndarra
         header[epilogue_wide.CLIP_MAX] = op.integer("clip_max")
     header[epilogue_wide.ZERO_POINT] = output.zero_point
     header[epilogue_wide.QMIN], header[epilogue_wide.QMAX] = output.qmin, output.qmax
+    plain = requant.rounding == "half_even" and requant.act not in ("CLIP", "LEAKY")
+    inside = requant.shift.min(initial=1) >= 1 and requant.shift.max(initial=1) <= 62
+    header[epilogue_wide.PLAIN] = plain and inside
     rows = np.zeros((4, len(requant.bias)), dtype=np.int64)
     rows[epilogue_wide.MULT], rows[epilogue_wide.SHIFT] = requant.mult, requant.shift
     rows[epilogue_wide.SLOPE], rows[epilogue_wide.BIAS] = requant.slope, requant.bias
@@ -220,6 +223,10 @@ def prepare_epilogue(
         or abs(output.zero_point) > _MAX_ZERO_POINT
         or not 0 <= requant.slope_shift <= _MAX_SHIFT
     )
+    wide_constants = _int64_constants(op, output, requant)
+    if act == "RELU_FLOAT32":  # up to here float32 is exact
+        wide = wide or requant.largest(bound) > FLOAT32_INTEGERS
+        act, requant = "RELU", replace(requant, act="RELU")
     pitch = -(-channels // _PAD) * _PAD
     # vectors may read past the last channel
     constants = np.zeros(epilogue_ir.HEADER + 5 * pitch + epilogue_ir.LANES)
@@ -230,4 +237,4 @@ def prepare_epilogue(
         _fill_float32(constants, pitch, requant)
     elif not wide:
         _fill_float64(constants, pitch, requant)
-    return Epilogue(constants, _int64_constants(op, output, requant), pitch, wide)
+    return Epilogue(constants, wide_constants, pitch, wide)

@@ -6,14 +6,22 @@ same steps as `fixed_point.round_shift`, a value at a time.
 
 from __future__ import annotations
 
+import numpy as np
 from numba import njit
 
-# Places in the header, its length, and the rows of channels behind it.
-ACT, ROUNDING, SLOPE_SHIFT, CLIP_MIN, CLIP_MAX, ZERO_POINT, QMIN, QMAX, HEADER = range(9)
+# Places in the header, its length, and the rows of channels behind it. PLAIN: 1 where all channels
+# round half to even by shifts to the right, with at most a ReLU before: what runs in vectors.
+ACT, ROUNDING, SLOPE_SHIFT, CLIP_MIN, CLIP_MAX, ZERO_POINT, QMIN, QMAX, PLAIN, HEADER = range(10)
 MULT, SHIFT, SLOPE, BIAS = range(4)
-NONE, RELU, CLIP, LEAKY = range(4)  # values of ACT
+NONE, RELU, CLIP, LEAKY, RELU_FLOAT32 = range(5)  # values of ACT
 HALF_EVEN, HALF_UP, FLOOR = range(3)  # values of ROUNDING
-ACT_CODES = {"NONE": NONE, "RELU": RELU, "CLIP": CLIP, "LEAKY": LEAKY}
+ACT_CODES = {
+    "NONE": NONE,
+    "RELU": RELU,
+    "CLIP": CLIP,
+    "LEAKY": LEAKY,
+    "RELU_FLOAT32": RELU_FLOAT32,
+}
 ROUNDING_CODES = {"half_even": HALF_EVEN, "half_up": HALF_UP, "floor": FLOOR}
 _SATURATED = 1 << 31  # where `round_shift` saturates before it moves left
 
@@ -45,6 +53,8 @@ def epilogue_wide(a, constants, channel, channels):  # type: ignore[no-untyped-d
     a += constants[first + BIAS * channels]
     if act == RELU:
         a = max(a, 0)
+    elif act == RELU_FLOAT32:
+        a = np.int64(np.float32(max(a, 0)))
     elif act == CLIP:
         t = round_shift_wide(a * mult, shift - 8, rounding)
         t = min(max(t, constants[CLIP_MIN]), constants[CLIP_MAX])

@@ -100,7 +100,7 @@ def move_blocks(frame):  # type: ignore[no-untyped-def]
 
 def prepare_depth_to_space(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> OpPlan:
     """Mode CRD has no runs, so that an index would be eight bytes for each byte that is moved."""
-    if op.text("mode") == "DCR":
+    if op.text("mode") == "DCR" or inputs[0].itemsize > 1:
         return prepare_movement(op, inputs, output)
     inverse = op.integer("inverse")
     deep, wide = (output.shape, inputs[0].shape) if inverse else (inputs[0].shape, output.shape)

@@ -25,6 +25,9 @@ from r329fast.kernels.conv.layout import conv_layout
 from r329fast.kernels.conv.transposed import transposed_preparer
 from r329fast.kernels.conv.wide import prepare_wide
 from r329fast.kernels.runtime.op_plan import OpPlan
+from r329fast.kernels.words import elementwise as words_elementwise
+from r329fast.kernels.words import products as words_products
+from r329fast.kernels.words import windows as words_windows
 from r329fast.program.program import Op, TensorSpec
 
 Prepare = Callable[[Op, list[TensorSpec], TensorSpec], OpPlan]
@@ -58,9 +61,22 @@ REGISTRY: dict[str, Prepare] = {
     **resize.PREPARE,
     **normalise.PREPARE,
     **movement.PREPARE,
+    "lut_line": words_elementwise.prepare_line,
+    "standardize_words": words_products.prepare_norm,
+}
+
+
+# The same where a tensor has more than a byte per element, unless the first takes any width.
+WORDS: dict[str, Prepare] = {
+    **words_elementwise.PREPARE,
+    **words_products.PREPARE,
+    **words_windows.PREPARE,
+    "conv_transpose2d": transposed_preparer(words_windows.prepare_conv_words),
 }
 
 
 def prepare(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> OpPlan:
     """Kernels and packed constants for `op` on tensors of these shapes."""
+    if any(tensor.itemsize > 1 for tensor in (*inputs, output)) and op.kind in WORDS:
+        return WORDS[op.kind](op, inputs, output)
     return REGISTRY[op.kind](op, inputs, output)

@@ -15,17 +15,18 @@ import numpy.typing as npt
 
 from r329fast.base.integers import INT32_MAX
 from r329fast.program.ops import OPS
+from r329fast.program.ops.bounds import PRODUCT_LIMIT, largest
 from r329fast.program.program import Op, Program, TensorSpec
 from r329fast.quantization.fixed_point import requantize
 from r329fast.reference.compute import finish
-from r329fast.reference.standardize import standardized
+from r329fast.reference.standardize import standardized, standardized_words
 from r329fast.reference.windows import transposed_sums
 
 Float64Array = npt.NDArray[np.float64]
 Int64Array = npt.NDArray[np.int64]
 
 _UNBOUNDED = 1 << 40  # beyond every value before the last clamp
-_SEARCH = 1 << 36  # accumulators lie within +-2**36
+_SEARCH = 1 << 46  # accumulators lie within +-2**46: 16 bits times 16 bits, 2**16 times
 _COLUMN_BYTES = 16 << 20  # of an unrolled block of windows
 _FLOAT32_EXACT = 2**24  # integers up to here are float32 values, whatever order they are summed in
 
@@ -117,6 +118,12 @@ def _standardize(op: Op, arrays: list[np.ndarray], inputs: Tensors, output: Tens
     yield op, standardized(op, arrays[0].astype(np.int64), inputs[0]).astype(np.float64)
 
 
+def _standardize_words(
+    op: Op, arrays: list[np.ndarray], inputs: Tensors, output: TensorSpec
+) -> Blocks:
+    yield op, standardized_words(op, arrays[0].astype(np.int64)).astype(np.float64)
+
+
 # Every op that accumulates.
 BLOCKS: dict[str, Callable[[Op, list[np.ndarray], Tensors, TensorSpec], Blocks]] = {
     "conv2d": _convolutions,
@@ -124,6 +131,7 @@ BLOCKS: dict[str, Callable[[Op, list[np.ndarray], Tensors, TensorSpec], Blocks]]
     "conv_transpose2d": _transposed,
     "fully_connected": _fully_connected,
     "standardize": _standardize,
+    "standardize_words": _standardize_words,
     "matmul": _matmul,
     "eltwise": _eltwise,
     "batchnorm": _batchnorm,
@@ -168,13 +176,13 @@ def _convolution(op: Op, image: np.ndarray, output: TensorSpec) -> np.ndarray:
     windows = _windows(op, padded, output)
     group, outputs = op.integer("group"), weights.shape[0]
     if group == windows.shape[2] == outputs:
-        return _depthwise(op, windows, weights)
+        return _depthwise(op, windows, weights, int(np.abs(padded).max(initial=0)))
     rows, columns, channels = windows.shape[:3]
     inner, per_group = channels // group, outputs // group
     reach = np.abs(weights.reshape(outputs, -1).astype(np.int64)).sum(axis=1)
-    largest = int(reach.max()) * int(np.abs(padded).max())
-    narrow = np.float32 if largest < _FLOAT32_EXACT else np.float64
-    whole = largest + int(np.abs(op.consts["bias"].astype(np.int64)).max())
+    widest = int(reach.max()) * int(np.abs(padded).max())
+    narrow = np.float32 if widest < _FLOAT32_EXACT else np.float64
+    whole = widest + int(np.abs(op.consts["bias"].astype(np.int64)).max())
     # [g, I * kh * kw, O/g], the window's values in the same order
     matrix = weights.transpose(0, 3, 1, 2).reshape(group, per_group, -1).astype(narrow)
     dtype = np.int32 if whole <= INT32_MAX else np.float64
@@ -192,12 +200,14 @@ def _convolution(op: Op, image: np.ndarray, output: TensorSpec) -> np.ndarray:
     return result
 
 
-def _depthwise(op: Op, windows: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """One input channel per output channel: int32 where no sum can leave it, else float64."""
+def _depthwise(op: Op, windows: np.ndarray, weights: np.ndarray, most: int) -> np.ndarray:
+    """One input channel per output channel: int32 where no sum can leave it, else float64.
+
+    most: largest |q| under a window.
+    """
     taps = weights.shape[1] * weights.shape[2]
-    largest = taps * 256 * int(np.abs(weights.astype(np.int64)).max())
-    largest += int(np.abs(op.consts["bias"].astype(np.int64)).max())
-    dtype = np.int32 if largest <= INT32_MAX else np.float64
+    widest = taps * most * largest(weights) + largest(op.consts["bias"])
+    dtype = np.int32 if widest <= INT32_MAX else np.float64
     total = np.zeros(windows.shape[:3], dtype=dtype)
     total += op.consts["bias"]
     for y in range(weights.shape[1]):
@@ -242,8 +252,10 @@ _PER_CHANNEL = ("mult", "shift", "slope")
 
 def _last(op: Op, output: TensorSpec, channels: int, bound: int) -> Int64Array:
     """Per channel the largest accumulator whose unclamped value is at most `bound`."""
-    below = np.full(channels, -_SEARCH - 1, dtype=np.int64)  # taken to satisfy the bound
-    above = np.full(channels, _SEARCH + 1, dtype=np.int64)  # taken to break it
+    steepest = max((largest(op.consts.get(name)) for name in ("mult", "slope")), default=1)
+    reach = min(_SEARCH, (PRODUCT_LIMIT - 1) // max(steepest, 1) - 1)  # no product wraps
+    below = np.full(channels, -reach - 1, dtype=np.int64)  # taken to satisfy the bound
+    above = np.full(channels, reach + 1, dtype=np.int64)  # taken to break it
     while (above - below).max() > 1:
         middle = (below + above) >> 1
         holds = unclamped(op, middle, output) <= bound

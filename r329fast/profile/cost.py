@@ -7,10 +7,12 @@ The model, for one image (docs/profiling.md describes it in words):
   of channels of which only the diagonal counts; layers without MACs take elements / elements per
   cycle.
 * DDR traffic: every node reads its weights once and each input once and writes its outputs once,
-  one byte per element; a convolution whose weights do not fit the weight buffer reads its input
-  once for every part of them. The tensor between a convolution and the addition fused onto it never
-  leaves the unit. SRAM holds a tensor that fits it, that a fixed-function job makes and that the
-  next node alone reads, another such job without an addition on it.
+  one or two bytes per element; a convolution whose weights do not fit the weight buffer reads its
+  input once for every part of them. The tensor between a convolution and the addition fused onto it
+  never leaves the unit. SRAM holds a tensor that fits it, that a fixed-function job makes and that
+  the next node alone reads, another such job without an addition on it.
+* an operand of 16 bits is taken as two of 8: twice the MACs for 16-bit activations, and twice again
+  for 16-bit weights (an assumption: no public file shows the array at 16 bits).
 * cycles = max(compute, memory) + overhead of a node; a node is `bound` by the larger one.
 """
 
@@ -20,6 +22,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
+
+import numpy as np
 
 from r329fast.errors import ProgramError
 from r329fast.graph.layers.elementwise import ActivationAttrs
@@ -209,7 +213,7 @@ def _kept(program: Program, groups: list[Group], sram: float) -> set[str]:
         inside = users == [maker]
         in_sram = (
             users == [maker + 1]
-            and program.tensors[name].elements <= sram
+            and program.tensors[name].bytes <= sram
             and _is_job(program, groups[maker])
             and _is_job(program, groups[maker + 1])
             and len(groups[maker + 1].layers) == 1
@@ -273,10 +277,19 @@ def _compute(
 ) -> tuple[int, int]:
     """(compute cycles, useful MACs). A batch norm counts as elements: it fills no array."""
     if counters.macs and layer.facts.weights is not Weights.CHANNEL:
-        work = padded_macs(program, layer, counters.macs, hardware)
+        work = padded_macs(program, layer, counters.macs, hardware) * byte_products(program, layer)
         return -(-work // int(hardware["macs_per_cycle"])), counters.macs
     elements = max(counters.input_bytes, counters.output_bytes)
     return int(-(-elements // hardware["elements_per_cycle"])), 0
+
+
+def byte_products(program: Program, layer: LayerRecord) -> int:
+    """Products of bytes that one MAC of a layer is taken as: 1, 2 or 4."""
+    weights, _ = layer_constants(program, layer)
+    # an asymmetric 8-bit weight with its zero point is wider than a byte too
+    wide = weights is not None and weights.itemsize > 1 and int(np.abs(weights).max()) > 255
+    widest = max(program.tensors[name].itemsize for name in layer.inputs)
+    return widest * (2 if wide else 1)
 
 
 def _traffic(
@@ -284,6 +297,6 @@ def _traffic(
 ) -> tuple[int, int]:
     """(bytes read, bytes written) of one layer that reads its inputs `passes` times."""
     tensors = program.tensors
-    read = passes * sum(tensors[name].elements for name in layer.inputs if name not in kept)
-    write = sum(tensors[name].elements for name in layer.outputs if name not in kept)
+    read = passes * sum(tensors[name].bytes for name in layer.inputs if name not in kept)
+    write = sum(tensors[name].bytes for name in layer.outputs if name not in kept)
     return read + weight_traffic(program, layer, counters), write

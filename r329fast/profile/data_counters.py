@@ -20,7 +20,7 @@ from r329fast.profile.accumulators import (
     clamped_counts,
 )
 from r329fast.program.ops import OPS
-from r329fast.program.program import Op, Program
+from r329fast.program.program import Op, Program, TensorSpec
 from r329fast.simulator.simulator import Simulator
 
 _BLOCK_BYTES = 48 << 20  # integers of a block, all tensors
@@ -36,7 +36,8 @@ class DataCounters:
     outputs: values of its outputs; saturated_low, saturated_high: how many the last clamp cut off
     at qmin and qmax (what an activation cuts is no saturation); zeros: outputs whose real value
     is 0; acc_min, acc_max: over all its sums before the activation, None for layers without;
-    histogram: int64 [256], how often each output integer occurs, from the dtype's lowest value.
+    histogram: int64 [256], how often the integers of each level occur, from the dtype's lowest
+    value (see `level_steps`).
     """
 
     name: str
@@ -59,6 +60,11 @@ class DataCounters:
     def share(self, count: int) -> float:
         """A count as a fraction of the outputs."""
         return count / self.outputs if self.outputs else 0.0
+
+
+def level_steps(spec: TensorSpec) -> int:
+    """Integers of one of the 256 levels that a histogram has: 1 of bytes, 256 of 16 bits."""
+    return 1 << (spec.bits - 8)
 
 
 def block_images(program: Program) -> int:
@@ -103,7 +109,9 @@ class DataCounter:
 
     def _count_values(self, counters: DataCounters, name: str, values: np.ndarray) -> None:
         spec = self.program.tensors[name]
-        if spec.itemsize > 1:  # indices: they have no histogram of 256 levels
+        if spec.itemsize > 1:
+            levels = (values.reshape(-1).astype(np.int64) - spec.lowest) // level_steps(spec)
+            counters.histogram += np.bincount(levels, minlength=_LEVELS)
             counters.outputs += values.size
             counters.zeros += int((values == -spec.zero_point).sum())
             return

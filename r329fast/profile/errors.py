@@ -16,13 +16,13 @@ import numpy as np
 from r329fast.graph.export.float_session import FloatSession
 from r329fast.graph.ir import Graph
 from r329fast.profile import error_kernels as kernels
-from r329fast.profile.data_counters import Advance, blocks
+from r329fast.profile.data_counters import Advance, blocks, level_steps
 from r329fast.profile.subprograms import SINGLE, isolated
 from r329fast.program.program import Program, TensorSpec
 from r329fast.simulator.simulator import Simulator
 
 _BLOCK_BYTES = 48 << 20  # float32 values of a block, all tensors
-BIN_STEPS = 4  # output steps in a bin of the histograms
+BIN_STEPS = 4  # levels (of bytes: output steps) in a bin of the histograms
 BINS_BEYOND = 16  # bins of the float histogram below and above the integers' range
 SNR_LIMIT = 200.0  # dB; what an error of exactly zero is given as
 
@@ -93,8 +93,8 @@ def byte_values(spec: TensorSpec) -> np.ndarray:
 class LayerError:
     """Errors of one layer, and its float values' histogram, int64 (BINS,).
 
-    The histogram's bins are BIN_STEPS output steps wide and begin BINS_BEYOND bins below the
-    lowest integer of the dtype; its first and last bin hold all that lies beyond.
+    The histogram's bins are BIN_STEPS levels (`level_steps`) wide and begin BINS_BEYOND bins below
+    the lowest integer of the dtype; its first and last bin hold all that lies beyond.
     """
 
     name: str
@@ -229,8 +229,9 @@ def _add_layers(
             errors.float_low = min(errors.float_low, float(x.min()))
             errors.float_high = max(errors.float_high, float(x.max()))
             # real value of the dtype's lowest integer, in steps
-            lowest = (0 if spec.dtype == "uint8" else -128) + spec.zero_point
-            start = float(lowest - BINS_BEYOND * BIN_STEPS) - 0.5
+            bin_steps = BIN_STEPS * level_steps(spec)
+            lowest = spec.lowest + spec.zero_point
+            start = float(lowest - BINS_BEYOND * bin_steps) - 0.5
             kernels.float_histogram(
-                x.reshape(-1), float(spec.scale), start, float(BIN_STEPS), errors.histogram
+                x.reshape(-1), float(spec.scale), start, float(bin_steps), errors.histogram
             )

@@ -11,7 +11,9 @@ import numpy as np
 from r329fast.profile.errors import LabelledBatch
 
 if TYPE_CHECKING:
+    from r329fast.images.class_folders import Naming
     from r329fast.images.preprocess import Preprocess
+    from r329fast.images.sets import ImageSet
 
 _BATCH = 8
 
@@ -38,7 +40,10 @@ class ArrayImages:
 
 
 class SetImages:
-    """The first `limit` images of a folder, zip or tar, decoded anew on each pass."""
+    """The first `limit` images of a folder, zip or tar, decoded anew on each pass.
+
+    spread: as many, evenly spaced. Labels are left out where `naming` does not need them.
+    """
 
     def __init__(
         self,
@@ -46,27 +51,35 @@ class SetImages:
         labels: str | Path | None,
         recipe: Preprocess,
         limit: int | None = None,
+        naming: Naming | None = None,
+        spread: bool = False,
     ) -> None:
+        self.path, self.label_file, self.recipe, self.limit = path, labels, recipe, limit
+        self.naming, self.spread = naming, spread
+        with self._open() as images:
+            self.count, self.note = len(images), images.note
+
+    def _open(self) -> ImageSet:
         from r329fast.images.sets import ImageSet
 
-        self.path, self.label_file, self.recipe, self.limit = path, labels, recipe, limit
-        with ImageSet(path, labels, limit) as images:
-            self.count = len(images)
+        return ImageSet(self.path, self.label_file, self.limit, self.naming, self.spread)
 
     def __len__(self) -> int:
         return self.count
 
     def __iter__(self) -> Iterator[LabelledBatch]:
-        from r329fast.images.sets import ImageSet
-
-        with ImageSet(self.path, self.label_file, self.limit) as images:
+        labelled = self.naming is None or self.naming.needed
+        with self._open() as images:
             for first in range(0, len(images), _BATCH):
                 last = min(first + _BATCH, len(images))
                 arrays = [self.recipe.apply(images.image(index)) for index in range(first, last)]
-                yield LabelledBatch(np.stack(arrays), images.labels[first:last])
+                yield LabelledBatch(
+                    np.stack(arrays), images.labels[first:last] if labelled else None
+                )
 
     def first(self, count: int) -> SetImages:
-        return SetImages(self.path, self.label_file, self.recipe, min(count, self.count))
+        few = min(count, self.count)
+        return SetImages(self.path, self.label_file, self.recipe, few, self.naming, self.spread)
 
 
 Images = ArrayImages | SetImages

@@ -14,7 +14,6 @@ from math import prod
 
 import numpy as np
 
-from r329fast.base.integers import INT32_MAX, INT32_MIN
 from r329fast.graph.ir import Graph, Layer
 from r329fast.profile.dead_channels import bits_lost_to_dead, dead_channels
 from r329fast.program.ops import OPS
@@ -156,17 +155,19 @@ def _errors(
 
 
 def _bias(program: Program, ops: list[Op], options: Options) -> tuple[int, int, int, int]:
-    """(biases at an end of int32, low bits lost, dead channels, bits that only those cost)."""
+    """(biases at an end of their bits, low bits lost, dead channels, bits that only those cost)."""
     biased = [op for op in ops if "bias" in op.consts]
     if not biased:
         return 0, 0, 0, 0
     bias = np.concatenate([op.consts["bias"] for op in biased]).astype(np.int64)
-    clipped = int(((bias >= INT32_MAX) | (bias <= INT32_MIN)).sum())
+    whole = 48 if any(op.consts["bias"].itemsize > 4 for op in biased) else 32
+    end = 1 << (whole - 1)
+    clipped = int(((bias >= end - 1) | (bias <= -end)).sum())
     dead = sum(int(dead_channels(op).sum()) for op in biased)
     bits = options.bias_effective_bits
     if not bits:
-        bits = HARDWARE_BIAS_BITS if program.scheme == "aqt2021" else 32
-    if bits >= 32 or (ops[0].kind == "batchnorm" and program.scheme == "aqt2021"):
+        bits = HARDWARE_BIAS_BITS if program.scheme == "aqt2021" else whole
+    if bits >= whole or (ops[0].kind == "batchnorm" and program.scheme == "aqt2021"):
         return clipped, 0, dead, 0
     # the stored biases have the low bits floored away: the same shift fits them again
     return clipped, fit_bias(bias, bits)[1], dead, sum(bits_lost_to_dead(op, bits) for op in biased)

@@ -23,6 +23,7 @@ from r329fast.program.program import Program
 from r329fast.simulator.simulator import Simulator
 
 SENSITIVITY_IMAGES = 16
+_SATURATION_IMAGES = 16  # they are decoded once more for it
 
 # step("errors", total) -> a function that advances it
 Step = Callable[[str, int | None], Callable[[int], None]]
@@ -72,6 +73,7 @@ def collect(
         step("timing", None)
         found.host_us = _host_times(program, images)
     if images is not None:
+        found.input_saturated = _input_saturated(program, images)
         if graph is not None and wanted.errors:
             counter = DataCounter(program)
             found.errors = analyse_errors(
@@ -109,6 +111,12 @@ def collect(
             )
     found.seconds = time.perf_counter() - start
     return found
+
+
+def _input_saturated(program: Program, images: Images) -> float:
+    """Share of the values of the first images that the input's range cuts off."""
+    shares = [program.saturates_input(batch.x).mean() for batch in images.first(_SATURATION_IMAGES)]
+    return float(np.mean(shares))
 
 
 def _host_times(program: Program, images: Images | None) -> dict[str, float]:

@@ -11,7 +11,7 @@ import numpy as np
 
 from r329fast.base.machine import cpu_model
 from r329fast.profile.cost import CostEstimate
-from r329fast.profile.data_counters import DataCounters
+from r329fast.profile.data_counters import DataCounters, level_steps
 from r329fast.profile.errors import BIN_STEPS, BINS_BEYOND, ErrorAnalysis
 from r329fast.profile.precision import Precision
 from r329fast.profile.sensitivity import LayerSensitivity
@@ -25,7 +25,10 @@ VERSION = 1
 
 @dataclass
 class Findings:
-    """What was found about one program; None or empty where it was not asked for."""
+    """What was found about one program; None or empty where it was not asked for.
+
+    input_saturated: share of the input values that lie beyond the calibrated range.
+    """
 
     program: Program
     precision: Sequence[Precision] = ()
@@ -36,6 +39,7 @@ class Findings:
     errors: ErrorAnalysis | None = None
     sensitivity: Mapping[str, LayerSensitivity] = field(default_factory=dict)
     suggestions: Sequence[Suggestion] = ()
+    input_saturated: float | None = None
     source: str = ""
     seconds: float = 0.0
 
@@ -140,6 +144,7 @@ def make_record(found: Findings, totals: Mapping[str, Any]) -> dict[str, Any]:
         "machine": {"cpu": cpu_model(), "cores": os.cpu_count()},
         "images": images,
         "source": found.source,
+        "input_saturated": found.input_saturated,
         "seconds": round(found.seconds, 3),
         "layers": layer_rows(found),
         "totals": dict(totals),
@@ -194,14 +199,14 @@ def _histograms(found: Findings) -> dict[str, Any]:
     result: dict[str, Any] = {}
     for layer in found.program.layers:
         spec = found.program.tensors[layer.outputs[0]]
-        lowest = (0 if spec.dtype == "uint8" else -128) + spec.zero_point
-        entry: dict[str, Any] = {"first": lowest, "bin": BIN_STEPS, "scale": spec.scale}
+        lowest, bin_steps = spec.lowest + spec.zero_point, BIN_STEPS * level_steps(spec)
+        entry: dict[str, Any] = {"first": lowest, "bin": bin_steps, "scale": spec.scale}
         if layer.name in found.data:
             counts = found.data[layer.name].histogram.reshape(-1, BIN_STEPS).sum(axis=1)
             entry["integers"] = _shares(counts)
         if found.errors is not None and layer.name in found.errors.layers:
             entry["floats"] = _shares(found.errors.layers[layer.name].histogram)
-            entry["float_first"] = lowest - BINS_BEYOND * BIN_STEPS
+            entry["float_first"] = lowest - BINS_BEYOND * bin_steps
         if len(entry) > 3:
             result[layer.name] = entry
     return result

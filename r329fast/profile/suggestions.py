@@ -16,7 +16,7 @@ import numpy as np
 
 from r329fast.calibration.ranges import Ranges
 from r329fast.graph.ir import LINEAR_TYPES, Graph, Layer, Weights
-from r329fast.profile.data_counters import DataCounters
+from r329fast.profile.data_counters import DataCounters, level_steps
 from r329fast.profile.dead_channels import dead_bias_candidates, without_dead_biases
 from r329fast.profile.errors import (
     BIN_STEPS,
@@ -297,9 +297,9 @@ def best_range(
     """The calibrated range scaled down so that the squared error over the float histogram of the
     layer is least; None where that is (about) the range itself."""
     counts = error.histogram.astype(np.float64)
-    lowest = (0 if spec.dtype == "uint8" else -128) + spec.zero_point
-    first = lowest - BINS_BEYOND * BIN_STEPS + (BIN_STEPS - 1) / 2
-    centres = first + BIN_STEPS * np.arange(len(counts))
+    bin_steps = BIN_STEPS * level_steps(spec)
+    first = spec.lowest + spec.zero_point - BINS_BEYOND * bin_steps + (bin_steps - 1) / 2
+    centres = first + bin_steps * np.arange(len(counts))
     low, high = spec.qmin + spec.zero_point, spec.qmax + spec.zero_point
     factors = np.arange(0.3, 1.001, 0.05)
     losses = []
@@ -334,7 +334,7 @@ def _multipliers(
 ) -> list[Candidate]:
     """15-bit multipliers, which only the later scheme can ask for."""
     worst = max((error or 0.0 for error in multiplier_errors.values()), default=0.0)
-    bits = int(program.options.get("multiplier_bits", "8"))
+    bits = int(program.options.get("multiplier_bits", "0")) or 8  # 0: the activations' bits
     if program.scheme != "compass42" or bits >= 15 or worst < _MULTIPLIER_ERROR:
         return []
 

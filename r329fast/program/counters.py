@@ -17,7 +17,7 @@ from r329fast.graph.layers.windows import PoolingAttrs
 from r329fast.program.blocks import op_macs
 from r329fast.program.program import LayerRecord, Program
 
-BIAS_BYTES = 4  # int32 in the IR
+BIAS_BYTES, WIDE_BIAS_BYTES = 4, 8  # int32 in the IR; int64 of 48 bits
 BATCHNORM_WEIGHT_BYTES = 2  # int16 in the IR
 SLOPE_BYTES = 2  # int16
 GLOBAL_AVERAGE_POOL_BYTES = 580  # a table whose meaning is unknown (spec formats.md 4)
@@ -30,7 +30,7 @@ class LayerCounters:
     op: the vendor's layer type; macs: multiply-accumulates with the true group size; ops_count:
     the vendor's figure, which counts grouped convolutions as dense; parameters: numbers in
     weights, bias and slopes; weight_bytes: what the layer puts into the vendor's `_int8.bin`;
-    input_bytes, output_bytes: activations read and written (one byte per element).
+    input_bytes, output_bytes: activations read and written.
     """
 
     name: str
@@ -63,8 +63,8 @@ def is_global_average_pool(program: Program, layer: LayerRecord) -> bool:
     )
 
 
-def _elements(program: Program, names: tuple[str, ...]) -> int:
-    return sum(program.tensors[name].elements for name in names)
+def _bytes(program: Program, names: tuple[str, ...]) -> int:
+    return sum(program.tensors[name].bytes for name in names)
 
 
 def _ops_count(program: Program, layer: LayerRecord, macs: int) -> int:
@@ -88,7 +88,7 @@ def _weight_bytes(
         narrow = layer.facts.weights is not Weights.CHANNEL
         size += weights.size * (weights.itemsize if narrow else BATCHNORM_WEIGHT_BYTES)
     if bias is not None:
-        size += bias.size * BIAS_BYTES
+        size += bias.size * (BIAS_BYTES if bias.itemsize <= BIAS_BYTES else WIDE_BIAS_BYTES)
     if is_global_average_pool(program, layer):
         size += GLOBAL_AVERAGE_POOL_BYTES
     return size + layer.facts.table_bytes
@@ -116,8 +116,8 @@ def layer_counters(program: Program) -> list[LayerCounters]:
                 ops_count=_ops_count(program, layer, macs),
                 parameters=sum(x.size for x in (weights, bias) if x is not None) + slopes,
                 weight_bytes=_weight_bytes(program, layer, weights, bias, slopes),
-                input_bytes=_elements(program, layer.inputs),
-                output_bytes=_elements(program, layer.outputs),
+                input_bytes=_bytes(program, layer.inputs),
+                output_bytes=_bytes(program, layer.outputs),
             )
         )
     return counters

@@ -46,6 +46,11 @@ class TensorSpec:
         return ITEMSIZES[self.dtype]
 
     @property
+    def bits(self) -> int:
+        """Bits of one element."""
+        return 8 * self.itemsize
+
+    @property
     def bytes(self) -> int:
         """Bytes of one image."""
         return self.elements * self.itemsize

@@ -61,15 +61,14 @@ class Program:
         Raises DataError when the shape is not [N, *input shape].
         """
         spec = self.tensors[self.inputs[0] if name is None else name]
-        if x.shape[1:] != spec.shape:
-            raise DataError(
-                f"input {spec.name!r}: found shape {x.shape}, expected [N, "
-                f"{', '.join(map(str, spec.shape))}] (NHWC)"
-            )
-        product = x.astype(np.float32, copy=False) * np.float32(spec.scale)
-        q = np.rint(product - np.float32(spec.zero_point))
-        q = np.nan_to_num(np.clip(q, spec.qmin, spec.qmax), nan=0.0)
+        q = np.nan_to_num(np.clip(_rounded(spec, x), spec.qmin, spec.qmax), nan=0.0)
         return q.astype(spec.dtype)
+
+    def saturates_input(self, x: np.ndarray, name: str | None = None) -> np.ndarray:
+        """Where `quantize_input` cuts a value off at the end of the range: bool [N, ...]."""
+        spec = self.tensors[self.inputs[0] if name is None else name]
+        q = _rounded(spec, x)
+        return np.asarray((q < spec.qmin) | (q > spec.qmax))
 
     def __str__(self) -> str:
         """The op list, one line per op: what diffs and people read."""
@@ -82,3 +81,14 @@ class Program:
                 f"{out.dtype}{list(out.shape)} scale {out.scale:.7g} zp {out.zero_point} {attrs}"
             )
         return "\n".join(lines)
+
+
+def _rounded(spec: TensorSpec, x: np.ndarray) -> np.ndarray:
+    """Real values as whole steps of a tensor's scale, float32; DataError for another shape."""
+    if x.shape[1:] != spec.shape:
+        raise DataError(
+            f"input {spec.name!r}: found shape {x.shape}, expected [N, "
+            f"{', '.join(map(str, spec.shape))}] (NHWC)"
+        )
+    product = x.astype(np.float32, copy=False) * np.float32(spec.scale)
+    return np.rint(product - np.float32(spec.zero_point))

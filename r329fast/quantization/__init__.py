@@ -35,6 +35,12 @@ def quantize(
             raise UsageError(f"option {name!r}, allowed {', '.join(sorted(names))}", option=name)
     chosen = dataclasses.replace(options or Options(), **fields)  # type: ignore[arg-type]
     if scheme == "aqt2021":
+        if chosen.wide:
+            raise UsageError(
+                f"scheme aqt2021 has 8 bits only, found activation_bits {chosen.activation_bits!r} "
+                f"and weight_bits {chosen.weight_bits!r}: take scheme compass42, or leave them out",
+                option="scheme",
+            )
         return lower(graph, ranges, Aqt2021(chosen))
     if scheme == "compass42":
         return lower(graph, ranges, Compass42(chosen))

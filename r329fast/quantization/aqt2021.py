@@ -184,10 +184,10 @@ class Aqt2021(Compass42):
         bias, _ = fit_bias(bias, self.options.bias_effective_bits or bias_bits)
         return LinearConstants(weights, bias, mult, shift, scale, bias_scale)
 
-    def rescale(self, ratio: npt.ArrayLike) -> tuple[Int64Array, Int64Array]:
+    def rescale(self, ratio: npt.ArrayLike, bits: int) -> tuple[Int64Array, Int64Array]:
         return approximate_8bit(ratio)
 
-    def activation_rescale(self, ratio: npt.ArrayLike) -> tuple[Int64Array, Int64Array]:
+    def activation_rescale(self, ratio: npt.ArrayLike, bits: int) -> tuple[Int64Array, Int64Array]:
         return approximate_8bit(ratio)
 
     def pooling_rescale(self, areas: Int64Array) -> tuple[Int64Array, Int64Array]:

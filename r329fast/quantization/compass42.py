@@ -8,7 +8,6 @@ import math
 import numpy as np
 import numpy.typing as npt
 
-from r329fast.base.integers import INT32_MAX, INT32_MIN
 from r329fast.calibration.ranges import Ranges
 from r329fast.graph.activations import ACTIVATIONS, result_is_signed
 from r329fast.graph.ir import (
@@ -133,11 +132,14 @@ class Compass42:
         signed = signed or (self.options.force_dtype_int and _forcible(layer))
         act = layer.act.kind if isinstance(layer.attrs, ActivationAttrs) else ""
         mode = self.options.activation_mode(index, layer.type, layer.name, act)
-        params = linear_params(low, high, 8, signed, mode)
+        bits = self.options.bits("activation_bits", index, layer.type, layer.name, act)
+        if bits > 8 and mode == "asymmetric":  # 16 bits have no zero points (spec B.23)
+            mode = "symmetric_full_range"
+        params = linear_params(low, high, bits, signed, mode)
         return TensorSpec(
             name,
             shape,
-            "int8" if signed else "uint8",
+            f"{'int' if signed else 'uint'}{bits}",
             float(params.scale[0]),
             int(params.zero_point[0]),
             params.qmin,
@@ -148,6 +150,7 @@ class Compass42:
 
     def linear(self, index: int, layer: Layer, x: TensorSpec, y: TensorSpec) -> LinearConstants:
         weights = layer.consts["weights"]
+        bits = self._weight_bits(index, layer)
         per_channel, mode = self.options.weight_method(index, layer.type, layer.name)
         per_channel = per_channel or layer.facts.weights is Weights.DEPTHWISE
         grouped = isinstance(layer.attrs, ConvAttrs | ConvTransposeAttrs)
@@ -157,36 +160,44 @@ class Compass42:
             weights = np.tile(weights, (group, 1, 1, 1))  # the rows of every group are the same
         if per_channel or group > 1:
             groups = len(weights) if per_channel else group
-            params, mult, shift = self._per_channel(weights, groups, mode, x, y)
+            params, mult, shift = self._per_channel(weights, groups, (bits, mode), x, y)
         else:
-            params = linear_params(*_extrema(weights.reshape(1, -1)), 8, True, mode)
-            mult, shift = self.rescale(F32(y.scale) / (F32(x.scale) * params.scale).astype(F32))
+            params = linear_params(*_extrema(weights.reshape(1, -1)), bits, True, mode)
+            mult, shift = self._linear_rescale(x, y, params)
         column = (-1, *[1] * (weights.ndim - 1))
         scale, zero = params.scale.reshape(column), params.zero_point.reshape(column)
         q = quantize_array(weights, scale, zero, params.qmin, params.qmax) + zero
         bias_scale = (F32(x.scale) * params.scale).astype(F32)
-        bias = self._bias(layer.consts["bias"], bias_scale, q, x.zero_point)
+        bias = self._bias(index, layer, bias_scale, q, x.zero_point)
         return LinearConstants(q[:rows], bias, mult, shift, params.scale, bias_scale)
 
     def _per_channel(
-        self, weights: np.ndarray, groups: int, mode: str, x: TensorSpec, y: TensorSpec
+        self,
+        weights: np.ndarray,
+        groups: int,
+        form: tuple[int, str],
+        x: TensorSpec,
+        y: TensorSpec,
     ) -> tuple[LinearParams, Int64Array, Int64Array]:
-        """Spec B.4b: one shift for all channels, coarser groups until no multiplier is 0."""
-        channels = len(weights)
+        """Spec B.4b: one shift for all channels, coarser groups until no multiplier is 0.
+
+        form: (bits, mode) of the weights.
+        """
+        (bits, mode), channels = form, len(weights)
         low, high = _extrema(weights.reshape(channels, -1))
         while True:
             size = -(-channels // groups)
             padding = (0, groups * size - channels)
             group_low = np.pad(low, padding).reshape(groups, size).min(axis=1)
             group_high = np.pad(high, padding).reshape(groups, size).max(axis=1)
-            coarse = linear_params(group_low, group_high, 8, True, mode)
+            coarse = linear_params(group_low, group_high, bits, True, mode)
             params = LinearParams(
                 np.repeat(coarse.scale, size)[:channels],
                 np.repeat(coarse.zero_point, size)[:channels],
                 coarse.qmin,
                 coarse.qmax,
             )
-            mult, shift = self.rescale(F32(y.scale) / (F32(x.scale) * params.scale).astype(F32))
+            mult, shift = self._linear_rescale(x, y, params)
             if not self.options.unify_shifts_for_aiff:
                 return params, mult, shift
             mult, shift = unify_shifts(mult, shift)
@@ -194,14 +205,34 @@ class Compass42:
                 return params, mult, shift
             groups //= 2
 
+    def _weight_bits(self, index: int, layer: Layer) -> int:
+        return self.options.bits("weight_bits", index, layer.type, layer.name)
+
+    def _linear_rescale(
+        self, x: TensorSpec, y: TensorSpec, params: LinearParams
+    ) -> tuple[Int64Array, Int64Array]:
+        ratio = F32(y.scale) / (F32(x.scale) * params.scale).astype(F32)
+        return self.rescale(ratio, y.bits)
+
     def _bias(
-        self, bias: np.ndarray, scale: np.ndarray, weights: Int64Array, zero_point: int
+        self,
+        index: int,
+        layer: Layer,
+        scale: np.ndarray,
+        weights: Int64Array | None = None,
+        zero_point: int = 0,
     ) -> Int64Array:
-        """Float32 bias to int32, input zero point absorbed, low bits cleared (spec B.7)."""
-        q = quantize_array(bias, scale, 0, INT32_MIN, INT32_MAX)
-        absorbed = zero_point * weights.reshape(len(weights), -1).sum(axis=1)
-        q = np.clip(q + absorbed, INT32_MIN, INT32_MAX)
-        return clear_low_bits(q, self.options.bias_effective_bits or 32)
+        """Float32 bias to integers of `bias_bits`, input zero point absorbed, low bits cleared.
+
+        Spec B.7; weights: whose zero point is absorbed, None where none is.
+        """
+        bits = self.options.bits("bias_bits", index, layer.type, layer.name)
+        low, high = -(1 << (bits - 1)), (1 << (bits - 1)) - 1
+        q = quantize_array(layer.consts["bias"], scale, 0, low, high)
+        if weights is not None:
+            absorbed = zero_point * weights.reshape(len(weights), -1).sum(axis=1)
+            q = np.clip(q + absorbed, low, high)
+        return clear_low_bits(q, self.options.bias_effective_bits or bits, bits)
 
     def batchnorm(self, index: int, layer: Layer, x: TensorSpec, y: TensorSpec) -> LinearConstants:
         weights = layer.consts["weights"]
@@ -210,49 +241,53 @@ class Compass42:
         params = linear_params(*_extrema(rows), 16, True, mode)
         q = quantize_array(weights, params.scale, params.zero_point, params.qmin, params.qmax)
         q = q + params.zero_point
-        mult, shift = self.rescale(F32(y.scale) / (F32(x.scale) * params.scale).astype(F32))
+        mult, shift = self._linear_rescale(x, y, params)
         if per_channel and self.options.unify_shifts_for_aiff:
             mult, shift = unify_shifts(mult, shift)
         bias_scale = (F32(x.scale) * params.scale).astype(F32)
-        bias = self._bias(layer.consts["bias"], bias_scale, q, x.zero_point)
+        bias = self._bias(index, layer, bias_scale, q, x.zero_point)
         return LinearConstants(q, bias, mult, shift, params.scale, bias_scale)
 
     def norm(self, index: int, layer: Layer, x: TensorSpec, y: TensorSpec) -> NormConstants:
         attrs, weights = layer.params(NormAttrs), layer.consts["weights"]
-        root = math.sqrt(math.prod(x.shape[attrs.axis :]) // attrs.groups)
-        adjust = math.ceil(math.log2(127.5 / root / 4)) if root > 127 else 0
+        count = math.prod(x.shape[attrs.axis :]) // attrs.groups
+        root, wide = math.sqrt(count), x.bits > 8
+        adjust = math.ceil(math.log2(127.5 / root / 4)) if root > 127 and not wide else 0
         reach = root * 2.0**adjust
-        inner = F32(linear_params(-reach, reach, 8, True, "symmetric_full_range").scale[0])
+        inner = F32(linear_params(-reach, reach, x.bits, True, "symmetric_full_range").scale[0])
+        bits = self._weight_bits(index, layer)
         per_channel, mode = self.options.weight_method(index, layer.type, layer.name)
         rows = weights.reshape(-1, weights.shape[-1]).T if per_channel else weights.reshape(1, -1)
         unit = dataclasses.replace(x, scale=float(inner))
         if per_channel and attrs.one_shift:
-            params, mult, shift = self._per_channel(rows, len(rows), mode, unit, y)
+            form = (bits, mode)
+            params, mult, shift = self._per_channel(rows, len(rows), form, unit, y)
         else:  # every channel keeps its own shift, whatever unify_shifts_for_aiff says
-            params = linear_params(*_extrema(rows), 8, True, mode)
-            mult, shift = self.rescale(F32(y.scale) / (inner * params.scale).astype(F32))
+            params = linear_params(*_extrema(rows), bits, True, mode)
+            mult, shift = self._linear_rescale(unit, y, params)
         q = quantize_array(weights, params.scale, params.zero_point, params.qmin, params.qmax)
         q = q + params.zero_point
         bias_scale = (inner * params.scale).astype(F32)
-        bias = quantize_array(layer.consts["bias"], bias_scale, 0, INT32_MIN, INT32_MAX)
-        bias = clear_low_bits(bias, self.options.bias_effective_bits or 32)
-        count = math.prod(x.shape[attrs.axis :]) // attrs.groups
+        bias = self._bias(index, layer, bias_scale)
+        affine = LinearConstants(q, bias, mult, shift, params.scale, bias_scale)
+        if wide:
+            norm_mult, norm_shift = approximate(inner / F32(127), 15)
+            return NormConstants(affine, 0, int(norm_shift[0]), int(norm_mult[0]))
         var_shift = math.ceil(math.log2(count)) - 4
         var_shift += var_shift & 1
-        affine = LinearConstants(q, bias, mult, shift, params.scale, bias_scale)
         return NormConstants(affine, var_shift, (var_shift >> 1) + adjust)
 
     # -- requantisation --------------------------------------------------------------------------
 
-    def rescale(self, ratio: npt.ArrayLike) -> tuple[Int64Array, Int64Array]:
+    def rescale(self, ratio: npt.ArrayLike, bits: int) -> tuple[Int64Array, Int64Array]:
         return approximate(
             ratio,
-            self.options.multiplier_bits,
+            self.options.multiplier_bits or bits,
             force_shift_positive=self.options.force_shift_positive,
         )
 
-    def activation_rescale(self, ratio: npt.ArrayLike) -> tuple[Int64Array, Int64Array]:
-        return approximate(ratio, 8, force_shift_positive=self.options.force_shift_positive)
+    def activation_rescale(self, ratio: npt.ArrayLike, bits: int) -> tuple[Int64Array, Int64Array]:
+        return approximate(ratio, bits, force_shift_positive=self.options.force_shift_positive)
 
     def pooling_rescale(self, areas: Int64Array) -> tuple[Int64Array, Int64Array]:
         mult, shift = approximate(F32(1) / areas.reshape(-1).astype(F32), 8)
@@ -262,10 +297,10 @@ class Compass42:
         ones = np.ones(2, dtype=np.int64)
         scale_a, scale_b, scale_y = F32(a.scale), F32(b.scale), F32(y.scale)
         if method == "MUL":
-            return EltwiseConstants(ones, *self.rescale(scale_y / (scale_a * scale_b)))
+            return EltwiseConstants(ones, *self.rescale(scale_y / (scale_a * scale_b), y.bits))
         if scale_a == scale_b and a.zero_point == b.zero_point:
             if method == "ADD":
-                return EltwiseConstants(ones, *self.rescale(scale_y / scale_a))
+                return EltwiseConstants(ones, *self.rescale(scale_y / scale_a, y.bits))
             return EltwiseConstants(ones, np.array([1]), np.array([0]))
         mult_a, shift_a = approximate(scale_a, 15)
         mult_b, shift_b = approximate(scale_b, 15)
@@ -284,7 +319,7 @@ class Compass42:
             factors = (factors / excess).astype(F32)
             ratio = F32(ratio * excess)
         scales = np.clip(np.rint(factors), 0, MAX_MULTIPLIER).astype(np.int64)
-        mult, shift = self.rescale(ratio)
+        mult, shift = self.rescale(ratio, y.bits)
         if shift[0] < 0:
             mult = np.clip(mult << -shift, 1, MAX_MULTIPLIER)
             shift = np.zeros_like(shift)
@@ -297,7 +332,7 @@ class Compass42:
         threshold = self.options.unify_scales_for_concat_threshold
         if same_zero and max(scales) / min(scales) <= threshold:
             return unchanged
-        pairs = [self.rescale(F32(y.scale) / F32(x.scale)) for x in inputs]
+        pairs = [self.rescale(F32(y.scale) / F32(x.scale), y.bits) for x in inputs]
         return np.concatenate([m for m, _ in pairs]), np.concatenate([n for _, n in pairs])
 
     def splits_means(self) -> bool:
@@ -307,9 +342,12 @@ class Compass42:
         return SOFTMAX_FAST_EXP if feeds_layers else SOFTMAX_LUT
 
 
-def clear_low_bits(bias: Int64Array, effective_bits: int) -> Int64Array:
-    """Keep `effective_bits` of a layer's biases: floor away the same low bits in all (spec B.7)."""
-    if effective_bits >= 32:
+def clear_low_bits(bias: Int64Array, effective_bits: int, bits: int = 32) -> Int64Array:
+    """Keep `effective_bits` of a layer's biases: floor away the same low bits in all (spec B.7).
+
+    bits: of the biases; with as many effective ones nothing is lost.
+    """
+    if effective_bits >= bits:
         return bias
     low, high = min(int(bias.min()), -1), max(int(bias.max()), 1)
     limit = 2.0 ** (effective_bits - 1)

@@ -39,12 +39,14 @@ class LinearConstants:
 class NormConstants:
     """LayerNorm, InstanceNorm, GroupNorm: affine part, and how a deviation is scaled (spec B.17).
 
-    affine: weights and bias in the layer's own shape; var_shift, norm_shift: see the op.
+    affine: weights and bias in the layer's own shape; var_shift, norm_shift: see the op
+    `standardize`; norm_mult: of 16 bits, see the op `standardize_words` (0: 8 bits).
     """
 
     affine: LinearConstants
     var_shift: int
     norm_shift: int
+    norm_mult: int = 0
 
 
 @dataclass(frozen=True)
@@ -88,10 +90,10 @@ class Scheme(Protocol):
     def concat(self, inputs: list[TensorSpec], y: TensorSpec) -> tuple[Int64Array, Int64Array]:
         """(M, N), one entry per input; (1, 0) passes a value unchanged."""
 
-    def rescale(self, ratio: npt.ArrayLike) -> tuple[Int64Array, Int64Array]:
-        """(M, N) of a positive real rescale, with `multiplier_bits`."""
+    def rescale(self, ratio: npt.ArrayLike, bits: int) -> tuple[Int64Array, Int64Array]:
+        """(M, N) of a positive real rescale, with `multiplier_bits`; bits: of the activations."""
 
-    def activation_rescale(self, ratio: npt.ArrayLike) -> tuple[Int64Array, Int64Array]:
+    def activation_rescale(self, ratio: npt.ArrayLike, bits: int) -> tuple[Int64Array, Int64Array]:
         """(M, N) of layers that take the activations' bits instead (spec B.16, widths)."""
 
     def pooling_rescale(self, areas: Int64Array) -> tuple[Int64Array, Int64Array]:

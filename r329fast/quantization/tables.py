@@ -37,30 +37,45 @@ UNARY_FUNCTIONS: dict[str, RealFunction] = {
 }
 
 
-def activation_table(act: Act, x: TensorSpec, y: TensorSpec) -> Int64Array:
-    """256 entries: what each input integer (lowest of its dtype first) becomes."""
+def activation_table(act: Act, x: TensorSpec, y: TensorSpec, entries: int) -> Int64Array:
+    """What an activation makes of each input integer; see `function_table`."""
     function = ACTIVATIONS[act.kind].real
     if function is None:
         raise ProgramError(f"{y.name}: {act.kind} has no lookup table", layer=y.name)
-    return function_table(lambda values: function(values, act), x, y)
+    return function_table(lambda values: function(values, act), x, y, entries)
 
 
-def power_table(exponent: float, x: TensorSpec, y: TensorSpec) -> Int64Array:
+def power_table(exponent: float, x: TensorSpec, y: TensorSpec, entries: int) -> Int64Array:
     """x ** exponent; a negative base with a fraction as exponent is no number."""
-    return function_table(lambda values: np.power(values, exponent), x, y)
+    return function_table(lambda values: np.power(values, exponent), x, y, entries)
 
 
-def function_table(function: RealFunction, x: TensorSpec, y: TensorSpec) -> Int64Array:
-    """256 entries of a real function: what each input integer (lowest first) becomes.
+def function_table(
+    function: RealFunction, x: TensorSpec, y: TensorSpec, entries: int
+) -> Int64Array:
+    """Entries of a real function: what each input integer (lowest first) becomes.
 
-    No number becomes the integer 0, infinity the end of the range (spec B.21).
+    entries: 256 for bytes; of 16 bits so many places at equal distances, both ends among them
+    (spec B.23). No number becomes the integer 0, infinity the end of the range (spec B.21).
     """
-    # A restricted input never holds -128: its first entry stands twice, as the vendor's does.
-    q = np.maximum(np.arange(x.lowest, x.lowest + 256), x.qmin)
-    real = (q + x.zero_point).astype(F32) * (F32(1) / F32(x.scale))
+    if x.bits > 8:
+        q = linear_places(x.lowest, x.lowest + 65535, entries)
+    else:
+        # A restricted input never holds -128: its first entry stands twice, as the vendor's does.
+        q = np.maximum(np.arange(x.lowest, x.lowest + 256), x.qmin).astype(F32)
+    real = (q + F32(x.zero_point)) * (F32(1) / F32(x.scale))
     with np.errstate(all="ignore"):
         values = function(real.astype(np.float64)).astype(F32)
     return quantize_array(values, y.scale, y.zero_point, y.qmin, y.qmax)
+
+
+def linear_places(low: int, high: int, count: int) -> np.ndarray:
+    """float32 (count,) from low to high, as the vendor's library makes them: from both ends."""
+    step = F32(F32(high - low) / F32(count - 1))
+    index = np.arange(count).astype(F32)
+    rising = F32(low) + index * step
+    falling = F32(high) - index[::-1] * step
+    return np.where(np.arange(count) < count // 2, rising, falling).astype(F32)
 
 
 def softmax_table(scale: float, zero_point: int) -> Int64Array:

@@ -24,6 +24,8 @@ def finish(op: Op, accumulator: np.ndarray, output: TensorSpec) -> np.ndarray:
         return np.clip(round_shift(t, 8, rounding) - output.zero_point, output.qmin, output.qmax)
     if act == "RELU":
         a = np.maximum(a, 0)
+    elif act == "RELU_FLOAT32":
+        a = np.maximum(a, 0).astype(np.float32).astype(np.int64)
     elif act == "LEAKY":
         slope = op.consts["slope"].astype(np.int64)
         negative = round_shift(np.minimum(a, 0) * slope, op.integer("slope_shift"), rounding)
@@ -109,6 +111,17 @@ def lut(
     return op.consts["table"].astype(np.int64)[arrays[0] - inputs[0].lowest]
 
 
+def lut_line(
+    op: Op, arrays: list[np.ndarray], inputs: list[TensorSpec], output: TensorSpec
+) -> np.ndarray:
+    table, shift = op.consts["table"].astype(np.int64), op.integer("shift")
+    following = np.append(table[1:], table[-1])
+    u = arrays[0] - inputs[0].lowest
+    index = u >> shift
+    fraction = u - (index << shift)
+    return table[index] + (((following[index] - table[index]) * fraction) >> shift)
+
+
 def reduce_sum(
     op: Op, arrays: list[np.ndarray], inputs: list[TensorSpec], output: TensorSpec
 ) -> np.ndarray:
@@ -124,6 +137,7 @@ FUNCTIONS = {
     "batchnorm": batchnorm,
     "requantize": requantize_op,
     "lut": lut,
+    "lut_line": lut_line,
     "divide": divide,
     "abs": absolute,
     "negative": negative,

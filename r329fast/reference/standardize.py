@@ -60,4 +60,24 @@ def standardized(op: Op, q: np.ndarray, x: TensorSpec) -> np.ndarray:
     return np.asarray(u * weights + bias)
 
 
-FUNCTIONS = {"standardize": standardize}
+def standardize_words(
+    op: Op, arrays: list[np.ndarray], inputs: list[TensorSpec], output: TensorSpec
+) -> np.ndarray:
+    return finish(op, standardized_words(op, arrays[0]), output)
+
+
+def standardized_words(op: Op, q: np.ndarray) -> np.ndarray:
+    """The accumulators of 16-bit q: u * weights + bias."""
+    over = tuple(range(op.integer("axis") + 1, q.ndim))
+    count = int(np.prod([q.shape[a] for a in over]))
+    distance = q - rounded_mean(q.sum(axis=over, keepdims=True), count)
+    variance = (distance**2).sum(axis=over, keepdims=True) // count
+    root = inverse_root(variance, op.consts["table"].astype(np.int64))
+    product = ((root + (1 << 15)) >> 16) * op.integer("norm_mult")
+    gain = np.clip(round_shift(product, op.integer("norm_shift"), "half_even"), 0, 65535)
+    u = np.clip(round_shift((distance >> 1) * gain, 7, "half_even"), -32768, 32767)
+    weights, bias = op.consts["weights"].astype(np.int64), op.consts["bias"].astype(np.int64)
+    return np.asarray(u * weights + bias)
+
+
+FUNCTIONS = {"standardize": standardize, "standardize_words": standardize_words}

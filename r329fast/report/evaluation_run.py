@@ -153,12 +153,13 @@ def _thumbnails(
     """File -> data URI of a small JPEG, for those that can still be read."""
     if not files or place is None or not is_there(place):
         return {}
+    from r329fast.images.class_folders import Naming
     from r329fast.images.opencv import cv2
     from r329fast.images.sets import ImageSet
 
     found = {}
     try:
-        with ImageSet(Path(place), labels) as images:
+        with ImageSet(Path(place), labels, naming=Naming(needed=False)) as images:
             where = {name: index for index, name in enumerate(images.names)}
             for file in files:
                 if file not in where:

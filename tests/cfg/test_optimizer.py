@@ -58,12 +58,13 @@ def test_optimizer_values_by_type(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("weight_bits = 4", "weight_bits: found '4', allowed: a whole number, 8$"),
-        ("activation_bits = 16", "activation_bits: found '16'"),
-        ("bias_bits = 48", "bias_bits: found '48'"),
-        ("bias_effective_bits = 8", "bias_effective_bits: found '8', .*16..32"),
+        ("weight_bits = 4", "weight_bits: found '4', allowed 8, 16$"),
+        ("activation_bits = 12", "activation_bits: found '12', allowed 8, 16"),
+        ("activation_bits = 16 & <[Softmax]:9>", "activation_bits: found '9', allowed 8, 16"),
+        ("bias_bits = 40", "bias_bits: found '40', allowed 32, 48"),
+        ("bias_effective_bits = 8", "bias_effective_bits: found '8', .*16..48"),
         ("multiplier_bits = 16", "multiplier_bits: .*2..15"),
-        ("lut_items_in_bits = 9", "lut_items_in_bits"),
+        ("lut_items_in_bits = 7", "lut_items_in_bits: .*8..16"),
         ("force_dtype_int = yes", "force_dtype_int: found 'yes', allowed true, false"),
         ("running_statistic_momentum = 1.5", "momentum: found '1.5', allowed: a number, 0..1"),
         ("running_statistic_momentum = nan", "momentum: found 'nan'"),
@@ -90,7 +91,7 @@ def test_optimizer_values_by_type(tmp_path: Path) -> None:
         ),
         ("calibration_strategy_for_weight = extrem", "did you mean 'extrema'"),
         ("calibration_strategy_for_weight = mean & <[Conv]:kld>", "found 'kld', allowed extrema"),
-        ("weight_bits = 8 & <[Convolution]:4>", "allowed: one value for all layers"),
+        ("multiplier_bits = 8 & <[Convolution]:4>", "allowed: one value for all layers"),
         ("min_compatible_zhouyi_target = X9_1", "min_compatible_zhouyi_target: found 'X9'"),
     ],
 )

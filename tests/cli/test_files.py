@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
-import types
 from pathlib import Path
 
 import cv2
@@ -121,27 +119,14 @@ def small_model(path: Path, channels: int = 3) -> Path:
     return path
 
 
-def test_input_for_a_cfg(run, images: Path, tmp_path: Path, monkeypatch) -> None:
-    cfg = tmp_path / "run.cfg"
-    assert run("cfg", "new", small_model(tmp_path / "m.onnx"), "--out", cfg)[0] == 0
-    seen = {}
-
-    def input_quantizer(path: Path):
-        seen["cfg"] = path
-
-        def quantize(x: np.ndarray) -> np.ndarray:
-            seen["shape"], seen["dtype"] = x.shape, x.dtype
-            return np.round(x).astype(np.int8)
-
-        return quantize
-
-    pipeline = types.ModuleType("r329fast.deploy.pipeline")
-    pipeline.input_quantizer = input_quantizer  # type: ignore[attr-defined]
-    monkeypatch.setitem(sys.modules, "r329fast.deploy.pipeline", pipeline)
+def test_input_for_a_cfg(run, images: Path, tmp_path: Path) -> None:
+    cfg, data = tmp_path / "run.cfg", tmp_path / "dataset.npy"
+    np.save(data, np.linspace(-127, 127, 2 * 6 * 8 * 3, dtype=np.float32).reshape(2, 6, 8, 3))
+    new = ["cfg", "new", "--out", cfg, "--calibration-data", data]
+    assert run(*new, small_model(tmp_path / "m.onnx"))[0] == 0
     path = tmp_path / "input.bin"
     base = ["input", images / "i2.png", "--out", path, "--cfg", cfg]
     assert run(*base, "--sub", 100, 110, 120)[0] == 0
-    assert seen == {"cfg": cfg, "shape": (1, 6, 8, 3), "dtype": np.float32}
     assert path.read_bytes() == bytes([20, 10, 0]) * 48
     (tmp_path / "p.json").write_text('{"size": 9, "sub": [0,0,0], "div": [1,1,1]}')
     code, _, err = run(*base, "--preprocess", tmp_path / "p.json")

@@ -156,14 +156,14 @@ def test_class_tree(folder: Path, program: Program, tmp_path: Path) -> None:
         file.parent.mkdir(parents=True, exist_ok=True)
         file.write_bytes(png(images[index]))
     (tmp_path / "set" / "val" / "a" / "notes.md").write_text("no image")
-    result = evaluate(program, tmp_path / "set", **OPTIONS)
+    with pytest.raises(DataError, match="found 3 class folders, the network has 10 classes"):
+        evaluate(program, tmp_path / "set", **OPTIONS)
+    numbers = {"a": 9, "b": 4, "c": 0, "d": 1}
+    result = evaluate(program, tmp_path / "set", class_folders=numbers, **OPTIONS)
     assert result.names == (
         "val/a/deep/z.png", "val/b/x.png", "val/b/y.png", "val/c/u.png", "val/c/v.png",
         "val/c/w.png",
     )  # fmt: skip
-    assert result.classes.tolist() == [0, 1, 1, 2, 2, 2]
-    numbers = {"a": 9, "b": 4, "c": 0, "d": 1}
-    result = evaluate(program, tmp_path / "set", class_folders=numbers, **OPTIONS)
     assert result.classes.tolist() == [9, 4, 4, 0, 0, 0]
     with pytest.raises(DataError, match="found class folder 'c', which is not among the 2"):
         evaluate(program, tmp_path / "set", class_folders={"a": 1, "b": 2}, **OPTIONS)

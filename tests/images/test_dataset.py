@@ -206,7 +206,8 @@ def test_written_set_is_the_built_one(folder: Path, tmp_path: Path) -> None:
     assert np.array_equal(load_labels(paths[1], 3), labels)
     assert labels.tolist() == [4, 7, 0]
     assert np.array_equal(np.stack(seen), data)
-    assert sorted(path.name for path in paths[0].parent.iterdir()) == ["dataset.npy", "label.npy"]
+    names = sorted(path.name for path in paths[0].parent.iterdir())
+    assert names == ["dataset.npy", "label.npy", "preprocess.json"]
 
 
 def test_both_files_or_none(folder: Path, tmp_path: Path) -> None:

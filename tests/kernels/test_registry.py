@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from support import kernel_cases
+from support import kernel_cases, kernel_cases_words
 from support.kernel_cases_check import check
 
 from r329fast.kernels import REGISTRY, warmup
@@ -28,6 +28,14 @@ def test_kernel_equals_reference(kind: str) -> None:
     for seed in range(60):
         rng = np.random.default_rng([seed, len(kind)])
         program = kernel_cases.CASES[kind](rng)
+        check(program, kernel_cases.feeds(rng, program, int(rng.integers(1, 4))))
+
+
+@pytest.mark.parametrize("kind", kernel_cases_words.KINDS)
+def test_kernel_of_16_bits_equals_reference(kind: str) -> None:
+    for seed in range(60):
+        rng = np.random.default_rng([seed, len(kind), 16])
+        program = kernel_cases_words.widened(rng, kind)
         check(program, kernel_cases.feeds(rng, program, int(rng.integers(1, 4))))
 
 

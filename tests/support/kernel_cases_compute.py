@@ -10,7 +10,7 @@ from r329fast.program.program import Op, Program, TensorSpec
 
 Rng = np.random.Generator
 ROUNDINGS = ("half_even", "half_up", "floor")
-ACTS = ("NONE", "RELU", "CLIP", "LEAKY")
+ACTS = ("NONE", "RELU", "CLIP", "LEAKY", "RELU_FLOAT32")
 
 
 def pick(rng: Rng, *choices: Any) -> Any:

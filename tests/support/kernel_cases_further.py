@@ -224,6 +224,46 @@ def conv_transpose2d(rng: Rng) -> Program:
     return build(rng, Op("conv_transpose2d", "layer", ("x",), ("y",), attrs, consts), [x], y)
 
 
+def word(rng: Rng, name: str, shape: tuple[int, ...]) -> TensorSpec:
+    """A tensor of 16 bits."""
+    low, high = pick(rng, (0, 65535), (-32768, 32767), (-32767, 32767))
+    dtype = "int16" if low else "uint16"
+    return TensorSpec(name, shape, dtype, 1.0, 0, low, high)
+
+
+def lut_line(rng: Rng) -> Program:
+    shape, shift = pick(rng, (5, 7, 9), (40,)), int(rng.integers(0, 9))
+    x, y = word(rng, "x", shape), pick(rng, word, spec)(rng, "y", shape)
+    table = rng.integers(y.qmin, y.qmax + 1, 1 << (16 - shift)).astype(np.int32)
+    table = pick(rng, table, np.sort(table))
+    op = Op("lut_line", "layer", ("x",), ("y",), {"shift": shift}, {"table": table})
+    return build(rng, op, [x], y)
+
+
+def standardize_words(rng: Rng) -> Program:
+    shape = pick(rng, (3, 4, 12), (5, 72), (2, 2, 3), (6, 5, 40))
+    axis, channels = int(rng.integers(0, len(shape))), shape[-1]
+    form = pick(rng, (channels,), shape[axis:])
+    weights = weights_of(rng, form, rng.random() < 0.3)
+    reach = 8000.0 * np.abs(weights.astype(float)).mean() + 1
+    kind = pick(rng, np.int32, np.int32, np.int64)
+    many = requant(rng, pick(rng, 1, channels), reach / 256)
+    consts = {
+        "weights": weights,
+        "bias": np.resize(biases(rng, weights.size, min(reach, 2**30)), form).astype(kind),
+        "table": inverse_root_table().astype(np.int32),
+        **many,
+    }
+    attrs = {
+        "rounding": pick(rng, *ROUNDINGS),
+        "axis": axis,
+        "norm_mult": int(rng.integers(0, 32768)),
+        "norm_shift": int(pick(rng, 9, rng.integers(-3, 40))),
+    }
+    op = Op("standardize_words", "layer", ("x",), ("y",), attrs, consts)
+    return build(rng, op, [word(rng, "x", shape)], word(rng, "y", shape))
+
+
 CASES = {
     "constant": constant,
     "tile": tile,
@@ -240,4 +280,6 @@ CASES = {
     "arg_extreme": arg_extreme,
     "top_k": top_k,
     "conv_transpose2d": conv_transpose2d,
+    "lut_line": lut_line,
+    "standardize_words": standardize_words,
 }

@@ -24,7 +24,6 @@ FURTHER = Path(os.environ.get("R329FAST_VECTORS_B16", REPOSITORY.parent / "share
 # Not computed: with a negative alpha the vendor puts +128 into int8, with a third input its ratio
 # stands the wrong way round (spec B.22). A model with such a Gemm is refused.
 VENDOR_FAULTS = ("gemm2_neg", "gemm3")
-WIDE = "_16__"  # in the names of vectors with 16-bit activations
 
 _ACT_NAMES = {"SWISH": "SILU"}
 
@@ -43,7 +42,7 @@ class Vector:
 
 def names() -> list[str]:
     found = [path.stem for folder in (VECTORS, FURTHER) for path in sorted(folder.glob("*.npz"))]
-    return [name for name in found if not name.startswith(VENDOR_FAULTS) and WIDE not in name]
+    return [name for name in found if not name.startswith(VENDOR_FAULTS)]
 
 
 def load(name: str) -> Vector:
@@ -88,11 +87,16 @@ def _add_batch(arrays: dict[str, np.ndarray], nodes: list[dict], name: str) -> N
 def options(node: dict) -> Options:
     """Options of a case, from the attributes that the vendor stored on a node."""
     attrs = node["attrs"]
+    activations = attrs["q_bits_activation"]
     return Options(
         quantize_method_for_weight=attrs["q_mode_weight"],
         quantize_method_for_activation=attrs["q_mode_activation"],
         bias_effective_bits=attrs["bias_effective_bits"],
-        multiplier_bits=attrs["multiplier_bits"],
+        multiplier_bits=0 if attrs["multiplier_bits"] == activations else attrs["multiplier_bits"],
+        activation_bits=str(activations),
+        weight_bits=str(attrs["q_bits_weight"]),
+        bias_bits=str(attrs["q_bits_bias"]),
+        lut_items_in_bits=str(attrs["lut_items_in_bits"]),
         unify_shifts_for_aiff=attrs["unify_shifts_for_aiff"],
         force_shift_positive=attrs["force_shift_positive"],
     )

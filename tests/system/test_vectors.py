@@ -59,7 +59,7 @@ def _add_hidden_ranges(vector: vector_files.Vector) -> None:
 
 
 def test_there_are_vectors(shared) -> None:
-    assert len(NAMES) >= 198 + 269 - 7
+    assert len(NAMES) >= 198 + 289 - 5
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -99,6 +99,9 @@ def _compare_parameters(op: Op, params: dict) -> None:
         return
     if op.kind == "standardize":
         assert op.attrs["var_shift"] == params["var_shift_value"]
+        assert op.attrs["norm_shift"] == params["norm_shift_value"]
+    if op.kind == "standardize_words":
+        assert op.attrs["norm_mult"] == params["norm_scale_value"]
         assert op.attrs["norm_shift"] == params["norm_shift_value"]
     if op.kind == "reduce_product":
         assert op.attrs["power"] == params["shift_value"]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from r329fast.cli.output import Console
 
 if TYPE_CHECKING:
+    from r329fast.cfg import RunConfig
     from r329fast.deploy.pipeline import Prepared
     from r329fast.deploy.settings import Settings
 
@@ -70,7 +71,7 @@ def settings_from(args: argparse.Namespace) -> Settings:
     )
 
 
-def prepare_cfg(cfg: Path, args: argparse.Namespace, out: Console) -> Prepared:
+def prepare_cfg(cfg: Path | RunConfig, args: argparse.Namespace, out: Console) -> Prepared:
     """`pipeline.prepare` with the options above; its warnings are shown."""
     from r329fast.deploy.pipeline import prepare
 

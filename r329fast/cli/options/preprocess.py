@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -15,17 +16,42 @@ _OPTIONS = ("size", "sub", "div", "order", "resize", "preprocess")
 
 
 def add_size(parser: argparse._ActionsContainer) -> None:
+    """--size; `joined_sizes` has made one word of `224 192` before argparse sees it."""
     parser.add_argument(
-        "--size", nargs=2, type=int, metavar=("W", "H"), help="width and height (224 224)"
+        "--size",
+        type=_size,
+        metavar="SIZE",
+        help="width and height: 224, 224x192, 224,192 or 224 192 (224)",
     )
+
+
+def _size(text: str) -> list[int]:
+    found = re.fullmatch(r"(\d{1,9})(?:\s*[x,*\s]\s*(\d{1,9}))?", text.strip(), re.IGNORECASE)
+    if found is None:
+        raise argparse.ArgumentTypeError(
+            f"found {text!r}, allowed: 224, 224x192, 224,192 or 224 192 (width, height)"
+        )
+    return [int(found[1]), int(found[2] or found[1])]
+
+
+def joined_sizes(argv: list[str]) -> list[str]:
+    """The same words with `--size 224 192` as `--size 224x192`; one number alone stays."""
+    words: list[str] = []
+    for word in argv:
+        if len(words) > 1 and words[-2] == "--size" and words[-1].isdigit() and word.isdigit():
+            words[-1] += f"x{word}"
+        else:
+            words.append(word)
+    return words
 
 
 def add_preprocess(parser: argparse.ArgumentParser) -> None:
     """Add --size, --sub, --div, --order, --resize and --preprocess."""
     group = parser.add_argument_group(
         "preprocessing",
-        "Without these, as in the vendor's tutorial: stretch to 224x224, RGB,\n"
-        "(x/255 - ImageNet mean) / std.",
+        "Without these, as the network's calibration set was prepared (preprocess.json beside\n"
+        "dataset.npy); where that is not known, as in the vendor's tutorial: stretch to\n"
+        "224x224, RGB, (x/255 - ImageNet mean) / std.",
     )
     add_size(group)
     group.add_argument(
@@ -55,15 +81,20 @@ def add_preprocess(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def preprocess_from(args: argparse.Namespace, size: tuple[int, int] | None = None) -> Preprocess:
+def preprocess_from(
+    args: argparse.Namespace,
+    size: tuple[int, int] | None = None,
+    known: Preprocess | None = None,
+) -> Preprocess:
     """The recipe that the options ask for; `size` is what the model needs, if that is known.
 
-    Single options win over the file. Raises UsageError, FileError and DataError.
+    Single options win over the file, and that over `known`, the recipe of the calibration set.
+    Raises UsageError, FileError and DataError.
     """
     # imported late: cv2 takes its time
     from r329fast.images.preprocess import Preprocess
 
-    recipe = Preprocess()
+    recipe = known or Preprocess()
     if args.preprocess:
         path, colon, model = args.preprocess.rpartition(":")
         named = bool(colon) and path.endswith(".json")
@@ -98,6 +129,16 @@ def preprocess_from(args: argparse.Namespace, size: tuple[int, int] | None = Non
             )
         return recipe.with_size(*size)
     return recipe
+
+
+def asked_for(
+    args: argparse.Namespace, size: tuple[int, int] | None, known: Preprocess | None
+) -> Preprocess | None:
+    """The recipe that the options ask for; None where they ask for none but the network's size."""
+    options = given(args)
+    if not options or (options == ["--size"] and tuple(args.size) == size):
+        return None
+    return preprocess_from(args, size, known)
 
 
 def given(args: argparse.Namespace) -> list[str]:

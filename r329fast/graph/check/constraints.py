@@ -7,11 +7,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from r329fast.graph.issues import Issue
+from r329fast.graph.issues import AXES, FORM, VALUES, Issue
 from r329fast.graph.lower.families import OPERATORS
 from r329fast.graph.lower.rules import BATCH_ADVICE, GENERIC, constraint_fixed_shapes
 from r329fast.graph.onnx.model import Node, OnnxModel
-from r329fast.graph.rule import ADVICE, Constraint, message, show
+from r329fast.graph.rule import ABOUT, ADVICE, Constraint, message, show
 
 # Operators that fold away where everything they read is known.
 FOLDED_ONLY = "Constant, ConstantOfShape, Shape, Size, Gather, Range, Expand, arithmetic, ..."
@@ -23,12 +23,24 @@ _OP_ADVICE = {
     "ConvInteger": "give the float model: quantising is done here",
     "MatMulInteger": "give the float model: quantising is done here",
     "QLinearMatMul": "give the float model: quantising is done here",
-    "NonMaxSuppression": "cut the graph in front of it and do the detection afterwards",
-    "If": "export without control flow",
-    "Loop": "export without control flow",
-    "Scan": "export without control flow",
+    "NonMaxSuppression": "cut the graph in front of it (--outputs), do the detection afterwards",
+    "If": "fold its condition into the file: onnxsim MODEL.onnx OUT.onnx (or onnxslim)",
+    "Loop": "export with its rounds written out",
+    "Scan": "export with its rounds written out",
 }
-_DEFAULT_ADVICE = "replace it by supported operators, or cut the graph in front of it (outputs)"
+# Operators on sizes: what they read is known as soon as everything above them is.
+_OF_SIZES = {
+    "Shape",
+    "Size",
+    "Range",
+    "ConstantOfShape",
+    "NonZero",
+    "Floor",
+    "Ceil",
+    "Mod",
+    "Equal",
+}
+_DEFAULT_ADVICE = "write it by supported operators, or cut the graph in front of it (--outputs)"
 
 
 def check_node(node: Node, model: OnnxModel) -> list[Issue]:
@@ -36,11 +48,17 @@ def check_node(node: Node, model: OnnxModel) -> list[Issue]:
     if node.domain or node.op not in OPERATORS:
         op = f"{node.domain}.{node.op}" if node.domain else node.op
         advice = _OP_ADVICE.get(node.op, _DEFAULT_ADVICE)
-        return [Issue(op, node.name, "the operator is not supported", advice)]
+        about = VALUES if op in _OF_SIZES else FORM
+        return [Issue(op, node.name, "the operator is not supported", advice, about=about)]
     if model.shape(node.inputs[0]) is None and not _starts_unknown(node, model):
         return []  # what feeds it is reported already
+    needs = OPERATORS[node.op].needs
     issues = _failed(GENERIC, node, model)
-    return issues or _failed(OPERATORS[node.op].needs, node, model)
+    if issues and model.shape(node.outputs[0]) is None and issues[0].about == VALUES:
+        # the operator's own words on what should be known say more
+        own = tuple(item for item in needs if ABOUT[item.__name__] == VALUES)
+        return _failed(own, node, model) or issues
+    return issues or _failed(needs, node, model)
 
 
 def _starts_unknown(node: Node, model: OnnxModel) -> bool:
@@ -49,14 +67,19 @@ def _starts_unknown(node: Node, model: OnnxModel) -> bool:
 
 
 def _failed(constraints: tuple[Constraint, ...], node: Node, model: OnnxModel) -> list[Issue]:
+    """The constraints that are not met; of those that look at what the node reads the first,
+    since the later ones need what the earlier ones ask for."""
     issues: list[Issue] = []
     for constraint in constraints:
-        if issues and constraints is GENERIC:
-            break  # the later ones need what the earlier ones ask for
+        about = ABOUT[constraint.__name__]
+        if about != FORM and any(issue.about != FORM for issue in issues):
+            continue
         ok, why = constraint(node, model)
         if not ok:
-            reason = f"{message(constraint).rstrip('.')} (found: {why})"
-            issues.append(Issue(node.op, node.name, reason, ADVICE[constraint.__name__]))
+            rule = message(constraint).rstrip(".")
+            advice = ADVICE[constraint.__name__]
+            reason = f"{rule} (found: {why})"
+            issues.append(Issue(node.op, node.name, reason, advice, about=about, rule=rule))
     return issues
 
 
@@ -68,12 +91,11 @@ def check_inputs(model: OnnxModel) -> list[Issue]:
         if name in model.free_axes:
             axes = model.free_axes[name]
             where = f"axes {axes} have no fixed size" if axes else "it has no shape"
-            issues.append(Issue("Input", name, f"{where}; only the batch axis may be free", advice))
+            reason = f"{where}; only the batch axis may be free"
+            issues.append(Issue("Input", name, reason, advice, about=VALUES))
         elif len(model.shapes[name]) < 2:
-            shape = show(model.shapes[name])
-            issues.append(
-                Issue("Input", name, f"shape {shape} has no axis besides the batch", BATCH_ADVICE)
-            )
+            reason = f"shape {show(model.shapes[name])} has no axis besides the batch"
+            issues.append(Issue("Input", name, reason, BATCH_ADVICE, about=AXES))
         kind = model.input_types.get(name, "float32")
         if not kind.startswith(("float", "bfloat")):
             issues.append(

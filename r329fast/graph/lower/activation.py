@@ -6,6 +6,7 @@ import numpy as np
 
 from r329fast.graph.activations import BY_OPERATOR, activate
 from r329fast.graph.ir import ActivationAttrs, Layer
+from r329fast.graph.issues import FORM
 from r329fast.graph.lower.builder import Builder
 from r329fast.graph.lower.operator import LayerWriter, Operator
 from r329fast.graph.lower.rules import constraint_first_output, constraint_inference
@@ -14,7 +15,7 @@ from r329fast.graph.onnx.writer import Writer
 from r329fast.graph.rule import Result, advise
 
 
-@advise("cast in front of the model or behind it")
+@advise("cut the graph in front of it (--outputs) and cast outside of the model", FORM)
 def constraint_float_cast(node: Node, model: OnnxModel) -> Result:
     """The cast must be from a floating-point type to another."""
     code = int(node.attr("to", 1))

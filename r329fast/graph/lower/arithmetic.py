@@ -17,7 +17,7 @@ from r329fast.graph.ir import (
     PowAttrs,
     UnaryAttrs,
 )
-from r329fast.graph.issues import Unsupported
+from r329fast.graph.issues import FORM, VALUES, Unsupported
 from r329fast.graph.lower.builder import Builder, Value
 from r329fast.graph.lower.norm import affine
 from r329fast.graph.lower.operator import LayerWriter, Operator
@@ -45,21 +45,21 @@ def constraint_operands(node: Node, model: OnnxModel) -> Result:
     return True, ""
 
 
-@advise("swap the operands, or use one constant at most")
+@advise("add the constant by a node of its own", FORM)
 def constraint_one_constant(node: Node, model: OnnxModel) -> Result:
     """With a constant among the inputs there must be two inputs."""
     constants = [name for name in node.inputs if name in model.consts]
     return not constants or len(node.inputs) <= 2, f"{len(node.inputs)} inputs"
 
 
-@advise("leave zeros out of the divisor")
+@advise("a quotient by zero is no number: cut the graph in front of it (--outputs)", FORM)
 def constraint_divisor(node: Node, model: OnnxModel) -> Result:
     """A constant divisor must have no zeros."""
     value = model.const(node.inputs[1])
     return value is None or bool(np.all(value != 0)), "it has a zero"
 
 
-@advise("compute other powers outside the model")
+@advise("cut the graph in front of it (--outputs)", FORM)
 def constraint_exponent(node: Node, model: OnnxModel) -> Result:
     """The exponent must be a constant number."""
     value = model.const(node.input(1))
@@ -68,7 +68,11 @@ def constraint_exponent(node: Node, model: OnnxModel) -> Result:
     return value.size == 1, f"{value.size} exponents"
 
 
-@advise("multiply by a mask of zeros and ones")
+@advise(
+    "cut the graph in front of it (--outputs); in front of a Softmax a constant of -10000 does "
+    "what an infinite one does",
+    VALUES,
+)
 def constraint_mask(node: Node, model: OnnxModel) -> Result:
     """The condition must be a constant, and constant values finite."""
     if node.inputs[0] not in model.consts:

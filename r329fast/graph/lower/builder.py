@@ -15,7 +15,7 @@ from math import prod
 import numpy as np
 
 from r329fast.graph.ir import Attrs, InputAttrs, Layer, ReshapeAttrs, TransposeAttrs
-from r329fast.graph.issues import Unknown, Unsupported
+from r329fast.graph.issues import VALUES, Unknown, Unsupported
 from r329fast.graph.onnx.model import Node, OnnxModel
 from r329fast.graph.onnx.reader import Names
 
@@ -66,7 +66,8 @@ class Builder:
         if name in self.model.consts:
             raise Unsupported(
                 f"input {name!r} is a constant, an activation is expected",
-                "fold the constant into the graph before exporting",
+                "fold what reads it into the file: onnxsim MODEL.onnx OUT.onnx (or onnxslim)",
+                VALUES,
             )
         raise Unknown(name)
 
@@ -155,7 +156,7 @@ class Builder:
             raise Unsupported(
                 "a flattened feature map is read in an order that only fully connected layers "
                 "can follow",
-                "flatten after pooling to 1x1",
+                "cut the graph in front of it (--outputs)",
             )
         if value.perm == perm:
             return value

@@ -20,7 +20,7 @@ from r329fast.graph.onnx.writer import Writer
 from r329fast.graph.rule import Result, advise, first_shape, show
 
 
-@advise("export the model again")
+@advise("no runtime takes such weights: export the model again")
 def constraint_conv_weights(node: Node, model: OnnxModel) -> Result:
     """Weights must be (O, C/group, kh, kw) for an input with C channels, O a multiple of group."""
     weights = model.shape(node.inputs[1]) or ()
@@ -51,7 +51,8 @@ def import_conv(builder: Builder, node: Node) -> None:
     cols = (width + pads[1] + pads[3] - dilation[1] * (kw - 1) - 1) // stride[1] + 1
     if rows < 1 or cols < 1:
         raise Unsupported(
-            f"the {kh}x{kw} kernel does not fit the {height}x{width} map", "check the input shape"
+            f"the {kh}x{kw} kernel does not fit the {height}x{width} map",
+            "no runtime takes it: check the input shape",
         )
     depthwise = group == channels and group > 1
     tensor = builder.add(

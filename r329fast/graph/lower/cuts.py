@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from r329fast.graph.ir import ConcatAttrs, Layer, PadAttrs, SliceAttrs, SplitAttrs
-from r329fast.graph.issues import Unsupported
+from r329fast.graph.issues import FORM, VALUES, Unsupported
 from r329fast.graph.lower.builder import Builder, Value, batch_axis, canonical
 from r329fast.graph.lower.operator import LayerWriter, Operator
 from r329fast.graph.lower.rules import constraint_axis_not_batch
@@ -14,14 +14,14 @@ from r329fast.graph.onnx.writer import Writer
 from r329fast.graph.rule import Result, advise, first_shape, show
 
 
-@advise("pad instead of joining constants")
+@advise("a Pad does the same for a constant of one value", VALUES)
 def constraint_no_constant(node: Node, model: OnnxModel) -> Result:
     """All inputs must be computed."""
     found = [name for name in node.inputs if name in model.consts]
     return not found, f"{', '.join(found)} is a constant"
 
 
-@advise("make the sizes constants that add up")
+@advise("make the sizes constants that add up (constant folding at export, or onnxslim)", VALUES)
 def constraint_split_sizes(node: Node, model: OnnxModel) -> Result:
     """The sizes must be constants, one per output, that add up to the axis."""
     sizes, shape = split_sizes(node, model), first_shape(node, model)
@@ -32,7 +32,11 @@ def constraint_split_sizes(node: Node, model: OnnxModel) -> Result:
     return ok, f"sizes {sizes}, axis of {total}"
 
 
-@advise("make starts, ends, axes and steps constants with positive steps")
+@advise(
+    "make starts, ends, axes and steps constants (constant folding at export, or onnxslim); a "
+    "Gather does what a negative step does",
+    VALUES,
+)
 def constraint_slice_ranges(node: Node, model: OnnxModel) -> Result:
     """Starts, ends, axes and steps must be constants, steps positive, the batch left alone."""
     ranges, shape = slice_ranges(node, model), first_shape(node, model)
@@ -42,7 +46,10 @@ def constraint_slice_ranges(node: Node, model: OnnxModel) -> Result:
     return ok, f"ranges {ranges} of {show(shape)}"
 
 
-@advise("use constant, reflect or edge mode with pads known at export")
+@advise(
+    "make pads constants; a Slice does what negative ones do, a Concat of Slices what wrap does",
+    FORM,
+)
 def constraint_pad_form(node: Node, model: OnnxModel) -> Result:
     """Pads and value must be constants; mode constant, reflect or edge; pads not negative; no
     padding of the batch; reflected pads smaller than the axis."""

@@ -20,7 +20,7 @@ from r329fast.graph.onnx.writer import Writer
 from r329fast.graph.rule import Result, advise, first_shape, show
 
 
-@advise("export the model again")
+@advise("no runtime takes such weights: export the model again")
 def constraint_transposed_weights(node: Node, model: OnnxModel) -> Result:
     """Weights must be (C, O/group, kh, kw) for an input with C channels, C a multiple of group."""
     weights = model.shape(node.inputs[1]) or ()

@@ -15,6 +15,7 @@ from r329fast.graph.ir import (
     MatMulAttrs,
     ReshapeAttrs,
 )
+from r329fast.graph.issues import FORM
 from r329fast.graph.lower.builder import Builder, Value
 from r329fast.graph.lower.operator import LayerWriter, Operator
 from r329fast.graph.lower.rules import constraint_constant_weights
@@ -23,14 +24,14 @@ from r329fast.graph.onnx.writer import Writer
 from r329fast.graph.rule import Result, advise, first_shape, show
 
 
-@advise("put a Flatten in front, with the batch as rows")
+@advise("transA mixes the images: cut the graph in front of it (--outputs)", FORM)
 def constraint_gemm_rows(node: Node, model: OnnxModel) -> Result:
     """The first input must be (N, K) and transA 0."""
     shape, trans = first_shape(node, model), int(node.attr("transA", 0))
     return len(shape) == 2 and trans == 0, f"input {show(shape)}, transA {trans}"
 
 
-@advise("give one bias an output")
+@advise("add a computed bias by an Add behind it, and one per image outside of the model", FORM)
 def constraint_gemm_bias(node: Node, model: OnnxModel) -> Result:
     """The bias must be a constant number or one value per output."""
     if not node.input(2):
@@ -41,7 +42,10 @@ def constraint_gemm_bias(node: Node, model: OnnxModel) -> Result:
     return size in (1, outputs) and last == size, f"bias {show(shape)}, {outputs} outputs"
 
 
-@advise("put the constant on the right side, or give both sides the same leading axes")
+@advise(
+    "for a constant on the left transpose both sides and the result; else give both sides the same "
+    "leading axes",
+)
 def constraint_matmul_sides(node: Node, model: OnnxModel) -> Result:
     """The right side must be a constant matrix, or both must be computed, with the same leading
     axes and at least three axes (the batch among them)."""

@@ -21,7 +21,7 @@ def norm_axes(node: Node, rank: int) -> list[int]:
     return list(range(batch_axis(int(node.attr("axis", -1)), rank), rank - 1))
 
 
-@advise("normalise other axes than the batch")
+@advise("cut the graph in front of it (--outputs)")
 def constraint_norm_axes(node: Node, model: OnnxModel) -> Result:
     """The normalised axes must not include the batch."""
     shape = first_shape(node, model)
@@ -29,7 +29,7 @@ def constraint_norm_axes(node: Node, model: OnnxModel) -> Result:
     return bool(axes) and axes[0] >= 0, f"axes {[axis + 1 for axis in axes]} of {show(shape)}"
 
 
-@advise("use as many groups as divide the channels")
+@advise("reshape (N, C) to (N, C, 1) in front of it; groups that do not divide C run nowhere")
 def constraint_groups(node: Node, model: OnnxModel) -> Result:
     """There must be channels (N, C, ..) behind the batch, a multiple of num_groups, and an axis
     behind them."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from math import ceil
 
 from r329fast.graph.ir import Layer, PoolingAttrs
-from r329fast.graph.issues import Unsupported
+from r329fast.graph.issues import FORM, Unsupported
 from r329fast.graph.lower.builder import Builder
 from r329fast.graph.lower.operator import LayerWriter, Operator
 from r329fast.graph.lower.rules import (
@@ -19,7 +19,7 @@ from r329fast.graph.onnx.writer import Writer
 from r329fast.graph.rule import Result, advise
 
 
-@advise("pad by a Pad node in front")
+@advise("no runtime takes such pads: export the model again with smaller ones", FORM)
 def constraint_pool_pads(node: Node, model: OnnxModel) -> Result:
     """Pads must be smaller than the window."""
     kernel = [int(k) for k in node.attr("kernel_shape", [1, 1])]
@@ -59,7 +59,7 @@ def import_pool(builder: Builder, node: Node) -> None:
     if rows < 1 or cols < 1:
         raise Unsupported(
             f"the {kernel[0]}x{kernel[1]} window does not fit the {height}x{width} map",
-            "check the input shape",
+            "no runtime takes it: check the input shape",
         )
     attrs = PoolingAttrs(
         "MAX" if node.op == "MaxPool" else "AVG",

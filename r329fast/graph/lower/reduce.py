@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from r329fast.graph.ir import ArgAttrs, L2NormAttrs, Layer, ReduceAttrs, ReshapeAttrs, TopKAttrs
+from r329fast.graph.issues import FORM, VALUES
 from r329fast.graph.lower.builder import Builder, Value, batch_axis
 from r329fast.graph.lower.operator import LayerWriter, Operator
 from r329fast.graph.onnx.model import Node, OnnxModel
@@ -42,7 +43,10 @@ def reduce_axes(node: Node, model: OnnxModel) -> list[int] | None:
     return sorted({batch_axis(int(axis), len(shape)) for axis in axes})
 
 
-@advise("keep the batch axis, and give the axes as constants")
+@advise(
+    "make the axes constants and reduce with keepdims 1; cut the graph in front of a reduction "
+    "over the batch (--outputs)",
+)
 def constraint_reduced_axes(node: Node, model: OnnxModel) -> Result:
     """The axes must be constants, not the batch, and leave an axis or keep all (keepdims 1)."""
     axes, shape = reduce_axes(node, model), first_shape(node, model)
@@ -107,7 +111,7 @@ def _axis(node: Node, model: OnnxModel) -> int:
     return batch_axis(int(node.attr("axis", default)), len(first_shape(node, model)))
 
 
-@advise("cut the graph in front of it and compute it from the output")
+@advise("cut the graph in front of it (--outputs) and compute it from the output", FORM)
 def constraint_ends_the_graph(node: Node, model: OnnxModel) -> Result:
     """The axis must not be the batch, and indices must be outputs of the model that no node
     reads."""
@@ -117,7 +121,7 @@ def constraint_ends_the_graph(node: Node, model: OnnxModel) -> Result:
     return not readers, f"{', '.join(readers)} reads it"
 
 
-@advise("make k a constant, and sort the largest")
+@advise("make k a constant, and sort the largest (sorted 1)", VALUES)
 def constraint_known_k(node: Node, model: OnnxModel) -> Result:
     """k must be a constant of at most the axis, the result sorted."""
     k = model.const(node.input(1)) if node.input(1) else np.array(node.attr("k", 1))
@@ -183,7 +187,7 @@ def write_topk(w: Writer, layer: Layer) -> list[str]:
 # --- L2 normalisation -------------------------------------------------------------------------
 
 
-@advise("use p = 2, or divide by a ReduceL1")
+@advise("for p 1 divide by a ReduceL1 with keepdims 1", FORM)
 def constraint_p2(node: Node, model: OnnxModel) -> Result:
     """p must be 2 and the axis not the batch."""
     p, axis = int(node.attr("p", 2)), _axis(node, model)

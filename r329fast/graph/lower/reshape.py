@@ -8,7 +8,7 @@ import numpy as np
 
 from r329fast.graph.activations import BY_OPERATOR
 from r329fast.graph.ir import ChannelShuffleAttrs, Layer, ReshapeAttrs, TransposeAttrs
-from r329fast.graph.issues import Unsupported
+from r329fast.graph.issues import VALUES, Unsupported
 from r329fast.graph.lower.builder import Builder, canonical
 from r329fast.graph.lower.operator import LayerWriter, Operator
 from r329fast.graph.lower.rules import BATCH_ADVICE
@@ -22,7 +22,7 @@ _ORDERLESS = {"Dropout", "Identity"} | {
 }
 
 
-@advise("export with fixed shapes")
+@advise("export with fixed shapes, or fold them: onnxslim MODEL.onnx OUT.onnx (or onnxsim)", VALUES)
 def constraint_target_known(node: Node, model: OnnxModel) -> Result:
     """The target shape or axes must be constants, or fold to constants."""
     return reshape_target(node, model) is not None, "it is computed"
@@ -103,7 +103,7 @@ def import_reshape(builder: Builder, node: Node) -> None:
     value = builder.value(node.inputs[0])
     target = reshape_target(node, builder.model)
     if target is None:
-        raise Unsupported("the target shape is not constant", "export with fixed shapes")
+        raise Unsupported("the target shape is not constant", "export with fixed shapes", VALUES)
     new = target[1:]
     logical = builder.shape(value)
     if any(size < 1 for size in (*new, *logical)):  # groups of equal product need positive sizes

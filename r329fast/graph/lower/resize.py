@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from r329fast.graph.ir import Layer, ResizeAttrs
-from r329fast.graph.issues import Unsupported
+from r329fast.graph.issues import FORM, VALUES, Unsupported
 from r329fast.graph.layers.movement import DepthToSpaceAttrs
 from r329fast.graph.lower.builder import Builder
 from r329fast.graph.lower.operator import LayerWriter, Operator
@@ -19,7 +19,7 @@ from r329fast.graph.rule import Result, advise, first_shape, show
 _COORDINATES = ("half_pixel", "pytorch_half_pixel", "align_corners", "asymmetric")
 
 
-@advise("use nearest or linear in one of these coordinate modes")
+@advise("cut the graph in front of it (--outputs): another mode would be another function", FORM)
 def constraint_resize_mode(node: Node, model: OnnxModel) -> Result:
     """mode must be nearest or linear; coordinate_transformation_mode half_pixel,
     pytorch_half_pixel, align_corners or asymmetric; no antialias; policy stretch."""
@@ -33,7 +33,11 @@ def constraint_resize_mode(node: Node, model: OnnxModel) -> Result:
     return ok, why
 
 
-@advise("give sizes, or scales that hit whole sizes")
+@advise(
+    "make the sizes constants; where a scale hits no whole size, or other axes change, cut the "
+    "graph in front of it (--outputs)",
+    VALUES,
+)
 def constraint_resize_factors(node: Node, model: OnnxModel) -> Result:
     """Scales or sizes must be constants that change H and W only, and scales must give whole
     sizes (else the pixel grid would not follow from the sizes)."""
@@ -90,7 +94,7 @@ def import_resize(builder: Builder, node: Node) -> None:
     if sizes is not None:
         rows, cols = sizes[2], sizes[3]
     elif scales is None:
-        raise Unsupported("scales and sizes are computed", "give them as constants")
+        raise Unsupported("scales and sizes are computed", "make them constants (onnxslim)", VALUES)
     else:
         # in float32, as the runtime has the scales
         rows = int(np.floor(np.float32(height) * np.float32(scales[2])))
@@ -131,7 +135,7 @@ def write_resize(w: Writer, layer: Layer) -> str:
 # --- blocks ---------------------------------------------------------------------------------
 
 
-@advise("pad in front of the node, or use another block size")
+@advise("no runtime takes such blocks: export the model again")
 def constraint_whole_blocks(node: Node, model: OnnxModel) -> Result:
     """DepthToSpace needs a multiple of blocksize * blocksize channels and mode DCR or CRD,
     SpaceToDepth multiples of blocksize as H and W."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from r329fast.graph.issues import FORM, VALUES
 from r329fast.graph.lower.builder import batch_axis
 from r329fast.graph.onnx.model import Node, OnnxModel
 from r329fast.graph.rule import Constraint, Result, advise, computed_inputs, first_shape, show
@@ -9,21 +10,21 @@ from r329fast.graph.rule import Constraint, Result, advise, computed_inputs, fir
 BATCH_ADVICE = "keep the batch as the first axis through the whole graph"
 
 
-@advise("give the size of the free axes with input_shapes (--input-shape)")
+@advise("give the size of the free axes with input_shapes (--input-shape)", VALUES)
 def constraint_fixed_shapes(node: Node, model: OnnxModel) -> Result:
     """Shapes must be fixed by the file; only the batch axis may be free."""
     missing = [name for name in node.inputs if name and model.shape(name) is None]
     return not missing, f"no fixed shape for {', '.join(missing)}"
 
 
-@advise("export the model again; onnx.checker may tell more")
+@advise("export the model again; onnx.checker may tell more", VALUES)
 def constraint_output_shape(node: Node, model: OnnxModel) -> Result:
     """The inputs must fit together, so that the shape of the output follows from them."""
     shapes = [show(model.shape(name)) for name in node.inputs if name]
     return model.shape(node.outputs[0]) is not None, f"inputs {', '.join(shapes)}"
 
 
-@advise("export the model again with an input of its real size")
+@advise("export the model again with an input of its real size", VALUES)
 def constraint_no_empty_axis(node: Node, model: OnnxModel) -> Result:
     """No axis of an input or output may have size 0."""
     names = [*computed_inputs(node, model), *(name for name in node.outputs if name)]
@@ -31,7 +32,7 @@ def constraint_no_empty_axis(node: Node, model: OnnxModel) -> Result:
     return not empty, f"shape {empty[0] if empty else ''}"
 
 
-@advise("cut the graph behind this node, or take the constant part out of the model")
+@advise("fold it into the file: onnxsim MODEL.onnx OUT.onnx (or onnxslim)", VALUES)
 def constraint_has_activation(node: Node, model: OnnxModel) -> Result:
     """At least one input must depend on the model's input."""
     return bool(computed_inputs(node, model)), "all inputs are constants"
@@ -57,7 +58,7 @@ GENERIC: tuple[Constraint, ...] = (
 )
 
 
-@advise("use the node's first output only (export for inference)")
+@advise("use the node's first output only (export for inference)", FORM)
 def constraint_first_output(node: Node, model: OnnxModel) -> Result:
     """Only the first output may be used."""
     used = [
@@ -75,7 +76,11 @@ def constraint_four_axes(node: Node, model: OnnxModel) -> Result:
     return len(shape) == 4, f"input {show(shape)}"
 
 
-@advise("fold the weights into the file (constant folding at export)")
+@advise(
+    "fold the weights into the file: constant folding at export, or onnxsim MODEL.onnx OUT.onnx "
+    "(or onnxslim); where they depend on the input, cut the graph in front (--outputs)",
+    VALUES,
+)
 def constraint_constant_weights(node: Node, model: OnnxModel) -> Result:
     """All inputs but the first must be constants."""
     found = [name for name in node.inputs[1:] if name and name not in model.consts]
@@ -85,7 +90,7 @@ def constraint_constant_weights(node: Node, model: OnnxModel) -> Result:
     return not found, f"{', '.join(found)} is computed"
 
 
-@advise("set explicit pads")
+@advise("set explicit pads, and a Slice in front in place of negative ones", FORM)
 def constraint_padding(node: Node, model: OnnxModel) -> Result:
     """auto_pad must be NOTSET, VALID, SAME_UPPER or SAME_LOWER; pads must not be negative."""
     mode = node.attr("auto_pad", "NOTSET")
@@ -94,7 +99,7 @@ def constraint_padding(node: Node, model: OnnxModel) -> Result:
     return ok and all(pad >= 0 for pad in pads), f"auto_pad {mode}, pads {pads}"
 
 
-@advise("export the model in inference mode")
+@advise("export the model in inference mode", FORM)
 def constraint_inference(node: Node, model: OnnxModel) -> Result:
     """The node must be in inference mode (training_mode 0, spatial 1)."""
     mode = node.attr("training_mode", 0)

@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from r329fast.graph.ir import ConstantAttrs, GatherAttrs, Layer, ReshapeAttrs, TileAttrs
+from r329fast.graph.issues import VALUES
 from r329fast.graph.lower.builder import Builder, Value, batch_axis
 from r329fast.graph.lower.operator import LayerWriter, Operator
 from r329fast.graph.onnx.model import Node, OnnxModel
@@ -41,7 +42,11 @@ def constant(
     return Value(tensor, perm)
 
 
-@advise("repeat along other axes than the batch, by a known number")
+@advise(
+    "make the numbers constants (onnxslim), give the input as many axes as the target by a "
+    "Reshape, and repeat the batch outside of the model",
+    VALUES,
+)
 def constraint_known_repeats(node: Node, model: OnnxModel) -> Result:
     """The target sizes or repeats must be constants that leave the batch and the number of axes."""
     sizes, shape = model.const(node.input(1)), first_shape(node, model)
@@ -72,7 +77,11 @@ def import_repeat(builder: Builder, node: Node) -> None:
 # --- gather ---------------------------------------------------------------------------------
 
 
-@advise("make the indices constants, and keep the batch whole")
+@advise(
+    "make the indices constants (constant folding at export, or onnxslim), and pick images outside "
+    "of the model",
+    VALUES,
+)
 def constraint_known_indices(node: Node, model: OnnxModel) -> Result:
     """The indices must be constants that pick from another axis than the batch and leave one."""
     indices, shape = model.const(node.input(1)), first_shape(node, model)

@@ -104,7 +104,7 @@ def transposed_preparer(prepare_conv: Prepare) -> Prepare:
         conv, phase = phase_convolution(op, x, output)
         sums = prepare_conv(conv, [x], phase)
         runs = prepare_runs(sorted_places(op, phase, output), phase, 0, "runs")
-        between = phase.elements
+        between = phase.bytes
 
         def room(batch: int) -> int:
             return -(-(between * batch + _SLACK) // _ALIGN) * _ALIGN

@@ -51,6 +51,11 @@ def reach(spec: TensorSpec) -> int:
     return max(abs(end + spec.zero_point) for end in dtype_range(spec))
 
 
+def span(spec: TensorSpec) -> int:
+    """Largest |q| of a tensor, whichever of the signs its width is stored with."""
+    return (1 << spec.bits) - 1
+
+
 def largest(values: np.ndarray | None) -> int:
     """Largest absolute value, exact; 0 where there is none."""
     if values is None or not values.size:
@@ -145,7 +150,7 @@ def check_channelwise(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> s
         if complaint:
             return complaint
     if "weights" in op.consts:
-        most = 255 * largest(op.consts["weights"]) + largest(op.consts["bias"])
+        most = span(inputs[0]) * largest(op.consts["weights"]) + largest(op.consts["bias"])
     else:
         most = reach(inputs[0])
     return shape_is(inputs[0].shape, output) or requant_rules(op, channels, most)
@@ -159,7 +164,7 @@ def check_same_shape(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> st
 
 
 def check_table(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> str:
-    """A table of one entry per integer of a byte, the shape kept."""
+    """A table of 256 entries, the shape kept."""
     return const_is(op, "table", (256,)) or check_same_shape(op, inputs, output)
 
 

@@ -20,6 +20,8 @@ from r329fast.program.ops.spec import (
     ACT_CONSTS,
     REQUANT_ATTRS,
     REQUANT_CONSTS,
+    WORDS,
+    Int,
     OpSpec,
 )
 
@@ -58,6 +60,15 @@ def check_lut(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> str:
     return check_table(op, inputs, output) or const_in(op, "table", *dtype_range(output))
 
 
+def check_lut_line(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> str:
+    entries = 1 << (16 - op.integer("shift"))
+    return (
+        const_is(op, "table", (entries,))
+        or const_in(op, "table", *dtype_range(output))
+        or check_same_shape(op, inputs, output)
+    )
+
+
 OPS: dict[str, OpSpec] = {
     "eltwise": OpSpec(
         "ADD, SUB, MAX, MIN: a = op((qa + zp_a) * scales[0], (qb + zp_b) * scales[1]); "
@@ -66,6 +77,8 @@ OPS: dict[str, OpSpec] = {
         {**ACT_ATTRS, "method": ("ADD", "SUB", "MUL", "MAX", "MIN")},
         {**ACT_CONSTS, "scales": ("int32",)},
         check_eltwise,
+        reads=WORDS,
+        writes=WORDS,
         accumulates=True,
     ),
     "requantize": OpSpec(
@@ -74,6 +87,8 @@ OPS: dict[str, OpSpec] = {
         ACT_ATTRS,
         ACT_CONSTS,
         check_channelwise,
+        reads=WORDS,
+        writes=WORDS,
         accumulates=True,
     ),
     "divide": OpSpec(
@@ -89,6 +104,8 @@ OPS: dict[str, OpSpec] = {
         REQUANT_ATTRS,
         REQUANT_CONSTS,
         check_channelwise,
+        reads=WORDS,
+        writes=WORDS,
     ),
     "negative": OpSpec(
         "clamp(-(q + zp_in) - zp_out). (spec B.21)",
@@ -101,8 +118,21 @@ OPS: dict[str, OpSpec] = {
         "table[q - lowest value of the input's dtype].",
         1,
         {},
-        {"table": ("int16",)},
+        {"table": ("int16", "int32")},
         check_lut,
         result_table="table",
+        writes=WORDS,
+    ),
+    "lut_line": OpSpec(
+        "u = q - lowest value of the input's dtype, i = u >> shift, f = u - (i << shift); table[i] "
+        "+ (((table[i + 1] - table[i]) * f) >> shift), the last entry repeated: 2**(16 - shift) "
+        "entries for 16-bit q. (spec B.8, B.23)",
+        1,
+        {"shift": Int(0, 8)},
+        {"table": ("int32",)},
+        check_lut_line,
+        result_table="table",
+        reads=(2,),
+        writes=WORDS,
     ),
 }

@@ -19,6 +19,7 @@ from r329fast.program.ops.bounds import (
     requant_rules,
     shape_is,
     size_is,
+    span,
     window_output,
 )
 from r329fast.program.ops.spec import (
@@ -29,6 +30,7 @@ from r329fast.program.ops.spec import (
     REQUANT_CONSTS,
     SIZE,
     WINDOW_ATTRS,
+    WORDS,
     Int,
     OpSpec,
 )
@@ -71,7 +73,7 @@ def check_conv(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> str:
         or const_is(op, "pad_values", (x.shape[2],))
         or const_in(op, "pad_values", -MAX_PAD, MAX_PAD)
     )
-    farthest = max(255, abs(op.integer("pad_value")), largest(op.consts.get("pad_values")))
+    farthest = max(span(x), abs(op.integer("pad_value")), largest(op.consts.get("pad_values")))
     return complaint or _sum_rules(op, farthest)
 
 
@@ -115,7 +117,7 @@ def check_fc(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> str:
     x, weights = inputs[0], op.consts["weights"]
     if not x.shape or weights.ndim != 2 or weights.shape[1] != x.shape[-1]:
         return f"weights {weights.shape} do not fit input {x.shape}"
-    return shape_is((*x.shape[:-1], weights.shape[0]), output) or _sum_rules(op, 255)
+    return shape_is((*x.shape[:-1], weights.shape[0]), output) or _sum_rules(op, span(x))
 
 
 def check_matmul(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> str:
@@ -142,6 +144,8 @@ def _product_macs(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> int:
     return product_macs(output.elements, inputs[0].shape, bool(op.integer("trans_a")))
 
 
+_BIASES = ("int32", "int64")  # 48 bits stand in int64
+
 _CONV = OpSpec(
     "a[o] = sum(weights[o, ky, kx, i] * q) + bias[o], outside the image q = pad_value (or "
     "pad_values[i]); then act and requant per channel. weights (O, kh, kw, I/group).",
@@ -150,10 +154,12 @@ _CONV = OpSpec(
     {
         **ACT_CONSTS,
         "weights": ("int8", "int16"),
-        "bias": ("int32",),
+        "bias": _BIASES,
         "pad_values?": ("int32",),
     },
     check_conv,
+    reads=WORDS,
+    writes=WORDS,
     linear=True,
     accumulates=True,
     macs=_sum_macs,
@@ -169,8 +175,10 @@ OPS: dict[str, OpSpec] = {
         "act and requant per channel. weights (O/group, kh, kw, I).",
         1,
         {**WINDOW_ATTRS, **ACT_ATTRS, "group": SIZE},
-        {**ACT_CONSTS, "weights": ("int8", "int16"), "bias": ("int32",)},
+        {**ACT_CONSTS, "weights": ("int8", "int16"), "bias": _BIASES},
         check_conv_transpose,
+        reads=WORDS,
+        writes=WORDS,
         linear=True,
         accumulates=True,
         macs=_transposed_macs,
@@ -179,8 +187,10 @@ OPS: dict[str, OpSpec] = {
         "a[o] = sum(weights[o, i] * q[i]) + bias[o] over the last axis; act, requant.",
         1,
         ACT_ATTRS,
-        {**ACT_CONSTS, "weights": ("int8", "int16"), "bias": ("int32",)},
+        {**ACT_CONSTS, "weights": ("int8", "int16"), "bias": _BIASES},
         check_fc,
+        reads=WORDS,
+        writes=WORDS,
         linear=True,
         accumulates=True,
         macs=_sum_macs,
@@ -191,6 +201,8 @@ OPS: dict[str, OpSpec] = {
         {**REQUANT_ATTRS, "trans_a": FLAG, "trans_b": FLAG},
         REQUANT_CONSTS,
         check_matmul,
+        reads=WORDS,
+        writes=WORDS,
         accumulates=True,
         macs=_product_macs,
     ),
@@ -198,8 +210,10 @@ OPS: dict[str, OpSpec] = {
         "a = q * weights[c] + bias[c] (last axis; zp is inside bias); act, requant.",
         1,
         ACT_ATTRS,
-        {**ACT_CONSTS, "weights": ("int32",), "bias": ("int32",)},
+        {**ACT_CONSTS, "weights": ("int32",), "bias": _BIASES},
         check_channelwise,
+        reads=WORDS,
+        writes=WORDS,
         linear=True,
         accumulates=True,
         macs=_sum_macs,

@@ -24,6 +24,7 @@ from r329fast.program.ops.spec import (
     REQUANT_CONSTS,
     SIZE,
     SIZES,
+    WORDS,
     AttrRules,
     Check,
     Int,
@@ -169,6 +170,8 @@ OPS: dict[str, OpSpec] = {
         {**REQUANT_ATTRS, "axis": AXIS},
         REQUANT_CONSTS,
         check_concat,
+        reads=WORDS,
+        writes=WORDS,
         accumulates=True,
     ),
     "reshape": OpSpec(
@@ -212,12 +215,14 @@ OPS: dict[str, OpSpec] = {
             "before": Ints(0, FAR),
             "after": Ints(0, FAR),
             "mode": ("CONSTANT", "REFLECT", "EDGE", "SYMMETRIC"),
-            "value": Int(-128, 255),
+            "value": Int(-32768, 65535),
         },
         {},
         check_pad,
         moves=True,
         same_scale=True,
+        reads=WORDS,
+        writes=WORDS,
     ),
     "depth_to_space": OpSpec(
         "out[y * block + i, x * block + j, c] = q[y, x, d], d = (i * block + j) * C + c (DCR) or "
@@ -228,6 +233,8 @@ OPS: dict[str, OpSpec] = {
         check_depth_to_space,
         moves=True,
         same_scale=True,
+        reads=EVERY_WIDTH,
+        writes=EVERY_WIDTH,
     ),
     "channel_shuffle": OpSpec(
         "[.., C] -> [.., group, C/group] -> swap -> [.., C].",

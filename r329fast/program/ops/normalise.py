@@ -20,6 +20,7 @@ from r329fast.program.ops.bounds import (
     requant_rules,
     same_dtype,
     shape_is,
+    span,
 )
 from r329fast.program.ops.spec import (
     AXIS,
@@ -86,6 +87,23 @@ def check_norm(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> str:
     return shape_is(shape, output) or requant_rules(op, shape[-1], most)
 
 
+def check_norm_words(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> str:
+    x, axis, bias = inputs[0], op.integer("axis"), op.consts["bias"]
+    if not axis < len(x.shape):
+        return f"axis {axis} of {x.shape}"
+    if prod(x.shape[axis:]) * span(x) ** 2 >= PRODUCT_LIMIT:
+        return f"squares of {prod(x.shape[axis:])} elements pass 62 bits"
+    most = 32768 * largest(op.consts["weights"]) + largest(bias)
+    return (
+        const_is(op, "weights", x.shape[axis:], x.shape[-1:])
+        or const_is(op, "bias", op.consts["weights"].shape)
+        or const_is(op, "table", (ROOT_ENTRIES,))
+        or const_in(op, "table", 0, MAX_MULT)
+        or shape_is(x.shape, output)
+        or requant_rules(op, x.shape[-1], most)
+    )
+
+
 def check_arg(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> str:
     axis, shape = op.integer("axis"), inputs[0].shape
     complaint = check_axis(op, shape)
@@ -138,6 +156,24 @@ OPS: dict[str, OpSpec] = {
             "table": ("int32",),
         },
         check_norm,
+        accumulates=True,
+    ),
+    "standardize_words": OpSpec(
+        "Over the axes from `axis` on: m = rne(mean q), v = mean((q - m)**2), floor; g = "
+        "clamp(rne(((isqrt(v) + 2**15) >> 16) * norm_mult / 2**norm_shift), 0, 65535), isqrt by "
+        "`table`; u = clamp(rne(((q - m) >> 1) * g / 2**7), -32768, 32767); requant(u * weights + "
+        "bias). (spec B.23)",
+        1,
+        {**REQUANT_ATTRS, "axis": AXIS, "norm_mult": Int(0, MAX_MULT), "norm_shift": SHIFT},
+        {
+            **REQUANT_CONSTS,
+            "weights": ("int8", "int16"),
+            "bias": ("int32", "int64"),
+            "table": ("int32",),
+        },
+        check_norm_words,
+        reads=(2,),
+        writes=(2,),
         accumulates=True,
     ),
     "arg_extreme": OpSpec(

@@ -12,8 +12,9 @@ accumulator, M = `mult`, N = `shift`, rnd the op's `rounding` (half_even, half_u
     RELU   requant(max(a, 0))
     CLIP   t = clamp(rnd(a * M / 2**(N-8)), clip_min, clip_max); clamp(rnd(t / 256) - zp_out)
     LEAKY  requant(rnd(min(a, 0) * slope / 2**slope_shift) + max(a, 0)), slope (1,) or (C,)
+    RELU_FLOAT32  requant(max(a rounded to float32, ties to even, 0)): what 16 bits show (spec B.23)
 
-Everything is exact: accumulators are wide enough that nothing wraps or saturates on the way.
+Everything else is exact: accumulators are wide enough that nothing wraps or saturates on the way.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from dataclasses import dataclass
 from r329fast.program.op import Op, TensorSpec
 
 ROUNDINGS = ("half_even", "half_up", "floor")
-ACTS = ("NONE", "RELU", "CLIP", "LEAKY")
+ACTS = ("NONE", "RELU", "CLIP", "LEAKY", "RELU_FLOAT32")
 
 
 @dataclass(frozen=True)
@@ -91,6 +92,7 @@ SIZES = Ints(1, FAR)
 AXIS = Int(0, FAR)  # checks compare it with the rank
 AXES = Ints(0, FAR)
 FLAG = Int(0, 1)
+WORDS = (1, 2)  # bytes of an element, of ops that have a rule for 16 bits (spec B.23)
 SHIFT = Int(-31, 63)  # what `round_shift` is defined for
 
 REQUANT_ATTRS: AttrRules = {"rounding": ROUNDINGS}

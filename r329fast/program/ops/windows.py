@@ -22,6 +22,7 @@ from r329fast.program.ops.spec import (
     REQUANT_ATTRS,
     REQUANT_CONSTS,
     WINDOW_ATTRS,
+    WORDS,
     Int,
     OpSpec,
 )
@@ -107,6 +108,8 @@ OPS: dict[str, OpSpec] = {
         {},
         check_pool,
         same_scale=True,
+        reads=WORDS,
+        writes=WORDS,
     ),
     "avgpool": OpSpec(
         "a = sum(q + zp_in) of the window's positions inside the image, clamped to "
@@ -115,6 +118,8 @@ OPS: dict[str, OpSpec] = {
         {**WINDOW_ATTRS, **REQUANT_ATTRS},
         REQUANT_CONSTS,
         check_avgpool,
+        reads=WORDS,
+        writes=WORDS,
         accumulates=True,
     ),
     "reduce_sum": OpSpec(
@@ -123,6 +128,8 @@ OPS: dict[str, OpSpec] = {
         {**REQUANT_ATTRS, "axes": AXES},
         REQUANT_CONSTS,
         check_reduce,
+        reads=WORDS,
+        writes=WORDS,
         accumulates=True,
     ),
     "resize_nearest": OpSpec(
@@ -133,6 +140,8 @@ OPS: dict[str, OpSpec] = {
         check_resize,
         moves=True,
         same_scale=True,
+        reads=WORDS,
+        writes=WORDS,
     ),
     "resize_bilinear": OpSpec(
         "clamp(rnd((q[y0,x0]*w0 + q[y0,x1]*w1 + q[y1,x0]*w2 + q[y1,x1]*w3) / 2**weight_shift)), "
@@ -148,5 +157,7 @@ OPS: dict[str, OpSpec] = {
         },
         check_resize,
         same_scale=True,
+        reads=WORDS,
+        writes=WORDS,
     ),
 }

@@ -79,7 +79,8 @@ def matmul(
         "trans_a": int(attrs.trans_a),
         "trans_b": int(attrs.trans_b),
     }
-    low.emit("matmul", layer, inputs, outputs[0], words, low.scaled(*low.scheme.rescale(ratio)))
+    consts = low.scaled(*low.scheme.rescale(ratio, outputs[0].bits))
+    low.emit("matmul", layer, inputs, outputs[0], words, consts)
 
 
 def gemm(low: Lowering, layer: Layer, inputs: list[TensorSpec], outputs: list[TensorSpec]) -> None:
@@ -94,7 +95,7 @@ def gemm(low: Lowering, layer: Layer, inputs: list[TensorSpec], outputs: list[Te
         "trans_a": int(attrs.trans_a),
         "trans_b": int(attrs.trans_b),
     }
-    consts = low.scaled(*low.scheme.activation_rescale(ratio))
+    consts = low.scaled(*low.scheme.activation_rescale(ratio, outputs[0].bits))
     low.emit("matmul", layer, inputs, outputs[0], words, consts)
 
 
@@ -124,11 +125,11 @@ def activation(
         ratio = F32(y.scale) / F32(x.scale)
         leaky = ACTIVATIONS[layer.act.kind].epilogue == "LEAKY" and "slope" not in layer.consts
         ask = low.scheme.rescale if leaky else low.scheme.activation_rescale
-        consts.update(low.scaled(*ask(ratio)))
+        consts.update(low.scaled(*ask(ratio, y.bits)))
         low.emit("requantize", layer, inputs, y, attrs, consts)
     else:
-        table = activation_table(layer.act, x, y)
-        low.emit("lut", layer, inputs, y, consts={"table": (table, "int16")})
+        table = activation_table(layer.act, x, y, low.table_entries(layer, x))
+        low.table_lookup(layer, x, y, table)
 
 
 def eltwise(
@@ -175,7 +176,7 @@ def split_mean(
         out = y if last else between
         low.tensors[out.name] = out
         ratio = (y.scale / x.scale if last else 1.0) / x.shape[axis]
-        consts = low.scaled(*low.scheme.rescale(ratio))
+        consts = low.scaled(*low.scheme.rescale(ratio, y.bits))
         low.emit("reduce_sum", layer, [x], out, {**low.rounding, "axes": (axis,)}, consts)
         x = out
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 
 from r329fast.calibration.ranges import Ranges
 from r329fast.errors import DataError, ProgramError, R329Error, UnsupportedModelError
@@ -32,6 +33,8 @@ def lower(graph: Graph, ranges: Ranges, scheme: Scheme) -> Program:
     low = Lowering(graph, ranges, scheme)
     for low.index, layer in enumerate(graph):
         _lower_layer(low, layer)
+    if low.without_rule:
+        raise UnsupportedModelError(_advice(low))
     program = Program(
         graph.name,
         scheme.name,
@@ -55,7 +58,28 @@ def _refusal(error: ProgramError) -> R329Error:
         text = f"{error.message}: the ranges of its input and output do not go together"
         return DataError(text, **error.details)
     text = f"the quantised model breaks a rule of the op list: {error.message}"
-    return UnsupportedModelError(text, (), **error.details)
+    return UnsupportedModelError(text, layer=error.details.get("layer"))
+
+
+def _advice(low: Lowering) -> str:
+    """What has no rule for 16 bits, and the layers to keep at 8 bits."""
+    layers = {layer.name: layer for layer in low.graph}
+    makers = {name: layer for layer in low.graph for name in layer.outputs}
+    narrow: dict[str, None] = {}
+    for name in low.without_rule:
+        layer = layers[name]
+        for source in (*(makers[tensor] for tensor in layer.inputs), layer):
+            # what only moves integers has the width of what it reads
+            while source.inputs and source.facts.keeps(source.attrs):
+                source = makers[source.inputs[0]]
+            if low.tensors[source.outputs[0]].bits > 8 or source is layer:
+                narrow[source.name] = None
+    found = ", ".join(f"{layers[name].type} {name!r}" for name in low.without_rule)
+    names = "|".join(re.escape(name) + "$" for name in narrow)
+    return (
+        f"16 bits have no rule for {found}; keep it and what it reads at 8 bits: "
+        f"[Optimizer] activation_bits = 16 & <{{{names}}}:8>"
+    )
 
 
 def _option_words(scheme: Scheme) -> dict[str, str]:
@@ -86,6 +110,9 @@ def _lower_layer(low: Lowering, layer: Layer) -> None:
         low.tensors[name] = spec
         outputs.append(spec)
     RULES[layer.type](low, layer, inputs, outputs)
+    for asked in outputs:
+        if asked.itemsize > low.tensors[asked.name].itemsize:  # the rule knows only bytes
+            low.without_rule[layer.name] = asked.name
     low.records.append(
         LayerRecord(
             layer.name,

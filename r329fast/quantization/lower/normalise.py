@@ -113,6 +113,15 @@ def norm(low: Lowering, layer: Layer, inputs: list[TensorSpec], outputs: list[Te
     }
     consts = low.linear_consts(constants.affine)
     consts["table"] = (inverse_root_table(), "int32")
+    if constants.norm_mult and attrs.groups == 1 and not attrs.one_shift:  # LayerNorm
+        words = {
+            **low.rounding,
+            "axis": attrs.axis,
+            "norm_mult": constants.norm_mult,
+            "norm_shift": constants.norm_shift,
+        }
+        low.emit("standardize_words", layer, inputs, outputs[0], words, consts)
+        return
     low.emit("standardize", layer, inputs, outputs[0], words, consts)
 
 

@@ -35,7 +35,7 @@ def reduce(
     if method in ("MEAN", "SUM"):
         if method == "MEAN":
             ratio = F32(F32(1.0 / count) * ratio)
-        consts = low.scaled(*low.scheme.activation_rescale(ratio))
+        consts = low.scaled(*low.scheme.activation_rescale(ratio, y.bits))
         low.emit("reduce_sum", layer, inputs, y, words, consts)
     elif method == "PROD":
         _product(low, layer, x, y, count)
@@ -78,7 +78,7 @@ def l2_normalization(
     low: Lowering, layer: Layer, inputs: list[TensorSpec], outputs: list[TensorSpec]
 ) -> None:
     axes, x, y = layer.params(L2NormAttrs).axes, inputs[0], outputs[0]
-    mult, shift = (int(v[0]) for v in low.scheme.activation_rescale(F32(y.scale)))
+    mult, shift = (int(v[0]) for v in low.scheme.activation_rescale(F32(y.scale), y.bits))
     low_end, high_end = x.qmin + x.zero_point, x.qmax + x.zero_point
     bits = max((-low_end - 1).bit_length() if low_end < 0 else 0, high_end.bit_length()) + 1
     before = max(0, bits + math.ceil(math.log2(mult)) - 16)

@@ -17,20 +17,23 @@ from r329fast.quantization.tables import (
 def function(
     low: Lowering, layer: Layer, inputs: list[TensorSpec], outputs: list[TensorSpec]
 ) -> None:
-    table = function_table(UNARY_FUNCTIONS[layer.type], inputs[0], outputs[0])
-    low.emit("lut", layer, inputs, outputs[0], consts={"table": (table, "int16")})
+    x, y = inputs[0], outputs[0]
+    table = function_table(UNARY_FUNCTIONS[layer.type], x, y, low.table_entries(layer, x))
+    low.table_lookup(layer, x, y, table)
 
 
 def power(low: Lowering, layer: Layer, inputs: list[TensorSpec], outputs: list[TensorSpec]) -> None:
-    table = power_table(layer.params(PowAttrs).exponent, inputs[0], outputs[0])
-    low.emit("lut", layer, inputs[:1], outputs[0], consts={"table": (table, "int16")})
+    x, y = inputs[0], outputs[0]
+    exponent = layer.params(PowAttrs).exponent
+    table = power_table(exponent, x, y, low.table_entries(layer, x))
+    low.table_lookup(layer, x, y, table)
 
 
 def absolute(
     low: Lowering, layer: Layer, inputs: list[TensorSpec], outputs: list[TensorSpec]
 ) -> None:
     ratio = F32(outputs[0].scale) / F32(inputs[0].scale)
-    consts = low.scaled(*low.scheme.activation_rescale(ratio))
+    consts = low.scaled(*low.scheme.activation_rescale(ratio, inputs[0].bits))
     low.emit("abs", layer, inputs, outputs[0], low.rounding, consts)
 
 
@@ -46,7 +49,7 @@ def divide(
     a, b = inputs
     ratio = F32(F32(outputs[0].scale) * F32(b.scale)) / F32(F32(a.scale) * F32(65535))
     consts: Consts = {
-        **low.scaled(*low.scheme.activation_rescale(ratio)),
+        **low.scaled(*low.scheme.activation_rescale(ratio, outputs[0].bits)),
         "table": (reciprocal_table(), "int32"),
     }
     low.emit("divide", layer, inputs, outputs[0], low.rounding, consts)

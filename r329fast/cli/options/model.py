@@ -1,0 +1,75 @@
+"""The options for a model that comes alone, where other commands want a cfg."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from r329fast.cli.options.classes import class_names
+from r329fast.cli.options.preprocess import asked_for
+from r329fast.cli.output import Console
+from r329fast.errors import UsageError
+
+if TYPE_CHECKING:
+    from r329fast.deploy.from_model import ModelRun
+
+
+def add_model(parser: argparse.ArgumentParser, images: bool = True) -> None:
+    """--save-cfg, and --images and --labels where the command has none of its own."""
+    group = parser.add_argument_group(
+        "a model instead of a cfg",
+        "MODEL.onnx runs with a cfg made in memory, calibrated on at most 100 of the images\n"
+        "(on random data without any: then only cost and memory mean something).",
+    )
+    if images:
+        group.add_argument(
+            "--images", metavar="SET", type=Path, help="a folder, zip or tar of images"
+        )
+        group.add_argument("--labels", metavar="FILE", help="lines 'filename label' (label.txt)")
+    group.add_argument(
+        "--save-cfg",
+        metavar="RUN.cfg",
+        type=Path,
+        help="keep the cfg, and its calibration set in a folder beside it",
+    )
+
+
+@contextmanager
+def made_for(
+    model: Path, args: argparse.Namespace, out: Console, mode: str = "build"
+) -> Iterator[ModelRun | None]:
+    """What is made for a model that comes alone, while its files are there; None for a cfg."""
+    from r329fast.deploy.from_model import (
+        ModelOptions,
+        calibration_folder,
+        config_of_model,
+        is_model,
+    )
+
+    if not is_model(model):
+        if args.save_cfg is not None:
+            raise UsageError("--save-cfg goes with a MODEL.onnx, a cfg is there already")
+        yield None
+        return
+    scheme = getattr(args, "scheme", None)
+    with calibration_folder(args.save_cfg) as folder:
+        made = config_of_model(
+            model,
+            folder,
+            ModelOptions(
+                images=args.images,
+                labels=args.labels,
+                numbers=class_names(getattr(args, "classes", None))[1],
+                preprocess=asked_for(args, None, None) if hasattr(args, "preprocess") else None,
+                scheme=scheme if isinstance(scheme, str) else "aqt2021",
+                mode="run" if args.save_cfg is not None else mode,
+            ),
+        )
+        for line in made.notes:
+            out.print(line)
+        if args.save_cfg is not None:
+            out.print(f"cfg: {made.config.write(args.save_cfg)}")
+        yield made

@@ -1,0 +1,92 @@
+"""Elements of 1 or 2 bytes: read as int32, written from int64 accumulators.
+
+Kernels of 16 bits widen what they read once, compute in int32 or int64 (exact whatever comes), and
+finish rows of accumulators together: the common epilogue is straight code that LLVM makes vectors
+of, the others go through `epilogue_wide` a value at a time.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import njit
+
+from r329fast.kernels import epilogue_wide as wide
+from r329fast.kernels.epilogue_wide import epilogue_wide
+from r329fast.program.program import TensorSpec
+
+UINT8, INT8, UINT16, INT16 = range(4)  # codes of dtypes
+CODES = {"uint8": UINT8, "int8": INT8, "uint16": UINT16, "int16": INT16}
+_HEADER, _MULT, _SHIFT, _BIAS = wide.HEADER, wide.MULT, wide.SHIFT, wide.BIAS
+
+
+def code_of(spec: TensorSpec) -> int:
+    """The code of a tensor's dtype."""
+    return CODES[spec.dtype]
+
+
+@njit(nogil=True, cache=True)
+def widen(x, kind, first, count, move, target):  # type: ignore[no-untyped-def]
+    """target[i] = element first + i of the flat bytes x, plus `move`; target: int32."""
+    if kind == UINT8:
+        for i in range(count):
+            target[i] = np.int32(np.int32(x[first + i]) + move)
+    elif kind == INT8:
+        octets = x.view(np.int8)
+        for i in range(count):
+            target[i] = np.int32(np.int32(octets[first + i]) + move)
+    elif kind == UINT16:
+        unsigned = x[: x.size & -2].view(np.uint16)
+        for i in range(count):
+            target[i] = np.int32(np.int32(unsigned[first + i]) + move)
+    else:
+        words = x[: x.size & -2].view(np.int16)
+        for i in range(count):
+            target[i] = np.int32(np.int32(words[first + i]) + move)
+
+
+@njit(nogil=True, cache=True)
+def write(values, count, out, kind, place):  # type: ignore[no-untyped-def]
+    """Elements place.. of the flat bytes out = values[:count], which fit; any integers."""
+    if kind <= INT8:
+        for i in range(count):
+            out[place + i] = np.uint8(values[i] & 255)
+    else:
+        words = out[: out.size & -2].view(np.uint16)
+        for i in range(count):
+            words[place + i] = np.uint16(values[i] & 65535)
+
+
+@njit(nogil=True, cache=True)
+def finish(acc, constants, channel, step, count, out, kind, place):  # type: ignore[no-untyped-def]
+    """Elements place.. of out from int64 acc[:count], which is overwritten.
+
+    Element i takes the constants (`epilogue_wide`) of channel + i * step.
+    """
+    channels = (constants.size - _HEADER) // 4
+    if not constants[wide.PLAIN]:
+        for i in range(count):
+            acc[i] = epilogue_wide(acc[i], constants, channel + i * step, channels)
+        write(acc, count, out, kind, place)
+        return
+    mults = constants[_HEADER + _MULT * channels :]
+    shifts = constants[_HEADER + _SHIFT * channels :]
+    biases = constants[_HEADER + _BIAS * channels :]
+    act, zero = constants[wide.ACT], constants[wide.ZERO_POINT]
+    low, high = constants[wide.QMIN], constants[wide.QMAX]
+    for i in range(count):
+        acc[i] += biases[channel + i * step]
+    if act == wide.RELU_FLOAT32:
+        for i in range(count):
+            acc[i] = np.int64(np.float32(max(acc[i], 0)))
+    elif act == wide.RELU:
+        for i in range(count):
+            acc[i] = max(acc[i], 0)
+    for i in range(count):
+        product = acc[i] * mults[channel + i * step]
+        shift = shifts[channel + i * step]
+        quotient = product >> shift
+        remainder = product - (quotient << shift)
+        half = np.int64(1) << (shift - 1)
+        more = np.int64(remainder > half) | (np.int64(remainder == half) & (quotient & 1))
+        acc[i] = min(max(quotient + more - zero, low), high)
+    write(acc, count, out, kind, place)

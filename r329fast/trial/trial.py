@@ -1,0 +1,223 @@
+"""`try_model`: calibrate, quantise, evaluate and profile a model that comes alone."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from r329fast.base.arguments import Progress, with_arguments
+from r329fast.base.machine import cores
+from r329fast.deploy.from_model import (
+    ModelOptions,
+    ModelRun,
+    calibration_folder,
+    config_of_model,
+)
+from r329fast.deploy.pipeline import Prepared, prepare
+from r329fast.deploy.recipe import saturation_warning
+from r329fast.deploy.settings import Settings
+from r329fast.errors import UsageError
+from r329fast.evaluation import Evaluation, Model, evaluate
+from r329fast.evaluation.variants import model_of
+from r329fast.images.class_folders import Naming
+from r329fast.images.preprocess import Preprocess
+from r329fast.profile.images import Images, SetImages
+from r329fast.profile.profiling import Wanted, collect
+from r329fast.profile.record import layer_rows, make_record
+from r329fast.report.columns import totals
+from r329fast.report.evaluation_run import evaluation_part
+from r329fast.report.outputs import PROFILE_FILE, write_csv, write_html, write_record
+
+PAGE = "report.html"
+LIMIT = 500
+PROFILED = 8
+
+
+@dataclass(frozen=True)
+class TrialOptions:
+    """How a model is tried.
+
+    labels, numbers, preprocess, scheme: as in `ModelOptions`. split: the part of a set with parts
+    that is evaluated. method, rounding, per_channel: as in
+    `Settings`. limit: images evaluated, evenly spaced (0: all). save_cfg: a file for the cfg that
+    does the same; the calibration set then stays beside it. threads: all cores where absent.
+    step(sentence) is told what begins; progress(done, total) counts evaluated images.
+    """
+
+    labels: str | Path | None = None
+    numbers: Mapping[str, int] | None = None
+    split: str = "val"
+    preprocess: Preprocess | None = None
+    scheme: str = "aqt2021"
+    method: str | None = None
+    rounding: str | None = None
+    per_channel: bool | None = None
+    limit: int = LIMIT
+    save_cfg: str | Path | None = None
+    threads: int | None = None
+    step: Callable[[str], None] | None = None
+    progress: Progress | None = None
+
+    def __post_init__(self) -> None:
+        if self.limit < 0:
+            raise UsageError(f"limit: found {self.limit}, allowed 0 and more", option="limit")
+
+
+@dataclass
+class Trial:
+    """What came out: the profile's record, the evaluation (None without labels), the page.
+
+    notes: sentences on what was chosen for the user; warnings: what may mislead. files: by kind.
+    """
+
+    record: dict[str, Any]
+    evaluation: Evaluation | None
+    notes: list[str]
+    warnings: list[str]
+    files: dict[str, str] = field(default_factory=dict)
+    seconds: float = 0.0
+
+    @property
+    def page(self) -> Path:
+        """The page to look at."""
+        return Path(self.files["html"])
+
+
+def try_model(
+    model: str | Path,
+    images: str | Path | None = None,
+    out: str | Path = "r329fast-try",
+    options: TrialOptions | None = None,
+    **changes: Any,
+) -> Trial:
+    """Everything about a model in one call: `try_model("model.onnx", "val.zip").page`.
+
+    model: an ONNX file. images: a labelled set (accuracy is counted), images without labels
+    (errors against float only) or None (random data: only cost and memory mean anything). out:
+    folder for `report.html`, `profile.json`, `layers.csv` and the evaluation's files; what an
+    earlier trial left there is replaced. options: `TrialOptions`; its fields are keywords too.
+    Raises the typed errors of `r329fast.errors`.
+    """
+    start = time.perf_counter()
+    options = with_arguments(options or TrialOptions(), changes, "try_model", ("images", "out"))
+    threads = options.threads or cores()
+    step = options.step or (lambda sentence: None)
+    out = Path(out)
+    with calibration_folder(options.save_cfg) as folder:
+        step("calibrating and quantising")
+        made = config_of_model(model, folder, _model_options(images, options, threads))
+        settings = Settings(
+            rounding=options.rounding,
+            method=options.method,
+            per_channel=options.per_channel,
+            threads=threads,
+        )
+        prepared = prepare(made.config, settings)
+        found = None
+        if made.labelled and images is not None:
+            step("evaluating")
+            found = _evaluated(prepared, made, images, out, options, threads)
+        step("profiling")
+        trial = _profiled(prepared, made, images, out, options, threads, found)
+    if options.save_cfg is not None:
+        trial.files["cfg"] = str(save_cfg(made, settings, Path(options.save_cfg)))
+    trial.seconds = time.perf_counter() - start
+    return trial
+
+
+def save_cfg(made: ModelRun, settings: Settings, path: Path) -> Path:
+    """The cfg that does the same, with a calibration method that was asked for."""
+    config = made.config
+    if settings.method and config.quantization is not None:
+        config = replace(
+            config, quantization=replace(config.quantization, calibration_method=settings.method)
+        )
+    return config.write(path)
+
+
+def _model_options(images: str | Path | None, options: TrialOptions, threads: int) -> ModelOptions:
+    return ModelOptions(
+        images=images,
+        labels=options.labels,
+        numbers=options.numbers,
+        preprocess=options.preprocess,
+        scheme=options.scheme,
+        mode="build" if options.save_cfg is None else "run",
+        threads=threads,
+    )
+
+
+def _evaluated(
+    prepared: Prepared,
+    made: ModelRun,
+    images: str | Path,
+    out: Path,
+    options: TrialOptions,
+    threads: int,
+) -> Evaluation:
+    model: Model = model_of(prepared)
+    return evaluate(
+        model,
+        images,
+        options.labels,
+        preprocess=made.recipe,
+        class_folders=options.numbers,
+        split=options.split,
+        limit=options.limit or None,
+        spread=True,
+        skip_bad=True,
+        float_baseline=True,
+        out=out,
+        overwrite=True,
+        threads=threads,
+        progress=options.progress,
+    )
+
+
+def _profiled(
+    prepared: Prepared,
+    made: ModelRun,
+    images: str | Path | None,
+    out: Path,
+    options: TrialOptions,
+    threads: int,
+    evaluation: Evaluation | None,
+) -> Trial:
+    """The profile and every file of the trial."""
+    program = prepared.program
+    found = collect(
+        program,
+        graph=prepared.graph,
+        ranges=prepared.ranges,
+        images=_few(prepared, made, images, options),
+        wanted=Wanted(errors=not made.random),
+        threads=threads,
+        source="random data" if made.random else Path(str(images)).name,
+    )
+    record = make_record(found, totals(layer_rows(found)))
+    record["notes"] = made.notes
+    warnings = [*prepared.warnings, *(evaluation.warnings if evaluation else [])]
+    files: dict[str, str] = {}
+    if evaluation is not None:
+        record["evaluation"] = evaluation_part(out, program_hash=program.hash())
+        files["evaluation"] = str(out / "run.json")
+    else:
+        warnings += saturation_warning(found.input_saturated or 0.0)
+    files["record"] = str(write_record(out / PROFILE_FILE, record))
+    files["csv"] = str(write_csv(out / "layers.csv", record))
+    files["html"] = str(write_html(out / PAGE, record))
+    return Trial(record, evaluation, made.notes, list(dict.fromkeys(warnings)), files)
+
+
+def _few(
+    prepared: Prepared, made: ModelRun, images: str | Path | None, options: TrialOptions
+) -> Images | None:
+    """The images that errors are counted over; random data where there are none."""
+    if made.random or images is None or made.recipe is None:
+        return None
+    classes = prepared.program.tensors[prepared.program.outputs[0]].elements
+    naming = Naming(options.numbers, classes, split=options.split, needed=made.labelled)
+    return SetImages(Path(images), options.labels, made.recipe, PROFILED, naming, spread=True)
