@@ -20,9 +20,11 @@ from r329fast.graph.ir import (
     ChannelShuffleAttrs,
     ConvAttrs,
     ConvTransposeAttrs,
+    CropAttrs,
     EltwiseAttrs,
     FullyConnectedAttrs,
     Layer,
+    MatMulAttrs,
     PadAttrs,
     ReshapeAttrs,
     TransposeAttrs,
@@ -102,7 +104,7 @@ def fuse(draft: Draft) -> None:
     """All passes, in the order in which each finds what the one before made."""
     drop_unused(draft)
     with np.errstate(all="ignore"):  # what is not finite in the end is reported by layer
-        for first in (fold_norms, fold_zero_pads, fold_input_norms):
+        for first in (fold_norms, merge_factors, fold_zero_pads, fold_input_norms):
             first(draft)
             draft.sweep()
     for then in (join_clips, fuse_activations, find_channel_shuffles):
@@ -184,6 +186,34 @@ def _behind_reshapes(draft: Draft, layer: Layer) -> tuple[Layer, list[str]]:
         layer = made[source]
         passed.append(source)
     return layer, passed
+
+
+def merge_factors(draft: Draft) -> None:
+    """Merge a constant factor into the MatMul before it; a Crop, which crops nothing, stays.
+
+    As the vendor does (spec B.22): one value above zero for all elements, behind layers that only
+    change the shape. The product and what lies between then hold the values with the factor.
+    """
+    for layer in draft.layers:
+        producer = _sole_source(draft, layer) if isinstance(layer.attrs, BatchNormAttrs) else None
+        if producer is None:
+            continue
+        scale, mean, shift = (layer.consts[key] for key in ("scale", "mean", "shift"))
+        factor = float(scale[0])
+        if factor <= 0 or np.any(scale != scale[0]) or np.any(shift - mean * scale):
+            continue
+        between = []
+        while isinstance(producer.attrs, ReshapeAttrs) and draft.uses[producer.inputs[0]] == 1:
+            between.append(producer.outputs[0])
+            if producer.inputs[0] not in draft.made:
+                break
+            producer = draft.made[producer.inputs[0]]
+        attrs = producer.attrs
+        if not isinstance(attrs, MatMulAttrs) or attrs.multiplier != 1.0 or factor == 1.0:
+            continue
+        producer.attrs = replace(attrs, multiplier=factor)
+        layer.type, layer.attrs, layer.consts = "Crop", CropAttrs(), {}
+        draft.changed.update((producer.outputs[0], *between))
 
 
 def fold_input_norms(draft: Draft) -> None:

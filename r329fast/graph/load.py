@@ -16,6 +16,9 @@ from r329fast.graph.ir import Graph
 from r329fast.graph.issues import Issue, Unknown, Unsupported
 from r329fast.graph.lower.builder import Builder
 from r329fast.graph.lower.families import OPERATORS
+from r329fast.graph.onnx.batch import follow_batch
+from r329fast.graph.onnx.batch_ops import HANDLERS
+from r329fast.graph.onnx.einsum import write_out_einsums
 from r329fast.graph.onnx.model import Node, OnnxModel
 from r329fast.graph.onnx.norm_patterns import find_norms
 from r329fast.graph.onnx.patterns import find_patterns
@@ -77,8 +80,14 @@ def _load(
     # onnx and NumPy raise many kinds about the content of a file
     with faults_of(path, "a consistent ONNX model"):
         model = read_onnx(path, inputs, outputs, input_shapes)
+        write_out_einsums(model)
         find_patterns(model)
         find_norms(model)
+
+        def probe() -> tuple[int, dict[str, tuple[int, ...]]] | None:
+            return _with_batch(model, path, inputs, outputs, input_shapes)
+
+        mixed = follow_batch(model, HANDLERS, OPERATORS, probe)
         causes = Causes()
         for issue in check_inputs(model):
             causes.add_input(issue)
@@ -87,7 +96,11 @@ def _load(
             if tensor in model.shapes:
                 _add_input(builder, tensor)
         for node in model.nodes:
-            causes.add(node, _import_node(builder, node, str(path)))
+            found = mixed.get(node.name)
+            if found:
+                _stand_in(builder, node)
+            issues = [found] if found else _import_node(builder, node, str(path))
+            causes.add(node, issues)
         issues = causes.issues()
     for tensor in model.outputs if not issues else ():
         if tensor in model.consts:
@@ -102,6 +115,25 @@ def _load(
         return issues, head_cut(model, causes)
     with faults_of(path, "a consistent ONNX model"):
         return _finish(builder, name or Path(path).stem)
+
+
+_OTHER_BATCH = 3
+
+
+def _with_batch(
+    model: OnnxModel,
+    path: str | PathLike[str],
+    inputs: Sequence[str] | None,
+    outputs: Sequence[str] | None,
+    input_shapes: InputShapes | None,
+) -> tuple[int, dict[str, tuple[int, ...]]] | None:
+    """Shapes with another batch, None where the file can only be of one image."""
+    try:
+        other = read_onnx(path, inputs, outputs, input_shapes, _OTHER_BATCH)
+    except (FileError, UnsupportedModelError):
+        return None
+    known = all(name in other.shapes or name in other.consts for name in model.outputs)
+    return (_OTHER_BATCH, other.shapes) if known else None
 
 
 def _import_node(builder: Builder, node: Node, where: str) -> list[Issue]:
@@ -197,8 +229,10 @@ def _finish(builder: Builder, name: str) -> Graph:
             continue
         while held in draft.renamed:
             held = draft.renamed[held]
-        if held not in tensors or value.scrambled:
+        if held not in tensors or value.scrambled or onnx_tensor in model.moved:
             continue
+        if len(value.perm) != len(builder.shapes[value.tensor]):
+            continue  # a row that lies in a map
         if before.get(held) == value.tensor and onnx_tensor not in model.outputs:
             continue
         before[held] = value.tensor

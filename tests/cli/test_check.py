@@ -120,8 +120,8 @@ def test_refused_transformer_is_a_page(run, tmp_path: Path, monkeypatch) -> None
         ]
         last = name
     steps += [("ReduceMean", last, "m", {"axes": [1], "keepdims": 0}), ("Relu", "m", "y", {})]
-    consts = {"w": random(8, 8), "s": np.array([8, -1]), "b": np.array([1, 6, 8])}
-    path = save(net(steps, (1, 6, 8), consts), tmp_path)
+    consts = {"w": random(8, 8), "s": np.array([8, -1]), "b": np.array([2, 6, 8])}
+    path = save(net(steps, (2, 6, 8), consts), tmp_path)
     monkeypatch.setenv("COLUMNS", "80")
     code, out, _ = run("check", path)
     assert code == 3

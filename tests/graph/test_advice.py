@@ -20,6 +20,7 @@ from r329fast.graph.rule import ADVICE
 
 Consts = dict[str, np.ndarray]
 SHAPE = (1, 4, 6, 7)
+TWO = (2, 4, 6, 7)  # a file for one image cannot mix images
 CONV: Step = ("Conv", "x w", "c", {})
 W = {"w": random(4, 4, 1, 1)}
 
@@ -109,6 +110,7 @@ CASES: dict[str, Case] = {
             ("Add", "a b", "y", {}),
         ],
         [("Relu", "x", "a", {}), ("Relu", "x", "b", {}), ("Add", "a b", "y", {})],
+        shape=TWO,
     ),
     "constraint_first_output": Case(
         net([("MaxPool", "x", "t i", {"kernel_shape": [2, 2]}), ("Cast", "i", "y", {"to": 1})]),
@@ -116,6 +118,17 @@ CASES: dict[str, Case] = {
         after=None,
     ),
     "constraint_four_axes": both(
+        [("Resize", "x - s", "y", {})],
+        [("Reshape", "x a", "t", {}), ("Resize", "t - r", "p", {}), ("Reshape", "p b", "y", {})],
+        {
+            "s": np.array([1, 1, 2], F),
+            "r": np.array([1, 1, 1, 2], F),
+            "a": ints(0, 4, 1, 6),
+            "b": ints(0, 4, 12),
+        },
+        (1, 4, 6),
+    ),
+    "constraint_map_or_row": both(
         [("MaxPool", "x", "y", {"kernel_shape": [1, 2, 2], "strides": [1, 2, 2]})],
         [
             ("Reshape", "x a", "t", {}),
@@ -140,6 +153,7 @@ CASES: dict[str, Case] = {
     "constraint_axis_not_batch": both(
         [("Concat", "x x", "c", {"axis": 0}), ("Split", "c", "y z", {"axis": 0})],
         [("Identity", "x", "i", {}), ("Relu", "i", "y", {})],
+        shape=TWO,
         after=None,
     ),
     "constraint_transpose_batch": both(
@@ -149,6 +163,7 @@ CASES: dict[str, Case] = {
             ("Transpose", "s", "y", {"perm": [1, 0, 2, 3]}),
         ],
         [("Softmax", "x", "y", {"axis": 1})],
+        shape=TWO,
         after=None,
     ),
     "constraint_ends_the_graph": Case(
@@ -166,7 +181,11 @@ CASES: dict[str, Case] = {
         [("LpNormalization", "x", "y", {"p": 1, "axis": 1})],
         [("ReduceL1", "x", "l", {"axes": [1], "keepdims": 1}), ("Div", "x l", "y", {})],
     ),
-    "constraint_norm_axes": cut("LayerNormalization", "c g", consts={"g": random(*SHAPE)}, axis=0),
+    "constraint_norm_axes": Case(
+        net([CONV, ("LayerNormalization", "c g", "y", {"axis": 0})], TWO, {**W, "g": random(*TWO)}),
+        outputs=["c"],
+        after=None,
+    ),
     "constraint_groups": both(
         [("GroupNormalization", "x g b", "y", {"num_groups": 2})],
         [
@@ -179,13 +198,11 @@ CASES: dict[str, Case] = {
         21,
     ),
     "constraint_operands": both(
-        [("ReduceMean", "x", "m", {"axes": [1], "keepdims": 0}), ("Add", "x m", "y", {})],
-        [
-            ("ReduceMean", "x", "m", {"axes": [1], "keepdims": 0}),
-            ("Reshape", "m s", "r", {}),
-            ("Add", "x r", "y", {}),
-        ],
-        {"s": ints(0, 1, 6, 7)},
+        [("Relu", "x", "r", {}), ("Add", "r c", "y", {})],
+        [("Relu", "x", "r", {}), ("Add", "r d", "y", {})],
+        {"c": random(2, 4, 1, 1), "d": random(1, 4, 1, 1)},
+        shape=TWO,
+        after=None,
     ),
     "constraint_one_constant": both(
         [("Sum", "x c d", "y", {})],
@@ -200,15 +217,18 @@ CASES: dict[str, Case] = {
         {"m": HALF, "i": np.array(-np.inf, F), "f": np.array(-10000, F)},
     ),
     "constraint_known_repeats": both(
-        [("Expand", "x s", "y", {})],
-        [("Reshape", "x r", "t", {}), ("Expand", "t s", "y", {})],
-        {"s": ints(1, 4, 6, 7), "r": ints(0, 1, 6, 7)},
-        (1, 6, 7),
+        [("Tile", "x s", "y", {})],
+        [("Tile", "x r", "y", {})],
+        {"s": ints(2, 1, 1, 3), "r": ints(1, 1, 1, 3)},
+        TWO,
+        after=lambda y: np.concatenate([y, y]),
     ),
     "constraint_known_indices": both(
         [("Gather", "x i", "t", {"axis": 0}), ("Relu", "t", "y", {})],
         [("Relu", "x", "y", {})],
         {"i": ints(0)},
+        TWO,
+        after=lambda y: y[:1],
     ),
     "constraint_target_known": both(
         [
@@ -224,7 +244,8 @@ CASES: dict[str, Case] = {
     "constraint_reshape_batch": both(
         [("Reshape", "x t", "r", {}), ("Relu", "r", "q", {}), ("Reshape", "q u", "y", {})],
         [("Relu", "x", "y", {})],
-        {"t": ints(2, 14, 6), "u": ints(1, 4, 6, 7)},
+        {"t": ints(7, 12, 4), "u": ints(2, 4, 6, 7)},
+        TWO,
     ),
     "constraint_resize_mode": cut(
         "Resize", "c - s", consts={"s": np.array([1, 1, 2, 2], F)}, mode="cubic"
@@ -258,23 +279,25 @@ CASES: dict[str, Case] = {
         after=lambda y: y + random(3, 1),
     ),
     "constraint_matmul_sides": both(
-        [("MatMul", "w x", "y", {})],
-        [
-            ("Transpose", "x", "t", {"perm": [0, 2, 1]}),
-            ("MatMul", "t v", "m", {}),
-            ("Transpose", "m", "y", {"perm": [0, 2, 1]}),
-        ],
-        {"w": random(2, 3), "v": np.ascontiguousarray(random(2, 3).T)},
-        (1, 3, 5),
-    ),
-    "constraint_no_constant": both(
-        [("Concat", "x c", "y", {"axis": 1})],
-        [("Pad", "x p v", "y", {})],
+        [("MatMul", "x w", "y", {})],
+        [("Reshape", "x s", "t", {}), ("MatMul", "t v", "m", {}), ("Reshape", "m u", "y", {})],
         {
-            "c": np.full((1, 2, 6, 7), 0.5, F),
-            "p": ints(0, 0, 0, 0, 0, 2, 0, 0),
-            "v": np.array(0.5, F),
+            "w": random(1, 1, 5, 2),
+            "v": random(1, 1, 5, 2)[0, 0],
+            "s": ints(0, 1, 3, 5),
+            "u": ints(1, 2, 3, 2),
         },
+        (2, 3, 5),
+    ),
+    "constraint_joined_constants": Case(
+        net([CONV, ("Concat", "c d", "y", {"axis": 1})], TWO, {**W, "d": random(*TWO)}),
+        outputs=["c"],
+        after=None,
+    ),
+    "constraint_gemm_weights": Case(
+        net([("Relu", "x", "r", {}), ("Gemm", "w r", "y", {})], (3, 5), {"w": random(2, 3)}),
+        outputs=["r"],
+        after=None,
     ),
     "constraint_split_sizes": both(
         [("Split", "x s", "y z", {"axis": 1})],

@@ -26,7 +26,7 @@ def constraint_float_cast(node: Node, model: OnnxModel) -> Result:
 def import_activation(builder: Builder, node: Node) -> None:
     """Relu, Clip, Sigmoid, ... -> Activation (fused into its producer later where it can be)."""
     model, (reader, row) = builder.model, BY_OPERATOR[node.op]
-    source, consts = builder.value(node.inputs[0]), {}
+    source, consts = builder.held(node.inputs[0]), {}
     if row.per_channel:
         source = builder.channels_last(source)
         channels = builder.stored(source)[-1]
@@ -38,7 +38,7 @@ def import_activation(builder: Builder, node: Node) -> None:
 
 def import_identity(builder: Builder, node: Node) -> None:
     """Identity, Dropout and casts between floats vanish."""
-    builder.values[node.outputs[0]] = builder.value(node.inputs[0])
+    builder.values[node.outputs[0]] = builder.held(node.inputs[0])
 
 
 def write_activation(w: Writer, layer: Layer) -> str:

@@ -30,7 +30,7 @@ from r329fast.graph.rule import Result, advise, show
 METHODS = {"Add": "ADD", "Sum": "ADD", "Sub": "SUB", "Mul": "MUL", "Max": "MAX", "Min": "MIN"}
 
 
-@advise("reshape to the same number of axes")
+@advise("reshape to the same number of axes; give a constant that is the same for all images")
 def constraint_operands(node: Node, model: OnnxModel) -> Result:
     """Inputs must have as many axes as the output, constants at most as many and no batch."""
     output = model.shape(node.outputs[0]) or ()
@@ -87,10 +87,10 @@ def import_binary(builder: Builder, node: Node) -> None:
     tensors = [name for name in node.inputs if name not in consts]
     constants = [name for name in node.inputs if name in consts]
     if not constants:
-        _eltwise_chain(builder, node, [builder.value(name) for name in tensors])
+        _eltwise_chain(builder, node, [builder.held(name) for name in tensors])
         return
     if len(node.inputs) == 1:
-        builder.values[node.outputs[0]] = builder.value(node.inputs[0])
+        builder.values[node.outputs[0]] = builder.held(node.inputs[0])
         return
     if len(tensors) > 1:
         raise Unsupported(
@@ -101,7 +101,7 @@ def import_binary(builder: Builder, node: Node) -> None:
 
 def _with_constant(builder: Builder, node: Node, tensor: str, name: str) -> None:
     const = builder.model.floats(name)
-    value = builder.value(tensor)
+    value = builder.held(tensor)
     rank = len(value.perm)
     shape = (1, *builder.shape(value))
     axis, simple = const_axis(const, shape)
@@ -183,7 +183,9 @@ def _eltwise(builder: Builder, node: Node, name: str, first: Value, second: Valu
         if channel:
             a = b  # it broadcasts by itself
     if a == b:
-        second = builder.arrange(second, first.perm)
+        rows = [value.perm for value in (second, first) if max(value.perm, default=-1) >= len(a)]
+        perm = rows[0] if rows else first.perm  # a row stays in its map
+        first, second = builder.arrange(first, perm), builder.arrange(second, perm)
     else:
         first, second = _same_shapes(builder, name, first, second)
     inputs = (first.tensor, second.tensor)
@@ -230,7 +232,7 @@ def import_neg(builder: Builder, node: Node) -> None:
     affine(
         builder,
         node,
-        builder.value(node.inputs[0]),
+        builder.held(node.inputs[0]),
         -np.ones(1, np.float32),
         np.zeros(1, np.float32),
     )
@@ -238,7 +240,7 @@ def import_neg(builder: Builder, node: Node) -> None:
 
 def import_power(builder: Builder, node: Node) -> None:
     """Pow with the exponent 2 -> Eltwise MUL of the tensor with itself, with others -> Pow."""
-    source = builder.value(node.inputs[0])
+    source = builder.held(node.inputs[0])
     exponent = float(builder.model.consts[node.inputs[1]].reshape(-1)[0])
     if exponent == 1.0:
         builder.values[node.outputs[0]] = source
@@ -263,7 +265,7 @@ def import_where(builder: Builder, node: Node) -> None:
     mask = np.asarray(model.consts[node.inputs[0]], dtype=bool)
     full = model.shape(node.outputs[0]) or ()
     names = [name for name in node.inputs[1:] if name not in model.consts]
-    lead = builder.value(names[0])
+    lead = builder.held(names[0])
     lead = spread(builder, f"{node.name}_tile", builder.arrange(lead, lead.perm), full[1:])
     perm, shape = lead.perm, full[1:]
     if mask.all() or not mask.any():
@@ -280,7 +282,7 @@ def import_where(builder: Builder, node: Node) -> None:
             continue
         if not factor.any():
             continue
-        value = builder.arrange(builder.value(name), perm)
+        value = builder.arrange(builder.held(name), perm)
         value = spread(builder, f"{word}_tile", value, shape)
         if not factor.all():
             other = constant(builder, f"{word}_mask", factor.astype(np.float32), shape, perm)

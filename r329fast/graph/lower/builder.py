@@ -21,11 +21,16 @@ from r329fast.graph.onnx.reader import Names
 
 # Where the axes of an ONNX feature map (C, H, W) lie in ours.
 NHWC = (2, 0, 1)
+# Where those of a row (C, L) lie in a map (1, L, C).
+ROW = (2, 1)
 
 
 @dataclass(frozen=True)
 class Value:
     """One ONNX tensor: logical per-image axis i lies at axis perm[i] of graph tensor `tensor`.
+
+    A row (C, L), as one-dimensional convolutions and pools have it, lies in a map (1, L, C): its
+    perm is then (2, 1), and the place that no axis names has size 1.
 
     `scrambled` marks a flattened feature map whose elements are still in storage order: it holds
     the shape and perm of the map before; only fully connected layers can read it.
@@ -54,13 +59,19 @@ class Builder:
         self._names = Names()
         self._moved: dict[str, tuple[str, tuple[int, ...]]] = {}
         self._cache: dict[tuple[str, tuple[int, ...]], str] = {}
+        self._forms: dict[tuple[str, tuple[int, ...]], str] = {}
         shape = model.shape(model.inputs[0]) if model.inputs else None
         self.batch = shape[0] if shape else 1
 
     # --- tensors ---------------------------------------------------------------------------
 
     def value(self, name: str) -> Value:
-        """The value of an ONNX tensor; raises Unknown if its maker was not supported."""
+        """The value of an ONNX tensor, its axes alone; raises Unknown if its maker was not
+        supported."""
+        return self.plain(self.held(name))
+
+    def held(self, name: str) -> Value:
+        """As `value`, but a row may lie in a map: for importers that ask `stored` for the rank."""
         if name in self.values:
             return self.values[name]
         if name in self.model.consts:
@@ -160,6 +171,12 @@ class Builder:
             )
         if value.perm == perm:
             return value
+        if len(set(perm)) <= max(perm, default=-1):  # into a map
+            row = self.arrange(value, [sorted(perm).index(place) for place in perm])
+            sizes = dict(zip(perm, self.shape(row), strict=True))
+            shape = tuple(sizes.get(place, 1) for place in range(max(perm) + 1))
+            return Value(self._reshaped(row.tensor, shape), perm)
+        value = self.plain(value)
         source = value.tensor
         order = [0] * len(perm)  # new axis -> old axis
         for old, new in zip(value.perm, perm, strict=True):
@@ -195,11 +212,33 @@ class Builder:
         """The value in the layout operators expect: NHWC for feature maps."""
         return self.arrange(value, canonical(len(value.perm)))
 
+    def plain(self, value: Value) -> Value:
+        """The value without places of size 1 that none of its axes names."""
+        stored = self.stored(value)
+        if value.scrambled or len(stored) == len(value.perm):
+            return value
+        places = sorted(value.perm)
+        tensor = self._reshaped(value.tensor, tuple(stored[place] for place in places))
+        return Value(tensor, tuple(places.index(place) for place in value.perm))
+
+    def feature_map(self, value: Value) -> Value:
+        """A map (C, H, W) as (H, W, C), a row (C, L) as (1, L, C)."""
+        return self.arrange(value, NHWC if len(value.perm) == 3 else ROW)
+
+    def _reshaped(self, source: str, shape: tuple[int, ...]) -> str:
+        if (source, shape) not in self._forms:
+            attrs = ReshapeAttrs(shape)
+            tensor = self.add(f"{source}_reshape", "Reshape", attrs, (source,), shape)
+            self._forms[source, shape] = tensor
+            self._forms[tensor, self.shapes[source]] = source
+        return self._forms[source, shape]
+
     def channels_last(self, value: Value, axis: int = 0) -> Value:
         """The value with logical `axis` at the last place, moved only if it is not there."""
-        rank = len(value.perm)
-        if value.perm[axis] == rank - 1:
+        if value.perm[axis] == len(self.stored(value)) - 1:
             return value
+        value = self.plain(value)
+        rank = len(value.perm)
         others = [place for place in range(rank) if place != axis]
         perm = [0] * rank
         perm[axis] = rank - 1

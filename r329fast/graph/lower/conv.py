@@ -11,7 +11,7 @@ from r329fast.graph.lower.builder import Builder
 from r329fast.graph.lower.operator import LayerWriter, Operator
 from r329fast.graph.lower.rules import (
     constraint_constant_weights,
-    constraint_four_axes,
+    constraint_map_or_row,
     constraint_padding,
 )
 from r329fast.graph.lower.windows import explicit_pads, pair
@@ -22,11 +22,14 @@ from r329fast.graph.rule import Result, advise, first_shape, show
 
 @advise("no runtime takes such weights: export the model again")
 def constraint_conv_weights(node: Node, model: OnnxModel) -> Result:
-    """Weights must be (O, C/group, kh, kw) for an input with C channels, O a multiple of group."""
+    """Weights must be (O, C/group, kh, kw) for an input with C channels, (O, C/group, k) for a
+    row, O a multiple of group."""
     weights = model.shape(node.inputs[1]) or ()
     shape = first_shape(node, model)
+    if len(shape) not in (3, 4):
+        return True, ""  # `constraint_map_or_row` says it
     group = int(node.attr("group", 1))
-    ok = len(weights) == 4 and len(shape) == 4 and group > 0
+    ok = len(weights) == len(shape) and group > 0
     ok = ok and weights[1] * group == shape[1] and weights[0] % group == 0
     if node.input(2) in model.consts:
         ok = ok and model.consts[node.input(2)].size == weights[0]
@@ -36,9 +39,10 @@ def constraint_conv_weights(node: Node, model: OnnxModel) -> Result:
 def import_conv(builder: Builder, node: Node) -> None:
     """Conv -> Convolution, or DepthwiseConv where every group has one input channel."""
     model = builder.model
-    source = builder.canonical(builder.value(node.inputs[0]))
+    source = builder.feature_map(builder.held(node.inputs[0]))
     height, width, channels = builder.stored(source)
     weights = model.floats(node.inputs[1])  # (O, I/group, kh, kw)
+    weights = weights[:, :, None] if weights.ndim == 3 else weights
     group = int(node.attr("group", 1))
     outputs, _, kh, kw = weights.shape
     kernel = (kh, kw)
@@ -101,7 +105,7 @@ OPERATORS = {
         "Convolution, DepthwiseConv (group = C)",
         (
             constraint_constant_weights,
-            constraint_four_axes,
+            constraint_map_or_row,
             constraint_padding,
             constraint_conv_weights,
         ),

@@ -9,16 +9,18 @@ from r329fast.graph.issues import FORM, VALUES, Unsupported
 from r329fast.graph.lower.builder import Builder, Value, batch_axis, canonical
 from r329fast.graph.lower.operator import LayerWriter, Operator
 from r329fast.graph.lower.rules import constraint_axis_not_batch
+from r329fast.graph.lower.spread import constant
 from r329fast.graph.onnx.model import Node, OnnxModel
 from r329fast.graph.onnx.writer import Writer
 from r329fast.graph.rule import Result, advise, first_shape, show
 
 
-@advise("a Pad does the same for a constant of one value", VALUES)
-def constraint_no_constant(node: Node, model: OnnxModel) -> Result:
-    """All inputs must be computed."""
-    found = [name for name in node.inputs if name in model.consts]
-    return not found, f"{', '.join(found)} is a constant"
+@advise("export with a batch of 1, or cut the graph in front of it (--outputs)", VALUES)
+def constraint_joined_constants(node: Node, model: OnnxModel) -> Result:
+    """A constant among the inputs must be the same for all images (first axis of size 1)."""
+    shapes = [model.consts[name].shape for name in node.inputs if name in model.consts]
+    found = [show(shape) for shape in shapes if shape[:1] != (1,)]
+    return not found, f"a constant of {', '.join(found)}"
 
 
 @advise("make the sizes constants that add up (constant folding at export, or onnxslim)", VALUES)
@@ -66,11 +68,17 @@ def constraint_pad_form(node: Node, model: OnnxModel) -> Result:
 
 def import_concat(builder: Builder, node: Node) -> None:
     """Concat -> Concat."""
-    values = [builder.value(name) for name in node.inputs]
-    first = values[0]
-    axis = batch_axis(int(node.attr("axis", 1)), len(first.perm) + 1)
-    perm = _common_perm(builder, values)
-    moved = [builder.arrange(value, perm) for value in values]
+    consts = builder.model.consts
+    values = {name: builder.held(name) for name in node.inputs if name not in consts}
+    perm = _common_perm(builder, [values[name] for name in node.inputs if name in values])
+    axis = batch_axis(int(node.attr("axis", 1)), len(perm) + 1)
+    moved = []
+    for index, name in enumerate(node.inputs):
+        if name in values:
+            moved.append(builder.arrange(values[name], perm))
+            continue
+        word, sizes = f"{node.name}_constant{index}", consts[name].shape[1:]
+        moved.append(constant(builder, word, consts[name], sizes, perm))
     place = perm[axis]
     shape = list(builder.stored(moved[0]))
     for value in moved:
@@ -112,7 +120,7 @@ def split_sizes(node: Node, model: OnnxModel) -> list[int] | None:
 
 def import_split(builder: Builder, node: Node) -> None:
     """Split -> Split."""
-    value = builder.value(node.inputs[0])
+    value = builder.held(node.inputs[0])
     value = builder.arrange(value, value.perm)
     place = value.perm[batch_axis(int(node.attr("axis", 0)), len(value.perm) + 1)]
     sizes = split_sizes(node, builder.model) or []
@@ -158,7 +166,7 @@ def slice_ranges(node: Node, model: OnnxModel) -> list[tuple[int, int, int]] | N
 
 def import_slice(builder: Builder, node: Node) -> None:
     """Slice -> Slice."""
-    value = builder.value(node.inputs[0])
+    value = builder.held(node.inputs[0])
     value = builder.arrange(value, value.perm)
     ranges = slice_ranges(node, builder.model) or []
     stored = builder.stored(value)
@@ -214,7 +222,7 @@ def pad_value(node: Node, model: OnnxModel) -> float | None:
 
 def import_pad(builder: Builder, node: Node) -> None:
     """Pad -> Pad (folded into a following convolution later, where it adds zeros)."""
-    value = builder.value(node.inputs[0])
+    value = builder.held(node.inputs[0])
     value = builder.arrange(value, value.perm)
     amounts = (pad_amounts(node, builder.model) or [])[1:]
     stored = builder.stored(value)
@@ -267,7 +275,7 @@ def write_pad(w: Writer, layer: Layer) -> str:
 
 OPERATORS = {
     "Concat": Operator(
-        import_concat, "Concat", (constraint_no_constant, constraint_axis_not_batch)
+        import_concat, "Concat", (constraint_joined_constants, constraint_axis_not_batch)
     ),
     "Split": Operator(import_split, "Split", (constraint_axis_not_batch, constraint_split_sizes)),
     "Slice": Operator(import_slice, "Slice", (constraint_slice_ranges,)),

@@ -11,7 +11,7 @@ from r329fast.graph.lower.builder import Builder
 from r329fast.graph.lower.operator import LayerWriter, Operator
 from r329fast.graph.lower.rules import (
     constraint_constant_weights,
-    constraint_four_axes,
+    constraint_map_or_row,
     constraint_padding,
 )
 from r329fast.graph.lower.windows import pair
@@ -22,27 +22,34 @@ from r329fast.graph.rule import Result, advise, first_shape, show
 
 @advise("no runtime takes such weights: export the model again")
 def constraint_transposed_weights(node: Node, model: OnnxModel) -> Result:
-    """Weights must be (C, O/group, kh, kw) for an input with C channels, C a multiple of group."""
+    """Weights must be (C, O/group, kh, kw) for an input with C channels, (C, O/group, k) for a
+    row, C a multiple of group."""
     weights = model.shape(node.inputs[1]) or ()
     shape = first_shape(node, model)
     group = int(node.attr("group", 1))
-    ok = len(weights) == 4 and len(shape) == 4 and group > 0
+    if len(shape) not in (3, 4):
+        return True, ""  # `constraint_map_or_row` says it
+    ok = len(weights) == len(shape) and group > 0
     ok = ok and weights[0] == shape[1] and weights[0] % group == 0
     return ok, f"weights {show(weights)}, group {group}, input {show(shape)}"
 
 
 def _pads(
-    node: Node, size: tuple[int, int], whole: tuple[int, int]
+    node: Node, size: tuple[int, int], whole: tuple[int, int], row: bool
 ) -> tuple[tuple[int, int, int, int], tuple[int, int]]:
-    """((top, left, bottom, right), output (H, W)); whole: the output without pads."""
-    extra = pair(node.attr("output_padding")) if node.attr("output_padding") else (0, 0)
+    """((top, left, bottom, right), output (H, W)); whole: the output without pads; row: whether
+    the file has one axis of both."""
+    extra = pair(node.attr("output_padding"), 0)
     stride = pair(node.attr("strides"))
     mode = node.attr("auto_pad", "NOTSET")
     wanted = node.attr("output_shape")
+    if wanted is not None and row:
+        wanted = [1, wanted[-1]]
     if wanted is None and mode in ("SAME_UPPER", "SAME_LOWER"):
         wanted = [n * s for n, s in zip(size, stride, strict=True)]
     if wanted is None:
-        top, left, bottom, right = (int(p) for p in node.attr("pads", [0, 0, 0, 0]))
+        given = [int(p) for p in node.attr("pads", [0, 0, 0, 0])]
+        top, left, bottom, right = given if len(given) == 4 else (0, given[0], 0, given[1])
         if mode == "VALID":
             top = left = bottom = right = 0
         rows = whole[0] + extra[0] - top - bottom
@@ -60,8 +67,10 @@ def import_conv_transpose(builder: Builder, node: Node) -> None:
     """ConvTranspose -> ConvTranspose; where more rows or columns are wanted than its windows
     reach, a Pad behind the last input row and column and a Slice, as the vendor's parser does."""
     model = builder.model
-    source = builder.canonical(builder.value(node.inputs[0]))
+    source = builder.feature_map(builder.held(node.inputs[0]))
     weights = model.floats(node.inputs[1])  # (C, O/group, kh, kw)
+    row = weights.ndim == 3
+    weights = weights[:, :, None] if row else weights
     group = int(node.attr("group", 1))
     kernel = (weights.shape[2], weights.shape[3])
     stride, dilation = pair(node.attr("strides")), pair(node.attr("dilations"))
@@ -76,7 +85,7 @@ def import_conv_transpose(builder: Builder, node: Node) -> None:
         down, across = ((n - 1) * s + d * (k - 1) + 1 for n, s, d, k in sizes)
         return down, across
 
-    pads, wanted = _pads(node, (height, width), reach(height, width))
+    pads, wanted = _pads(node, (height, width), reach(height, width), row)
     if min(wanted) < 1 or min(pads) < 0:
         raise Unsupported(
             f"pads {list(pads)} and an output of {list(wanted)} do not go together",
@@ -84,7 +93,7 @@ def import_conv_transpose(builder: Builder, node: Node) -> None:
         )
     tensor, extra = source.tensor, int(any(node.attr("output_padding", [0])))
     if extra:
-        more = pair(node.attr("output_padding"))
+        more = pair(node.attr("output_padding"), 0)
         attrs = PadAttrs(((0, more[0]), (0, more[1]), (0, 0)))
         height, width = height + more[0], width + more[1]
         shape = (height, width, channels)
@@ -133,7 +142,7 @@ OPERATORS = {
         "ConvTranspose; output_padding adds a Pad and a Slice",
         (
             constraint_constant_weights,
-            constraint_four_axes,
+            constraint_map_or_row,
             constraint_padding,
             constraint_transposed_weights,
         ),

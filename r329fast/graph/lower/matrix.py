@@ -15,10 +15,10 @@ from r329fast.graph.ir import (
     MatMulAttrs,
     ReshapeAttrs,
 )
-from r329fast.graph.issues import FORM
+from r329fast.graph.issues import FORM, VALUES
 from r329fast.graph.lower.builder import Builder, Value
 from r329fast.graph.lower.operator import LayerWriter, Operator
-from r329fast.graph.lower.rules import constraint_constant_weights
+from r329fast.graph.lower.spread import constant, spread
 from r329fast.graph.onnx.model import Node, OnnxModel
 from r329fast.graph.onnx.writer import Writer
 from r329fast.graph.rule import Result, advise, first_shape, show
@@ -26,15 +26,32 @@ from r329fast.graph.rule import Result, advise, first_shape, show
 
 @advise("transA mixes the images: cut the graph in front of it (--outputs)", FORM)
 def constraint_gemm_rows(node: Node, model: OnnxModel) -> Result:
-    """The first input must be (N, K) and transA 0."""
+    """The first input must be (N, K) and transA 0, or both matrices of the one image of a file,
+    with alpha 1 and nothing added."""
     shape, trans = first_shape(node, model), int(node.attr("transA", 0))
-    return len(shape) == 2 and trans == 0, f"input {show(shape)}, transA {trans}"
+    if node.inputs[1] in model.consts or node.inputs[0] in model.consts:
+        return len(shape) == 2 and trans == 0, f"input {show(shape)}, transA {trans}"
+    alpha = float(node.attr("alpha", 1.0))
+    other = model.shape(node.inputs[1]) or ()
+    ok = len(shape) == len(other) == 3 and alpha == 1 and not node.input(2)
+    more = ", a third input" if node.input(2) else ""
+    return ok, f"inputs {show(shape)} and {show(other)}, alpha {alpha:g}{more}"
+
+
+@advise("cut the graph in front of it (--outputs)", VALUES)
+def constraint_gemm_weights(node: Node, model: OnnxModel) -> Result:
+    """The first input must be computed, a third constant."""
+    found = [name for name in node.inputs[2:] if name and name not in model.consts]
+    if node.inputs[0] in model.consts:
+        return False, f"{node.inputs[0]} is a constant"
+    computed = node.inputs[1] not in model.consts
+    return not found or computed, f"{', '.join(found)} is computed"
 
 
 @advise("add a computed bias by an Add behind it, and one per image outside of the model", FORM)
 def constraint_gemm_bias(node: Node, model: OnnxModel) -> Result:
     """The bias must be a constant number or one value per output."""
-    if not node.input(2):
+    if not node.input(2) or node.inputs[1] not in model.consts:
         return True, ""
     shape = model.shape(node.input(2)) or ()
     size, outputs = prod(shape), (model.shape(node.outputs[0]) or (0, 0))[-1]
@@ -42,25 +59,28 @@ def constraint_gemm_bias(node: Node, model: OnnxModel) -> Result:
     return size in (1, outputs) and last == size, f"bias {show(shape)}, {outputs} outputs"
 
 
-@advise(
-    "for a constant on the left transpose both sides and the result; else give both sides the same "
-    "leading axes",
-)
+@advise("reshape both sides to the same number of axes, a constant to a matrix")
 def constraint_matmul_sides(node: Node, model: OnnxModel) -> Result:
-    """The right side must be a constant matrix, or both must be computed, with the same leading
-    axes and at least three axes (the batch among them)."""
+    """One side must be a constant matrix, or both must have the same number of axes, at least
+    three with the batch (1 of a constant)."""
     left, right = (model.shape(name) or () for name in node.inputs[:2])
     why = f"{show(left)} times {show(right)}"
-    if node.inputs[1] in model.consts:
-        return len(right) == 2 and 2 <= len(left) <= 4, why
-    if node.inputs[0] in model.consts:
-        return False, f"{why}, the left side constant"
-    return len(left) == len(right) >= 3 and left[:-2] == right[:-2], why
+    constants = [name for name in node.inputs[:2] if name in model.consts]
+    if constants:
+        given = model.consts[constants[0]]
+        if given.ndim == 2:
+            return len(left) >= 2 and (len(right) >= 3 or node.inputs[1] in constants), why
+        return len(left) == len(right) >= 3 and given.shape[0] == 1, why
+    return len(left) == len(right) >= 3, why
 
 
 def import_gemm(builder: Builder, node: Node) -> None:
-    """Gemm with constant weights -> FullyConnected; alpha and beta go into the constants."""
+    """Gemm with constant weights -> FullyConnected, alpha and beta in the constants; of two
+    activations -> Gemm."""
     model = builder.model
+    if node.inputs[1] not in model.consts:
+        _product(builder, node)
+        return
     weights = model.floats(node.inputs[1])
     if not node.attr("transB", 0):
         weights = weights.T
@@ -74,19 +94,22 @@ def import_gemm(builder: Builder, node: Node) -> None:
 
 
 def import_matmul(builder: Builder, node: Node) -> None:
-    """MatMul with a constant right side -> FullyConnected (1x1 Convolution over maps), of two
-    activations -> MatMul."""
+    """MatMul with a constant matrix -> FullyConnected (1x1 Convolution over maps), else MatMul."""
     model = builder.model
-    if node.inputs[1] in model.consts:
-        weights = model.floats(node.inputs[1]).T  # (out, in)
-        source = builder.value(node.inputs[0])
+    matrices = [model.consts[name].ndim == 2 for name in node.inputs if name in model.consts]
+    if any(matrices):
+        last = node.inputs[1] in model.consts
+        weights = model.floats(node.inputs[int(last)])
+        weights = weights.T if last else weights  # (out, in)
+        source = builder.value(node.inputs[1 - int(last)])
         bias = np.zeros(weights.shape[0], np.float32)
-        if len(builder.shape(source)) == 1:
+        rank = len(source.perm)
+        if rank == 1:
             _fully_connected(builder, node, source, weights, bias)
         else:
-            _pointwise(builder, node, source, weights, bias)
+            _pointwise(builder, node, source, rank - 1 if last else rank - 2, weights, bias)
         return
-    first, second = builder.value(node.inputs[0]), builder.value(node.inputs[1])
+    first, second = _sides(builder, node)
     rank = len(first.perm)
     swapped = (*range(rank - 2), rank - 1, rank - 2)
     plain = tuple(range(rank))
@@ -105,6 +128,36 @@ def import_matmul(builder: Builder, node: Node) -> None:
         shape,
     )
     builder.bind(node.outputs[0], tensor, plain)
+
+
+def _product(builder: Builder, node: Node) -> None:
+    """A Gemm of two activations, each of them a matrix per image."""
+    sides = [builder.value(name) for name in node.inputs[:2]]
+    left, right = (builder.arrange(value, (0, 1)) for value in sides)
+    attrs = GemmAttrs(bool(node.attr("transA", 0)), bool(node.attr("transB", 0)))
+    rows = builder.shape(left)[1 if attrs.trans_a else 0]
+    columns = builder.shape(right)[0 if attrs.trans_b else 1]
+    inputs = (left.tensor, right.tensor)
+    tensor = builder.add(node.name, "Gemm", attrs, inputs, (rows, columns))
+    builder.bind(node.outputs[0], tensor, (0, 1))
+
+
+def _sides(builder: Builder, node: Node) -> tuple[Value, Value]:
+    """Both sides of a product, with the same leading axes."""
+    model = builder.model
+    shapes = [(model.shape(name) or ())[1:] for name in node.inputs]
+    lead = np.broadcast_shapes(*(shape[:-2] for shape in shapes))
+    sides = []
+    for index, (name, shape) in enumerate(zip(node.inputs, shapes, strict=True)):
+        wanted = tuple(int(size) for size in (*lead, *shape[-2:]))
+        word = f"{node.name}_side{index}"
+        if name in model.consts:
+            plain = tuple(range(len(wanted)))
+            sides.append(constant(builder, word, model.floats(name), wanted, plain))
+        else:
+            value = builder.value(name)
+            sides.append(spread(builder, word, builder.arrange(value, value.perm), wanted))
+    return sides[0], sides[1]
 
 
 def _fully_connected(
@@ -132,14 +185,14 @@ def _fully_connected(
 
 
 def _pointwise(
-    builder: Builder, node: Node, source: Value, weights: np.ndarray, bias: np.ndarray
+    builder: Builder, node: Node, source: Value, axis: int, weights: np.ndarray, bias: np.ndarray
 ) -> None:
-    """A product over the last axis of a (.., K) tensor is a 1x1 convolution."""
-    source = builder.channels_last(source, len(source.perm) - 1)
+    """A product over one axis of a tensor is a 1x1 convolution."""
+    source = builder.channels_last(source, axis)
     stored = builder.stored(source)
     tensor = source.tensor
-    if len(stored) == 2:
-        flat = (stored[0], 1, stored[1])
+    if len(stored) != 3:
+        flat = (prod(stored[:-2]), *stored[-2:]) if len(stored) > 3 else (stored[0], 1, stored[1])
         tensor = builder.add(f"{node.name}_in", "Reshape", ReshapeAttrs(flat), (tensor,), flat)
     rows, cols, inputs = builder.shapes[tensor]
     tensor = builder.add(
@@ -153,8 +206,8 @@ def _pointwise(
             "bias": bias,
         },
     )
-    if len(stored) == 2:
-        shape = (stored[0], len(weights))
+    if len(stored) != 3:
+        shape = (*stored[:-1], len(weights))
         tensor = builder.add(f"{node.name}_out", "Reshape", ReshapeAttrs(shape), (tensor,), shape)
     builder.bind(node.outputs[0], tensor, source.perm)
 
@@ -186,12 +239,12 @@ def write_matmul(w: Writer, layer: Layer) -> str:
 OPERATORS = {
     "Gemm": Operator(
         import_gemm,
-        "FullyConnected",
-        (constraint_constant_weights, constraint_gemm_rows, constraint_gemm_bias),
+        "FullyConnected; Gemm (two activations)",
+        (constraint_gemm_weights, constraint_gemm_rows, constraint_gemm_bias),
     ),
     "MatMul": Operator(
         import_matmul,
-        "FullyConnected, Convolution 1x1 (maps), MatMul (two activations)",
+        "FullyConnected, Convolution 1x1 (maps), MatMul (two activations, or a constant per head)",
         (constraint_matmul_sides,),
     ),
 }

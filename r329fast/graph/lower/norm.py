@@ -24,7 +24,7 @@ def import_batchnorm(builder: Builder, node: Node) -> None:
     epsilon = np.float32(node.attr("epsilon", 1e-5))
     with np.errstate(all="ignore"):  # what is not finite is reported once layers are settled
         scale = gamma / np.sqrt(var + epsilon)
-    source = builder.channels_last(builder.value(node.inputs[0]))
+    source = builder.channels_last(builder.held(node.inputs[0]))
     affine(builder, node, source, scale, beta, mean)
 
 

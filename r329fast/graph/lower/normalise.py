@@ -20,7 +20,7 @@ def import_softmax(builder: Builder, node: Node) -> None:
     Before opset 13 the operator sees the tensor as a matrix, cut at `axis`; where more than one
     axis behind the cut is real, all of them must be, and the layer works on the flat tensor.
     """
-    value = builder.value(node.inputs[0])
+    value = builder.held(node.inputs[0])
     value = builder.arrange(value, value.perm)
     shape = builder.shape(value)
     old = builder.model.opset < 13

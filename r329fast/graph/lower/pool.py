@@ -10,13 +10,13 @@ from r329fast.graph.lower.builder import Builder
 from r329fast.graph.lower.operator import LayerWriter, Operator
 from r329fast.graph.lower.rules import (
     constraint_first_output,
-    constraint_four_axes,
+    constraint_map_or_row,
     constraint_padding,
 )
 from r329fast.graph.lower.windows import explicit_pads, pair
 from r329fast.graph.onnx.model import Node, OnnxModel
 from r329fast.graph.onnx.writer import Writer
-from r329fast.graph.rule import Result, advise
+from r329fast.graph.rule import Result, advise, first_shape
 
 
 @advise("no runtime takes such pads: export the model again with smaller ones", FORM)
@@ -24,7 +24,10 @@ def constraint_pool_pads(node: Node, model: OnnxModel) -> Result:
     """Pads must be smaller than the window."""
     kernel = [int(k) for k in node.attr("kernel_shape", [1, 1])]
     pads = list(node.attr("pads", []))
-    ok = len(kernel) == 2 and all(pad < kernel[i % 2] for i, pad in enumerate(pads))
+    rank = len(kernel)
+    if len(first_shape(node, model)) not in (3, 4):
+        return True, ""  # `constraint_map_or_row` says it
+    ok = rank in (1, 2) and all(pad < kernel[i % rank] for i, pad in enumerate(pads))
     return ok, f"kernel_shape {kernel}, pads {pads}"
 
 
@@ -47,7 +50,7 @@ def pooled_size(
 
 def import_pool(builder: Builder, node: Node) -> None:
     """MaxPool, AveragePool -> Pooling."""
-    source = builder.canonical(builder.value(node.inputs[0]))
+    source = builder.feature_map(builder.held(node.inputs[0]))
     height, width, channels = builder.stored(source)
     kernel = pair(node.attr("kernel_shape"))
     stride, dilation = pair(node.attr("strides")), pair(node.attr("dilations"))
@@ -76,7 +79,7 @@ def import_pool(builder: Builder, node: Node) -> None:
 
 def import_global_pool(builder: Builder, node: Node) -> None:
     """GlobalAveragePool, GlobalMaxPool -> Pooling with a kernel of the whole map."""
-    source = builder.canonical(builder.value(node.inputs[0]))
+    source = builder.feature_map(builder.held(node.inputs[0]))
     height, width, channels = builder.stored(source)
     method = "MAX" if node.op == "GlobalMaxPool" else "AVG"
     attrs = PoolingAttrs(method, (height, width))
@@ -103,7 +106,7 @@ def write_pooling(w: Writer, layer: Layer) -> str:
 
 
 _POOL = (
-    constraint_four_axes,
+    constraint_map_or_row,
     constraint_padding,
     constraint_pool_pads,
     constraint_first_output,
@@ -113,10 +116,10 @@ OPERATORS = {
     "MaxPool": Operator(import_pool, "Pooling MAX", _POOL),
     "AveragePool": Operator(import_pool, "Pooling AVG", _POOL),
     "GlobalAveragePool": Operator(
-        import_global_pool, "Pooling AVG, kernel HxW", (constraint_four_axes,)
+        import_global_pool, "Pooling AVG, kernel HxW", (constraint_map_or_row,)
     ),
     "GlobalMaxPool": Operator(
-        import_global_pool, "Pooling MAX, kernel HxW", (constraint_four_axes,)
+        import_global_pool, "Pooling MAX, kernel HxW", (constraint_map_or_row,)
     ),
 }
 

@@ -59,7 +59,7 @@ def constraint_reduced_axes(node: Node, model: OnnxModel) -> Result:
 
 def import_reduce(builder: Builder, node: Node) -> None:
     """ReduceMean, ReduceSum, ReduceMax, ... -> Reduce, on the axes as they lie."""
-    value = builder.value(node.inputs[0])
+    value = builder.held(node.inputs[0])
     value = builder.arrange(value, value.perm)  # refuses a scrambled one
     axes = reduce_axes(node, builder.model) or []
     if len(value.perm) == 3 and len(axes) == 2:  # what stays are channels, lying last

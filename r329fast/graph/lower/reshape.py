@@ -47,7 +47,7 @@ def constraint_transpose_batch(node: Node, model: OnnxModel) -> Result:
 
 def import_transpose(builder: Builder, node: Node) -> None:
     """Transpose: only the record of where the axes lie changes."""
-    value = builder.value(node.inputs[0])
+    value = builder.held(node.inputs[0])
     rank = len(value.perm) + 1
     perm = [int(axis) for axis in node.attr("perm", list(range(rank))[::-1])]
     value = builder.arrange(value, value.perm)  # refuses a scrambled one
@@ -100,7 +100,7 @@ def _resolve(target: np.ndarray, shape: tuple[int, ...], allow_zero: bool) -> tu
 
 def import_reshape(builder: Builder, node: Node) -> None:
     """Reshape, Flatten, Squeeze, Unsqueeze -> Reshape."""
-    value = builder.value(node.inputs[0])
+    value = builder.held(node.inputs[0])
     target = reshape_target(node, builder.model)
     if target is None:
         raise Unsupported("the target shape is not constant", "export with fixed shapes", VALUES)

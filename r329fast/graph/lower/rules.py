@@ -76,6 +76,13 @@ def constraint_four_axes(node: Node, model: OnnxModel) -> Result:
     return len(shape) == 4, f"input {show(shape)}"
 
 
+@advise("reshape to four axes in front of the node")
+def constraint_map_or_row(node: Node, model: OnnxModel) -> Result:
+    """The input must be a feature map (N, C, H, W) or a row (N, C, L)."""
+    shape = first_shape(node, model)
+    return len(shape) in (3, 4), f"input {show(shape)}"
+
+
 @advise(
     "fold the weights into the file: constant folding at export, or onnxsim MODEL.onnx OUT.onnx "
     "(or onnxslim); where they depend on the input, cut the graph in front (--outputs)",

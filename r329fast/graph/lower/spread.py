@@ -20,7 +20,7 @@ def spread(builder: Builder, name: str, value: Value, shape: tuple[int, ...]) ->
     have = builder.shape(value)
     if have == shape:
         return value
-    repeats = [1] * len(shape)
+    repeats = [1] * len(builder.stored(value))
     for axis, place in enumerate(value.perm):
         repeats[place] = shape[axis] // have[axis]
     stored = tuple(n * r for n, r in zip(builder.stored(value), repeats, strict=True))
@@ -38,6 +38,7 @@ def constant(
     full = np.broadcast_to(full, shape)
     order = np.argsort(perm)  # stored axis -> logical axis
     stored = np.ascontiguousarray(full.transpose(order))
+    stored = np.expand_dims(stored, [n for n in range(max(perm, default=-1)) if n not in perm])
     tensor = builder.add(name, "Constant", ConstantAttrs(), (), stored.shape, {"value": stored})
     return Value(tensor, perm)
 

@@ -24,7 +24,7 @@ _OPERATORS = {kind: op for op, kind in TYPES.items()}
 
 def import_unary(builder: Builder, node: Node) -> None:
     """Abs, Exp, Log, ... -> the layer of that name."""
-    builder.like(node, TYPES[node.op], UnaryAttrs(), builder.value(node.inputs[0]))
+    builder.like(node, TYPES[node.op], UnaryAttrs(), builder.held(node.inputs[0]))
 
 
 def write_unary(w: Writer, layer: Layer) -> str:

@@ -14,10 +14,12 @@ def explicit_pads(
     stride: tuple[int, int],
     dilation: tuple[int, int],
 ) -> tuple[int, int, int, int]:
-    """pads (top, left, bottom, right) of a Conv or pool node, auto_pad worked out."""
+    """pads (top, left, bottom, right) of a Conv or pool node, auto_pad worked out; a row has
+    left and right."""
     mode = node.attr("auto_pad", "NOTSET")
     if mode in ("NOTSET", ""):
-        top, left, bottom, right = (int(pad) for pad in node.attr("pads", [0, 0, 0, 0]))
+        pads = [int(pad) for pad in node.attr("pads", [0, 0, 0, 0])]
+        top, left, bottom, right = pads if len(pads) == 4 else (0, pads[0], 0, pads[1])
         return top, left, bottom, right
     if mode == "VALID":
         return 0, 0, 0, 0
@@ -30,9 +32,9 @@ def explicit_pads(
     return begin[0], begin[1], end[0], end[1]
 
 
-def pair(values: list[int] | None) -> tuple[int, int]:
-    """An attribute of two integers, (1, 1) where it is missing."""
+def pair(values: list[int] | None, empty: int = 1) -> tuple[int, int]:
+    """An attribute of two integers, or of one for a row; `empty` where there is none."""
     if values is None:
-        return 1, 1
-    first, second = (int(value) for value in values)
+        return empty, empty
+    first, second = (int(value) for value in ([empty, *values] if len(values) == 1 else values))
     return first, second

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from r329fast.errors import FileError
+from r329fast.graph.onnx.decode import branch_nodes
 from r329fast.graph.onnx.fold_budget import FoldBudget
 from r329fast.graph.onnx.model import Node, OnnxModel
 
@@ -42,7 +43,18 @@ def fold_and_infer(model: OnnxModel, where: str) -> None:
 def _fold(model: OnnxModel, budget: FoldBudget) -> None:
     """Replace every node whose inputs are all known by its outputs' values."""
     left: list[Node] = []
-    for node in model.nodes:
+    waiting = model.nodes[::-1]
+    made = {name for node in model.nodes for name in node.outputs} if _has_if(model) else set()
+    known = {*model.consts, *model.inputs}
+    while waiting:
+        node = waiting.pop()
+        if node.op == "If" and not node.domain and node.input(0) in model.consts:
+            taken = bool(model.consts[node.input(0)].reshape(-1)[0])
+            inside, constants = branch_nodes(node, taken, lambda n: n in made or n in known)
+            made.update(name for item in inside for name in item.outputs)
+            model.consts.update(constants)
+            waiting += inside[::-1]
+            continue
         values = _shape_value(node, model)
         if values is None and node.op == "Identity" and node.input(0) in model.consts:
             values = [model.consts[node.input(0)]]
@@ -55,6 +67,10 @@ def _fold(model: OnnxModel, budget: FoldBudget) -> None:
             if name:
                 model.consts[name] = np.asarray(value)
     model.replace_nodes(left)
+
+
+def _has_if(model: OnnxModel) -> bool:
+    return any(node.op == "If" for node in model.nodes)
 
 
 def _foldable(node: Node, model: OnnxModel) -> bool:

