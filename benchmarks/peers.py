@@ -18,8 +18,8 @@ from typing import Any
 from r329fast.base.files import write_json
 from r329fast.base.machine import cores
 from r329fast.bench.cases import make_case
-from r329fast.bench.compare_engines import bench_case, machine
-from r329fast.bench.engines import OURS, PEERS, missing_peers
+from r329fast.bench.compare_engines import bench_case, machine, summary
+from r329fast.bench.engines import INT8_PEERS, OURS, PEERS, missing_peers
 from r329fast.bench.models import MODELS, bench_model
 
 # What the project asks of itself, at full batch: times the faster of the int8 peers.
@@ -34,9 +34,10 @@ MUST = {
 Record = dict[str, Any]
 
 
-def measure(models: list[str], rounds: int, out: Path | None) -> Record:
+def measure(models: list[str], rounds: int, out: Path | None, int8_only: bool = False) -> Record:
     missing = missing_peers()
-    families = [family for family in PEERS if family not in missing]
+    asked = INT8_PEERS if int8_only else tuple(PEERS)
+    families = [family for family in asked if family not in missing]
     record: Record = {"machine": machine(), "rounds": rounds, "missing": missing, "results": []}
     for name in models:
         case = make_case(name)
@@ -44,9 +45,23 @@ def measure(models: list[str], rounds: int, out: Path | None) -> Record:
         for images, threads in dict.fromkeys([(batch, 1), (batch, cores()), (1, cores())]):
             print(f"{name}: batch {images}, threads {threads}", file=sys.stderr, flush=True)
             record["results"].append(bench_case(case, images, threads, rounds, families))
+        record["summary"] = summary(record["results"])
         if out is not None:
             write_json(out, record)
     return record
+
+
+def totals(record: Record) -> str:
+    """One line per setting: geometric mean and worst of the ratios to the faster int8 peer."""
+    lines = ["| setting | networks | geometric mean | worst |", "|---|---|---|---|"]
+    for entry in record["summary"]:
+        images = "one image" if entry["one_image"] else "full batch"
+        setting = f"{images}, {entry['threads']} thread{'s' * (entry['threads'] > 1)}"
+        worst = f"{entry['worst']:.2f} ({entry['worst_model']})"
+        lines.append(
+            f"| {setting} | {entry['networks']} | {entry['geometric_mean']:.2f} | {worst} |"
+        )
+    return "\n".join(lines)
 
 
 def ratios(record: Record) -> str:
@@ -92,16 +107,17 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--out", type=Path, metavar="FILE.json")
     parser.add_argument("--show", type=Path, metavar="FILE.json")
+    parser.add_argument("--int8-only", action="store_true", help="without the float engine")
     args = parser.parse_args()
     if args.show:
         record = json.loads(args.show.read_text())
     else:
-        record = measure(args.models or list(MODELS), args.rounds, args.out)
+        record = measure(args.models or list(MODELS), args.rounds, args.out, args.int8_only)
     facts = record["machine"]
     print(f"{facts['cpu']}, {facts['cores']} cores, path {facts['path']}, load {facts['load']}")
     for family, why in record["missing"].items():
         print(f"left out: {family} ({why})")
-    print(f"\n{ratios(record)}\n\n{times(record)}")
+    print(f"\n{ratios(record)}\n\n{totals(record)}\n\n{times(record)}")
 
 
 if __name__ == "__main__":

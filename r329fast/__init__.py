@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from r329fast.base.lazy import loader
+from r329fast.base.lazy import loader, names
 from r329fast.version import __version__
 
 if TYPE_CHECKING:
@@ -25,8 +25,10 @@ if TYPE_CHECKING:
     from r329fast.program import Program
     from r329fast.program.storage import load_program
     from r329fast.quantization import Options, quantize
+    from r329fast.report.record import Record
     from r329fast.simulator.simulator import Simulator
     from r329fast.trial import try_model
+    from r329fast.tuning import tune
     from r329fast.vendor.aipu.load import load_aipu
 
 _HOMES = {
@@ -34,6 +36,7 @@ _HOMES = {
     "Options": "quantization",
     "Program": "program",
     "Ranges": "calibration",
+    "Record": "report.record",
     "Simulator": "simulator",
     "calibrate": "calibration",
     "check_model": "graph.load",
@@ -44,6 +47,7 @@ _HOMES = {
     "prepare": "deploy.pipeline",
     "quantize": "quantization",
     "run_cfg": "deploy.run_cfg",
+    "tune": "tuning",
     "try_model": "trial",
 }
 
@@ -52,6 +56,7 @@ __all__ = [
     "Options",
     "Program",
     "Ranges",
+    "Record",
     "Simulator",
     "__version__",
     "calibrate",
@@ -64,6 +69,8 @@ __all__ = [
     "quantize",
     "run_cfg",
     "try_model",
+    "tune",
 ]
 
 __getattr__ = loader(__name__, _HOMES)
+__dir__ = names(__all__)

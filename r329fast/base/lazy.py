@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from importlib import import_module
 
 
@@ -16,6 +16,11 @@ def loader(package: str, homes: Mapping[str, str]) -> Callable[[str], object]:
         return getattr(import_module(f"{package}.{homes[name]}"), name)
 
     return load
+
+
+def names(public: Iterable[str]) -> Callable[[], list[str]]:
+    """A module `__dir__`: what completion offers, loaded or not."""
+    return lambda: sorted(public)
 
 
 def moved(

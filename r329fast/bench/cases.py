@@ -17,10 +17,10 @@ from r329fast.program.blocks import program_macs
 from r329fast.program.program import Program
 from r329fast.quantization import quantize
 
-_CALIBRATION_IMAGES = 4
+CALIBRATION_IMAGES = 4
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Case:
     """One network in every form. macs: multiply-accumulates of an image (exact)."""
 
@@ -52,7 +52,7 @@ def make_case(name: str, size: int | None = None) -> Case:
         graph = load_model(path)
     shape = graph.shapes[graph.inputs[0]]
     rng = np.random.default_rng(1)
-    data = rng.standard_normal((_CALIBRATION_IMAGES, *shape), dtype=np.float32)
+    data = rng.standard_normal((CALIBRATION_IMAGES, *shape), dtype=np.float32)
     ranges = calibrate(graph, data, method="EXTREME")
     program = quantize(graph, ranges)
     return Case(name, size, onnx_model, graph, ranges, program, program_macs(program))

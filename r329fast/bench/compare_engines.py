@@ -16,6 +16,7 @@ from r329fast.bench.engines import INT8_PEERS, OURS, PEERS, Engine, missing_peer
 from r329fast.bench.engines import versions as engine_versions
 from r329fast.bench.interleaved import RoundTimes, cpu_ratio, fastest, interleave, ratio
 from r329fast.bench.models import bench_model
+from r329fast.bench.qdq import float_forms
 from r329fast.errors import UsageError
 from r329fast.graph import FloatSession
 
@@ -51,8 +52,8 @@ def bench(
 
     threads: settings timed one by one; batch, size: images at once and side of the image, by
     default the model's own. say: called with a line before every step. The record has the
-    machine, the engines that are missing, and `results`: one entry per model and number of
-    threads. Raises UsageError for an unknown model or a number below 1.
+    machine, the engines that are missing, `results`: one entry per model and number of threads,
+    and their `summary`. Raises UsageError for an unknown model or a number below 1.
     """
     for name in models:
         bench_model(name)
@@ -71,7 +72,31 @@ def bench(
         for count in threads:
             say(f"{name}: batch {images}, threads {count}")
             results.append(bench_case(case, images, count, rounds, families))
-    return {"machine": machine(), "rounds": rounds, "missing": missing, "results": results}
+    record = {"machine": machine(), "rounds": rounds, "missing": missing, "results": results}
+    return record | {"summary": summary(results)}
+
+
+def summary(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Over all networks of a setting: geometric mean and worst of the ratios to the faster peer.
+
+    A setting is a number of threads, and one image or the batch; empty without peers.
+    """
+    settings: dict[tuple[bool, int], dict[str, float]] = {}
+    for result in results:
+        if "ratio" in result:
+            setting = (result["batch"] == 1, result["threads"])
+            settings.setdefault(setting, {})[result["model"]] = result["ratio"]
+    return [
+        {
+            "one_image": one,
+            "threads": threads,
+            "networks": len(ratios),
+            "geometric_mean": statistics.geometric_mean(ratios.values()),
+            "worst": min(ratios.values()),
+            "worst_model": min(ratios, key=lambda name: ratios[name]),
+        }
+        for (one, threads), ratios in settings.items()
+    ]
 
 
 def bench_case(
@@ -97,6 +122,7 @@ def bench_case(
         "threads": threads,
         "engines": entries,
         "failed": failed,
+        "float_ops": float_forms(case.graph) if families else {},
     }
     rivals = [family for family in INT8_PEERS if family in timings]
     if rivals:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from r329fast.base.files import Writer, npy_writer, write_all
+from r329fast.base.tabular import html_table
 from r329fast.calibration.max_min_file import read_max_min
 from r329fast.errors import DataError, FileError, nearest
 
@@ -49,6 +50,17 @@ class Ranges:
                 f"ranges: no entry for tensor {tensor!r}{nearest(tensor, self.values)}",
                 tensor=tensor,
             ) from None
+
+    def __repr__(self) -> str:
+        widest = max(self.values, key=lambda name: max(map(abs, self.values[name])), default="")
+        if not widest:
+            return "<Ranges of no tensors>"
+        low, high = self.values[widest]
+        return f"<Ranges of {len(self.values)} tensors, widest {widest!r} {low:.6g} to {high:.6g}>"
+
+    def _repr_html_(self) -> str:
+        rows = [[name, f"{low:.6g}", f"{high:.6g}"] for name, (low, high) in self.values.items()]
+        return html_table(repr(self)[1:-1], ["tensor", "min", "max"], rows)
 
     def __contains__(self, tensor: str) -> bool:
         return tensor in self.values

@@ -22,8 +22,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="+",
         metavar="NAME",
         default=["resnet18_v2"],
-        help="resnet18_v2 (default), vgg16, resnet50, mobilenet_v2, squeezenet, resnet20_cifar, "
-        "or all",
+        help="resnet18_v2 (default), vgg16, mobilenet_v2, ..: 25 networks, listed where a name is "
+        "not known; or all",
     )
     parser.add_argument(
         "--peers",
@@ -74,8 +74,18 @@ def show(record: dict[str, Any], out: Console) -> None:
         )
         for form, why in result["failed"].items():
             out.print(f"not run: {form}: {why}")
+        if result["float_ops"]:
+            listed = ", ".join(f"{count} {kind}" for kind, count in result["float_ops"].items())
+            out.print(f"float ops in the peers' models: {listed}")
         if "ratio" in result:
             out.print(f"against {result['faster_int8_peer']}: {result['ratio']:.2f}x\n")
+
+    for entry in record["summary"]:
+        out.print(
+            f"{entry['networks']} networks, threads {entry['threads']}"
+            f"{', one image' if entry['one_image'] else ''}: geometric mean "
+            f"{entry['geometric_mean']:.2f}x, worst {entry['worst']:.2f}x ({entry['worst_model']})"
+        )
 
 
 def _row(entry: dict[str, Any]) -> list[object]:

@@ -42,6 +42,7 @@ COMMANDS = {
     "eval": "accuracy on a whole image set, int8 and float",
     "compare": "top classes of a result file, or how two differ",
     "profile": "cost and error of every layer",
+    "tune": "give back accuracy that int8 took: ranges, weights and biases",
     "aipu": "look into the vendor's aipu.bin, load it, compare it with a program",
     "report": "a page from the record of an earlier run, or from two",
     "bench": "speed of kernels and models",

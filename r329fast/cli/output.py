@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import textwrap
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
     from rich.console import Console as RichConsole
 
+_LEAD = re.compile(r" *(?:\d+\. |-> )?")
+_NUMBER = re.compile(r"[-+]?[0-9][0-9,]*(\.[0-9]+)?([eE][-+]?[0-9]+)? ?([%kMGT]|us|dB)?")
 _UNBOUNDED = 100_000  # columns of a table in a pipe: as many as it needs
 
 
@@ -44,8 +48,6 @@ class Console:
         if width is None:
             self.print(indent + text)
             return
-        import textwrap
-
         self.print(
             textwrap.fill(
                 text,
@@ -72,12 +74,37 @@ class Console:
         """A line on stderr that changes no exit code."""
         self._stderr(f"r329fast: warning: {text}")
 
+    @property
+    def width(self) -> int:
+        """Columns that a table may take: the terminal's; in a pipe as many as it needs."""
+        return self._width() or _UNBOUNDED
+
+    def paragraphs(self, lines: Iterable[str]) -> None:
+        """Sentences folded between words to a terminal's width; in a pipe each stays one line.
+
+        What is folded stands under the line's first word, after its number or arrow.
+        """
+        if self._width() is None:
+            self.print("\n".join(lines))
+            return
+        for line in lines:
+            indent = " " * len(_LEAD.match(line)[0])  # type: ignore[index]  # matches ""
+            folded = textwrap.wrap(
+                line,
+                max(self.width, 40),
+                subsequent_indent=indent,
+                break_long_words=False,
+                break_on_hyphens=False,
+            )
+            self.print("\n".join(folded))
+
     def table(
         self, columns: Sequence[str], rows: Sequence[Sequence[object]], title: str = ""
     ) -> None:
         """A table as wide as it needs to be, at most as the terminal; in a pipe names stay whole.
 
-        Columns of numbers stand right and never wrap; the others fold where room is short.
+        Columns of numbers stand right and never wrap; the others fold where room is short, and
+        so do heads of numbers, between words.
         """
         from rich import box
         from rich.table import Table
@@ -85,17 +112,20 @@ class Console:
         table = Table(
             box=box.SIMPLE_HEAD, title=title or None, title_justify="left", pad_edge=False
         )
+        cells = [[_cell(row[index]) for row in rows] for index in range(len(columns))]
+        widest = [max(map(len, [name, *cells[i]])) for i, name in enumerate(columns)]
+        narrow = sum(widest) + 2 * len(widest) > self.width
         for index, name in enumerate(columns):
             numeric = bool(rows) and all(_is_number(row[index]) for row in rows)
             table.add_column(
-                name,
+                _folded_head(name, cells[index]) if numeric and narrow else name,
                 justify="right" if numeric else "left",
                 no_wrap=numeric,
                 overflow="fold",
             )
         for row in rows:
             table.add_row(*(_cell(value) for value in row))
-        self._rich(self.stream, self._width() or _UNBOUNDED).print(table)
+        self._rich(self.stream, self.width).print(table)
 
     def result(self, value: Mapping[str, Any]) -> None:
         """The command's result as one JSON object on stdout; nothing without --json."""
@@ -135,8 +165,16 @@ class Console:
 def _is_number(value: object) -> bool:
     if value is None:
         return True
+    if isinstance(value, str):
+        return not value or _NUMBER.fullmatch(value) is not None
     # numpy scalars are numbers too, without importing numpy to ask
-    return not isinstance(value, (str, bool)) and hasattr(value, "__float__")
+    return not isinstance(value, bool) and hasattr(value, "__float__")
+
+
+def _folded_head(name: str, cells: Sequence[str]) -> str:
+    """The head of a column of numbers, folded between words to about the width of its cells."""
+    widest = max([len(cell) for cell in cells] + [len(word) for word in name.split()], default=1)
+    return "\n".join(textwrap.wrap(name, widest, break_on_hyphens=False)) or name
 
 
 def _cell(value: object) -> str:

@@ -105,6 +105,7 @@ def _profile(args: argparse.Namespace, made: ModelRun | None, out: Console) -> i
     from r329fast.profile.profiling import Wanted, collect
     from r329fast.profile.record import layer_rows, make_record
     from r329fast.report.columns import totals
+    from r329fast.report.findings import findings
 
     hardware = load_hardware(args.hardware)
     program, graph, prepared = _load(args, made, out)
@@ -138,12 +139,17 @@ def _profile(args: argparse.Namespace, made: ModelRun | None, out: Console) -> i
         from r329fast.report.evaluation_run import evaluation_part
 
         record["evaluation"] = evaluation_part(
-            args.evaluation, args.images, args.labels, program_hash=program.hash()
+            args.evaluation,
+            args.images,
+            args.labels,
+            program_hash=program.hash(),
+            classes=class_names(args.classes)[0],
         )
     model_file = prepared.config.parser.input_model if prepared else args.float
     files = _write(args, found, record, graph, model_file)
-    _show(record, files, out)
-    out.result({**record, "files": files})
+    show(record, files, out)
+    words = [item.as_json() for item in findings(record)]
+    out.result({**record, "findings": words, "files": files})
     return 0
 
 
@@ -269,14 +275,27 @@ def _write(
     return {kind: str(path) for kind, path in paths.items()}
 
 
-def _show(record: dict[str, Any], files: dict[str, str], out: Console) -> None:
-    from r329fast.report.console import suggestion_lines, summary_lines, table_lines
+def show(record: dict[str, Any], files: dict[str, str], out: Console) -> None:
+    """Print a record: findings, summary, suggestions, the worst layers, the files."""
+    from r329fast.report.console import (
+        SHOWN_LAYERS,
+        layer_table,
+        suggestion_lines,
+        summary_lines,
+    )
+    from r329fast.report.findings import finding_lines, findings
 
-    for line in [*table_lines(record["layers"]), "", *summary_lines(record)]:
-        out.print(line)
+    out.print("What to look at")
+    out.paragraphs(finding_lines(findings(record)))
+    out.print()
+    out.paragraphs(summary_lines(record))
     if record["suggestions"]:
         out.print("suggestions, each measured on the same images:")
-        for line in suggestion_lines(record["suggestions"]):
-            out.print(line)
+        out.paragraphs(suggestion_lines(record["suggestions"]))
+    table = layer_table(record["layers"], out.width, 0 if out.verbose else SHOWN_LAYERS)
+    out.print(f"\n{table.about}")
+    out.table(table.heads, table.rows)
+    if len(table.rows) < len(record["layers"]):
+        out.print("all layers and columns: -v, --csv FILE, --html FILE or --out DIR")
     for kind, path in files.items():
         out.print(f"{kind}: {path}")

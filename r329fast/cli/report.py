@@ -1,4 +1,4 @@
-"""`r329fast report`: a page from the record of an earlier run, or from two side by side."""
+"""`r329fast report`: a page from the record of an earlier run, or from several side by side."""
 
 from __future__ import annotations
 
@@ -10,26 +10,29 @@ from typing import Any
 from r329fast.cli.output import Console
 
 NAME = "report"
-HELP = "a page from the record of an earlier run, or from two"
+HELP = "a page from the record of an earlier run, or from several"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Turn what `profile --out`, `eval --out` or `run` left in a folder into one page that\n"
-        "needs no network connection. With two folders, it shows them side by side."
+        "needs no network connection. With several folders, it shows them side by side."
     )
     parser.add_argument(
-        "runs", metavar="RUN_DIR", type=Path, nargs="+", help="one or two folders, or their JSON"
+        "runs", metavar="RUN_DIR", type=Path, nargs="+", help="folders, or their JSON"
     )
     parser.add_argument(
         "--images", metavar="SET", type=Path, help="where thumbnails of an evaluation come from"
     )
     parser.add_argument("--labels", metavar="FILE", help="label file of --images (label.txt)")
     parser.add_argument(
+        "--classes", metavar="FILE", type=Path, help="class names for the worst images"
+    )
+    parser.add_argument(
         "--setting",
         metavar="NAME",
         action="append",
-        help="of a sweep (default: the best); given twice, one for each run",
+        help="of a sweep (default: the best); given several times, one for each run",
     )
     parser.add_argument("--html", metavar="FILE", type=Path, help="default: report.html in RUN_DIR")
     parser.add_argument("--csv", metavar="FILE", type=Path, help="the layer table of the first")
@@ -38,17 +41,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(args: argparse.Namespace, out: Console) -> int:
     from r329fast.base.files import write_text
     from r329fast.base.reading import faults_of
+    from r329fast.comparison.classes import read_classes
     from r329fast.errors import UsageError
     from r329fast.report.csv_file import layers_csv
     from r329fast.report.facts import comparison_pairs
+    from r329fast.report.findings import finding_lines, findings
     from r329fast.report.html import page
     from r329fast.report.load import load_run
     from r329fast.report.outputs import write_csv
 
-    if len(args.runs) > 2:
-        raise UsageError(f"found {len(args.runs)} runs, allowed one or two")
+    names = read_classes(args.classes) if args.classes else None
     records = [
-        load_run(path, args.images, args.labels, setting)
+        load_run(path, args.images, args.labels, setting, names)
         for path, setting in zip(args.runs, _settings(args), strict=True)
     ]
     labels = _labels(args.runs, records)
@@ -60,6 +64,7 @@ def execute(args: argparse.Namespace, out: Console) -> int:
     with faults_of(" and ".join(map(str, args.runs)), "records that can be shown"):
         text = page(records, labels)
         pairs = [dict(comparison_pairs(record)) for record in records]
+        sentences = [findings(record) for record in records]
         layers_csv(records[0]["layers"])
     paths = {"html": str(write_text(target, text))}
     if args.csv is not None:
@@ -68,16 +73,27 @@ def execute(args: argparse.Namespace, out: Console) -> int:
     rows = [
         [key, *(found.get(key, "") for found in pairs)]
         for key in keys
-        if not (
-            len(pairs) == 2 and key.startswith("option ") and pairs[0].get(key) == pairs[1].get(key)
-        )
+        # what is the same everywhere is no news, where several runs need the room
+        if len({found.get(key) for found in pairs}) > 1
+        or not ((key.startswith("option ") and len(pairs) > 1) or len(pairs) > 2)
     ]
+    for label, found in zip(labels, sentences, strict=True):
+        out.print(f"What to look at in {label}" if len(records) > 1 else "What to look at")
+        out.paragraphs(finding_lines(found))
+        out.print()
     out.table(["", *labels], rows)
     for label, record in zip(labels, records, strict=True):
         _show_settings(label, record, out)
     for kind, path in paths.items():
         out.print(f"{kind}: {path}")
-    out.result({"runs": dict(zip(labels, pairs, strict=True)), "files": paths})
+    words = [[item.as_json() for item in found] for found in sentences]
+    out.result(
+        {
+            "runs": dict(zip(labels, pairs, strict=True)),
+            "findings": dict(zip(labels, words, strict=True)),
+            "files": paths,
+        }
+    )
     return 0
 
 
@@ -102,7 +118,10 @@ def _labels(paths: Sequence[Path], records: Sequence[dict[str, Any]]) -> list[st
     if len(set(found)) == len(found):
         return found
     settings = [record.get("evaluation", {}).get("setting", "") for record in records]
-    return [f"{label} {setting}".strip() for label, setting in zip(found, settings, strict=True)]
+    found = [f"{label} {setting}".strip() for label, setting in zip(found, settings, strict=True)]
+    if len(set(found)) == len(found):
+        return found
+    return [f"{label} ({number})" for number, label in enumerate(found, 1)]
 
 
 def _show_settings(label: str, record: dict[str, Any], out: Console) -> None:

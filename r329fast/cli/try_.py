@@ -24,7 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Calibrate a model on the images, quantise it, count its accuracy where the images have\n"
         "labels, profile it, and write a page. Without images it is calibrated on random data:\n"
-        "cost and memory are right then, and nothing is said of accuracy."
+        "cost and memory are right then, and nothing is said of accuracy. How images are\n"
+        "prepared is read from preprocess.json near the model, else guessed, and said."
     )
     parser.add_argument("model", metavar="MODEL.onnx", type=Path)
     parser.add_argument(
@@ -61,12 +62,14 @@ def execute(args: argparse.Namespace, out: Console) -> int:
         raise UsageError(
             f"{args.model}: found no MODEL.onnx; `profile` and `eval` take a cfg or a program"
         )
+    names, folders = class_names(args.classes)
     trial = try_model(
         args.model,
         args.images,
         args.out,
         labels=args.labels,
-        numbers=class_names(args.classes)[1],
+        numbers=folders,
+        classes=names,
         split=args.split,
         preprocess=asked_for(args, None, None),
         scheme=args.scheme or "aqt2021",
@@ -89,14 +92,17 @@ def execute(args: argparse.Namespace, out: Console) -> int:
 
 def _show(trial: Trial, out: Console) -> None:
     from r329fast.report.console import summary_lines
+    from r329fast.report.findings import finding_lines, findings
 
     out.print()
     for line in trial.notes:
         out.print(line)
+    out.print("What to look at")
+    out.paragraphs(finding_lines(findings(trial.record)))
+    out.print()
     if trial.evaluation is not None:
         out.print(_accuracy(trial.evaluation))
-    for line in summary_lines(trial.record):
-        out.print(line)
+    out.paragraphs(summary_lines(trial.record))
     for kind, path in trial.files.items():
         out.print(f"{kind}: {path}")
     out.print(f"{trial.seconds:.1f} s")
@@ -116,9 +122,12 @@ def _accuracy(found: Evaluation) -> str:
 
 
 def _as_json(trial: Trial) -> dict[str, object]:
+    from r329fast.report.findings import findings
+
     return {
         "evaluation": trial.evaluation.as_json() if trial.evaluation else None,
         "profile": {key: trial.record[key] for key in ("model", "scheme", "hash", "totals")},
+        "findings": [item.as_json() for item in findings(trial.record)],
         "notes": trial.notes,
         "warnings": trial.warnings,
         "files": trial.files,

@@ -5,20 +5,21 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 
 from r329fast.base.files import make_dir, npy_writer, write_all, write_bytes
 from r329fast.base.reading import is_there
-from r329fast.cfg import RunConfig, new_cfg, read_model_names
+from r329fast.cfg import Optimizer, RunConfig, new_cfg, read_model_names
 from r329fast.cfg.check import expected_shapes
 from r329fast.cfg.new import LABEL_FILE
 from r329fast.deploy.guess import find_recipe
 from r329fast.deploy.pipeline import input_program, load_graph
+from r329fast.deploy.settings import Settings
 from r329fast.errors import DataError, FileError, UsageError
-from r329fast.graph.ir import Graph
+from r329fast.graph.ir import LINEAR_TYPES, Graph
 from r329fast.images.class_folders import Naming
 from r329fast.images.dataset import write_dataset
 from r329fast.images.preprocess import Preprocess
@@ -110,6 +111,34 @@ def config_of_model(model: str | Path, folder: Path, options: ModelOptions) -> M
     if options.mode == "run":
         _write_inputs(found.config)
     return found
+
+
+def save_cfg(made: ModelRun, path: Path, settings: Settings | None = None) -> Path:
+    """Write the cfg that does the same, settings that overrule it included.
+
+    Raises UsageError for a rounding, which a cfg has no word for, and FileError.
+    """
+    settings = settings or Settings()
+    if settings.rounding is not None:
+        raise UsageError(
+            "a cfg cannot hold --rounding: leave it out, and give it with the cfg again"
+        )
+    config = replace(made.config)
+    if config.quantization is not None:
+        config.quantization = replace(config.quantization)
+        if settings.method is not None:
+            config.quantization.calibration_method = settings.method
+        if settings.per_channel:
+            config.quantization.ops_per_channel = LINEAR_TYPES
+    elif config.optimizer is not None:
+        changes = {}
+        if settings.method is not None:
+            changes["calibration_strategy_for_activation"] = settings.method
+        if settings.per_channel:
+            word = config.optimizer.text("quantize_method_for_weight")
+            changes["quantize_method_for_weight"] = word.replace("per_tensor_", "per_channel_")
+        config.optimizer = Optimizer({**config.optimizer.values, **changes})
+    return config.write(path)
 
 
 def _inputs(model: Path) -> int:

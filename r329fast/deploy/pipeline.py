@@ -23,9 +23,9 @@ from r329fast.graph import load_model
 from r329fast.graph.ir import LINEAR_TYPES, Graph
 from r329fast.images.dataset import load_labels
 from r329fast.images.several import Arrays, load_datasets
+from r329fast.profile.silent_failures import joined_failures
 from r329fast.program import Program
 from r329fast.quantization import Options, quantize
-from r329fast.quantization.aqt2021 import amplified_concats
 from r329fast.quantization.options import WIDTHS
 from r329fast.quantization.scopes import idle_scopes
 from r329fast.vendor.aipu.load import is_program, read_program
@@ -141,11 +141,11 @@ def calibration_ranges(
     optimizer = config.optimizer
     # [AutoQuantizationTool] is not read where [Optimizer] is there too.
     quantization = config.quantization if optimizer is None else None
-    ready = quantization is not None and quantization.ts_max_file and quantization.ts_min_file
-    if ready and quantization is not None and method is None:
-        ranges = Ranges.load_max_min(Path(quantization.ts_max_file), Path(quantization.ts_min_file))
+    high, low = config.range_files
+    if high and low and method is None:
+        ranges = Ranges.load_max_min(Path(high), Path(low))
         return _complete(graph, ranges), "file"
-    dataset = _dataset(config, graph)
+    dataset = calibration_dataset(config, graph)
     statistics: dict[str, object] = {}
     if optimizer is not None:
         method = method or optimizer.text("calibration_strategy_for_activation")
@@ -192,8 +192,11 @@ def layer_tops(graph: Graph) -> list[str]:
     return [name for layer in graph for name in layer.outputs]
 
 
-def _dataset(config: RunConfig, graph: Graph) -> Arrays:
-    """The calibration arrays that the cfg names, checked against the graph and the labels."""
+def calibration_dataset(config: RunConfig, graph: Graph) -> Arrays:
+    """The calibration arrays that the cfg names, checked against the graph and the labels.
+
+    Raises CfgError where it names none, DataError and FileError.
+    """
     path = config.calibration_data
     if not path:
         raise CfgError(
@@ -238,11 +241,26 @@ def prepare(
     carry(program, known)
     warnings = [
         *config.warnings,
+        *dull_inputs(graph, ranges, used),
         *narrow_outputs(graph, ranges, used),
-        *amplified_concats(program),
+        *(item.text for item in joined_failures(program, graph.onnx_names)),
         *idle_scopes(graph, options),
     ]
     return Prepared(config, graph, ranges, program, chosen, used, warnings, known)
+
+
+def dull_inputs(graph: Graph, ranges: Ranges, method: str) -> list[str]:
+    """A line for each input whose calibration data is one number throughout (zero, mostly)."""
+    lines = []
+    for name in graph.inputs:
+        low, high = ranges.seen.get(name, ranges[name])
+        if low == high:
+            source = "ts_max_file, ts_min_file" if method == "file" else "calibration_data"
+            lines.append(
+                f"input {name!r}: all its calibration data is {low:g}, so that no range says "
+                f"anything; give real images ({source})"
+            )
+    return lines
 
 
 def narrow_outputs(graph: Graph, ranges: Ranges, method: str) -> list[str]:

@@ -17,9 +17,16 @@ from r329fast.base.files import Writer, bytes_writer, json_writer, npy_writer, w
 from r329fast.base.reading import read_json
 from r329fast.base.temporary import file_stem
 from r329fast.cfg import RunConfig
-from r329fast.deploy.pipeline import Prepared, load_config, prepare, read_input
+from r329fast.deploy.pipeline import (
+    Prepared,
+    calibration_dataset,
+    load_config,
+    prepare,
+    read_input,
+)
 from r329fast.deploy.settings import Settings
 from r329fast.errors import CfgError, FileError, UsageError
+from r329fast.profile.silent_failures import IMAGES, OutputWatch
 from r329fast.program.archive import program_writer
 from r329fast.program.counters import layer_counters
 from r329fast.simulator.simulator import Simulator
@@ -79,6 +86,8 @@ def run_cfg(
                 outputs = {name: tensors[name] for name in program.outputs}
             else:
                 outputs = simulator.run(feeds)
+            if backend == "numba":  # the reference would take minutes
+                prepared.warnings += _dull_outputs(prepared, simulator)
     simulated = time.perf_counter()
     folder = Path("." if out is None else out)
     planned = _planned(prepared, outputs, folder)
@@ -98,6 +107,25 @@ def run_cfg(
     record = _record(prepared, outputs, files, backend, settings.threads, seconds)
     write_all([*planned.values(), *dumped, (folder / "run.json", json_writer(record))])
     return RunResult(prepared, outputs, files, record)
+
+
+def _dull_outputs(prepared: Prepared, simulator: Simulator) -> list[str]:
+    """Warnings on outputs that are constant, zero or saturated over the calibration images."""
+    if prepared.method == "file":
+        return []
+    dataset = calibration_dataset(prepared.config, prepared.graph)
+    program, total = prepared.program, len(next(iter(dataset.values())))
+    watch = OutputWatch(program)
+    for image in np.unique(np.linspace(0, total - 1, min(total, IMAGES)).astype(int)):
+        watch.add(
+            simulator.run(
+                {
+                    name: program.quantize_input(np.asarray(array[image : image + 1]), name)
+                    for name, array in dataset.items()
+                }
+            )
+        )
+    return [item.text for item in watch.failures()]
 
 
 def _check_targets(prepared: Prepared, target: Path) -> None:

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from r329fast.base.tabular import html_table, to_arrow, to_pandas
+from r329fast.errors import UsageError, nearest
 from r329fast.evaluation.summary import Accuracy, VariantResult
 from r329fast.evaluation.wall_time import Seconds
 from r329fast.images.preprocess import Preprocess
@@ -139,6 +141,50 @@ class Evaluation:
             "settings": [item.as_json() for item in self.variants],
             "files": [str(path) for path in self.files],
         }
+
+    def to_pandas(self, setting: str | None = None) -> Any:
+        """A row per image of one setting (the best where absent) as a pandas DataFrame.
+
+        Columns as in results.csv: file, label, status, rank, tied, saturated, top1 and value1 ..
+        Raises UsageError without pandas and for a setting that is not there.
+        """
+        return to_pandas(self._rows(setting))
+
+    def to_arrow(self, setting: str | None = None) -> Any:
+        """The same as a pyarrow Table; UsageError without pyarrow."""
+        return to_arrow(self._rows(setting))
+
+    def _rows(self, setting: str | None) -> dict[str, list[Any]]:
+        known = [item.name for item in self.variants]
+        name = self.best.name if setting is None else setting
+        if name not in known:
+            raise UsageError(f"found setting {name!r}, allowed {known}{nearest(name, known)}")
+        scores, bad = self.scores[known.index(name)], dict(self.skipped)
+        columns: dict[str, list[Any]] = {
+            "file": list(self.names),
+            "label": self.classes.tolist(),
+            "status": [bad.get(file, "ok") for file in self.names],
+        }
+        for key in ("rank", "tied", "saturated"):
+            columns[key] = scores[key].tolist()
+        for place in range(scores["top"].shape[1]):
+            columns[f"top{place + 1}"] = scores["top"][:, place].tolist()
+            columns[f"value{place + 1}"] = scores["value"][:, place].tolist()
+        return columns
+
+    def __repr__(self) -> str:
+        best = self.best
+        floats = "" if self.float_accuracy is None else f", float {self.float_accuracy.top1:.2%}"
+        return (
+            f"<Evaluation of {best.accuracy.images} images, {len(self.variants)} setting"
+            f"{'s' * (len(self.variants) > 1)}: top-1 {best.accuracy.top1:.2%}{floats}>"
+        )
+
+    def _repr_html_(self) -> str:
+        rows = [] if self.float_accuracy is None else [("float", self.float_accuracy)]
+        rows += [(item.name, item.accuracy) for item in self.variants]
+        texts = [[name, f"{a.top1:.2%}", f"{a.top5:.2%}", f"{a.mean_rank:.2f}"] for name, a in rows]
+        return html_table(repr(self)[1:-1], ["setting", "top-1", "top-5", "mean rank"], texts)
 
     def __str__(self) -> str:
         lines = []

@@ -19,6 +19,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from r329fast.base.tabular import html_table
 from r329fast.graph.layers import LAYER_TYPES, LINEAR_TYPES, LayerType
 from r329fast.graph.layers.elementwise import (
     ActivationAttrs,
@@ -170,6 +171,19 @@ class Graph:
 
     def __iter__(self) -> Iterator[Layer]:
         return iter(self.layers)
+
+    def __repr__(self) -> str:
+        ends = ", ".join(f"{name} {list(self.shapes[name])}" for name in self.inputs)
+        return (
+            f"<Graph {self.name!r}: {len(self.layers)} layers, {ends} -> {', '.join(self.outputs)}>"
+        )
+
+    def _repr_html_(self) -> str:
+        rows = [
+            [layer.name, layer.type, layer.act.kind, list(self.shapes[layer.outputs[0]])]
+            for layer in self.layers
+        ]
+        return html_table(repr(self)[1:-1], ["layer", "type", "activation", "output"], rows)
 
     @property
     def inputs(self) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from r329fast.base.integers import INT32_MAX
 from r329fast.kernels.epilogue import FLOAT32_INTEGERS, prepare_epilogue
 from r329fast.kernels.epilogue_wide import epilogue_wide
 from r329fast.kernels.leaves.rows import epilogue_rows
-from r329fast.kernels.leaves.vector import add_bytes
+from r329fast.kernels.leaves.vector import add_bytes, multiply_bytes, scale_rows
 from r329fast.kernels.runtime.kernel import arrays, kernel
 from r329fast.kernels.runtime.op_plan import OpPlan, Step, flip_of
 from r329fast.kernels.runtime.parameters import pack
@@ -47,6 +47,22 @@ class Entries(NamedTuple):
 class AddRange(NamedTuple):
     first: int  # byte (over all images) to begin with
     end: int
+    flip_a: int  # 128 for int8, 0 for uint8
+    flip_b: int
+
+
+class MultiplyRange(NamedTuple):
+    first: int  # byte (over all images) to begin with
+    end: int
+    flip_a: int  # 128 for int8, 0 for uint8
+    flip_b: int
+
+
+class ScaleRows(NamedTuple):
+    first: int  # row of channels (over all images) to begin with
+    end: int
+    rows: int  # of one image
+    channels: int
     flip_a: int  # 128 for int8, 0 for uint8
     flip_b: int
 
@@ -143,6 +159,33 @@ def add_range(frame):  # type: ignore[no-untyped-def]
     )  # fmt: skip
 
 
+@kernel
+def multiply_range(frame):  # type: ignore[no-untyped-def]
+    """Bytes first..end: finish((a + moves[0]) * (b + moves[1])); moves: float32."""
+    p, a, b, moves, epilogue, out = arrays(frame, MultiplyRange, "uuufu")
+    multiply_bytes(
+        a.ctypes.data + p.first, b.ctypes.data + p.first, p.flip_a, p.flip_b, moves.ctypes.data,
+        epilogue.ctypes.data, p.end - p.first, out.ctypes.data + p.first,
+    )  # fmt: skip
+
+
+@kernel
+def scale_channels(frame):  # type: ignore[no-untyped-def]
+    """Rows first..end times the image's b, one value per channel; scratch: float32 of those."""
+    p, a, b, moves, epilogue, out, scratch = arrays(frame, ScaleRows, "uuufuu")
+    rows, channels = p.rows, p.channels
+    place = p.first
+    while place < p.end:
+        image = place // rows
+        count = min((image + 1) * rows, p.end) - place
+        scale_rows(
+            a.ctypes.data + place * channels, b.ctypes.data + image * channels, p.flip_a, p.flip_b,
+            moves.ctypes.data, epilogue.ctypes.data, channels, count,
+            out.ctypes.data + place * channels, scratch.ctypes.data,
+        )  # fmt: skip
+        place += count
+
+
 def prepare_eltwise(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> OpPlan:
     """The second input has the first one's shape or (1, .., 1, C)."""
     a, b = inputs
@@ -168,6 +211,10 @@ def prepare_eltwise(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> OpP
             move = sum(m * factor for m, factor in zip(moves, factors, strict=True))
             if max(abs(move), *(255 * abs(factor) for factor in factors)) <= FLOAT32_INTEGERS:
                 return _prepare_add(a.elements, flips, (*factors, move), epilogue.constants)
+    if same and method == "MUL" and bound <= FLOAT32_INTEGERS:
+        epilogue = prepare_epilogue(op, output, 1, bound)
+        if epilogue.rounds_once:
+            return _prepare_multiply(a, b, flips, moves, epilogue.constants)
     block = _BLOCK if flat else channels * -(-_BLOCK // channels)
     tiled: dict[str, np.ndarray] = {
         name: np.tile(np.broadcast_to(op.consts[name], (channels,)), block // channels)
@@ -224,6 +271,41 @@ def _prepare_add(
         return [(add_range, (p, inputs[0], inputs[1], packed, constants, output))]
 
     return OpPlan("vector-add", bind, lambda batch: 0, True)
+
+
+def _prepare_multiply(
+    a: TensorSpec,
+    b: TensorSpec,
+    flips: Sequence[int],
+    moves: Sequence[int],
+    constants: np.ndarray,
+) -> OpPlan:
+    """Products that float32 holds exactly, of equal shapes or with one value per channel."""
+    packed = np.array(moves, dtype=np.float32).view(np.uint8)
+    if a.shape == b.shape:
+        whole = MultiplyRange(first=0, end=a.elements, flip_a=flips[0], flip_b=flips[1])
+
+        def bind(
+            batch: int, inputs: Sequence[np.ndarray], output: np.ndarray, scratch: np.ndarray
+        ) -> list[Step]:
+            p = pack(whole._replace(end=batch * a.elements))
+            return [(multiply_range, (p, inputs[0], inputs[1], packed, constants, output))]
+
+        return OpPlan("vector-multiply", bind, lambda batch: 0, True)
+    channels = a.shape[-1]
+    rows = a.elements // channels
+    scaled = ScaleRows(
+        first=0, end=rows, rows=rows, channels=channels, flip_a=flips[0], flip_b=flips[1]
+    )
+
+    def bind_rows(
+        batch: int, inputs: Sequence[np.ndarray], output: np.ndarray, scratch: np.ndarray
+    ) -> list[Step]:
+        p = pack(scaled._replace(end=batch * rows))
+        arguments = (p, inputs[0], inputs[1], packed, constants, output, scratch)
+        return [(scale_channels, arguments)]
+
+    return OpPlan("vector-scale", bind_rows, lambda batch: 4 * channels + 256, True)
 
 
 PREPARE = {"eltwise": prepare_eltwise}

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from r329fast.kernels.leaves.vector import gather_runs, interleave_rows
 from r329fast.kernels.places import Places, moved_places, run_places
 from r329fast.kernels.runtime.kernel import arrays, kernel
 from r329fast.kernels.runtime.op_plan import OpPlan, Step, aligned
@@ -20,51 +21,67 @@ from r329fast.program.program import Op, TensorSpec
 
 
 class Runs(NamedTuple):
-    batch: int  # images
-    in_elements: int  # bytes of one image
-    out_elements: int  # bytes of one image
+    first: int  # run (over all images) to begin with
+    end: int
+    runs: int  # of one image
+    in_bytes: int  # of one image
     run: int  # bytes copied from every place of the index
-    item: int  # bytes of an element
-    fill: int  # element that is written where the index is negative
 
 
 @kernel
 def copy_runs(frame):  # type: ignore[no-untyped-def]
-    """Runs of bytes from x at index (byte offsets in an image), or of the filling at -1."""
-    p, x, index, out = arrays(frame, Runs, "uiu")
-    batch, in_elements, out_elements, run = p.batch, p.in_elements, p.out_elements, p.run
-    item, fill = p.item, p.fill
-    for image in range(batch):
-        x0, out0 = image * in_elements, image * out_elements
-        for i in range(index.size):
-            start = out0 + i * run
-            if index[i] < 0:
-                for j in range(run):
-                    out[start + j] = np.uint8((fill >> (8 * (j % item))) & 255)
-            else:
-                source = x0 + index[i]
-                for j in range(run):
-                    out[start + j] = x[source + j]
+    """Runs first..end: bytes of x at index (offsets in an image), of `fill` where that is -1."""
+    p, x, index, fill, out = arrays(frame, Runs, "uiuu")
+    runs, in_bytes, run = p.runs, p.in_bytes, p.run
+    place = p.first
+    while place < p.end:
+        image = place // runs
+        start = place - image * runs
+        count = min(runs - start, p.end - place)
+        gather_runs(
+            out.ctypes.data + place * run, x.ctypes.data + image * in_bytes, fill.ctypes.data,
+            index.ctypes.data + 8 * start, count, run,
+        )  # fmt: skip
+        place += count
+
+
+class Pairs(NamedTuple):
+    first: int  # row (over all images) to begin with
+    end: int
+    half: int  # bytes of each of two groups
+
+
+@kernel
+def shuffle_pairs(frame):  # type: ignore[no-untyped-def]
+    """Rows first..end: the bytes of two groups in turn."""
+    p, x, out = arrays(frame, Pairs, "uu")
+    start = 2 * p.first * p.half
+    interleave_rows(out.ctypes.data + start, x.ctypes.data + start, p.end - p.first, p.half)
+
+
+class Grid(NamedTuple):
+    first: int  # row (over all images) to begin with: the runs of one place of `outer`
+    end: int
+    rows: int  # of one image
+    in_bytes: int  # of one image
+    run: int  # bytes copied from every place
 
 
 @kernel
 def copy_grid(frame):  # type: ignore[no-untyped-def]
-    """The same where the index is outer[i] + inner[j], or the filling where one of them is -1."""
-    p, x, outer, inner, out = arrays(frame, Runs, "uiiu")
-    run, item, fill = p.run, p.item, p.fill
-    start = 0
-    for image in range(p.batch):
-        x0 = image * p.in_elements
-        for i in range(outer.size):
-            for j in range(inner.size):
-                if outer[i] < 0 or inner[j] < 0:
-                    for k in range(run):
-                        out[start + k] = np.uint8((fill >> (8 * (k % item))) & 255)
-                else:
-                    source = x0 + outer[i] + inner[j]
-                    for k in range(run):
-                        out[start + k] = x[source + k]
-                start += run
+    """Rows first..end: runs of x at outer[row] + inner[i], of `fill` where one of them is -1."""
+    p, x, outer, inner, nothing, fill, out = arrays(frame, Grid, "uiiiuu")
+    rows, count, run = p.rows, inner.size, p.run
+    for row in range(p.first, p.end):
+        image = row // rows
+        start = outer[row - image * rows]
+        index = inner.ctypes.data
+        if start < 0:  # `nothing`: -1 for every run
+            start, index = 0, nothing.ctypes.data
+        gather_runs(
+            out.ctypes.data + row * count * run, x.ctypes.data + image * p.in_bytes + start,
+            fill.ctypes.data, index, count, run,
+        )  # fmt: skip
 
 
 class PixelBlocks(NamedTuple):
@@ -133,39 +150,56 @@ def prepare_runs(places: Places, x: TensorSpec, fill: int, path: str) -> OpPlan:
     """out[i] = x[index[i]], or the integer `fill` where the index is -1."""
     item = x.itemsize
     outer, inner, run = run_places(places)
-    runs = Runs(
-        batch=1,
-        in_elements=x.bytes,
-        out_elements=len(outer) * len(inner) * run * item,
-        run=run * item,
-        item=item,
-        fill=fill,
-    )
-    tables = [np.where(table < 0, -1, table * item) for table in (outer, inner)]
+    outer, inner = (np.where(table < 0, -1, table * item) for table in (outer, inner))
+    count = len(outer) * len(inner)
+    filled = bool((outer < 0).any() or (inner < 0).any())
+    element = np.frombuffer(fill.to_bytes(item, "little"), dtype=np.uint8)
+    filling = np.tile(element, run if filled else 1)
+    runs = Runs(first=0, end=count, runs=count, in_bytes=x.bytes, run=run * item)
+    rows = len(outer)
+    grid = Grid(first=0, end=rows, rows=rows, in_bytes=x.bytes, run=run * item)
+    nothing = np.full(len(inner) if (outer < 0).any() else 1, -1, dtype=np.int64)
 
     def bind(
         batch: int, inputs: Sequence[np.ndarray], output: np.ndarray, scratch: np.ndarray
     ) -> list[Step]:
-        p = pack(runs._replace(batch=batch))
-        if len(outer) == 1 and tables[0][0] == 0:
-            return [(copy_runs, (p, inputs[0], tables[1], output))]
-        return [(copy_grid, (p, inputs[0], *tables, output))]
+        if rows == 1 and outer[0] == 0:
+            p = pack(runs._replace(end=batch * count))
+            return [(copy_runs, (p, inputs[0], inner, filling, output))]
+        p = pack(grid._replace(end=batch * rows))
+        return [(copy_grid, (p, inputs[0], outer, inner, nothing, filling, output))]
 
-    return OpPlan(path, bind, lambda batch: 0)
+    return OpPlan(path, bind, lambda batch: 0, True)
+
+
+def prepare_shuffle(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> OpPlan:
+    """Two groups of bytes without an index."""
+    x = inputs[0]
+    if op.integer("group") != 2 or x.itemsize != 1:
+        return prepare_movement(op, inputs, output)
+    rows = x.elements // x.shape[-1]
+    pairs = Pairs(first=0, end=rows, half=x.shape[-1] // 2)
+
+    def bind(
+        batch: int, inputs: Sequence[np.ndarray], output: np.ndarray, scratch: np.ndarray
+    ) -> list[Step]:
+        return [(shuffle_pairs, (pack(pairs._replace(end=batch * rows)), inputs[0], output))]
+
+    return OpPlan("vector-shuffle", bind, lambda batch: 0, True)
 
 
 def prepare_constant(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> OpPlan:
     """The same bytes for every image."""
     value = aligned(op.consts["value"].reshape(-1).view(np.uint8))
-    runs = Runs(batch=1, in_elements=0, out_elements=output.bytes, run=output.bytes, item=1, fill=0)
+    runs = Runs(first=0, end=1, runs=1, in_bytes=0, run=output.bytes)
     start = np.zeros(1, dtype=np.int64)
 
     def bind(
         batch: int, inputs: Sequence[np.ndarray], output: np.ndarray, scratch: np.ndarray
     ) -> list[Step]:
-        return [(copy_runs, (pack(runs._replace(batch=batch)), value, start, output))]
+        return [(copy_runs, (pack(runs._replace(end=batch)), value, start, value, output))]
 
-    return OpPlan("constant", bind, lambda batch: 0)
+    return OpPlan("constant", bind, lambda batch: 0, True)
 
 
 # Every op that moves bytes, and those that have a faster kernel of their own.
@@ -173,4 +207,5 @@ PREPARE = {
     **{kind: prepare_movement for kind, spec in OPS.items() if spec.moves},
     "constant": prepare_constant,
     "depth_to_space": prepare_depth_to_space,
+    "channel_shuffle": prepare_shuffle,
 }

@@ -82,17 +82,19 @@ def moved_places(op: Op, x: TensorSpec, output: TensorSpec) -> Places:
 
 
 def _block_places(op: Op, x: TensorSpec, output: TensorSpec) -> Places:
-    """depth_to_space of mode DCR, either way."""
+    """depth_to_space: the deep tensor has (row, column, channel) in mode DCR, else channel first."""
     block, (row, column, _) = op.integer("block"), strides_of(x.shape)
+    last = op.text("mode") == "DCR"
     y, at, c = (np.arange(size, dtype=np.int64) for size in output.shape)
     if op.integer("inverse"):
-        channels = x.shape[2]
-        pixel, inside = c // channels, c % channels
+        pixel, inside = c // x.shape[2], c % x.shape[2]
+        if not last:
+            inside, pixel = c // block**2, c % block**2
         deep = pixel // block * row + pixel % block * column + inside
         return [y * block * row, at * block * column, deep]
-    channels = output.shape[2]
-    tall = y // block * row + y % block * block * channels
-    return [tall, at // block * column + at % block * channels, c]
+    step, apart = (output.shape[2], 1) if last else (1, block**2)
+    tall = y // block * row + y % block * block * step
+    return [tall, at // block * column + at % block * step, c * apart]
 
 
 def run_places(places: Places) -> tuple[np.ndarray, np.ndarray, int]:

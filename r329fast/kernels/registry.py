@@ -21,6 +21,7 @@ from r329fast.kernels import (
 from r329fast.kernels.conv.choice import prepare_dense
 from r329fast.kernels.conv.depthwise import prepare_depthwise
 from r329fast.kernels.conv.depthwise_quads import prepare_quads
+from r329fast.kernels.conv.depthwise_taps import prepare_taps
 from r329fast.kernels.conv.layout import conv_layout
 from r329fast.kernels.conv.transposed import transposed_preparer
 from r329fast.kernels.conv.wide import prepare_wide
@@ -38,8 +39,13 @@ def prepare_conv(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> OpPlan
     layout = conv_layout(op, inputs[0], output)
     if not layout.fits:
         return prepare_wide(layout)
-    if layout.group == layout.channels == len(layout.weights) and layout.group > 1:
-        return prepare_quads(op, layout, output) or prepare_depthwise(op, layout, output)
+    if layout.group == layout.channels > 1:
+        if len(layout.weights) == layout.channels:
+            quads = prepare_quads(op, layout, output) or prepare_taps(op, layout, output)
+            return quads or prepare_depthwise(op, layout, output)
+        taps = prepare_taps(op, layout, output)
+        if taps is not None:
+            return taps
     return prepare_dense(op, layout, output)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from r329fast.base.lazy import loader, moved
+from r329fast.base.lazy import loader, moved, names
 
 if TYPE_CHECKING:
     from r329fast.profile.cost import estimate
@@ -61,3 +61,4 @@ __getattr__ = moved(
     },
     loader(__name__, _LATE),
 )
+__dir__ = names(__all__)

@@ -178,16 +178,21 @@ def count_data(
     backend: str = "numba",
     threads: int = 1,
     advance: Advance | None = None,
+    on_tensors: Callable[[dict[str, np.ndarray]], None] | None = None,
 ) -> dict[str, DataCounters]:
     """Counters by layer name over the integers [N, *input shape] of all `batches`.
 
-    For programs with one input. advance(n) is called after each block of n images.
+    For programs with one input. advance(n) is called after each block of n images, on_tensors
+    with the block's integers by tensor name.
     """
     counter = DataCounter(program)
     names = tuple(program.tensors)
     with closing(Simulator(program, backend=backend, threads=threads)) as simulator:
         for block in blocks(batches, block_images(program)):
-            counter.add(simulator.run(block, keep=names))
+            tensors = simulator.run(block, keep=names)
+            counter.add(tensors)
+            if on_tensors is not None:
+                on_tensors(tensors)
             if advance is not None:
                 advance(len(block))
     return counter.layers

@@ -18,6 +18,8 @@ from r329fast.profile.images import Images
 from r329fast.profile.precision import precision, program_options
 from r329fast.profile.record import Findings
 from r329fast.profile.sensitivity import computing_layers, layer_sensitivity
+from r329fast.profile.silent_failures import OutputWatch, joined_failures
+from r329fast.profile.split_outputs import split_suggestions
 from r329fast.profile.suggestions import suggest
 from r329fast.program.program import Program
 from r329fast.simulator.simulator import Simulator
@@ -68,27 +70,37 @@ def collect(
     found.cost = estimate(program, hardware or load_hardware())
     if len(program.inputs) != 1:
         images = None  # one array an image is all that sources give
+    found.failures = joined_failures(program, graph.onnx_names if graph is not None else None)
     found.paths = Simulator(program).paths()
     if wanted.host_time:
         step("timing", None)
         found.host_us = _host_times(program, images)
     if images is not None:
+        watch = OutputWatch(program, source or "the images")
         found.input_saturated = _input_saturated(program, images)
         if graph is not None and wanted.errors:
             counter = DataCounter(program)
+
+            def look(tensors: dict[str, np.ndarray]) -> None:
+                counter.add(tensors)
+                watch.add(tensors)
+
             found.errors = analyse_errors(
                 graph,
                 program,
                 images,
                 threads=threads,
-                on_tensors=counter.add,
+                on_tensors=look,
                 advance=step("errors", len(images)),
             )
             found.data = counter.layers
         else:
             integers = (program.quantize_input(batch.x) for batch in images)
             advance = step("counting", len(images))
-            found.data = count_data(program, integers, threads=threads, advance=advance)
+            found.data = count_data(
+                program, integers, threads=threads, advance=advance, on_tensors=watch.add
+            )
+        found.failures = [*found.failures, *watch.failures()]
         if graph is not None and wanted.sensitivity:
             few = images.first(wanted.sensitivity_images)
             rounds = -(-len(few) // min(4 * float_block(graph), 8))
@@ -97,7 +109,8 @@ def collect(
                 graph, program, few, threads=threads, advance=step("sensitivity", total)
             )
         if graph is not None and ranges is not None and found.errors and wanted.suggestions:
-            found.suggestions = suggest(
+            split = split_suggestions(graph, program, found.failures, images, threads)
+            found.suggestions = split + suggest(
                 graph,
                 program,
                 ranges,

@@ -10,11 +10,15 @@ from typing import Any
 import numpy as np
 
 from r329fast.base.machine import cpu_model
+from r329fast.base.tabular import html_table
 from r329fast.profile.cost import CostEstimate
 from r329fast.profile.data_counters import DataCounters, level_steps
 from r329fast.profile.errors import BIN_STEPS, BINS_BEYOND, ErrorAnalysis
+from r329fast.profile.layer_details import layer_details
+from r329fast.profile.memory_use import memory_use
 from r329fast.profile.precision import Precision
 from r329fast.profile.sensitivity import LayerSensitivity
+from r329fast.profile.silent_failures import SilentFailure
 from r329fast.profile.suggestion import Suggestion
 from r329fast.program.counters import layer_counters
 from r329fast.program.program import LayerRecord, Program
@@ -39,9 +43,22 @@ class Findings:
     errors: ErrorAnalysis | None = None
     sensitivity: Mapping[str, LayerSensitivity] = field(default_factory=dict)
     suggestions: Sequence[Suggestion] = ()
+    failures: Sequence[SilentFailure] = ()
     input_saturated: float | None = None
     source: str = ""
     seconds: float = 0.0
+
+    def __repr__(self) -> str:
+        held = {"cost": self.cost, "data": self.data, "errors": self.errors,
+                "sensitivity": self.sensitivity, "suggestions": self.suggestions}  # fmt: skip
+        words = ", ".join(key for key, value in held.items() if value) or "counters only"
+        return f"<Findings about {self.program.name!r}: {words}>"
+
+    def _repr_html_(self) -> str:
+        rows = [
+            [row["name"], row["op"], f"{row['macs']:,}", row["shape"]] for row in layer_rows(self)
+        ]
+        return html_table(repr(self)[1:-1], ["layer", "type", "MACs", "output"], rows)
 
 
 def layer_rows(found: Findings) -> list[dict[str, Any]]:
@@ -152,9 +169,12 @@ def make_record(found: Findings, totals: Mapping[str, Any]) -> dict[str, Any]:
         "hardware": found.cost.hardware.as_json() if found.cost else None,
         "errors": _errors_summary(found.errors),
         "sensitivity_order": _order(found.sensitivity),
+        "failures": [failure.as_json() for failure in found.failures],
         "suggestions": [suggestion.as_json() for suggestion in found.suggestions],
         "histograms": _histograms(found),
         "network": {"edges": _edges(program)},
+        "details": layer_details(program),
+        "memory": memory_use(program),
     }
     return record
 

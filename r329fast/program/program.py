@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from r329fast.base.files import write_atomic
+from r329fast.base.tabular import html_table
 from r329fast.errors import DataError
 from r329fast.program.archive import program_writer
 from r329fast.program.op import AttrValue, LayerRecord, Op, TensorSpec
@@ -69,6 +70,31 @@ class Program:
         spec = self.tensors[self.inputs[0] if name is None else name]
         q = _rounded(spec, x)
         return np.asarray((q < spec.qmin) | (q > spec.qmax))
+
+    def __repr__(self) -> str:
+        return (
+            f"<Program {self.name!r}: scheme {self.scheme}, {len(self.layers)} layers, "
+            f"{len(self.ops)} ops, hash {self.hash()[:8]}>"
+        )
+
+    def _repr_html_(self) -> str:
+        rows = []
+        for layer in self.layers:
+            out = self.tensors[layer.outputs[0]]
+            scale = f"{out.scale:.7g}"
+            rows.append(
+                [
+                    layer.name,
+                    layer.type,
+                    layer.act,
+                    out.dtype,
+                    list(out.shape),
+                    scale,
+                    out.zero_point,
+                ]
+            )
+        heads = ["layer", "type", "activation", "dtype", "output", "scale", "zero point"]
+        return html_table(repr(self)[1:-1], heads, rows)
 
     def __str__(self) -> str:
         """The op list, one line per op: what diffs and people read."""

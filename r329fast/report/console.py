@@ -1,12 +1,15 @@
-"""A profile record as lines and tables for the terminal."""
+"""A profile record as lines and a table for the terminal."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from r329fast.report.columns import BY_KEY, Column, shown_columns
 
+# What a terminal shows of a layer, in order; and which of it goes first where room is short.
 _CONSOLE_KEYS = (
     "name",
     "op",
@@ -14,43 +17,82 @@ _CONSOLE_KEYS = (
     "weight_bytes",
     "saturated_low",
     "saturated_high",
-    "cycles",
     "time_us",
     "bound",
     "snr_entire",
     "snr_single",
     "only_snr",
 )
+_DROPPED_FIRST = ("op", "weight_bytes", "macs", "saturated_low", "bound", "snr_entire", "only_snr")
 _SHORT = {"exact": "exact", "estimate": "est.", "measured": "meas."}
+_WORST_BY = ("only_snr", "snr_single", "time_us", "ops_count")
+_GAP = 2  # blanks between two columns
+_LONGEST_NAME = 36  # columns of a layer's name, which folds beyond
+SHOWN_LAYERS = 20
 
 
-def table_lines(layers: Sequence[Mapping[str, Any]], keys: Sequence[str] = ()) -> list[str]:
-    """The layer table as plain lines, one per layer, never folded; the second line is the status.
+@dataclass(frozen=True)
+class LayerTable:
+    """heads and rows (texts) of a table, and a line that says which layers they are."""
 
-    keys: which columns, in order; by default a dozen useful ones, as far as they have values.
+    heads: list[str]
+    rows: list[list[str]]
+    about: str
+
+
+def layer_table(
+    layers: Sequence[Mapping[str, Any]], width: int = 80, most: int = SHOWN_LAYERS
+) -> LayerTable:
+    """The worst layers, the worst of them last, in as many columns as `width` has room for.
+
+    most: how many layers (0: all). The head of a column ends in the status of its numbers.
     """
-    columns: list[Column] = (
-        [BY_KEY[key] for key in keys]
-        if keys
-        else [column for column in shown_columns(layers) if column.key in _CONSOLE_KEYS]
+    by = next((key for key in _WORST_BY if any(row.get(key) is not None for row in layers)), "")
+    worse_is_less = bool(by) and BY_KEY[by].good == "high"
+
+    def badness(row: Mapping[str, Any]) -> float:
+        value = row.get(by)
+        if not isinstance(value, (int, float)):
+            return -math.inf
+        return -value if worse_is_less else value
+
+    ordered = sorted(layers, key=badness)
+    shown = ordered[-most:] if most else ordered
+    columns = [column for column in shown_columns(layers) if column.key in _CONSOLE_KEYS]
+    texts = {key.key: [_clean(key.text(row.get(key.key))) for row in shown] for key in columns}
+    sizes = {column.key: _size(column, texts[column.key]) for column in columns}
+    for key in _DROPPED_FIRST:
+        if sum(sizes.values()) + _GAP * (len(sizes) - 1) <= width:
+            break
+        sizes.pop(key, None)
+    kept = [column for column in columns if column.key in sizes]
+    count = f"{len(layers)} layers" if len(shown) == len(layers) else (
+        f"{len(shown)} of {len(layers)} layers"
+    )  # fmt: skip
+    order = f", by {BY_KEY[by].title}, the worst last" if by else ""
+    return LayerTable(
+        [_head(column) for column in kept],
+        [list(row) for row in zip(*(texts[column.key] for column in kept), strict=True)],
+        count + order,
     )
-    rows = [[column.title for column in columns]]
-    rows.append([_SHORT[column.status] + _unit(column) for column in columns])
-    rows += [[column.text(layer.get(column.key)) for column in columns] for layer in layers]
-    widths = [max(len(row[index]) for row in rows) for index in range(len(columns))]
-    left = [column.form == "text" for column in columns]
-    lines = [
-        "  ".join(
-            cell.ljust(width) if text else cell.rjust(width)
-            for cell, width, text in zip(row, widths, left, strict=True)
-        ).rstrip()
-        for row in rows
-    ]
-    return [*lines[:2], "-" * max(len(line) for line in lines), *lines[2:]]
 
 
-def _unit(column: Column) -> str:
-    return f" {column.unit}" if column.unit not in ("", "bytes", "cycles") else ""
+def _size(column: Column, cells: Sequence[str]) -> int:
+    """Columns of the terminal that a column of the table takes."""
+    widest = max([len(cell) for cell in cells] + [len(word) for word in _head(column).split()])
+    return min(widest, _LONGEST_NAME) if column.key == "name" else widest
+
+
+def _head(column: Column) -> str:
+    if column.form == "text" and column.status == "exact":
+        return column.title
+    unit = f" {column.unit}" if column.unit not in ("", "bytes", "us") else ""
+    return f"{column.title}{unit} {_SHORT[column.status]}"
+
+
+def _clean(text: str) -> str:
+    """A name without characters that move a terminal's cursor."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
 
 
 def summary_lines(record: Mapping[str, Any]) -> list[str]:

@@ -16,11 +16,16 @@ from r329fast.base.sheets import from_cell
 from r329fast.errors import R329Error
 from r329fast.evaluation.files import results_stem
 from r329fast.report.outputs import read_json
-from r329fast.report.settings import setting_names, settings_table, with_setting
+from r329fast.report.settings import all_settings, setting_names, settings_table, with_setting
 
 WORST = 24
 _THUMBNAIL = 128  # pixels of the longer side
 _QUALITY = 80
+_ACCURACY = (
+    *("images", "top1", "float_top1", "top5", "float_top5", "agreement"),
+    *("lost", "gained", "mcnemar_p"),
+    *("saturated_values", "saturated_images", "tied_images", "top1_shared"),
+)
 _SHARES = (
     ("top1", "top-1 int8"),
     ("top5", "top-5 int8"),
@@ -42,18 +47,21 @@ def evaluation_part(
     worst: int = WORST,
     setting: str | None = None,
     program_hash: str | None = None,
+    classes: Mapping[int, str] | None = None,
 ) -> dict[str, Any]:
-    """{"setting", "figures": [(title, text)], "worst": [{name, text, thumbnail}], "settings"}.
+    """{"setting", "figures": [(title, text)], "accuracy", "worst": [{name, text, thumbnail}],
+    "settings", "top1_by_setting"}; "accuracy" has the figures as numbers.
 
     Figures and worst images are those of one setting: `setting`, else the one that made the program
     with `program_hash`, else the best. "settings" is the table of all (`settings_table`).
-    Thumbnails come from `image_set`, or from the run's "image_set" where it still can be opened.
+    classes: names by class number, for the texts of the images. Thumbnails come from `image_set`,
+    or from the run's "image_set" where it still can be opened.
     Raises FileError for a folder without a run.json, UsageError for an unknown setting.
     """
     run = read_json(folder / "run.json")
     with faults_of(folder, "a folder of an evaluation"):
         shown = with_setting(run, setting, program_hash)
-        return _part(shown, folder, image_set, labels, worst)
+        return _part(shown, folder, image_set, labels, worst, classes or {})
 
 
 def _part(
@@ -62,6 +70,7 @@ def _part(
     image_set: Path | None,
     labels: str | Path | None,
     worst: int,
+    classes: Mapping[int, str],
 ) -> dict[str, Any]:
     figures = [
         (title, f"{run[key]:.2%}") for key, title in _SHARES if isinstance(run.get(key), float)
@@ -75,7 +84,7 @@ def _part(
     shown = [
         {
             "name": Path(row["file"]).name,
-            "text": _text(row),
+            "text": _text(row, classes),
             "thumbnail": pictures.get(row["file"], ""),
         }
         for row in rows
@@ -83,9 +92,20 @@ def _part(
     return {
         "setting": run["name"],
         "figures": figures,
+        "accuracy": _numbers(run),
         "worst": shown,
         "settings": settings_table(run),
+        "top1_by_setting": [
+            [str(row.get("name") or ""), row.get("top1")] for row in all_settings(run)
+        ],
     }
+
+
+def _numbers(run: Mapping[str, Any]) -> dict[str, Any]:
+    """What the sentences about accuracy need, as numbers."""
+    found = {key: run[key] for key in _ACCURACY if isinstance(run.get(key), (int, float))}
+    skipped = run.get("skipped")
+    return {**found, "skipped": len(skipped) if isinstance(skipped, list) else 0}
 
 
 def worst_images(
@@ -104,9 +124,15 @@ def worst_images(
     return lost[:count]
 
 
-def _text(row: Mapping[str, Any]) -> str:
-    words = f"class {row['label']}, int8 gives {row['top1']} (true class has rank {row['rank']})"
-    return words + (f", float {row['float_top1']}" if row.get("float_top1") else "")
+def _text(row: Mapping[str, Any], classes: Mapping[int, str]) -> str:
+    def named(value: Any) -> str:
+        name = classes.get(_number(value, -1), "").split(",")[0]
+        return f"{value} {name}".strip()
+
+    words = f"class {named(row['label'])}, int8 gives {named(row['top1'])}"
+    words += f" (true class has rank {row['rank']})"
+    floats = row.get("float_top1")
+    return words if floats in (None, "") else f"{words}, float gives {named(floats)}"
 
 
 def _number(value: Any, other: int) -> int:

@@ -1,4 +1,4 @@
-"""One self-contained HTML page of one record, or of two side by side. No network, no library."""
+"""One self-contained HTML page of one record, or of several side by side; no library in it."""
 
 from __future__ import annotations
 
@@ -12,21 +12,29 @@ from typing import Any
 from r329fast.errors import UsageError
 from r329fast.report.columns import COLUMNS
 from r329fast.report.facts import about_line, comparison_pairs
+from r329fast.report.findings import findings
 
 MAX_BYTES = 2_000_000
-_SCRIPTS = ("core.js", "charts.js", "network.js", "table.js", "sections.js", "main.js")
+_SCRIPTS = (
+    *("core.js", "findings.js", "charts.js", "memory.js", "layout.js", "network.js", "table.js"),
+    *("sections.js", "details.js", "compare.js", "main.js"),
+)
 _SIGNIFICANT = 6  # digits of the numbers in the page; the JSON record has them all
 
 
 def page(records: Sequence[Mapping[str, Any]], labels: Sequence[str] = ()) -> str:
-    """The page's text, for one or two records; labels: what to call them."""
-    if not 1 <= len(records) <= 2:
-        raise UsageError(f"a report shows one or two runs, found {len(records)}")
+    """The page's text, for one record or several side by side; labels: what to call them.
+
+    Raises UsageError without a record.
+    """
+    if not records:
+        raise UsageError("a report shows at least one run, found none")
     names = list(labels) or [str(record.get("model", "")) for record in records]
     runs = []
     for record in records:
         run = {"layers": [], "totals": {}, **record, "about": about_line(record)}
         run["pairs"] = comparison_pairs(record)
+        run["findings"] = [item.as_json() for item in findings(run)]
         runs.append(_rounded(run))
     data = {
         "columns": [vars(column) for column in COLUMNS],
@@ -35,7 +43,7 @@ def page(records: Sequence[Mapping[str, Any]], labels: Sequence[str] = ()) -> st
     }
     # "</" would end the script element, and "<!--" would start a comment in it
     text = json.dumps(data, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
-    title = " and ".join(names) + " - r329fast"
+    title = ", ".join(names) + " - r329fast"
     return _fill(
         _asset("page.html"),
         title=html.escape(title),

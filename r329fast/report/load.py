@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ from r329fast.report.vendor_folder import is_vendor_folder, vendor_record
 from r329fast.vendor.aipu.load import is_aipu_file
 
 RUN_FILE = "run.json"
+Part = Callable[..., dict[str, Any]]  # evaluation_part of a folder, its sources given
 
 
 def load_run(
@@ -21,6 +24,7 @@ def load_run(
     image_set: Path | None = None,
     labels: str | Path | None = None,
     setting: str | None = None,
+    classes: Mapping[int, str] | None = None,
 ) -> dict[str, Any]:
     """The record of a profile, `run` or `eval`: a folder that one of them wrote, or its JSON file.
 
@@ -28,30 +32,27 @@ def load_run(
     with neither may hold what the vendor's tool left; an aipu.bin file stands for itself.
     image_set, labels: where the thumbnails of an evaluation come from, if not from where it ran.
     setting: the one of a sweep that is shown (by default that of the profile beside it, else the
-    best). Raises FileError where there is neither, DataError for a file that is no record and
-    UsageError for a setting that is not there.
+    best). classes: names by class number. Raises FileError where there is neither, DataError for
+    a file that is no record and UsageError for a setting that is not there.
     """
     with faults_of(path, "a run that can be shown"):
-        record = _load(path, image_set, labels, setting)
+        part = partial(evaluation_part, image_set=image_set, labels=labels, classes=classes)
+        record = _load(path, partial(part, setting=setting), setting)
         if setting is not None and "evaluation" not in record:
             raise UsageError(f"--setting: {path} is no evaluation", option="setting")
         return record
 
 
-def _load(
-    path: Path, image_set: Path | None, labels: str | Path | None, setting: str | None
-) -> dict[str, Any]:
+def _load(path: Path, part: Part, setting: str | None) -> dict[str, Any]:
     if is_folder(path):
         profile, run = path / PROFILE_FILE, path / RUN_FILE
         if is_file(profile):
             record = _profile(profile)
             if is_file(run) and is_evaluation(read_json(run)):
-                record["evaluation"] = evaluation_part(
-                    path, image_set, labels, setting=setting, program_hash=record.get("hash")
-                )
+                record["evaluation"] = part(path, program_hash=record.get("hash"))
             return record
         if is_file(run):
-            return _run(path, read_json(run), image_set, labels, setting)
+            return _run(path, read_json(run), part, setting)
         if is_vendor_folder(path):
             return vendor_record(path)
         raise FileError(
@@ -64,7 +65,7 @@ def _load(
     value = read_json(path)
     if value.get("kind") == "profile" or "layers" in value:
         return _profile(path)
-    return _run(path.parent, value, image_set, labels, setting)
+    return _run(path.parent, value, part, setting)
 
 
 def _profile(path: Path) -> dict[str, Any]:
@@ -82,13 +83,7 @@ def _profile(path: Path) -> dict[str, Any]:
     return record
 
 
-def _run(
-    folder: Path,
-    run: dict[str, Any],
-    image_set: Path | None,
-    labels: str | Path | None,
-    setting: str | None,
-) -> dict[str, Any]:
+def _run(folder: Path, run: dict[str, Any], part: Part, setting: str | None) -> dict[str, Any]:
     """A run.json of `run` or `eval` in the record's form, without layers."""
     if not any(key in run for key in ("outputs", "top1", "model", "model_name")):
         raise DataError(f"{folder / RUN_FILE}: not a run of this program", path=str(folder))
@@ -107,5 +102,5 @@ def _run(
         if run.get(key):
             record[key] = run[key]
     if is_evaluation(run):
-        record["evaluation"] = evaluation_part(folder, image_set, labels, setting=setting)
+        record["evaluation"] = part(folder)
     return record

@@ -10,12 +10,12 @@ from r329fast.errors import UsageError, nearest
 _COLUMNS = (
     ("top1", "top-1", "share"),
     ("top5", "top-5", "share"),
-    ("agreement", "agrees with float", "share"),
+    ("agreement", "agrees", "share"),
     ("mean_rank", "mean rank", "real"),
     ("lost", "lost", "count"),
     ("gained", "gained", "count"),
-    ("tied_images", "tied images", "count"),
-    ("saturated_images", "saturated images", "count"),
+    ("tied_images", "tied", "count"),
+    ("saturated_images", "saturated", "count"),
 )
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from r329fast.base.limits import MEMORY, check_memory
+from r329fast.base.tabular import html_table
 from r329fast.errors import DataError, UsageError, nearest
 from r329fast.program.blocks import largest_op
 from r329fast.program.program import Program
@@ -81,6 +82,15 @@ class Simulator:
     def __reduce__(self) -> tuple[type[Simulator], tuple[object, ...]]:
         """A simulator is sent elsewhere as its program and settings, and made ready there."""
         return Simulator, (self.program, self.backend, self.threads, self.block)
+
+    def __repr__(self) -> str:
+        return (
+            f"<Simulator of {self.program.name!r}: backend {self.backend}, threads {self.threads}>"
+        )
+
+    def _repr_html_(self) -> str:
+        rows = list(self.paths().items())
+        return html_table(repr(self)[1:-1], ["layer", "kernel"], rows)
 
     def paths(self) -> dict[str, str]:
         """Layer name -> kernel path of its ops, joined by " + " ("reference" for that backend)."""

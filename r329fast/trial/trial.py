@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from r329fast.deploy.from_model import (
     ModelRun,
     calibration_folder,
     config_of_model,
+    save_cfg,
 )
 from r329fast.deploy.pipeline import Prepared, prepare
 from r329fast.deploy.recipe import saturation_warning
@@ -40,7 +41,8 @@ PROFILED = 8
 class TrialOptions:
     """How a model is tried.
 
-    labels, numbers, preprocess, scheme: as in `ModelOptions`. split: the part of a set with parts
+    labels, numbers, preprocess, scheme: as in `ModelOptions`. classes: names by class number, for
+    the texts of the worst images. split: the part of a set with parts
     that is evaluated. method, rounding, per_channel: as in
     `Settings`. limit: images evaluated, evenly spaced (0: all). save_cfg: a file for the cfg that
     does the same; the calibration set then stays beside it. threads: all cores where absent.
@@ -49,6 +51,7 @@ class TrialOptions:
 
     labels: str | Path | None = None
     numbers: Mapping[str, int] | None = None
+    classes: Mapping[int, str] | None = None
     split: str = "val"
     preprocess: Preprocess | None = None
     scheme: str = "aqt2021"
@@ -123,19 +126,9 @@ def try_model(
         step("profiling")
         trial = _profiled(prepared, made, images, out, options, threads, found)
     if options.save_cfg is not None:
-        trial.files["cfg"] = str(save_cfg(made, settings, Path(options.save_cfg)))
+        trial.files["cfg"] = str(save_cfg(made, Path(options.save_cfg), settings))
     trial.seconds = time.perf_counter() - start
     return trial
-
-
-def save_cfg(made: ModelRun, settings: Settings, path: Path) -> Path:
-    """The cfg that does the same, with a calibration method that was asked for."""
-    config = made.config
-    if settings.method and config.quantization is not None:
-        config = replace(
-            config, quantization=replace(config.quantization, calibration_method=settings.method)
-        )
-    return config.write(path)
 
 
 def _model_options(images: str | Path | None, options: TrialOptions, threads: int) -> ModelOptions:
@@ -202,7 +195,9 @@ def _profiled(
     warnings = [*prepared.warnings, *(evaluation.warnings if evaluation else [])]
     files: dict[str, str] = {}
     if evaluation is not None:
-        record["evaluation"] = evaluation_part(out, program_hash=program.hash())
+        record["evaluation"] = evaluation_part(
+            out, program_hash=program.hash(), classes=options.classes
+        )
         files["evaluation"] = str(out / "run.json")
     else:
         warnings += saturation_warning(found.input_saturated or 0.0)

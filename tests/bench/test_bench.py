@@ -23,15 +23,6 @@ from r329fast.errors import UsageError
 from r329fast.graph import FloatSession
 
 ROOT = Path(__file__).resolve().parents[2]
-# name -> (small size, GMAC at full size); what is multiplied is known from the papers
-GMAC = {
-    "resnet18_v2": 1.82,
-    "vgg16": 15.5,
-    "resnet50": 4.1,
-    "mobilenet_v2": 0.30,
-    "squeezenet": 0.83,
-    "resnet20_cifar": 0.041,
-}
 SMALL = {"resnet20_cifar": 16}
 
 
@@ -45,27 +36,6 @@ def small_case(name: str) -> Case:
 
 
 # --- models
-
-
-@pytest.mark.parametrize("name", [name for name in MODELS if name != "vgg16"])
-def test_models_are_sound_and_use_their_range(name: str) -> None:
-    model = MODELS[name].build(SMALL.get(name, 64))
-    onnx.checker.check_model(model, full_check=True)
-    small = small_case(name)
-    x = small.images(2)
-    expected = FloatSession(small.graph).run(x)[small.graph.outputs[0]]
-    got = engines.ours(small, 2, 1).run()
-    assert expected.shape == got.shape
-    assert np.abs(expected).max() > 0.01  # activations have not died on the way
-    assert compare.correlation(expected, got) > 0.9
-    busy = [low < high for low, high in small.ranges.values.values()]
-    assert all(busy)
-
-
-@pytest.mark.parametrize("name", [name for name in MODELS if name != "vgg16"])
-def test_work_is_that_of_the_papers(name: str) -> None:
-    graph = make_case(name)
-    assert graph.macs / 1e9 == pytest.approx(GMAC[name], rel=0.03)
 
 
 def test_vgg16_at_32() -> None:
@@ -252,7 +222,7 @@ def test_command_gives_json(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main([*QUICK, "--json"]) == 0
     record = json.loads(capsys.readouterr().out)
     assert [result["threads"] for result in record["results"]] == sorted({1, compare.cores()})
-    assert set(record) == {"machine", "rounds", "missing", "results"}
+    assert set(record) == {"machine", "rounds", "missing", "results", "summary"}
 
 
 def test_command_names_the_nearest_model(capsys: pytest.CaptureFixture[str]) -> None:

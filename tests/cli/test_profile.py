@@ -22,7 +22,7 @@ from r329fast.images.sets import ImageSet
 from r329fast.program.counters import layer_counters
 from r329fast.program.storage import load_program
 from r329fast.report.columns import BY_KEY, COLUMNS, STATUSES, totals
-from r329fast.report.console import table_lines
+from r329fast.report.console import layer_table
 from r329fast.vendor import profile_data_size
 from r329fast.vendor.profile_data import read_profile_data
 
@@ -101,15 +101,42 @@ def test_csv_is_the_same_table(whole: dict, folder: Path) -> None:  # type: igno
 
 
 def test_table_says_exact_or_estimate(whole: dict) -> None:  # type: ignore[type-arg]
-    lines = table_lines(whole["layers"])
-    assert len({len(line) for line in lines[:1]}) == 1
-    assert lines[0].split()[0] == "layer"
-    words = lines[1].split()
-    assert words.count("exact") + words.count("est.") == len(
-        lines[1].replace(" dB", "").split()
-    ) - (words.count("us"))
-    assert len(lines) == len(whole["layers"]) + 3
-    assert not any(line.endswith(" ") for line in lines)
+    table = layer_table(whole["layers"], width=200, most=0)
+    assert table.heads[0] == "layer"
+    assert all(head.endswith((" exact", " est.")) for head in table.heads[2:])
+    assert len(table.rows) == len(whole["layers"])
+    assert {row[0] for row in table.rows} == {layer["name"] for layer in whole["layers"]}
+
+
+def test_table_shows_the_worst_last(whole: dict) -> None:  # type: ignore[type-arg]
+    table = layer_table(whole["layers"], width=80, most=5)
+    assert [row[0] for row in table.rows][::-1] == whole["sensitivity_order"][:5]
+    assert table.about.startswith(f"5 of {len(whole['layers'])} layers")
+    widest = [
+        max(len(part) for row in [table.heads, *table.rows] for part in row[index].split())
+        for index in range(len(table.heads))
+    ]
+    assert sum(widest) + 2 * (len(widest) - 1) <= 80
+
+
+def test_terminal_fits_80_columns(
+    whole: dict,  # type: ignore[type-arg]
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Findings first, then summary and table; no line is wider, no head is cut in a word."""
+    from r329fast.cli.output import Console
+    from r329fast.cli.profile import show
+
+    monkeypatch.setenv("COLUMNS", "80")
+    long = {**whole, "layers": [dict(layer) for layer in whole["layers"]]}
+    long["layers"][3]["name"] = "model/features/3/conv_block/depthwise_separable/BatchNorm_Fold"
+    show(long, {}, Console())
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == "What to look at"
+    assert lines[1].startswith("1. int8 ")
+    assert max(map(len, lines)) <= 80
+    assert any(line.split()[:1] == ["layer"] for line in lines)
 
 
 def test_record_holds_what_was_asked(whole: dict) -> None:  # type: ignore[type-arg]

@@ -21,7 +21,7 @@ RED_DOT = (
     "data:image/png;base64,iVBORw0KGgoAAAANSUhEUgAAAAUAAAAFCAYAAACNbyblAAAAHElEQVQI12P4//8/w38GIAXDIBKE0DHx"
     "gljNBAAO9TXL0Y4OHwAAAABJRU5ErkJggg=="
 )
-WIDTHS = (1280, 390)
+WIDTHS = (1280, 768, 390)
 
 
 @pytest.fixture(scope="module")
@@ -312,12 +312,22 @@ def test_two_records_side_by_side(record: dict[str, Any], session: Any, tmp_path
     facts = session.find_element("id", "compare-facts").text
     assert "aqt2021" in facts
     assert "compass42" in facts
+    first = session.execute_script(
+        "return document.querySelector('#compare-facts tbody tr').className"
+    )
+    assert first == "differs"  # what differs stands in front
     cells = session.execute_script(
         "return [...document.querySelectorAll('#compare-box tbody tr')].map("
         "row => [row.dataset.layer, row.lastChild.textContent, row.lastChild.className])"
     )
     changed = [cell for cell in cells if cell[2]]
-    assert changed == [[name, "+7.5", "up"]]
+    assert changed == [[name, "+7.5", "up bar"]]
+    assert cells[0] == changed[0]  # the largest difference first
+    choose(session, "compare-order", "layers")
+    order = session.execute_script(
+        "return [...document.querySelectorAll('#compare-box tbody tr')].map(r => r.dataset.layer)"
+    )
+    assert order == [layer["name"] for layer in record["layers"]]
     choose(session, "compare-key", "macs")
     assert not session.execute_script("return document.querySelectorAll('#compare-box .up').length")
     click(session, "#runs button:nth-child(2)")

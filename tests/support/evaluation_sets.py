@@ -20,18 +20,25 @@ CLASSES = 10
 RECIPE = Preprocess(size=(8, 6), sub=(128.0,) * 3, div=(64.0,) * 3, scale=1.0)
 
 
-def small_net(path: Path) -> Path:
-    """Mean of every channel, then a fully connected layer: [N, 3, 6, 8] to 10 classes."""
+def small_net(path: Path, bias: float = 0.0) -> Path:
+    """Mean of every channel, then a fully connected layer: [N, 3, 6, 8] to 10 classes.
+
+    bias: the deviation of the layer's biases; without it there are none.
+    """
     rng = np.random.default_rng(7)
     weights = numpy_helper.from_array(rng.normal(size=(3, CLASSES)).astype(np.float32), "w")
+    biases = numpy_helper.from_array(rng.normal(size=CLASSES).astype(np.float32) * bias, "b")
     nodes = [
         helper.make_node("GlobalAveragePool", ["input"], ["pooled"]),
         helper.make_node("Flatten", ["pooled"], ["flat"]),
         helper.make_node("MatMul", ["flat", "w"], ["logits"]),
     ]
+    if bias:
+        nodes[-1] = helper.make_node("Gemm", ["flat", "w", "b"], ["logits"])
     info = helper.make_tensor_value_info("input", TensorProto.FLOAT, ["N", 3, 6, 8])
     out = helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", CLASSES])
-    graph = helper.make_graph(nodes, "small", [info], [out], [weights])
+    constants = [weights, biases] if bias else [weights]
+    graph = helper.make_graph(nodes, "small", [info], [out], constants)
     opsets = [helper.make_opsetid("", 13)]
     onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=8), str(path))
     return path

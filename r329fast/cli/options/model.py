@@ -6,7 +6,7 @@ import argparse
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from r329fast.cli.options.classes import class_names
 from r329fast.cli.options.preprocess import asked_for
@@ -15,6 +15,7 @@ from r329fast.errors import UsageError
 
 if TYPE_CHECKING:
     from r329fast.deploy.from_model import ModelRun
+    from r329fast.deploy.settings import Settings
 
 
 def add_model(parser: argparse.ArgumentParser, images: bool = True) -> None:
@@ -22,7 +23,8 @@ def add_model(parser: argparse.ArgumentParser, images: bool = True) -> None:
     group = parser.add_argument_group(
         "a model instead of a cfg",
         "MODEL.onnx runs with a cfg made in memory, calibrated on at most 100 of the images\n"
-        "(on random data without any: then only cost and memory mean something).",
+        "(on random data without any: then only cost and memory mean something). How they\n"
+        "are prepared is read from preprocess.json near the model, else guessed, and said.",
     )
     if images:
         group.add_argument(
@@ -47,6 +49,7 @@ def made_for(
         calibration_folder,
         config_of_model,
         is_model,
+        save_cfg,
     )
 
     if not is_model(model):
@@ -55,6 +58,8 @@ def made_for(
         yield None
         return
     scheme = getattr(args, "scheme", None)
+    if isinstance(scheme, list):  # of a sweep; the cfg's own when there is one
+        scheme = scheme[0] if len(scheme) == 1 else None
     with calibration_folder(args.save_cfg) as folder:
         made = config_of_model(
             model,
@@ -64,12 +69,27 @@ def made_for(
                 labels=args.labels,
                 numbers=class_names(getattr(args, "classes", None))[1],
                 preprocess=asked_for(args, None, None) if hasattr(args, "preprocess") else None,
-                scheme=scheme if isinstance(scheme, str) else "aqt2021",
+                scheme=scheme or "aqt2021",
                 mode="run" if args.save_cfg is not None else mode,
             ),
         )
         for line in made.notes:
             out.print(line)
         if args.save_cfg is not None:
-            out.print(f"cfg: {made.config.write(args.save_cfg)}")
+            out.print(f"cfg: {save_cfg(made, args.save_cfg, _settings(args))}")
         yield made
+
+
+def _settings(args: argparse.Namespace) -> Settings:
+    """What the command was asked for that a cfg can hold; UsageError for a sweep."""
+    from r329fast.deploy.settings import Settings
+
+    found: dict[str, Any] = {}
+    for name in ("method", "rounding", "per_channel"):
+        value = getattr(args, name, None)
+        if isinstance(value, list):
+            if len(value) > 1:
+                raise UsageError(f"--save-cfg: one cfg, found {len(value)} values of --{name}")
+            value = value[0] if value else None
+        found[name] = value == "yes" if isinstance(value, str) and name == "per_channel" else value
+    return Settings(**found)

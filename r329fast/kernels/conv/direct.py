@@ -5,8 +5,9 @@ the mode of a layer:
 
     DIRECT  1x1 of stride 1: rows are the input's own positions, nothing is copied
     BAND    a band of image rows with its padding is copied once; rows are kh spans of it
+    PARTS   the same for each part of the channels: groups that share the columns of a tile
     PACKED  windows are copied one by one: where the tile needs wider elements or another form,
-            where groups or dilation tear the spans apart, and where half a tile is too many rows
+            where dilation tears the spans apart, and where half a tile is too many rows
 """
 
 from __future__ import annotations
@@ -17,8 +18,8 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from r329fast.kernels.conv.layout import ConvLayout, Geometry, pack_weights
-from r329fast.kernels.conv.windows import clear_rows, load_band, pack_rows
+from r329fast.kernels.conv.layout import ConvLayout, Geometry, Parts, merged_groups, pack_weights
+from r329fast.kernels.conv.windows import clear_rows, load_band, load_part, pack_rows
 from r329fast.kernels.ir import epilogue as epilogue_ir
 from r329fast.kernels.ir import gemm_tile as gemm_tile_ir
 from r329fast.kernels.ir.copy_rows import GAP
@@ -29,38 +30,41 @@ from r329fast.kernels.runtime.kernel import arrays, kernel
 from r329fast.kernels.runtime.op_plan import OpPlan, Step
 from r329fast.kernels.runtime.parameters import pack
 
-DIRECT, BAND, PACKED = range(3)
+DIRECT, BAND, PARTS, PACKED = range(4)
 _ROWS, _WIDTH = ISA.rows, ISA.width
 _SMALL = _WIDTH // 2
 _ROW_BLOCK = 192 * 1024  # bytes of rows that all columns run over: well inside L2
 _MAX_ROWS = 420 // _ROWS * _ROWS
+_PART_BLOCK = 16 * 1024  # bytes of a part's band: inside L1
 _WASTE = 1.25  # positions of a band's tiles to output positions, at most
+_PARTS_WASTE = 2.5  # the same for parts: packing their windows costs more
 _FUSED = {epilogue_ir.ONCE: gemm_tile_ir.ONCE, epilogue_ir.TWICE: gemm_tile_ir.TWICE}
 
 
 class ConvRows(NamedTuple):
-    first: int  # unit to begin with: an output position, or an output row (BAND)
+    first: int  # unit to begin with: an output position, or an output row (BAND, PARTS)
     end: int
-    mode: int  # DIRECT, BAND or PACKED
+    mode: int  # DIRECT, BAND, PARTS or PACKED
     block: int  # units whose rows are made ready at once
     plain: int  # 1: a packed row is a whole input position
     row_bytes: int  # of a packed row, or of an image row in a band
-    taps: int  # spans of K: kernel rows (BAND, `row_bytes` apart), else 1
+    taps: int  # spans of K: kernel rows (BAND, PARTS; `row_bytes` apart), else 1
     steps: int  # of the tile's dot product in a span
     column_bytes: int  # packed weights of one column
-    group_bytes: int  # packed weights of one group
+    group_bytes: int  # packed weights of one part
     pitch: int  # entries of a row of epilogue constants
     fuse: int  # the tile's own epilogue: STORE (none), ONCE or TWICE
 
 
 @njit(nogil=True, cache=True)
 def tile_lines(p, g, a, line_stride, row_stride, lines, width, w, epilogue, out, channel, acc):  # type: ignore[no-untyped-def]
-    """All columns of a group over `lines` runs of `width` positions, `line_stride` bytes apart.
+    """All columns of a part over `lines` runs of `width` positions, `line_stride` bytes apart.
 
     a: address of the first row; out: of the first position's first channel; the outputs of the
-    lines follow each other. channel: the group's first; acc: int32 of one tile.
+    lines follow each other. channel: the part's first; acc: int32 of one tile.
     """
-    outs, per_out, pitch, fuse = g.outs, g.group_outs, p.pitch, p.fuse
+    outs, pitch, fuse = g.outs, p.pitch, p.fuse
+    per_out = min(g.group_outs, outs - channel)
     steps, taps, jump, column_bytes = p.steps, p.taps, p.row_bytes, p.column_bytes
     per_line = (width + HALF - 1) // HALF
     halves = lines * per_line
@@ -106,7 +110,7 @@ def tile_lines(p, g, a, line_stride, row_stride, lines, width, w, epilogue, out,
 
 @kernel
 def conv_rows(frame):  # type: ignore[no-untyped-def]
-    """Units first..end: output positions, or output rows (BAND).
+    """Units first..end: output positions, or output rows (BAND, PARTS).
 
     A block of rows is made ready, then all columns run over it: the rows stay in L2, and the
     weights of a few columns in L1, while every tile of the block uses them.
@@ -141,6 +145,26 @@ def conv_rows(frame):  # type: ignore[no-untyped-def]
             if y == out_height:
                 image, y = image + 1, 0
         return
+    if mode == PARTS:
+        image, y = p.first // out_height, p.first % out_height
+        done = p.first
+        while done < p.end:
+            lines = min(block, out_height - y, p.end - done)
+            for part in range(groups):
+                load_part(
+                    g, rows_at, row_bytes, x_start, x_end, pads_start, pads_end, image, y, lines,
+                    part * g.group_channels,
+                )  # fmt: skip
+                tile_lines(
+                    p, g, rows_at, g.stride_y * row_bytes, g.stride_x * g.group_channels, lines,
+                    out_width, w + part * p.group_bytes, constants, o + done * out_width * outs,
+                    part * per_out, acc,
+                )  # fmt: skip
+            done += lines
+            y += lines
+            if y == out_height:
+                image, y = image + 1, 0
+        return
     # Rows in place: the tile may start anywhere, but always reads HALF rows.
     if mode == DIRECT and p.end - p.first >= HALF:
         for place in range(p.first, p.end, block):
@@ -149,7 +173,7 @@ def conv_rows(frame):  # type: ignore[no-untyped-def]
             source = x_start + start * channels
             tile_lines(p, g, source, 0, channels, 1, rows, w, constants, o + start * outs, 0, acc)
         return
-    # Groups inside: each packs its own channels of the same positions into the same rows.
+    # Parts inside: each packs its own channels of the same positions into the same rows.
     for start in range(p.first, p.end, block):
         rows = min(block, p.end - start)
         for group in range(groups):
@@ -167,38 +191,42 @@ def conv_rows(frame):  # type: ignore[no-untyped-def]
 
 def choose_mode(layout: ConvLayout) -> int:
     """Where the rows of a layer lie."""
-    if ISA.element > 1 or layout.group > 1 or layout.dilation != (1, 1):
+    if ISA.element > 1 or layout.dilation != (1, 1):
         return PACKED
+    tiled = -(-layout.out_width // HALF) * HALF
+    if layout.group > 1:
+        return PARTS if tiled <= _PARTS_WASTE * layout.out_width else PACKED
     if layout.plain and not layout.tile_flip:
         return DIRECT
     if layout.plain or layout.kernel == (1, 1) == layout.stride:
         return PACKED
-    tiled = -(-layout.out_width // HALF) * HALF
     return BAND if tiled <= _WASTE * layout.out_width else PACKED
 
 
-def _parameters(layout: ConvLayout, mode: int) -> tuple[ConvRows, np.ndarray, int]:
+def _parameters(layout: ConvLayout, mode: int, parts: Parts) -> tuple[ConvRows, np.ndarray, int]:
     """Parameters of one image, packed weights, bytes of scratch."""
     kernel_y, kernel_x = layout.kernel
-    taps = kernel_y if mode == BAND else 1
-    packed, group_bytes, steps = pack_weights(layout, taps)
-    if mode == BAND:
+    bands = mode in (BAND, PARTS)
+    taps = kernel_y if bands else 1
+    packed, group_bytes, steps = pack_weights(parts, taps)
+    if bands:
         columns = (layout.out_width - 1) * layout.stride[1] + kernel_x
-        row_bytes = -(-columns * layout.channels // 64) * 64 + GAP
-        lines = _ROW_BLOCK // (row_bytes * layout.stride[0])
+        row_bytes = -(-columns * parts.channels // 64) * 64 + GAP
+        room = _ROW_BLOCK if mode == BAND else _PART_BLOCK
+        lines = room // (row_bytes * layout.stride[0])
         block = max(1, min(lines, layout.out_height))
         rows = (block - 1) * layout.stride[0] + kernel_y
         # a last half is read beyond its line's end
-        size = rows * row_bytes + HALF * layout.stride[1] * layout.channels
+        size = rows * row_bytes + HALF * layout.stride[1] * parts.channels
     else:
-        row_bytes = -(-layout.inner * ISA.element // 64) * 64 + GAP
+        row_bytes = -(-parts.inner * ISA.element // 64) * 64 + GAP
         held = layout.channels if mode == DIRECT else row_bytes
         block = min(max(_ROW_BLOCK // held // _ROWS, 1) * _ROWS, _MAX_ROWS)
         size = (_ROWS if mode == DIRECT else block) * row_bytes  # DIRECT: fewer than HALF
     fuse = _FUSED.get(int(layout.epilogue.constants[epilogue_ir.FORM]), gemm_tile_ir.STORE)
     parameters = ConvRows(
         first=0,
-        end=layout.out_height if mode == BAND else layout.positions,
+        end=layout.out_height if bands else layout.positions,
         mode=mode,
         block=block,
         plain=int(layout.plain),
@@ -215,9 +243,15 @@ def _parameters(layout: ConvLayout, mode: int) -> tuple[ConvRows, np.ndarray, in
 
 def prepare_rows(layout: ConvLayout) -> OpPlan:
     """The direct path for `layout`, whose sums are known to fit int32."""
-    mode = choose_mode(layout)
-    parameters, packed, scratch_bytes = _parameters(layout, mode)
-    geometry, constants = pack(layout.geometry(layout.tile_flip)), layout.epilogue.constants
+    mode, parts = choose_mode(layout), merged_groups(layout)
+    parameters, packed, scratch_bytes = _parameters(layout, mode, parts)
+    own = layout.geometry(layout.tile_flip)
+    geometry = pack(
+        own._replace(
+            groups=len(parts.weights), group_channels=parts.channels, group_outs=parts.outs
+        )
+    )
+    constants = layout.epilogue.constants
 
     def bind(
         batch: int, inputs: Sequence[np.ndarray], output: np.ndarray, scratch: np.ndarray

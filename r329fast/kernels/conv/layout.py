@@ -171,23 +171,62 @@ def conv_layout(op: Op, x: TensorSpec, output: TensorSpec) -> ConvLayout:
     )
 
 
-def pack_weights(layout: ConvLayout, taps: int) -> tuple[np.ndarray, int, int]:
-    """Per group and panel of columns [taps][steps][columns][kgroup], uint8; bytes per group; steps.
+@dataclass(frozen=True)
+class Parts:
+    """Groups side by side in the columns of a tile, as many as fit; the last part may have fewer.
+
+    weights: of each part (outs, kh, kw, channels), zeros between the groups; channels, outs: of a
+    whole part.
+    """
+
+    weights: list[np.ndarray]
+    channels: int
+    outs: int
+
+    @property
+    def inner(self) -> int:
+        """K: products of one accumulator, the zeros between groups included."""
+        return int(np.prod(self.weights[0].shape[1:]))
+
+
+def merged_groups(layout: ConvLayout) -> Parts:
+    """Groups joined until they fill the columns of a narrow tile: no more products than alone."""
+    outs, inputs = len(layout.weights) // layout.group, layout.weights.shape[3]
+    several = min(max(ISA.width // 2 // outs, 1), layout.group)
+    if several == 1:
+        return Parts(np.split(layout.weights, layout.group), inputs, outs)
+    parts = []
+    for first in range(0, layout.group, several):
+        count = min(several, layout.group - first)
+        part = np.zeros((count * outs, *layout.kernel, several * inputs), layout.weights.dtype)
+        for index in range(count):
+            rows = slice(index * outs, (index + 1) * outs)
+            own = layout.weights[(first + index) * outs : (first + index + 1) * outs]
+            part[rows, ..., index * inputs : (index + 1) * inputs] = own
+        parts.append(part)
+    return Parts(parts, several * inputs, several * outs)
+
+
+def pack_weights(parts: Parts, taps: int) -> tuple[np.ndarray, int, int]:
+    """Per part and panel of columns [taps][steps][columns][kgroup], uint8; bytes per part; steps.
 
     taps: spans that K is cut into, each filled up with zeros to whole steps.
     """
     kind = np.dtype(np.int8 if ISA.element == 1 else np.int16)
-    span, per_out = layout.inner // taps, len(layout.weights) // layout.group
+    span = parts.inner // taps
     steps = -(-span // ISA.kgroup)
-    parts = []
-    for group in range(layout.group):
-        matrix = layout.weights[group * per_out : (group + 1) * per_out]
-        for column in range(0, per_out, ISA.width):
-            left = min(per_out - column, ISA.width)
+    packed = []
+    for matrix in parts.weights:
+        for column in range(0, len(matrix), ISA.width):
+            left = min(len(matrix) - column, ISA.width)
             columns = ISA.width if left > ISA.width // 2 else ISA.width // 2
             panel = np.zeros((columns, taps, steps * ISA.kgroup), dtype=kind)
             panel[:left, :, :span] = matrix[column : column + left].reshape(left, taps, span)
             grouped = panel.reshape(columns, taps * steps, ISA.kgroup)
-            parts.append(np.ascontiguousarray(grouped.transpose(1, 0, 2)).reshape(-1))
-    packed = aligned(np.concatenate(parts).view(np.uint8))
-    return packed, packed.size // layout.group, steps
+            packed.append(np.ascontiguousarray(grouped.transpose(1, 0, 2)).reshape(-1))
+    widths = [
+        ISA.width if parts.outs - column > ISA.width // 2 else ISA.width // 2
+        for column in range(0, parts.outs, ISA.width)
+    ]
+    part_bytes = sum(widths) * taps * steps * ISA.kgroup * ISA.element
+    return aligned(np.concatenate(packed).view(np.uint8)), part_bytes, steps

@@ -57,16 +57,38 @@ def load_band(g, band, row_bytes, x, x_end, pads, pads_end, image, y, lines):  #
 
 
 @njit(nogil=True, cache=True)
+def load_part(g, band, row_bytes, x, x_end, pads, pads_end, image, y, lines, base):  # type: ignore[no-untyped-def]
+    """The image rows under output rows y..y+lines: a part's channels from `base` on, and padding.
+
+    The last part may have fewer: what is behind them meets weights that are zero.
+    """
+    height, width, channels, flip, size = g.height, g.width, g.channels, g.flip, g.group_channels
+    held = min(size, channels - base)
+    columns = (g.out_width - 1) * g.stride_x + g.kernel_x
+    left = min(g.left, columns)
+    inside = max(min(width, columns - left), 0)
+    edge = pads + base
+    for row in range((lines - 1) * g.stride_y + g.kernel_y):
+        source_y = y * g.stride_y - g.top + row
+        target = band + row * row_bytes
+        if not 0 <= source_y < height:
+            copy_bytes(target, size, edge, 0, columns, held, pads_end, flip)
+            continue
+        # In this order: every copy writes whole vectors, over the beginning of the next one.
+        source = x + (image * height + source_y) * width * channels + base
+        copy_bytes(target, size, edge, 0, left, held, pads_end, flip)
+        target += left * size
+        copy_bytes(target, size, source, channels, inside, held, x_end, flip)
+        target += inside * size
+        copy_bytes(target, size, edge, 0, columns - left - inside, held, pads_end, flip)
+
+
+@njit(nogil=True, cache=True)
 def pack_taps(g, a, row_bytes, x, x_end, pads, pads_end, image, y, column, end, base, ky):  # type: ignore[no-untyped-def]
     """Kernel row `ky` of output columns column..end, tap by tap; `a`: row of the first column."""
-    height, width, channels, kernel_x, count = (
-        g.height,
-        g.width,
-        g.channels,
-        g.kernel_x,
-        g.group_channels,
-    )
-    stride, flip = g.stride_x, g.flip
+    height, width, channels, kernel_x = g.height, g.width, g.channels, g.kernel_x
+    stride, flip, size = g.stride_x, g.flip, g.group_channels
+    count = min(size, channels - base)
     source_y = y * g.stride_y - g.top + ky * g.dilation_y
     inside_y = 0 <= source_y < height
     for kx in range(kernel_x):
@@ -78,7 +100,7 @@ def pack_taps(g, a, row_bytes, x, x_end, pads, pads_end, image, y, column, end, 
         last = min(max((width - 1 - shift) // stride + 1, first), end)
         if not inside_y:
             first, last = end, end
-        target = a + (ky * kernel_x + kx) * count * _ELEMENT
+        target = a + (ky * kernel_x + kx) * size * _ELEMENT
         if first > column:
             copy_rows(target, row_bytes, pads + base, 0, first - column, count, pads_end, flip)
         if last > first:

@@ -9,6 +9,7 @@ one. Interleaving leaves the channels in an order that the saturating packs of t
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 from llvmlite import ir
 
@@ -37,6 +38,7 @@ from r329fast.kernels.ir.epilogue import HIGH, LOW, ZERO_POINT, is_twice, round_
 from r329fast.kernels.runtime.isa import Isa
 
 AT_ONCE = 4  # output columns
+Bounds = tuple[Value, Value, Value]  # what the rounded sums are moved by, lowest byte, highest
 _MAGIC_BITS = 0x4B400000  # of the float32 MAGIC
 
 
@@ -149,13 +151,12 @@ def _columns(
     starts: list[Value],
     step: Value,
     constants: Pointer,
-    bounds: tuple[Value, Value, Value],
+    bounds: Bounds,
     twice: bool,
 ) -> list[Value]:
     """Finished bytes of AT_ONCE output columns; starts: their first inputs in each kernel row."""
-    builder, lanes = quads.builder, quads.lanes
+    builder = quads.builder
     weights = 3 * (8 if quads.stride == 1 else 4) * quads.bytes
-    floats = ir.VectorType(F32, lanes)
     biases = [
         load(builder, at(builder, constants, weights + quarter * quads.bytes), quads.words)
         for quarter in range(4)
@@ -164,13 +165,25 @@ def _columns(
     for ky, start in enumerate(starts):
         place = at(builder, constants, ky * weights // 3)
         quads.row(sums, start, step, place)
+    return finish(quads, sums, at(builder, constants, weights), bounds, twice)
+
+
+def finish(
+    quads: Quads,
+    sums: list[list[Value]],
+    constants: Pointer,
+    bounds: Bounds,
+    twice: bool,
+) -> list[Value]:
+    """Sums [column][quarter] -> bytes of each column; constants: biases (used already), factors."""
+    builder = quads.builder
+    floats = ir.VectorType(F32, quads.lanes)
     zero, low, high = bounds
     finished = []
     for column in sums:
         results = []
         for quarter, total in enumerate(column):
-            offset = weights + (4 + quarter) * quads.bytes
-            factor = load(builder, at(builder, constants, offset), floats)
+            factor = load(builder, at(builder, constants, (4 + quarter) * quads.bytes), floats)
             x = round_once(builder, builder.sitofp(total, floats), factor, twice)
             results.append(builder.sub(builder.bitcast(x, quads.words), zero))
         value = quads.bytes_of(results)
@@ -179,8 +192,8 @@ def _columns(
     return finished
 
 
-class QuadRow:
-    """Emits one output row; see `emit_quad_row`."""
+class BlockRow:
+    """Emits one output row, block of channels after block; how sums come about is a subclass's."""
 
     def __init__(
         self,
@@ -193,12 +206,8 @@ class QuadRow:
         columns: Value,
         out: Pointer,
     ) -> None:
-        self.builder, self.isa = builder, isa
+        self.builder, self.isa, self.rows = builder, isa, rows
         self.channels, self.constants, self.columns, self.out = channels, constants, columns, out
-        self.starts = [
-            builder.inttoptr(load(builder, at(builder, rows, 8 * ky), I64), BYTES)
-            for ky in range(3)
-        ]
         scalars = [load(builder, at(builder, epilogue, 8 * name), F64) for name in (LOW, HIGH)]
         zero = builder.fptosi(load(builder, at(builder, epilogue, 8 * ZERO_POINT), F64), I32)
         self.low, self.high = (
@@ -208,6 +217,20 @@ class QuadRow:
         self.last = builder.sub(columns, I64(AT_ONCE))
         with builder.goto_entry_block():
             self.spare = builder.alloca(ir.VectorType(I8, 4 * isa.lanes))
+
+    def stride(self, known: int) -> Value:
+        """Input columns between two outputs."""
+        return I64(known)
+
+    def block_bytes(self, lanes: int, stride: int) -> Value:
+        """Of the constants of 4 * lanes channels."""
+        return I64(block_bytes(lanes, stride))
+
+    def columns_at(
+        self, quads: Quads, source: Value, place: Pointer, bounds: Bounds, twice: bool
+    ) -> list[Value]:
+        """Finished bytes of AT_ONCE output columns, whose inputs begin `source` bytes on."""
+        raise NotImplementedError
 
     def block(self, lanes: int, stride: int, twice: bool, first: Value, place: Pointer) -> None:
         """All columns of 4 * lanes channels from `first` on, whose constants are at `place`."""
@@ -224,9 +247,9 @@ class QuadRow:
             # the last four begin earlier where fewer are left
             inside = builder.icmp_signed("<", index, self.last)
             column = builder.select(inside, index, self.last)
-            source = builder.add(first, builder.mul(channels, builder.mul(column, I64(stride))))
-            inputs = [at(builder, start, source) for start in self.starts]
-            values = _columns(quads, inputs, channels, place, bounds, twice)
+            moved = builder.mul(column, self.stride(stride))
+            source = builder.add(first, builder.mul(channels, moved))
+            values = self.columns_at(quads, source, place, bounds, twice)
             target = at(builder, self.out, builder.add(first, builder.mul(column, channels)))
             for value in values:
                 with builder.if_else(full, likely=True) as (then, otherwise):
@@ -241,13 +264,13 @@ class QuadRow:
         """Whole blocks, then a half and a quarter one for what is left (see `blocks`)."""
         builder, isa, channels = self.builder, self.isa, self.channels
         whole = 4 * isa.lanes
-        size = block_bytes(isa.lanes, stride)
+        size = self.block_bytes(isa.lanes, stride)
         count = builder.sdiv(builder.add(channels, I64(whole // 4 - 1)), I64(whole))
         with Loop(builder, count, 1, "quads.block") as index:
-            place = at(builder, self.constants, builder.mul(index, I64(size)))
+            place = at(builder, self.constants, builder.mul(index, size))
             self.block(isa.lanes, stride, twice, builder.mul(index, I64(whole)), place)
         first = builder.mul(count, I64(whole))
-        place = at(builder, self.constants, builder.mul(count, I64(size)))
+        place = at(builder, self.constants, builder.mul(count, size))
         half = whole // 2
         more = builder.icmp_signed(">", builder.sub(channels, first), I64(half // 2))
         before = builder.basic_block
@@ -255,13 +278,30 @@ class QuadRow:
             self.block(isa.lanes // 2, stride, twice, first, place)
             inside = builder.basic_block
             first_next = builder.add(first, I64(half))
-            place_next = at(builder, place, block_bytes(isa.lanes // 2, stride))
+            place_next = at(builder, place, self.block_bytes(isa.lanes // 2, stride))
         phis = builder.phi(I64), builder.phi(place.type)
         for phi, old, new in zip(phis, (first, place), (first_next, place_next), strict=True):
             phi.add_incoming(old, before)
             phi.add_incoming(new, inside)
         with builder.if_then(builder.icmp_signed(">", channels, phis[0])):
             self.block(isa.lanes // 4, stride, twice, *phis)
+
+
+class QuadRow(BlockRow):
+    """Emits one output row of a 3x3 window; see `emit_quad_row`."""
+
+    def __init__(self, builder: Builder, isa: Isa, rows: Pointer, *rest: Any) -> None:
+        super().__init__(builder, isa, rows, *rest)
+        self.starts = [
+            builder.inttoptr(load(builder, at(builder, rows, 8 * ky), I64), BYTES)
+            for ky in range(3)
+        ]
+
+    def columns_at(
+        self, quads: Quads, source: Value, place: Pointer, bounds: Bounds, twice: bool
+    ) -> list[Value]:
+        inputs = [at(self.builder, start, source) for start in self.starts]
+        return _columns(quads, inputs, self.channels, place, bounds, twice)
 
 
 def emit_quad_row(

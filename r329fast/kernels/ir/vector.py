@@ -15,7 +15,6 @@ from r329fast.kernels.ir.emit import (
     Pointer,
     Value,
     at,
-    copy_bytes,
     declare,
     load,
     splat,
@@ -183,19 +182,3 @@ def emit_plain_lookup(
         with Loop(builder, count, 1, "lookup") as index:
             entry = builder.zext(load(builder, at(builder, source, index), I8), I64)
             store(builder, load(builder, at(builder, table, entry), I8), at(builder, target, index))
-
-
-def emit_move(
-    builder: Builder,
-    dst: Pointer,
-    dst_stride: Value,
-    src: Pointer,
-    src_stride: Value,
-    rows: Value,
-    count: Value,
-) -> None:
-    """dst[row, i] = src[row, i], not a byte more (the row copy of the tiles may write more)."""
-    with Loop(builder, rows, 1, "move.row") as row:
-        source = at(builder, src, builder.mul(row, src_stride))
-        target = at(builder, dst, builder.mul(row, dst_stride))
-        copy_bytes(builder, target, source, count)

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 
 from r329fast.kernels.ir import epilogue as epilogue_ir
+from r329fast.kernels.ir import move as move_ir
+from r329fast.kernels.ir import multiply as multiply_ir
 from r329fast.kernels.ir import vector as vector_ir
 from r329fast.kernels.leaves.leaf import leaf, memory
 from r329fast.kernels.leaves.rows import epilogue_rows
@@ -33,6 +35,33 @@ def _add_twin(
         _epilogue_twin(np.array([[value]]), epilogue, epilogue_ir.LANES, out + index)
 
 
+def _multiply_twin(
+    a: int, b: int, flip_a: int, flip_b: int, moves: int, epilogue: int, count: int, out: int
+) -> None:
+    move_a, move_b = memory(moves, 2, np.float32).astype(np.int64)
+    left = (memory(a, count) ^ np.uint8(flip_a)).astype(np.int64) + move_a
+    right = (memory(b, count) ^ np.uint8(flip_b)).astype(np.int64) + move_b
+    for index, value in enumerate(left * right):  # one factor serves all
+        _epilogue_twin(np.array([[value]]), epilogue, epilogue_ir.LANES, out + index)
+
+
+def _scale_twin(
+    a: int,
+    b: int,
+    flip_a: int,
+    flip_b: int,
+    moves: int,
+    epilogue: int,
+    channels: int,
+    rows: int,
+    out: int,
+    factors: int,
+) -> None:
+    for row in range(rows):
+        start = row * channels
+        _multiply_twin(a + start, b, flip_a, flip_b, moves, epilogue, channels, out + start)
+
+
 def _affine_twin(
     x: int, flip: int, weights: int, epilogue: int, pitch: int, channels: int, rows: int, out: int
 ) -> None:
@@ -55,16 +84,36 @@ def _move_twin(dst: int, dst_stride: int, src: int, src_stride: int, rows: int, 
         memory(dst + row * dst_stride, count)[:] = memory(src + row * src_stride, count)
 
 
+def _gather_twin(dst: int, src: int, fill: int, index: int, runs: int, count: int) -> None:
+    for run, offset in enumerate(memory(index, runs, np.int64)):
+        source = fill if offset < 0 else src + int(offset)
+        memory(dst + run * count, count)[:] = memory(source, count)
+
+
+def _interleave_twin(dst: int, src: int, rows: int, half: int) -> None:
+    halves = memory(src, 2 * rows * half).reshape(rows, 2, half)
+    memory(dst, 2 * rows * half)[:] = halves.transpose(0, 2, 1).reshape(-1)
+
+
 add_bytes: Any
 affine_bytes: Any
+multiply_bytes: Any
+scale_rows: Any
 lookup_bytes: Any
 move_bytes: Any
+gather_runs: Any
+interleave_rows: Any
 if JIT:
     add_bytes = leaf("add_bytes", vector_ir.emit_add)
     affine_bytes = leaf("affine_bytes", vector_ir.emit_affine)
+    multiply_bytes = leaf("multiply_bytes", multiply_ir.emit_multiply)
+    scale_rows = leaf("scale_rows", multiply_ir.emit_scale)
     emit_lookup = vector_ir.emit_lookup if LOOKUP else vector_ir.emit_plain_lookup
     lookup_bytes = leaf("lookup_bytes", emit_lookup)
-    move_bytes = leaf("move_bytes", vector_ir.emit_move)
+    move_bytes = leaf("move_bytes", move_ir.emit_move)
+    gather_runs = leaf("gather_runs", move_ir.emit_gather)
+    interleave_rows = leaf("interleave_rows", move_ir.emit_interleave)
 else:
     add_bytes, affine_bytes, lookup_bytes = _add_twin, _affine_twin, _lookup_twin
-    move_bytes = _move_twin
+    multiply_bytes, scale_rows = _multiply_twin, _scale_twin
+    move_bytes, gather_runs, interleave_rows = _move_twin, _gather_twin, _interleave_twin

@@ -32,7 +32,7 @@ def lower(graph: Graph, ranges: Ranges, scheme: Scheme) -> Program:
     """Quantise every layer of `graph`; the result is verified against the op list's spec."""
     low = Lowering(graph, ranges, scheme)
     for low.index, layer in enumerate(graph):
-        _lower_layer(low, layer)
+        lower_layer(low, layer)
     if low.without_rule:
         raise UnsupportedModelError(_advice(low))
     program = Program(
@@ -100,7 +100,8 @@ def _detail(layer: Layer) -> dict[str, AttrValue]:
     }
 
 
-def _lower_layer(low: Lowering, layer: Layer) -> None:
+def lower_layer(low: Lowering, layer: Layer) -> None:
+    """Append the ops and the record of one layer, whose inputs are lowered already."""
     first = len(low.ops)
     inputs = [low.tensors[name] for name in layer.inputs]
     outputs = []

@@ -4,7 +4,7 @@ const MARGIN = { left: 52, right: 10, top: 10, bottom: 34 };
 
 function canvas(box, height) {
   empty(box);
-  const width = Math.max(box.clientWidth, 260);
+  const width = Math.max(box.clientWidth, 180);
   const root = svg("svg", { width, height, viewBox: `0 0 ${width} ${height}`, role: "img" });
   box.append(root);
   return { root, width, height, inner: width - MARGIN.left - MARGIN.right, depth: height - MARGIN.top - MARGIN.bottom };
@@ -94,7 +94,7 @@ function lines(box, layers, series) {
       path += `${pen ? "L" : "M"}${MARGIN.left + step * (index + 0.5)} ${place(value)}`;
       pen = true;
     });
-    area.root.append(svg("path", { class: which ? "line2" : "line1", d: path }));
+    area.root.append(svg("path", { class: "line" + (which % 8 + 1), d: path }));
   });
   xNames(area, layers, step);
   hits(area, layers, step, (layer) => series.map((s) => `${s.label}: ${format(s.column, s.value(layer))} ${s.column.unit}`).join("\n"));

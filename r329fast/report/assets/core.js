@@ -65,6 +65,7 @@ function hover(node, text) {
 
 function select(name) {
   state.layer = name;
+  keepInAddress(name);
   renderSelection();
 }
 

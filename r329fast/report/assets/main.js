@@ -20,8 +20,13 @@ function renderCharts() {
     bars(byId("sensitivity-chart"), ordered, [key]);
   }
   if (record.cost) roofline(byId("roofline-chart"), record);
-  network(byId("network-box"), record, byId("network-key").value);
-  if (DATA.runs.length === 2) comparison(byId("compare-box"), byId("compare-key").value);
+  if (record.network) {
+    const box = byId("network-box"), bringIntoView = reveal(box, record);
+    network(box, record, byId("network-key").value);
+    bringIntoView();
+  }
+  memory(byId("memory-chart"), byId("memory-note"), record);
+  if (DATA.runs.length > 1 && byId("compare-key").value) comparison(byId("compare-box"), byId("compare-key").value);
 }
 
 function renderSelection() {
@@ -36,12 +41,15 @@ function renderRun() {
   if (!layers.some((layer) => layer.name === state.layer)) state.layer = record.errors ? record.errors.worst_single : null;
   byId("title").textContent = record.model;
   byId("about").textContent = record.about;
+  findingsList(byId("findings-box"), record);
   summary(byId("cards"), record);
+  show("sec-summary", byId("cards").children.length > 0);
   show("sec-table", layers.length > 0);
   show("sec-details", layers.length > 0);
   show("sec-network", layers.length > 0 && record.network);
   show("sec-cost", Boolean(record.cost));
   show("sec-time", layers.length > 0);
+  show("sec-memory", layers.length > 0 && Boolean(record.memory));
   show("sec-roofline", Boolean(record.cost));
   show("sec-error", Boolean(record.errors));
   show("sec-sensitivity", layers.length > 0 && has("only_snr"));
@@ -76,8 +84,12 @@ function start() {
   for (const [key, text] of Object.entries(GROUP_NAMES)) byId("group").append(el("option", { value: key }, text + " columns"));
   byId("group").addEventListener("change", (event) => { state.group = event.target.value; renderTable(); });
   byId("in-order").addEventListener("click", () => { state.sort = null; renderTable(); });
-  for (const id of ["network-key", "time-key", "error-key", "sensitivity-key", "compare-key"]) byId(id).addEventListener("change", renderCharts);
-  show("sec-compare", DATA.runs.length === 2);
+  byId("sort").addEventListener("change", (event) => { state.sort = event.target.value || null; state.down = Boolean(state.sort) && BY_KEY[state.sort].form !== "text"; renderTable(); });
+  byId("copy").addEventListener("click", (event) => copyTable(event.target));
+  byId("download").addEventListener("click", downloadTable);
+  startNetwork(byId("network-box"));
+  for (const id of ["network-key", "time-key", "error-key", "sensitivity-key", "compare-key", "compare-order"]) byId(id).addEventListener("change", renderCharts);
+  show("sec-compare", DATA.runs.length > 1);
   show("runs", DATA.runs.length > 1);
   DATA.runs.forEach((record, index) => byId("runs").append(el("button", {
     type: "button", "aria-pressed": String(index === 0),
@@ -86,20 +98,29 @@ function start() {
       for (const button of byId("runs").children) button.setAttribute("aria-pressed", String(button === event.target));
       renderRun();
     },
-  }, "AB"[index] + ": " + DATA.labels[index])));
-  if (DATA.runs.length === 2) {
+  }, letter(index) + ": " + DATA.labels[index])));
+  if (DATA.runs.length > 1) {
     facts(byId("compare-facts"));
-    const both = numeric().filter((column) => has(column.key, DATA.runs[1].layers));
+    byId("compare-legend").append(runLegend());
+    const both = numeric().filter((column) => DATA.runs.every((record) => has(column.key, record.layers)));
     show("compare-layers", both.length > 0);
     if (both.length) options(byId("compare-key"), both, has("snr_entire") ? "snr_entire" : both[0].key);
   }
+  state.layer = layerOfAddress();
   renderRun();
+  if (layerOfAddress() && state.layer) byId("sec-details").scrollIntoView();
+  window.addEventListener("hashchange", () => {
+    const name = layerOfAddress();
+    if (name === null || !run().layers.some((layer) => layer.name === name)) return;
+    select(name);
+    byId("sec-details").scrollIntoView({ block: "nearest" });
+  });
   let timer = null, width = window.innerWidth;
   window.addEventListener("resize", () => {
     if (window.innerWidth === width) return;
     width = window.innerWidth;
     clearTimeout(timer);
-    timer = setTimeout(renderSelection, 120);
+    timer = setTimeout(() => { if (run().network) graphOf(run()).zoom = null; renderSelection(); }, 120);
   });
   let before = null;
   window.addEventListener("beforeprint", () => { before = document.documentElement.dataset.theme; setTheme("light"); renderSelection(); });

@@ -1,5 +1,5 @@
 "use strict";
-// Summary, details, suggestions, images, hardware, comparison.
+// Summary, settings, suggestions, images, hardware, glossary.
 function card(title, value, status, note) {
   return el("div", { class: "card" }, el("b", {}, value), el("span", {}, title + " ", tag(status)), note ? el("span", {}, note) : "");
 }
@@ -30,43 +30,37 @@ function summary(box, record) {
   for (const [title, value, status] of record.facts || []) box.append(card(title, value, status || "exact"));
 }
 
-function details(box, record) {
-  empty(box);
-  const layer = record.layers.find((item) => item.name === state.layer);
-  if (!layer) { box.append(el("p", { class: "note" }, "Choose a layer in the table, the drawing or a chart.")); return; }
-  box.append(el("h3", { id: "chosen" }, layer.name));
-  const list = el("dl", { class: "facts" });
-  for (const column of COLUMNS) {
-    const value = layer[column.key];
-    if (value === null || value === undefined || value === "" || column.key === "name") continue;
-    list.append(el("div", { title: column.about }, el("dt", {}, column.title + " ", column.form === "text" && column.status === "exact" ? "" : tag(column.status)), el("dd", {}, format(column, value) + (column.unit && column.form !== "share" ? " " + column.unit : ""))));
-  }
-  const chart = el("div", {});
-  const legend = el("div", { class: "legend" }, el("span", {}, el("i", {}), "integers ", tag("exact")), el("span", {}, el("i", { class: "two" }), "float network, at the same scale ", tag("exact")));
-  box.append(el("h3", {}, "Values"), legend, chart, list);
-  histogram(chart, record.histograms && record.histograms[layer.name]);
-}
+const FIRST_SUGGESTIONS = 3; // the rest is folded
 
 function suggestions(box, record) {
-  empty(box);
-  const list = el("ol", { class: "suggestions" });
-  for (const item of record.suggestions || []) {
-    const percent = (v) => (100 * v).toFixed(1) + "%";
-    let text = `output SNR ${item.before.snr.toFixed(2)} \u2192 ${item.after.snr.toFixed(2)} dB, agreement ${percent(item.before.agreement)} \u2192 ${percent(item.after.agreement)}`;
-    if (item.after.top1 !== null) text += `, top-1 ${percent(item.before.top1)} \u2192 ${percent(item.after.top1)}`;
-    const name = item.layer ? el("a", { href: "#details", onclick: () => select(item.layer) }, item.action) : el("span", {}, item.action);
-    list.append(el("li", {}, el("b", {}, name), " \u2014 " + item.cause + ". ", el("span", { class: "up" }, text + " "), tag("exact"), el("code", {}, item.setting)));
-  }
-  box.append(list);
+  const items = record.suggestions || [];
+  // what helps together stands last in the record, and is the one to look at
+  const ordered = [...items.filter((item) => item.kind === "together"), ...items.filter((item) => item.kind !== "together")];
+  const list = (part, start) => el("ol", { class: "suggestions", start }, ...part.map(suggestion));
+  empty(box).append(list(ordered.slice(0, FIRST_SUGGESTIONS), 1));
+  if (ordered.length > FIRST_SUGGESTIONS) box.append(el("details", {}, el("summary", {}, `${ordered.length - FIRST_SUGGESTIONS} more`), list(ordered.slice(FIRST_SUGGESTIONS), FIRST_SUGGESTIONS + 1)));
+}
+
+function suggestion(item) {
+  const percent = (v) => (100 * v).toFixed(1) + "%";
+  let text = `output SNR ${item.before.snr.toFixed(2)} \u2192 ${item.after.snr.toFixed(2)} dB, agreement ${percent(item.before.agreement)} \u2192 ${percent(item.after.agreement)}`;
+  if (item.after.top1 !== null) text += `, top-1 ${percent(item.before.top1)} \u2192 ${percent(item.after.top1)}`;
+  const name = item.layer ? el("a", { href: layerHash(item.layer) }, item.action) : el("span", {}, item.action);
+  return el("li", {}, el("b", {}, name), " \u2014 " + item.cause + ". ", el("span", { class: "up" }, text + " "), tag("exact"), el("code", {}, item.setting));
 }
 
 // The settings of a sweep; the one that the rest of the page is about is marked.
 function settings(box, note, evaluation) {
   const { columns, rows } = evaluation.settings;
   note.textContent = "This page shows: " + evaluation.setting;
-  const cell = (kind, text, index) => el(kind, index ? {} : { class: "text" }, text);
-  const body = el("tbody", {}, ...rows.map((row) => el("tr", row[0] === evaluation.setting ? { class: "selected" } : {}, ...row.map((text, index) => cell("td", text, index)))));
-  empty(box).append(el("table", {}, el("thead", {}, el("tr", {}, ...columns.map((text, index) => cell("th", text, index)))), body));
+  const numbers = rows.map((row) => row.map((text) => parseFloat(String(text).replace(/,/g, ""))));
+  const body = el("tbody", {}, ...rows.map((row, at) => el("tr", row[0] === evaluation.setting ? { class: "selected" } : {}, ...row.map((text, index) => {
+    const cell = el("td", index ? { "data-label": columns[index] } : { class: "text" }, text);
+    const values = numbers.map((line) => line[index]);
+    if (index && Number.isFinite(numbers[at][index])) bar(cell, numbers[at][index] / Math.max(...values.filter(Number.isFinite), 1e-30), "--accent");
+    return cell;
+  }))));
+  empty(box).append(el("table", { class: "stack" }, el("thead", {}, el("tr", {}, ...columns.map((text, index) => el("th", index ? {} : { class: "text" }, text)))), body));
 }
 
 function images(box, note, record) {
@@ -78,54 +72,20 @@ function images(box, note, record) {
 }
 
 function hardware(box, record) {
-  const table = el("table", {}, el("thead", {}, el("tr", {}, ...["figure", "value", "unit", "status", "source", "set in"].map((text, i) => el("th", { class: i === 1 ? "" : "text" }, text)))));
+  const heads = ["figure", "value", "unit", "status", "source", "set in"];
+  const table = el("table", { class: "stack" }, el("thead", {}, el("tr", {}, ...heads.map((text, i) => el("th", { class: i === 1 ? "" : "text" }, text)))));
   const body = el("tbody", {});
   for (const [name, figure] of Object.entries(record.hardware.figures)) {
-    body.append(el("tr", {}, el("td", { class: "text" }, name), el("td", {}, figure.value.toLocaleString("en")), el("td", { class: "text" }, figure.unit), el("td", { class: "text" }, figure.status), el("td", { class: "long" }, figure.source), el("td", { class: "text" }, figure.file)));
+    const texts = [name, figure.value.toLocaleString("en"), figure.unit, figure.status, figure.source, figure.file];
+    body.append(el("tr", {}, ...texts.map((text, i) => el("td", { class: i === 4 ? "long" : i === 1 ? "" : "text", "data-label": i ? heads[i] : null }, text))));
   }
   table.append(body);
   empty(box).append(table);
 }
 
 function glossary(box) {
+  const heads = ["number", "", "key in CSV and JSON", "meaning"];
   const body = el("tbody", {}, ...COLUMNS.filter((item) => has(item.key)).map((column) =>
-    el("tr", {}, el("td", { class: "text" }, column.title), el("td", { class: "text" }, tag(column.status)), el("td", { class: "text" }, column.key), el("td", { class: "long" }, column.about))));
-  const heads = ["number", "", "key in CSV and JSON", "meaning"].map((text) => el("th", { class: "text" }, text));
-  empty(box).append(el("div", { class: "scroll" }, el("table", {}, el("thead", {}, el("tr", {}, ...heads)), body)));
-}
-
-// Two records, layer by layer, in one column.
-function comparison(box, key) {
-  const [a, b] = DATA.runs;
-  const column = BY_KEY[key];
-  const other = Object.fromEntries(b.layers.map((layer) => [layer.name, layer]));
-  const chart = el("div", {});
-  const rows = a.layers.filter((layer) => other[layer.name]);
-  const table = el("table", {}, el("thead", {}, el("tr", {}, el("th", { class: "text" }, "layer"), el("th", {}, "A"), el("th", {}, "B"), el("th", {}, "B - A"))));
-  const body = el("tbody", {});
-  for (const layer of rows) {
-    const x = layer[key], y = other[layer.name][key];
-    const difference = typeof x === "number" && typeof y === "number" ? y - x : null;
-    let better = "";
-    if (difference && column.good) better = (difference > 0) === (column.good === "high") ? "up" : "down";
-    const sign = difference > 0 ? "+" : "";
-    body.append(el("tr", { "data-layer": layer.name, onclick: () => select(layer.name) }, el("td", { class: "text" }, layer.name), el("td", {}, format(column, x)), el("td", {}, format(column, y)), el("td", { class: better }, difference === null ? "" : sign + format(column, difference))));
-  }
-  table.append(body);
-  empty(box).append(el("div", { class: "legend" }, el("span", {}, el("i", {}), "A: " + DATA.labels[0]), el("span", {}, el("i", { class: "two" }), "B: " + DATA.labels[1])), chart, el("div", { class: "scroll tall" }, table));
-  lines(chart, rows, [
-    { label: "A", column, value: (layer) => layer[key] },
-    { label: "B", column, value: (layer) => other[layer.name][key] },
-  ]);
-  return rows.length;
-}
-
-function facts(box) {
-  const keys = [...new Set(DATA.runs.flatMap((record) => (record.pairs || []).map((pair) => pair[0])))];
-  const find = (record, key) => ((record.pairs || []).find((pair) => pair[0] === key) || ["", ""])[1];
-  // options that are the same in both are left out
-  const shown = keys.filter((key) => !key.startsWith("option ") || find(DATA.runs[0], key) !== find(DATA.runs[1], key));
-  const table = el("table", { class: "facts-table" }, el("thead", {}, el("tr", {}, el("th", { class: "text" }, ""), el("th", {}, "A"), el("th", {}, "B"))));
-  table.append(el("tbody", {}, ...shown.map((key) => el("tr", {}, el("td", { class: "text" }, key), ...DATA.runs.map((record) => el("td", {}, find(record, key)))))));
-  empty(box).append(table);
+    el("tr", {}, el("td", { class: "text" }, column.title), el("td", { class: "text", "data-label": "source" }, tag(column.status)), el("td", { class: "text", "data-label": "key" }, column.key), el("td", { class: "long", "data-label": "meaning" }, column.about))));
+  empty(box).append(el("div", { class: "scroll" }, el("table", { class: "stack" }, el("thead", {}, el("tr", {}, ...heads.map((text) => el("th", { class: "text" }, text)))), body)));
 }
