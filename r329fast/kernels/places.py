@@ -82,7 +82,7 @@ def moved_places(op: Op, x: TensorSpec, output: TensorSpec) -> Places:
 
 
 def _block_places(op: Op, x: TensorSpec, output: TensorSpec) -> Places:
-    """depth_to_space: the deep tensor has (row, column, channel) in mode DCR, else channel first."""
+    """depth_to_space: the deep tensor is (row, column, channel) in mode DCR."""
     block, (row, column, _) = op.integer("block"), strides_of(x.shape)
     last = op.text("mode") == "DCR"
     y, at, c = (np.arange(size, dtype=np.int64) for size in output.shape)
