@@ -9,6 +9,7 @@ from r329fast.calibration.ranges import Ranges
 from r329fast.errors import DataError, ProgramError, R329Error, UnsupportedModelError
 from r329fast.graph.ir import LAYER_TYPES, Graph, Layer
 from r329fast.program.program import AttrValue, LayerRecord, Program
+from r329fast.quantization.given import given_spec
 from r329fast.quantization.lower import compute as lower_compute
 from r329fast.quantization.lower import movement as lower_movement
 from r329fast.quantization.lower import normalise as lower_normalise
@@ -108,6 +109,10 @@ def lower_layer(low: Lowering, layer: Layer) -> None:
     for name in layer.outputs:
         shape = low.graph.shapes[name]
         spec = low.scheme.tensor(low.index, layer, name, shape, inputs, low.ranges)
+        if name in low.graph.given:
+            symmetric = low.scheme.name == "aqt2021"
+            found = given_spec(low.graph.given[name], layer, spec, symmetric)
+            spec = spec if isinstance(found, str) else found
         low.tensors[name] = spec
         outputs.append(spec)
     RULES[layer.type](low, layer, inputs, outputs)
