@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from support.aipu_canonical import canonical
 from support.aipu_networks import small_program
 from support.aipu_writer import write_aipu
 from support.evaluation_sets import image_zip, pictures_of, run_cfg
@@ -22,7 +23,7 @@ def make_folder(place: Path) -> Path:
     size = 6 * 8 * 3
     (place / "input.bin").write_bytes(bytes(size))
     (place / "image.png").write_bytes(png(pictures_of(1)[0]))
-    (place / "aipu.bin").write_bytes(write_aipu(small_program()))
+    (place / "aipu.bin").write_bytes(write_aipu(canonical(small_program())))
     assert main(commands(place, place / "ran")["run"]) == 0
     assert main(commands(place, place / "profiled")["profile"]) == 0
     return place
