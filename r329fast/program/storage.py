@@ -93,7 +93,7 @@ def _check_layers(layers: list[LayerRecord], inputs: list[str]) -> None:
             raise ProgramError(f"{where}: unknown activation {layer.act!r}")
         if not all(type(place) is int for place in layer.ops):
             raise ProgramError(f"{where}: its ops are {layer.ops}, allowed: two places")
-        source = layer.type in LAYER_TYPES and layer.is_input
+        source = layer.type in LAYER_TYPES and layer.is_source
         if not layer.outputs or (not layer.inputs and not source):
             raise ProgramError(f"{where}: reads or makes nothing")
         for name in layer.inputs:
