@@ -144,13 +144,13 @@ def float_forms(graph: Graph) -> dict[str, int]:
 
 def form_of(layer: Layer) -> str:
     """What such a layer is called in records; empty for a layer with an integer form."""
-    attrs = layer.attrs
-    if isinstance(attrs, ir.ActivationAttrs):
+    if isinstance(layer.attrs, ir.ActivationAttrs):
         return "" if layer.act.kind == "RELU" else layer.act.kind
-    if isinstance(attrs, ir.EltwiseAttrs):
-        return "" if attrs.method in ("ADD", "MUL") else f"{layer.type} {attrs.method}"
-    if isinstance(attrs, ir.ReshapeAttrs):
-        return "" if len(attrs.shape) == 1 else layer.type
+    if isinstance(layer.attrs, ir.EltwiseAttrs):
+        method = layer.attrs.method
+        return "" if method in ("ADD", "MUL") else f"{layer.type} {method}"
+    if isinstance(layer.attrs, ir.ReshapeAttrs):
+        return "" if len(layer.attrs.shape) == 1 else layer.type
     return "" if layer.type in _LAYERS else layer.type
 
 

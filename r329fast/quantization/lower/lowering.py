@@ -6,7 +6,7 @@ import dataclasses
 import re
 
 from r329fast.calibration.ranges import Ranges
-from r329fast.errors import DataError, ProgramError, UnsupportedModelError
+from r329fast.errors import DataError, ProgramError, R329Error, UnsupportedModelError
 from r329fast.graph.ir import LAYER_TYPES, Graph, Layer
 from r329fast.program.program import AttrValue, LayerRecord, Program
 from r329fast.quantization.given import given_spec
@@ -49,13 +49,17 @@ def lower(graph: Graph, ranges: Ranges, scheme: Scheme) -> Program:
     try:
         program.verify()
     except ProgramError as error:
-        if not any(word in error.message for word in ("mult outside", "shift outside")):
-            raise
-        raise DataError(
-            f"{error.message}: the ranges of its input and output do not go together",
-            **error.details,
-        ) from error
+        raise _refusal(error) from error
     return program
+
+
+def _refusal(error: ProgramError) -> R329Error:
+    """What the user gave, and cannot be quantised, in place of a broken rule of the op list."""
+    if any(word in error.message for word in ("mult outside", "shift outside")):
+        text = f"{error.message}: the ranges of its input and output do not go together"
+        return DataError(text, **error.details)
+    text = f"the quantised model breaks a rule of the op list: {error.message}"
+    return UnsupportedModelError(text, layer=error.details.get("layer"))
 
 
 def _advice(low: Lowering) -> str:
