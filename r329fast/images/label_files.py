@@ -95,6 +95,8 @@ def _sheet(where: str, text: str, delimiter: str) -> list[Entry]:
     except csv.Error as error:
         line = reader.line_num
         raise DataError(f"{where}, line {line}: not CSV ({error})", line=line) from error
+    if not rows:
+        raise DataError(f"{where}: found no image, allowed: lines 'filename label'")
     file, label = 0, 1
     named = _is_header(rows[0][1])
     if named:

@@ -61,6 +61,8 @@ class _Table:
             return None
         with faults_of(self.path, "a parquet file"):
             found = self._file.read(columns=[self._label]).column(0).to_pylist()
+        if len(found) != self.rows:
+            raise FileError(f"{self.path}: found {len(found)} labels in {self.rows} rows")
         if not all((type(item) is int and item >= 0) or isinstance(item, str) for item in found):
             odd = next(item for item in found if not isinstance(item, str) and not (item or 0) > 0)
             raise DataError(

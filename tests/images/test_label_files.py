@@ -62,13 +62,14 @@ def test_label_files(form: str, tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("file,label\n", "found no image below its header"),
+        ('""\n' + ",,\n" * 2, "found"),
         ("a.png,1,2\n", r"line 1: found 'a.png,1,2', allowed a file and its class, or columns"),
         ("file,label\na.png\n", "line 2: found 'a.png', allowed"),
         ("file,label\na.png,\n", "line 2: found no class"),
         ("file,label\n,3\n", "line 2: found no file"),
         ("file,label\na.png,n1\nb.png,2\n", "line 2: found label 'n1', allowed: a class number"),
         ("file,label\na.png,cat\n", "found class 'cat', which is not among the 4 classes"),
-        ("3\n1\n", "found 2 numbers without names, .* has 12 images"),
+        ("3\n1\n", "found 2 numbers without names, .* has 200 images"),
         (f'file,label\n"{"x" * 200_000}",1\n', "line 2: not CSV"),
     ],
 )
