@@ -33,13 +33,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--images",
         metavar="PATH",
         required=True,
-        help="a folder, zip or tar, a tree with one folder per class, or dataset.npy",
+        help="a folder, zip or tar, a tree with one folder per class, shards, parquet, CIFAR, "
+        "MNIST, .npz, or dataset.npy",
     )
     parser.add_argument(
         "--labels",
         metavar="FILE",
-        help="lines 'filename label', on disk or inside the set (default: label.txt inside), "
-        "or label.npy",
+        help="lines 'filename label' or CSV, on disk or inside the set (default: label.txt "
+        "inside), ImageNet's development kit, or label.npy",
     )
     parser.add_argument("--limit", metavar="N", type=int, help="only the first N images")
     parser.add_argument(

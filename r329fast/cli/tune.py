@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from r329fast.cli.options.execution import add_quantization, add_threads
-from r329fast.cli.options.preprocess import add_preprocess, preprocess_from
+from r329fast.cli.options.preprocess import add_preprocess, asked_for
 from r329fast.cli.output import Console
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from r329fast.images.preprocess import Preprocess
 
 NAME = "tune"
 HELP = "give back accuracy that int8 took: ranges, weights and biases"
@@ -54,12 +56,14 @@ def execute(args: argparse.Namespace, out: Console) -> int:
     from r329fast.report.tuning_page import tuning_page
     from r329fast.tuning.tuner import tune
 
+    dataset, recipe = _dataset(args, out)
     with contextlib.ExitStack() as stack:
         advance = stack.enter_context(out.progress(None, "layers"))
         result = tune(
             args.model,
             args.out,
-            dataset=_dataset(args),
+            dataset=dataset,
+            recipe=recipe,
             told=out.print,
             allow=tuple(word.strip() for word in args.allow.split(",") if word.strip()),
             scheme=args.scheme,
@@ -79,22 +83,51 @@ def execute(args: argparse.Namespace, out: Console) -> int:
     return 0
 
 
-def _dataset(args: argparse.Namespace) -> np.ndarray | Path | None:
-    """The images that --images names, as an array or a .npy file; None: the cfg's."""
+def _dataset(
+    args: argparse.Namespace, out: Console
+) -> tuple[np.ndarray | Path | None, Preprocess | None]:
+    """(the images that --images names, as an array or a .npy file; None: the cfg's, their recipe).
+
+    The recipe is None where the folder of the images or the cfg knows it.
+    """
     if args.images is None or args.images.suffix == ".npy":
-        return args.images
+        return args.images, None
     import numpy as np
 
-    from r329fast.deploy.pipeline import load_config, load_graph
-    from r329fast.graph import load_model
+    from r329fast.images.class_folders import Naming
     from r329fast.images.sets import ImageSet
 
-    onnx = args.model.suffix == ".onnx"
-    graph = load_model(str(args.model)) if onnx else load_graph(load_config(args.model))
+    recipe = _recipe(args, out)
+    with ImageSet(args.images, args.labels, args.limit or None, Naming(needed=False)) as images:
+        arrays = [recipe.apply(images.image(index)) for index in range(len(images))]
+    return np.stack(arrays), recipe
+
+
+def _recipe(args: argparse.Namespace, out: Console) -> Preprocess:
+    """How the images are prepared: as asked for, else as the cfg's calibration set was."""
+    from r329fast.deploy.guess import find_recipe
+    from r329fast.deploy.pipeline import load_config, load_graph
+    from r329fast.deploy.recipe import chosen_recipe, recipe_of_cfg
+    from r329fast.graph import load_model
+
+    if args.model.suffix == ".onnx":
+        graph = load_model(str(args.model))
+        height, width = graph.shapes[graph.inputs[0]][:2]
+        wanted = asked_for(args, (width, height), None)
+        if wanted is not None:
+            return wanted
+        guess = find_recipe(args.model, graph, None, 0)
+        out.print(guess.text)
+        return guess.recipe
+    config = load_config(args.model)
+    graph = load_graph(config)
     height, width = graph.shapes[graph.inputs[0]][:2]
-    recipe = preprocess_from(args, (width, height))
-    with ImageSet(args.images, args.labels, args.limit or None) as images:
-        return np.stack([recipe.apply(images.image(index)) for index in range(len(images))])
+    known = recipe_of_cfg(config)
+    wanted = asked_for(args, (width, height), known.recipe)
+    recipe, warnings = chosen_recipe(known, wanted, size=(width, height))
+    for line in warnings:
+        out.warn(line)
+    return recipe
 
 
 def _show(record: dict[str, Any], files: dict[str, str], out: Console) -> None:

@@ -45,7 +45,8 @@ def evaluate(
     model: a path, or what such a path leads to. images: the path of a set, or a sequence or
     iterable of (image, label), as `Sequences` has them; images, labels: see `open_source`.
     options: see `EvaluationOptions`; what its parts (`Grid`, `Selection`, `RecordOptions`,
-    `Execution`) hold is a keyword here too: `evaluate("run.cfg", "val.zip", float_baseline=True, threads=2)`.
+    `Execution`) hold is a keyword here too: `evaluate("run.cfg", "val.zip", float_baseline=True,
+    threads=2)`.
 
     Raises the typed errors of `r329fast.errors`: UsageError for unknown keywords, arguments that
     do not go together and a resume that does not fit, DataError for labels out of range and

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
@@ -11,7 +12,10 @@ from r329fast.images.label_files import Labels
 
 
 class Members:
-    """Looks names up: whole paths first, then last parts, then those without their ending."""
+    """Looks names up: whole paths first, then last parts, then those without their ending.
+
+    Accents may be in whichever form.
+    """
 
     def __init__(self, names: list[str]) -> None:
         self.whole = {str(PurePosixPath(name)): name for name in names if is_clean(name)}
@@ -19,16 +23,21 @@ class Members:
         self.stems: dict[str, list[str]] = {}
         for path, name in self.whole.items():
             parts = PurePosixPath(path)
-            self.last.setdefault(parts.name, []).append(name)
+            self.last.setdefault(_composed(parts.name), []).append(name)
             if is_image(parts):
-                self.stems.setdefault(parts.stem, []).append(name)
+                self.stems.setdefault(_composed(parts.stem), []).append(name)
 
     def find(self, name: str, folder: PurePosixPath) -> list[str]:
         wanted = PurePosixPath(name.replace("\\", "/"))
         for path in (str(wanted), str(folder / wanted)):
             if path in self.whole:
                 return [self.whole[path]]
-        return self.last.get(wanted.name) or self.stems.get(wanted.name, [])
+        last = _composed(wanted.name)
+        return self.last.get(last) or self.stems.get(last, [])
+
+
+def _composed(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
 
 
 def resolve(

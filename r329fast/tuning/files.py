@@ -83,12 +83,18 @@ def range_paths(folder: Path) -> tuple[Path, Path]:
 
 
 def planned_files(
-    state: State, scheme: str, options: Options, base: RunConfig | None, folder: Path
+    state: State,
+    scheme: str,
+    options: Options,
+    base: RunConfig | None,
+    folder: Path,
+    recipe: str = "",
 ) -> tuple[list[tuple[Path, Writer]], Program]:
     """(model, ranges and cfg to be written into `folder`, the program that they give).
 
-    Written to a place of their own first, read as a run reads them and quantised anew: raises
-    ProgramError unless every layer's integers are those that tuning ended with.
+    recipe: of the images, as `recipe_text` has it, for the cfg's comment. Written to a place of
+    their own first, read as a run reads them and quantised anew: raises ProgramError unless
+    every layer's integers are those that tuning ended with.
     """
     promised = state.program(scheme, options)
     data = tuned_model(state.graph)
@@ -101,6 +107,7 @@ def planned_files(
         layer = first_difference(promised, found)
         raise ProgramError(f"{MODEL}: read again, layer {layer!r} has other integers")
     config.parser.input_model = str(folder / MODEL)
+    config.recipe = recipe
     _set_ranges(config, folder)
     high, low = _range_writers(state)
     high_path, low_path = range_paths(folder)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from r329fast.base.arguments import Progress, at_least_one
 from r329fast.errors import UsageError, nearest
+from r329fast.images.preprocess import Preprocess
 
 KINDS = ("settings", "ranges", "equalise", "bias", "rounding")
 DEFAULT_SCHEME = "aqt2021"
@@ -17,7 +18,8 @@ class TuneOptions:
 
     limit: at most so many of the calibration images (0: all); budget: minutes after which no
     further layer is fitted (0: none); a run that it cuts short may end elsewhere on another
-    machine. seed: of the places that stand for a map. progress(done, total) counts layers.
+    machine. recipe: how the images were prepared, where they are an array; the cfg that is left
+    notes it. seed: of the places that stand for a map. progress(done, total) counts layers.
     """
 
     allow: tuple[str, ...] = KINDS
@@ -28,6 +30,7 @@ class TuneOptions:
     limit: int = 0
     budget: float = 0.0
     seed: int = 0
+    recipe: Preprocess | None = None
     threads: int = 1
     progress: Progress | None = None
 

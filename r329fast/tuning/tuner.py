@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,13 @@ from r329fast.deploy.pipeline import (
     load_graph,
     with_per_channel,
 )
+from r329fast.deploy.recipe import recipe_of_cfg
 from r329fast.deploy.settings import Settings
-from r329fast.errors import DataError, UsageError
+from r329fast.errors import DataError, R329Error, UsageError
 from r329fast.graph import load_model
 from r329fast.graph.ir import Graph
 from r329fast.images.dataset import load_dataset
+from r329fast.images.recipe import recipe_beside, recipe_text
 from r329fast.quantization import SCHEMES, Options
 from r329fast.tuning.files import CFG, MODEL, RECORD, planned_files, range_paths
 from r329fast.tuning.float_side import run_float
@@ -56,6 +59,7 @@ class _Start:
     scheme: str
     options: Options
     x: np.ndarray
+    recipe: str = ""
 
 
 def tune(
@@ -121,7 +125,9 @@ def tune(
     files = [(folder / RECORD, json_writer(record))]
     paths = {"record": str(folder / RECORD)}
     if gained:
-        written, program = planned_files(state, start.scheme, start.options, start.config, folder)
+        written, program = planned_files(
+            state, start.scheme, start.options, start.config, folder, start.recipe
+        )
         record["program_hash"] = program.hash()
         files = [*written, (folder / RECORD, json_writer(record))]
         high, low = range_paths(folder)
@@ -159,7 +165,22 @@ def _start(model: Path, dataset: np.ndarray | str | Path | None, tune: TuneOptio
     else:
         method = tune.method or {"aqt2021": "EXTREME", "compass42": "mean"}[scheme]
         ranges = calibrate(graph, x, scheme, method, threads=tune.threads)
-    return _Start(config, graph, State(graph, stored_ranges(ranges), method), scheme, options, x)
+    state = State(graph, stored_ranges(ranges), method)
+    return _Start(config, graph, state, scheme, options, x, _recipe(config, dataset, tune))
+
+
+def _recipe(
+    config: RunConfig | None, dataset: np.ndarray | str | Path | None, tune: TuneOptions
+) -> str:
+    """How the images were prepared, as a cfg's comment holds it; '' where nobody knows."""
+    found = tune.recipe
+    if found is None and isinstance(dataset, str | Path):
+        with suppress(R329Error):  # a file of that name for something else
+            known = recipe_beside(dataset)
+            found = known.recipe if known else None
+    elif found is None and dataset is None and config is not None:
+        found = recipe_of_cfg(config).recipe
+    return recipe_text(found) if found else ""
 
 
 def _images(

@@ -104,7 +104,7 @@ function start() {
     byId("compare-legend").append(runLegend());
     const both = numeric().filter((column) => DATA.runs.every((record) => has(column.key, record.layers)));
     show("compare-layers", both.length > 0);
-    if (both.length) options(byId("compare-key"), both, has("snr_entire") ? "snr_entire" : both[0].key);
+    if (both.length) options(byId("compare-key"), both, comparedKey(both));
   }
   state.layer = layerOfAddress();
   renderRun();
