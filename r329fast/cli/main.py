@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
 import importlib
 import importlib.util
 import keyword
@@ -224,6 +225,13 @@ def _open_closed_streams() -> None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
 
 
+def _show_any_name() -> None:
+    """Names that the streams' encoding lacks are shown escaped, instead of raising."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def _drop_stdout() -> None:
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -247,6 +255,8 @@ def _run(flags: _Globals, rest: list[str], out: Console) -> int:
     except BrokenPipeError:
         raise
     except OSError as error:
+        if sys.platform == "win32" and error.errno == errno.EINVAL and not error.filename:
+            raise BrokenPipeError from error  # as Windows says it
         place = f"{error.filename}: " if error.filename else ""
         return _failed(out, MachineError(f"cannot read or write: {place}{reason(error)}"))
     except Exception as error:
@@ -283,6 +293,8 @@ def _issue(item: object) -> object:
 
 def run() -> NoReturn:
     """The console script."""
+    _open_closed_streams()
+    _show_any_name()
     sys.exit(main())
 
 

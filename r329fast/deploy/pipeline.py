@@ -26,6 +26,7 @@ from r329fast.images.several import Arrays, load_datasets
 from r329fast.profile.silent_failures import joined_failures
 from r329fast.program import Program
 from r329fast.quantization import Options, quantize
+from r329fast.quantization.given import given_report
 from r329fast.quantization.options import WIDTHS
 from r329fast.quantization.scopes import idle_scopes
 from r329fast.vendor.aipu.load import is_program, read_program
@@ -242,6 +243,8 @@ def prepare(
     warnings = [
         *config.warnings,
         *dull_inputs(graph, ranges, used),
+        *foreign_bytes(graph, ranges),
+        *given_report(graph, program),
         *narrow_outputs(graph, ranges, used),
         *(item.text for item in joined_failures(program, graph.onnx_names)),
         *idle_scopes(graph, options),
@@ -259,6 +262,23 @@ def dull_inputs(graph: Graph, ranges: Ranges, method: str) -> list[str]:
             lines.append(
                 f"input {name!r}: all its calibration data is {low:g}, so that no range says "
                 f"anything; give real images ({source})"
+            )
+    return lines
+
+
+def foreign_bytes(graph: Graph, ranges: Ranges) -> list[str]:
+    """A line for each input of bytes whose calibration data is no bytes."""
+    lines = []
+    for name in graph.inputs:
+        given, (low, high) = graph.given.get(name), ranges.seen.get(name, ranges[name])
+        if given is None or given.step != 1.0 or given.zero:
+            continue
+        least, most = (0, 255) if given.dtype == "uint8" else (-128, 127)
+        if low < least or high > most or high - low <= 1.0:
+            lines.append(
+                f"input {name!r} takes bytes as they are ({least} to {most}), its calibration data "
+                f"runs from {low:.4g} to {high:.4g}: give pixels without mean and scale "
+                "(--sub 0 0 0)"
             )
     return lines
 
@@ -306,6 +326,7 @@ def input_program(cfg: str | Path | RunConfig) -> Program:
         {name: graph.shapes[name] for name in graph.inputs},
         graph.inputs,
         graph.onnx_names,
+        given={name: graph.given[name] for name in graph.inputs if name in graph.given},
     )
     ranges, _ = calibration_ranges(config, first)
     return quantize(first, ranges, config.scheme, cfg_options(config))

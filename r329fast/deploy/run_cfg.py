@@ -15,6 +15,7 @@ import numpy as np
 from r329fast.base.arguments import with_arguments
 from r329fast.base.files import Writer, bytes_writer, json_writer, npy_writer, write_all
 from r329fast.base.reading import read_json
+from r329fast.base.temporary import file_stem
 from r329fast.cfg import RunConfig
 from r329fast.deploy.pipeline import (
     Prepared,
@@ -173,10 +174,8 @@ def _planned(
 
 
 def planned_dump(folder: Path, tensors: dict[str, np.ndarray]) -> list[tuple[Path, Writer]]:
-    """One .npy per tensor, in execution order; '/' in names becomes '_'; names in index.json."""
-    index = {
-        name: f"{number:04d}_{name.replace('/', '_')}.npy" for number, name in enumerate(tensors)
-    }
+    """One .npy per tensor, in execution order (see `file_stem`); names in index.json."""
+    index = {name: f"{number:04d}_{file_stem(name)}.npy" for number, name in enumerate(tensors)}
     files = [(folder / index[name], npy_writer(array)) for name, array in tensors.items()]
     return [*files, (folder / "index.json", json_writer(index))]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from types import TracebackType
@@ -230,20 +231,24 @@ def _tree_entries(
 
 
 class _Members:
-    """Looks names up: whole paths first, then last parts."""
+    """Looks names up: whole paths first, then last parts, in whichever form accents are."""
 
     def __init__(self, names: list[str]) -> None:
         self.whole = {str(PurePosixPath(name)): name for name in names if _clean(name)}
         self.last: dict[str, list[str]] = {}
         for path, name in self.whole.items():
-            self.last.setdefault(PurePosixPath(path).name, []).append(name)
+            self.last.setdefault(_composed(PurePosixPath(path).name), []).append(name)
 
     def find(self, name: str, folder: PurePosixPath) -> list[str]:
         wanted = PurePosixPath(name.replace("\\", "/"))
         for path in (str(wanted), str(folder / wanted)):
             if path in self.whole:
                 return [self.whole[path]]
-        return self.last.get(wanted.name, [])
+        return self.last.get(_composed(wanted.name), [])
+
+
+def _composed(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
 
 
 def _resolve(

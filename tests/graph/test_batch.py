@@ -12,9 +12,12 @@ from support.graph_nets import F, Step, feeds, ints, net, random, save, session
 from r329fast.calibration import calibrate
 from r329fast.graph import FloatSession, check_model, load_model
 from r329fast.graph.ir import Graph
+from r329fast.program.counters import layer_counters
+from r329fast.program.storage import load_program
 from r329fast.quantization import quantize
 from r329fast.reference import run_program
 from r329fast.simulator import Simulator
+from r329fast.vendor.nodes import graph_nodes
 
 Consts = dict[str, np.ndarray]
 Block = tuple[list[Step], Consts, tuple[int, ...]]
@@ -282,6 +285,10 @@ def test_integers(name: str, scheme: str, tmp_path: Path) -> None:
     graph = load_model(save(built(name, "N"), tmp_path))
     floats = feeds(graph, 6, 1.0)
     program = quantize(graph, calibrate(graph, floats, scheme), scheme)
+    program.save(tmp_path / "net.r329")
+    program = load_program(tmp_path / "net.r329")
+    assert len(layer_counters(program)) == len(program.layers)
+    assert graph_nodes(program)
     feed = {key: program.quantize_input(value) for key, value in floats.items()}
     wanted = run_program(program, feed)
     for key, values in Simulator(program).run(feed, keep=tuple(program.tensors)).items():

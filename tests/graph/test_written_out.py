@@ -166,6 +166,18 @@ def test_large_constants_that_fold(tmp_path: Path) -> None:
     assert types(graph) == ["Constant", "Eltwise"]
 
 
+@pytest.mark.parametrize("op", ["GatherND", "ScatterND"])
+def test_tables_that_fold(op: str, tmp_path: Path) -> None:
+    """A table of position biases picked by place, a mask written by place (Swin)."""
+    picks = np.random.default_rng(0).permutation(80)[:60].reshape(60, 1)
+    consts = {"t": random(80, 1200), "i": picks, "u": random(60, 1200, seed=1)}
+    inputs = "t i" if op == "GatherND" else "t i u"
+    rows = 60 if op == "GatherND" else 80
+    steps: list[Step] = [(op, inputs, "p", {}), ("Add", "x p", "y", {})]
+    graph = agree(net(steps, ("N", rows, 1200), consts, 13), tmp_path)
+    assert types(graph) == ["Constant", "Eltwise"]
+
+
 def scaled(op: str, factor: np.ndarray, between: bool = False) -> onnx.ModelProto:
     steps: list[Step] = [
         ("Transpose", "x", "t", {"perm": [0, 2, 1]}),

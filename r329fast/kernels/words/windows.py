@@ -8,9 +8,10 @@ from typing import NamedTuple
 import numpy as np
 
 from r329fast.base.integers import INT32_MAX, INT32_MIN
+from r329fast.base.limits import check_memory
 from r329fast.kernels.conv.layout import Geometry
 from r329fast.kernels.epilogue import Epilogue, prepare_epilogue
-from r329fast.kernels.extremes import gather_places
+from r329fast.kernels.places import sum_places
 from r329fast.kernels.runtime.kernel import arrays, kernel
 from r329fast.kernels.runtime.op_plan import OpPlan, Step
 from r329fast.kernels.runtime.parameters import pack
@@ -223,6 +224,7 @@ def prepare_pool_words(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> 
         constants = [nothing] * 3
         return _plan("words-maxpool", MAXIMUM, (x, output), 0, geometry, constants, None)
     shape = output.shape[:2]
+    check_memory("an average at each place", 160 * shape[0] * shape[1])
     pairs = np.stack(
         [np.broadcast_to(op.consts[name], shape).reshape(-1) for name in ("mult", "shift")], axis=1
     )
@@ -237,7 +239,7 @@ def prepare_pool_words(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> 
 def prepare_sum_words(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> OpPlan:
     """reduce_sum: constants of the last axis that is left."""
     x, axes = inputs[0], sorted(set(op.integers("axes")))
-    base, offsets = gather_places(x.shape, axes)
+    base, offsets = sum_places(x.shape, axes)
     kept = [axis for axis in range(len(x.shape)) if axis not in axes]
     entries = x.shape[kept[-1]] if kept else 1
     bound = min(reach(x) * len(offsets), INT32_MAX + 1)
