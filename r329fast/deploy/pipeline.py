@@ -13,6 +13,7 @@ import numpy as np
 from r329fast.base.arguments import with_arguments
 from r329fast.base.limits import TENSOR
 from r329fast.base.reading import read_bytes
+from r329fast.base.tabular import html_table
 from r329fast.calibration import Ranges, calibrate
 from r329fast.calibration.hidden import hidden_of
 from r329fast.cfg import RunConfig, completed, read_cfg
@@ -56,6 +57,16 @@ class Prepared:
     method: str
     warnings: list[str] = field(default_factory=list)
     known: Known = field(default_factory=Known)
+
+    def __repr__(self) -> str:
+        layers = len(self.program.layers)
+        return (
+            f"<Prepared {self.program.name!r}: scheme {self.scheme}, method {self.method}, "
+            f"{layers} layers, {len(self.warnings)} warnings>"
+        )
+
+    def _repr_html_(self) -> str:
+        return html_table(repr(self)[1:-1], ["warning"], [[line] for line in self.warnings])
 
 
 def load_config(cfg: str | Path | RunConfig) -> RunConfig:

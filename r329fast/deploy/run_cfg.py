@@ -15,6 +15,7 @@ import numpy as np
 from r329fast.base.arguments import with_arguments
 from r329fast.base.files import Writer, bytes_writer, json_writer, npy_writer, write_all
 from r329fast.base.reading import read_json
+from r329fast.base.tabular import html_table
 from r329fast.base.temporary import file_stem
 from r329fast.cfg import RunConfig
 from r329fast.deploy.pipeline import (
@@ -47,6 +48,15 @@ class RunResult:
     outputs: dict[str, np.ndarray]
     files: dict[str, str]
     record: dict[str, object]
+
+    def __repr__(self) -> str:
+        made = ", ".join(
+            f"{name} {array.dtype}{list(array.shape)}" for name, array in self.outputs.items()
+        )
+        return f"<RunResult of {self.prepared.program.name!r}: {made or 'no outputs'}>"
+
+    def _repr_html_(self) -> str:
+        return html_table(repr(self)[1:-1], ["file", "path"], list(self.files.items()))
 
 
 def run_cfg(

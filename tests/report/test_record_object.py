@@ -16,6 +16,7 @@ from support.profiled import bundled_case
 
 import r329fast
 from r329fast.deploy import bundled
+from r329fast.deploy.demo import run_demo
 from r329fast.errors import FileError, UsageError
 from r329fast.images.preprocess import Preprocess
 from r329fast.profile.images import ArrayImages
@@ -90,6 +91,18 @@ def test_one_line_and_a_table_of_each(found: Any, record: Record, evaluation: An
     assert f"{len(case.program.layers)} layers" in repr(case.program)
     assert case.program.hash()[:8] in repr(case.program)
     assert "20 images" in repr(evaluation)
+
+
+def test_results_of_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    found = run_demo(tmp_path / "demo", threads=1)
+    for item in (found.run, found.run.prepared):
+        line, table = repr(item), item._repr_html_()
+        assert line.startswith(f"<{type(item).__name__} ")
+        assert "\n" not in line
+        assert len(line) < 160
+        assert "<table>" in table
+    assert "int8[1, 10]" in repr(found.run)
 
 
 def test_names_are_escaped() -> None:
