@@ -84,7 +84,7 @@ class Encoder:
             return int(_saturates(self.spec, image[None]).sum())
         if image.shape != out.shape:  # the kernel would not notice
             raise ValueError(f"image {image.shape} for an input {out.shape}")
-        flat = out.reshape(-1).view(np.uint8)
+        flat = out.reshape(-1).view(f"uint{8 * out.itemsize}")
         pixels = np.ascontiguousarray(image).reshape(-1)
         return int(self._encode(self._pixels, self.reverse, pixels, self.table, flat))
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -18,7 +19,6 @@ from r329fast.tuning.fit import (
     fit_bias,
     fit_integers,
     ideal_weights,
-    inverse_factor,
     moments,
     reachable,
 )
@@ -79,21 +79,19 @@ def view(walk: Walk, index: int, lowered: Lowered, places: np.ndarray) -> Linear
     )
 
 
-def channel_groups(layer: Layer, x: np.ndarray) -> list[tuple[slice, np.ndarray]]:
-    """(output channels, float32 [S, K] of what they read) for channels that read the same."""
+def grouped_inputs(layer: Layer, x: np.ndarray) -> np.ndarray:
+    """float32 [G, S, K]: what each group of output channels reads, of x [S, taps, Cin]."""
     samples, taps, channels = x.shape
-    outputs = len(layer.consts["weights"])
-    group = layer.params(ConvAttrs).group if isinstance(layer.attrs, ConvAttrs) else 1
+    groups = layer.params(ConvAttrs).group if isinstance(layer.attrs, ConvAttrs) else 1
     if layer.facts.weights is Weights.DEPTHWISE:
-        group = channels
-    size, read = outputs // group, channels // group
-    return [
-        (
-            slice(g * size, (g + 1) * size),
-            np.ascontiguousarray(x[:, :, g * read : (g + 1) * read]).reshape(samples, taps * read),
-        )
-        for g in range(group)
-    ]
+        groups = channels
+    parts = x.reshape(samples, taps, groups, channels // groups).transpose(2, 0, 1, 3)
+    return np.ascontiguousarray(parts).reshape(groups, samples, -1)
+
+
+def _safe(scale: np.ndarray) -> np.ndarray:
+    """1 in place of 0, for channels that cannot reach the output: theirs are not written."""
+    return np.where(scale == 0, 1.0, scale)
 
 
 def grid_factor(ideal: np.ndarray, variance: np.ndarray) -> float:
@@ -159,78 +157,56 @@ class LinearStep:
         return parts.reshape(-1, *values.shape[-2:])
 
     @cached_property
-    def _problems(self) -> tuple[LinearView, list[tuple[slice, Problem]]]:
+    def _problem(self) -> tuple[LinearView, Problem]:
         seen = view(self.walk, self.index, self.base, self.places)
-        x = self._samples(seen.x)
         sums = self.side.sums[self.layer.name][self.fitted]
-        sums = sums.reshape(-1, sums.shape[-1])
         weights = self.layer.consts["weights"].astype(np.float64)
-        weights = weights.reshape(len(weights), -1) / seen.input_scale
-        return seen, [
-            (
-                where,
-                Problem(
-                    part, sums[:, where], seen.scale[where], weights[where], seen.low, seen.high
-                ),
-            )
-            for where, part in channel_groups(self.layer, x)
-        ]
+        _, grid = np.unique(seen.weight_scale, return_inverse=True)
+        return seen, Problem(
+            grouped_inputs(self.layer, self._samples(seen.x)),
+            sums.reshape(-1, sums.shape[-1]),
+            seen.scale,
+            weights.reshape(len(weights), -1) / seen.input_scale,
+            grid,
+            seen.low,
+            seen.high,
+        )
 
     def bias_only(self) -> Lowered:
         """The weights as they are, every bias corrected."""
-        seen, problems = self._problems
-        q = seen.op.consts["weights"].astype(np.float32)
-        q = q.reshape(len(q), -1)
-        bias = np.zeros(len(q))
-        for where, problem in problems:
-            products = (problem.x @ q[where].T) * problem.scale.astype(np.float32)
-            start = self.layer.consts["bias"][where] / problem.scale
-            bias[where] = fit_bias(problem, products, start)
+        seen, problem = self._problem
+        q = seen.op.consts["weights"]
+        products = problem.products(q.reshape(len(q), -1)) * _safe(problem.scale)
+        start = self.layer.consts["bias"] / _safe(problem.scale)
+        bias = fit_bias(dataclasses.replace(problem, scale=_safe(problem.scale)), products, start)
         return self._written(None, bias, seen.weight_scale, seen)
 
     def rounded(self, trusts: Sequence[float]) -> list[Lowered]:
         """Weights and biases fitted together, once for each trust (see `fit_integers`)."""
-        seen, problems = self._problems
-        per_tensor = seen.op.consts["mult"].size == 1
-        found = [moments(problem.x, self.damping) for _, problem in problems]
-        weight_scale = seen.weight_scale
-        if per_tensor and len(problems) == 1:
-            problem, weight_scale = self._on_best_grid(problems[0][1], found[0], seen)
-            problems = [(problems[0][0], problem)]
-        results = [
-            (
-                np.zeros((len(seen.scale), problems[0][1].x.shape[1]), np.int64),
-                np.zeros(len(seen.scale)),
-            )
-            for _ in trusts
-        ]
-        for (where, problem), moment in zip(problems, found, strict=True):
-            if not problem.weights.any() or not problem.scale.all():
-                continue
-            factor = inverse_factor(moment)
-            now = self._now(problem, where)
-            for trust, (q, bias) in zip(trusts, results, strict=True):
-                q[where], bias[where] = fit_integers(
-                    problem, moment, factor, now, not per_tensor, trust
-                )
-        return [self._written(q, bias, weight_scale, seen) for q, bias in results]
-
-    def _now(self, problem: Problem, where: slice) -> np.ndarray:
-        """What the layer's float weights give for its integer inputs."""
-        return problem.x @ problem.weights.T.astype(np.float32) + self.layer.consts["bias"][where]
+        seen, problem = self._problem
+        if not problem.weights.any():
+            return []
+        found, weight_scale = moments(problem.x, self.damping), seen.weight_scale
+        problem = dataclasses.replace(problem, scale=_safe(problem.scale))
+        if seen.op.consts["mult"].size == 1 and len(problem.x) == 1:
+            problem, weight_scale = self._on_best_grid(problem, found, seen)
+        now = problem.products(problem.weights) + self.layer.consts["bias"]
+        fits = (fit_integers(problem, found, now, trust) for trust in trusts)
+        return [self._written(q, bias, weight_scale, seen) for q, bias in fits]
 
     def _on_best_grid(
         self, problem: Problem, found: Moments, seen: LinearView
     ) -> tuple[Problem, np.ndarray]:
         """(the problem in steps of the grid that rounds its weights best, the weights' scale)."""
-        now = self._now(problem, slice(None))
+        now = problem.products(problem.weights) + self.layer.consts["bias"]
         ideal = ideal_weights(problem, found, reachable(problem, now))
-        factor = grid_factor(ideal, np.diag(found.gram))
+        factor = grid_factor(ideal, np.diag(found.gram[0]))
         output = self.base.tensors[self.layer.outputs[0]].scale
         rescale = snapped(float(seen.scale[0]) * factor * output)
         count = len(seen.scale)
         weight_scale = np.full(count, output / (seen.input_scale * rescale))
-        return replace(problem, scale=np.full(count, rescale / output)), weight_scale
+        scale = np.full(count, rescale / output)
+        return dataclasses.replace(problem, scale=scale), weight_scale
 
     def _written(
         self, q: np.ndarray | None, bias: np.ndarray, weight_scale: np.ndarray, seen: LinearView

@@ -71,7 +71,7 @@ def _candidates(step: LinearStep, kinds: tuple[str, ...]) -> dict[str, Lowered]:
     if "bias" in kinds:
         found["bias"] = step.bias_only()
     if "rounding" in kinds:
-        found |= dict(zip(TRUSTS, step.rounded(tuple(TRUSTS.values())), strict=True))
+        found |= dict(zip(TRUSTS, step.rounded(tuple(TRUSTS.values())), strict=False))
     return found
 
 
