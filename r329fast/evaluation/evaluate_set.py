@@ -26,15 +26,18 @@ from r329fast.evaluation.record import identity, open_log
 from r329fast.evaluation.result import Evaluation, Timing
 from r329fast.evaluation.results_file import choose_format, write_results
 from r329fast.evaluation.several import open_several
+from r329fast.evaluation.shards import merge_shards
 from r329fast.evaluation.sources import open_source
 from r329fast.evaluation.variants import Model, prepare_model
 from r329fast.images.class_folders import Naming
 from r329fast.images.opencv import cv2
 from r329fast.program.program import Program
 
+ModelLike = str | Path | RunConfig | Program | Model
+
 
 def evaluate(
-    model: str | Path | RunConfig | Program | Model,
+    model: ModelLike,
     images: str | Path,
     labels: str | Path | None = None,
     options: EvaluationOptions | None = None,
@@ -53,8 +56,8 @@ def evaluate(
     begun = time.perf_counter()
     options = with_arguments(options or EvaluationOptions(), changes, "evaluate", ("labels",))
     threads = options.execution.threads or cores()
-    model = _prepared(model, options, threads)
-    plan, offset, doubts = _plan(model, images, labels, options)
+    model = prepared_model(model, options, threads)
+    plan, offset, doubts = plan_of(model, images, labels, options)
     record = options.record
     kind, warning = choose_format(record.file_format) if record.out is not None else ("", "")
     with ExitStack() as stack:
@@ -62,12 +65,11 @@ def evaluate(
         folder = Path(folder)
         header = identity(model, plan)
         log = stack.enter_context(open_log(folder, header, record.resume, record.overwrite))
+        if record.merge:
+            merge_shards(log, record.merge, plan)
         seconds = time.perf_counter() - begun + model.seconds
         run = ChunkRun(model, plan, log, options, Timing(prepare=seconds, threads=threads))
-        if options.execution.scheduler:
-            run.on_cluster()
-        else:
-            run.here(threads)
+        run.carry_out(threads)
         result = run.result(offset)
         result.warnings += [*model.warnings, *doubts, *([warning] if warning else [])]
         result.warnings += _saturation(result, plan)
@@ -77,9 +79,7 @@ def evaluate(
     return result
 
 
-def _prepared(
-    model: str | Path | RunConfig | Program | Model, options: EvaluationOptions, threads: int
-) -> Model:
+def prepared_model(model: ModelLike, options: EvaluationOptions, threads: int) -> Model:
     """The programs to run; UsageError where options do not go with them."""
     if not isinstance(model, Model):
         model = prepare_model(model, options.grid, float_model=options.float_model, threads=threads)
@@ -90,7 +90,7 @@ def _prepared(
     return model
 
 
-def _plan(
+def plan_of(
     model: Model, images: str | Path, labels: str | Path | None, options: EvaluationOptions
 ) -> tuple[ChunkPlan, int, list[str]]:
     """(what is to be done, what was added to the labels, warnings about recipe and set)."""
