@@ -40,7 +40,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="PATH",
         required=True,
         help="a folder, zip or tar, a tree with one folder per class, shards, parquet, CIFAR, "
-        "MNIST, .npz, or dataset.npy",
+        "MNIST, .npz, or dataset.npy; of a network with several inputs one .npy for each, "
+        "separated by commas, or one .npz",
     )
     parser.add_argument(
         "--labels",
