@@ -39,7 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--images",
         metavar="PATH",
         required=True,
-        help="a folder, zip or tar, a tree with one folder per class, or dataset.npy",
+        help="a folder, zip or tar, a tree with one folder per class, or dataset.npy; of a network "
+        "with several inputs one .npy for each, separated by commas, or one .npz",
     )
     parser.add_argument(
         "--labels",

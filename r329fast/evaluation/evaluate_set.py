@@ -25,6 +25,7 @@ from r329fast.evaluation.options import EvaluationOptions
 from r329fast.evaluation.record import identity, open_log
 from r329fast.evaluation.result import Evaluation, Timing
 from r329fast.evaluation.results_file import choose_format, write_results
+from r329fast.evaluation.several import open_several
 from r329fast.evaluation.shards import merge_shards
 from r329fast.evaluation.sources import open_source
 from r329fast.evaluation.variants import Model, prepare_model
@@ -99,9 +100,13 @@ def plan_of(
     offset = model.label_offset if selection.label_offset is None else selection.label_offset
     outputs = program.tensors[program.outputs[0]].elements
     naming = Naming(selection.class_folders, outputs, offset, selection.split)
-    source = open_source(
-        images, labels, recipe, limit=selection.limit, naming=naming, spread=selection.spread
-    )
+    if len(program.inputs) > 1:
+        words = dict(model.graph.onnx_names) if model.graph is not None else {}
+        source = open_several(str(images), labels, program, words, selection.limit)
+    else:
+        source = open_source(
+            images, labels, recipe, limit=selection.limit, naming=naming, spread=selection.spread
+        )
     if source.recipe is None:
         doubts = []
     doubts += [source.note] if source.note else []

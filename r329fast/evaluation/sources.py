@@ -6,7 +6,7 @@ import hashlib
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -104,8 +104,13 @@ class ArrayReader:
     """
 
     path: str
-    shape: tuple[int, ...]
+    item: tuple[int, ...]
     dtype = "float32"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Height, width, channels."""
+        return self.item
 
     def ship(self, key: Key) -> bytes:
         return self._item(int(key)).tobytes()
@@ -131,7 +136,23 @@ class ArrayReader:
         """Nothing stays open."""
 
 
-Reader = ImageReader | ArrayReader
+class Reader(Protocol):
+    """What loads one item after the other; it goes to other processes without its open files."""
+
+    dtype: str
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one item."""
+
+    def ship(self, key: Key) -> bytes:
+        """The bytes that stand for a key elsewhere."""
+
+    def load(self, key: Key) -> np.ndarray:
+        """One item; raises BadImageError."""
+
+    def close(self) -> None:
+        """Give back what is open."""
 
 
 @dataclass
