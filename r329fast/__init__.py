@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from r329fast.report.record import Record
     from r329fast.simulator.simulator import Simulator
     from r329fast.trial import try_model
+    from r329fast.tuning import tune
     from r329fast.vendor.aipu.load import load_aipu
 
 _HOMES = {
@@ -46,6 +47,7 @@ _HOMES = {
     "prepare": "deploy.pipeline",
     "quantize": "quantization",
     "run_cfg": "deploy.run_cfg",
+    "tune": "tuning",
     "try_model": "trial",
 }
 
@@ -67,6 +69,7 @@ __all__ = [
     "quantize",
     "run_cfg",
     "try_model",
+    "tune",
 ]
 
 __getattr__ = loader(__name__, _HOMES)

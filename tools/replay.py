@@ -25,6 +25,7 @@ import traceback
 import zipfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import chdir
+from dataclasses import replace
 from fnmatch import fnmatchcase
 from functools import cache, partial
 from importlib import import_module
@@ -46,6 +47,7 @@ Arrays = Mapping[str, np.ndarray]
 
 BUNDLED, MODELS = next((ROOT / "r329fast").rglob("net.onnx")).parent, SHARED / "data" / "models"
 SMALL = ("mobilenet_v1", "resnet20", "resnet44")  # networks that the reference runs too
+WIDE = "_16__"  # in the names of vectors with 16-bit activations
 SLOW = ("data/", "golden/mobile", "golden/resnet18", "golden/squeeze")
 
 ACTS = "quantize_method_for_activation"
@@ -146,15 +148,21 @@ def program_entries(name: str, program: r329fast.Program, feeds: Arrays, slow: i
 
 
 def vector(files: Any, name: str) -> Entries:
-    """One test vector of the vendor's open simulator, from its stored ranges, in both schemes."""
+    """One test vector of the vendor's open simulator, from its stored ranges, in both schemes;
+    those of 16 bits in the one that has them."""
     case = files.load(name)
-    if {layer.type for layer in case.graph} & {"LRN", "LogSoftmax"} or name.startswith("calib_"):
+    hidden = {layer.type for layer in case.graph} & {"LRN", "LogSoftmax"}
+    hidden |= {getattr(layer.attrs, "method", "") for layer in case.graph} & {"L2"}
+    if hidden or name.startswith("calib_"):
         found = r329fast.calibrate(case.graph, case.arrays["calib0"], "compass42", "mean")
         yield f"vector/{name}/ranges", range_hash(found)
         for key, value in found.values.items():  # what these layers calibrate beside tensors
             case.ranges.values.setdefault(key, value)
-    for scheme in ("compass42", "aqt2021"):
-        program = r329fast.quantize(case.graph, case.ranges, scheme, files.case_options(case))
+    options = files.case_options(case)
+    for scheme in ("compass42", *(() if WIDE in name else ("aqt2021",))):
+        if scheme == "aqt2021":  # the constants of a norm alone have 16 bits
+            options = replace(options, activation_bits="8", weight_bits="8")
+        program = r329fast.quantize(case.graph, case.ranges, scheme, options)
         feeds = files.feeds(case, program)
         yield from program_entries(f"vector/{name}/{scheme}", program, feeds, 8)
 

@@ -35,9 +35,9 @@ Writer = Callable[[BinaryIO], object]
 def write_all(items: Sequence[tuple[Path, Writer]]) -> list[Path]:
     """Write several files, all or none: each to a temporary name beside it, then all renamed.
 
-    A symbolic link is followed; a target that is no regular file (a pipe, a device) is written
-    to directly, last. Raises FileError naming the first target that cannot be written; the old
-    files, if any, then stay.
+    What is renamed is on the disk before. A symbolic link is followed; a target that is no regular
+    file (a pipe, a device) is written to directly, last. Raises FileError naming the first target
+    that cannot be written; the old files, if any, then stay.
     """
     staged: list[tuple[Path, Path]] = []
     direct: list[tuple[Path, Writer]] = []
@@ -55,6 +55,11 @@ def write_all(items: Sequence[tuple[Path, Writer]]) -> list[Path]:
             with open(temporary, "xb") as stream:
                 staged.append((temporary, target))
                 write(stream)
+                if not stream.closed:
+                    stream.flush()
+                    os.fsync(
+                        stream.fileno()
+                    )  # else a name may survive a power cut without its bytes
         path = _rename_all(staged)
         for path, write in direct:
             with open(path, "wb") as stream:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from r329fast.errors import UsageError
+from r329fast.errors import MachineError, UsageError
 
 _MB = 1 << 20
 
@@ -52,9 +52,18 @@ PIXELS = Limit("R329FAST_MAX_MEGAPIXELS", 64, "megapixels")  # 192 MB once decod
 TENSOR = Limit("R329FAST_MAX_TENSOR_MB", 512, "MB")  # an array read whole: dumps, results
 PROGRAM = Limit("R329FAST_MAX_PROGRAM_MB", 512, "MB")  # all constants of a .r329
 ACTIVATION = Limit("R329FAST_MAX_ACTIVATION_MB", 256, "MB")  # one tensor of one image
+OPS = Limit("R329FAST_MAX_OPS", 50_000, "ops")  # of a program; an op of n inputs counts n - 1 times
+MEMORY = Limit("R329FAST_MAX_MEMORY_MB", 1024, "MB")  # that a thread works in, or tables of an op
+AXIS = Limit("R329FAST_MAX_AXIS", 1 << 22, "elements")  # of one axis of a tensor of a program
 MODEL = Limit("R329FAST_MAX_MODEL_MB", 1024, "MB")  # an ONNX file with its external data
 CONSTANTS = Limit("R329FAST_MAX_FOLDED_MB", 256, "MB")  # what folding may add to a model's own
 NODES = Limit("R329FAST_MAX_NODES", 100_000, "nodes")  # of a graph, functions written out
 DIRECTORY = Limit("R329FAST_MAX_DIRECTORY_MB", 64, "MB")  # an archive's list of its files
 UNPACKED = Limit("R329FAST_MAX_UNPACKED_MB", 16384, "MB")  # a compressed tar, on disk
-RATIO = Limit("R329FAST_MAX_RATIO", 50, "times its size")  # of a compressed tar over 256 MB
+RATIO = Limit("R329FAST_MAX_RATIO", 50, "times its size")  # compressed tars, constants
+
+
+def check_memory(what: str, size: int) -> None:
+    """Raises MachineError where something asks for more bytes than MEMORY allows."""
+    if size > MEMORY.bytes():
+        raise MachineError(f"{what} needs {-(-size >> 20):,} MB, {MEMORY.advice()}")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
+import subprocess
+import sys
 from contextlib import suppress
 from pathlib import Path
 
@@ -17,8 +19,17 @@ def cores() -> int:
 
 def cpu_model() -> str:
     """The CPU's model name, as the system tells it."""
+    if sys.platform == "darwin":
+        with suppress(OSError, subprocess.SubprocessError):
+            words = ["/usr/sbin/sysctl", "-n", "machdep.cpu.brand_string"]
+            told = subprocess.run(words, capture_output=True, text=True, timeout=5, check=True)
+            return told.stdout.strip()
     with suppress(OSError):
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        facts = {key.strip(): value.strip() for key, _, value in (x.partition(":") for x in lines)}
+        if "model name" in facts:
+            return facts["model name"]
+        if "CPU part" in facts:  # of ARM
+            made = f"implementer {facts.get('CPU implementer')} part {facts['CPU part']}"
+            return f"{platform.machine()} {made}"
     return platform.processor() or platform.machine()

@@ -13,6 +13,11 @@ _MARK = "r329part"
 _HOST = re.sub(r"[^A-Za-z0-9]", "", socket.gethostname())[:32] or "host"
 
 
+def file_stem(name: str) -> str:
+    """A tensor's name as a part of a file's name: what some system refuses there becomes '_'."""
+    return re.sub(r'[\x00-\x1f<>:"/\\|?*]', "_", name)[:150]
+
+
 def temporary_path(target: Path) -> Path:
     """A new hidden name beside `target`, with this machine and process in it.
 

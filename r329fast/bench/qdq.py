@@ -144,13 +144,13 @@ def float_forms(graph: Graph) -> dict[str, int]:
 
 def form_of(layer: Layer) -> str:
     """What such a layer is called in records; empty for a layer with an integer form."""
-    if layer.type == "Activation":
+    if isinstance(layer.attrs, ir.ActivationAttrs):
         return "" if layer.act.kind == "RELU" else layer.act.kind
-    if layer.type == "Eltwise":
-        method = layer.params(ir.EltwiseAttrs).method
+    if isinstance(layer.attrs, ir.EltwiseAttrs):
+        method = layer.attrs.method
         return "" if method in ("ADD", "MUL") else f"{layer.type} {method}"
-    if layer.type == "Reshape":
-        return "" if len(layer.params(ir.ReshapeAttrs).shape) == 1 else layer.type
+    if isinstance(layer.attrs, ir.ReshapeAttrs):
+        return "" if len(layer.attrs.shape) == 1 else layer.type
     return "" if layer.type in _LAYERS else layer.type
 
 

@@ -15,6 +15,7 @@ from r329fast.cfg.model_names import (
     read_model_names,
     shape_mismatch,
 )
+from r329fast.cfg.optimizer import RANGE_FILES
 from r329fast.cfg.run_config import Finding, RunConfig, examine, parse_cfg, read_text
 from r329fast.cfg.sections import Parser
 from r329fast.cfg.values import Shape
@@ -136,9 +137,9 @@ def _calibration(config: RunConfig) -> list[Finding]:
     quantization = config.quantization if config.optimizer is None else None
     section = "AutoQuantizationTool" if config.optimizer is None else "Optimizer"
     findings = []
-    if quantization is not None and quantization.ts_max_file:
-        for key in ("ts_max_file", "ts_min_file"):
-            file = getattr(quantization, key)
+    ready = config.range_files
+    if any(ready):
+        for key, file in zip(RANGE_FILES, ready, strict=True):
             if file and not is_file(file):
                 findings.append(Finding("error", section, key, f"file not found: {file}"))
         return findings

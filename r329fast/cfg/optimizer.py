@@ -128,6 +128,9 @@ DEFAULTS: dict[str, str] = {
     "ds_parameter_constant": "disable",
 }
 
+# Ready-made ranges instead of calibration: read here, unknown to the vendor's optimiser.
+RANGE_FILES = ("ts_max_file", "ts_min_file")
+
 _WEIGHT_METHODS = (
     "per_tensor_symmetric_restricted_range",
     "per_tensor_symmetric_full_range",
@@ -271,7 +274,7 @@ class Optimizer:
 
     @classmethod
     def known(cls) -> tuple[str, ...]:
-        return tuple(DEFAULTS)
+        return (*DEFAULTS, *RANGE_FILES)
 
     def items(self) -> list[tuple[str, str]]:
         return list(self.values.items())
@@ -284,6 +287,11 @@ class Optimizer:
         if name not in DEFAULTS:
             raise CfgError(f"[Optimizer] has no field {name!r}{nearest(name, DEFAULTS)}", key=name)
         return self.values.get(name, "").strip() or DEFAULTS[name]
+
+    def range_files(self) -> tuple[str, str]:
+        """(ts_max_file, ts_min_file), '' where absent."""
+        high, low = (self.values.get(name, "").strip() for name in RANGE_FILES)
+        return high, low
 
     def integer(self, name: str) -> int | None:
         """A whole number, or None where the field is empty by default."""
@@ -329,6 +337,8 @@ class Optimizer:
         """(field, message) for everything that is accepted but will not be done."""
         found = []
         for name, value in self.values.items():
+            if name in RANGE_FILES:
+                continue
             if name not in DEFAULTS:
                 found.append((name, f"unknown field, ignored{nearest(name, DEFAULTS)}"))
             elif name not in ACTED_ON and value and _plain(value) != _plain(DEFAULTS[name]):

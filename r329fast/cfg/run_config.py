@@ -79,6 +79,14 @@ class RunConfig:
         return self.quantization.calibration_data if self.quantization else ""
 
     @property
+    def range_files(self) -> tuple[str, str]:
+        """(ts_max_file, ts_min_file) of the section that rules; '' where absent."""
+        if self.optimizer is not None:
+            return self.optimizer.range_files()
+        section = self.quantization
+        return (section.ts_max_file, section.ts_min_file) if section else ("", "")
+
+    @property
     def warnings(self) -> list[str]:
         """What is accepted but not done or not known, one line each."""
         return [str(item) for item in examine(self) if item.severity == "warning"]
@@ -290,7 +298,7 @@ def examine(config: RunConfig) -> list[Finding]:
     return [
         *_examine_parser(config.parser),
         *_examine_quantization(config),
-        *_examine_optimizer(config.optimizer),
+        *_examine_optimizer(config),
         *_examine_builder(config),
         *_examine_names(config),
     ]
@@ -318,17 +326,7 @@ def _examine_quantization(config: RunConfig) -> list[Finding]:
     if config.optimizer is not None:
         message = "is not read, because [Optimizer] is there too"
         return [Finding("warning", title, "", message)]
-    findings = []
-    files = (quantization.ts_max_file, quantization.ts_min_file)
-    if any(files) and not all(files):
-        absent = "ts_min_file" if files[0] else "ts_max_file"
-        message = "is missing, it goes together with " + (
-            "ts_max_file" if files[0] else "ts_min_file"
-        )
-        findings.append(Finding("error", title, absent, message))
-    elif not any(files) and not quantization.calibration_data:
-        message = "is missing (ts_max_file and ts_min_file would do instead)"
-        findings.append(Finding("error", title, "calibration_data", message))
+    findings = _examine_ranges(config, title)
     if quantization.reverse_rgb:
         message = "not acted on: keep the channel order of the network in calibration_data"
         findings.append(Finding("warning", title, "reverse_rgb", message))
@@ -338,17 +336,28 @@ def _examine_quantization(config: RunConfig) -> list[Finding]:
     return findings
 
 
-def _examine_optimizer(optimizer: Optimizer | None) -> list[Finding]:
+def _examine_ranges(config: RunConfig, title: str) -> list[Finding]:
+    """Ready-made ranges come in pairs; without them there is data to calibrate on."""
+    high, low = config.range_files
+    if bool(high) != bool(low):
+        absent, there = ("ts_min_file", "ts_max_file") if high else ("ts_max_file", "ts_min_file")
+        return [Finding("error", title, absent, f"is missing, it goes together with {there}")]
+    if not high and not config.calibration_data:
+        message = "is missing (ts_max_file and ts_min_file would do instead)"
+        return [Finding("error", title, "calibration_data", message)]
+    return []
+
+
+def _examine_optimizer(config: RunConfig) -> list[Finding]:
+    optimizer = config.optimizer
     if optimizer is None:
         return []
-    findings = []
+    findings = _examine_ranges(config, "Optimizer")
     for name in optimizer.values:
         try:
             optimizer.check(name)
         except BadValueError as error:
             findings.append(Finding("error", "Optimizer", name, str(error)))
-    if not optimizer.text("calibration_data"):
-        findings.append(Finding("error", "Optimizer", "calibration_data", "is missing"))
     return findings + [
         Finding("warning", "Optimizer", name, message) for name, message in optimizer.warnings()
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from r329fast.cli.options.compiling import compile_progress
 from r329fast.cli.options.execution import add_threads
 from r329fast.cli.output import Console
 
@@ -24,7 +25,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(args: argparse.Namespace, out: Console) -> int:
     from r329fast.deploy.demo import as_json, run_demo
 
-    demo = run_demo(args.out, args.threads, out.print)
+    with compile_progress(out):
+        demo = run_demo(args.out, args.threads, out.print)
     best = ", ".join(f"{name} ({value})" for _, name, value in demo.classes)
     out.print(f"\n{demo.image}: class is {best}; labelled {demo.label}")
     rows = [
@@ -33,6 +35,13 @@ def execute(args: argparse.Namespace, out: Console) -> int:
     ]
     out.table(["network", "top-1", "agrees with float", "images/s"], rows)
     out.print(f"files in {args.out}: " + ", ".join(sorted(p.name for p in args.out.iterdir())))
-    out.print(f"next: r329fast run {args.out / 'run.cfg'} --out {args.out}")
+    cfg = args.out / "run.cfg"
+    out.print("next:")
+    out.print(f"  r329fast profile {cfg} --out {args.out}")
+    out.print(f"    cost and error of every layer; the page is {args.out / 'report.html'}")
+    out.print(f"  r329fast run {cfg} --out {args.out}")
+    out.print("    what the vendor's tool does")
+    out.print("  r329fast try MODEL.onnx IMAGES --open")
+    out.print("    the same for a model of your own")
     out.result(as_json(demo))
     return 0

@@ -106,7 +106,7 @@ def _confusion(
     index = next(i for i, item in enumerate(result.variants) if item is result.best)
     scores = result.scores[index]
     rows = []
-    for row in against.worst[:_SHOWN]:
+    for row in reversed(against.worst[:_SHOWN]):
         true, found = int(result.classes[row]), int(scores["top"][row, 0])
         rows.append(
             [
@@ -116,9 +116,9 @@ def _confusion(
                 int(scores["rank"][row]),
             ]
         )
-    more = f", the first {_SHOWN} of {against.lost}" if against.lost > _SHOWN else ""
+    more = f", {_SHOWN} of {against.lost}" if against.lost > _SHOWN else ""
     more += f" ({result.best.name})" if len(result.variants) > 1 else ""
-    title = f"lost by quantisation, worst first{more}"
+    title = f"lost by quantisation, the worst last{more}"
     _table(out, title, ["file", "class", "int8 result", "rank"], rows)
     pairs = [pair for pair in against.pairs[:_SHOWN] if pair[2] > 1]
     if pairs:

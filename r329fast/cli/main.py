@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
 import importlib
 import importlib.util
 import keyword
@@ -41,11 +42,13 @@ COMMANDS = {
     "eval": "accuracy on a whole image set, int8 and float",
     "compare": "top classes of a result file, or how two differ",
     "profile": "cost and error of every layer",
+    "tune": "give back accuracy that int8 took: ranges, weights and biases",
     "aipu": "look into the vendor's aipu.bin, load it, compare it with a program",
     "report": "a page from the record of an earlier run, or from two",
     "bench": "speed of kernels and models",
     "check": "which ops of a model are supported",
     "info": "versions, CPU, kernel path, cache",
+    "completion": "a script with which bash or zsh complete commands and options",
 }
 _GLOBAL_FLAGS = """global options, before or after the command:
   --json         one JSON object on stdout, everything else on stderr
@@ -122,7 +125,7 @@ def _module(command: str) -> str:
 
 def overview() -> str:
     lines = ["usage: r329fast COMMAND [options]", "", "commands:"]
-    lines += [f"  {name:<10}{text}" for name, text in available().items()]
+    lines += [f"  {name:<11}{text}" for name, text in available().items()]
     lines += ["", "r329fast COMMAND --help lists the options of a command.", "", _GLOBAL_FLAGS]
     return "\n".join(lines)
 
@@ -134,6 +137,20 @@ def _load(name: str) -> ModuleType:
             f"unknown command {name!r}, allowed {', '.join(commands)}{nearest(name, commands)}"
         )
     return importlib.import_module(_module(name))
+
+
+def whole_parser() -> argparse.ArgumentParser:
+    """One parser with all commands and global flags, for whoever describes the command line."""
+    parser = _Parser(prog="r329fast")
+    commands = parser.add_subparsers(dest="command")
+    for name in available():
+        command = _load(name)
+        sub = commands.add_parser(name, help=command.HELP)
+        command.add_arguments(sub)
+        sub.add_argument("--json", action="store_true", help="one JSON object on stdout")
+        sub.add_argument("-v", "--verbose", action="count", help="more messages")
+    parser.add_argument("--version", action="store_true", help="print the version and end")
+    return parser
 
 
 def _dispatch(flags: _Globals, rest: list[str], out: Console) -> int:
@@ -208,6 +225,29 @@ def _open_closed_streams() -> None:
             setattr(sys, name, open(os.devnull, "w", encoding="utf-8"))  # noqa: SIM115
 
 
+def _show_any_name() -> None:
+    """Names that the streams' encoding lacks are shown escaped, instead of raising."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def _quiet_libraries() -> None:
+    """Image libraries write to file 2 by themselves what we say in one line, by way of -v.
+
+    Python's stderr keeps a file of its own.
+    """
+    if any(word == "--verbose" or word.startswith("-v") for word in sys.argv[1:]):
+        return
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
+    with contextlib.suppress(OSError, ValueError):
+        own, nowhere = os.dup(sys.stderr.fileno()), os.open(os.devnull, os.O_WRONLY)
+        encoding = sys.stderr.encoding
+        sys.stderr = open(own, "w", buffering=1, encoding=encoding)  # noqa: SIM115
+        os.dup2(nowhere, 2)
+        os.close(nowhere)
+
+
 def _drop_stdout() -> None:
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -231,6 +271,8 @@ def _run(flags: _Globals, rest: list[str], out: Console) -> int:
     except BrokenPipeError:
         raise
     except OSError as error:
+        if sys.platform == "win32" and error.errno == errno.EINVAL and not error.filename:
+            raise BrokenPipeError from error  # as Windows says it
         place = f"{error.filename}: " if error.filename else ""
         return _failed(out, MachineError(f"cannot read or write: {place}{reason(error)}"))
     except Exception as error:
@@ -267,6 +309,9 @@ def _issue(item: object) -> object:
 
 def run() -> NoReturn:
     """The console script."""
+    _open_closed_streams()
+    _quiet_libraries()
+    _show_any_name()
     sys.exit(main())
 
 

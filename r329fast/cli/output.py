@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 _LEAD = re.compile(r" *(?:\d+\. |-> )?")
 _NUMBER = re.compile(r"[-+]?[0-9][0-9,]*(\.[0-9]+)?([eE][-+]?[0-9]+)? ?([%kMGT]|us|dB)?")
+_GAP = 3  # blanks between two columns
+_NAME = 30  # columns that a name may ask for before numbers go into another table
 _UNBOUNDED = 100_000  # columns of a table in a pipe: as many as it needs
 
 
@@ -104,28 +106,36 @@ class Console:
         """A table as wide as it needs to be, at most as the terminal; in a pipe names stay whole.
 
         Columns of numbers stand right and never wrap; the others fold where room is short, and
-        so do heads of numbers, between words.
+        so do heads of numbers, between words. Names in front of more numbers than there is room
+        for stand in several tables, one under the other.
         """
         from rich import box
         from rich.table import Table
 
-        table = Table(
-            box=box.SIMPLE_HEAD, title=title or None, title_justify="left", pad_edge=False
-        )
         cells = [[_cell(row[index]) for row in rows] for index in range(len(columns))]
+        numeric = [
+            bool(rows) and all(_is_number(row[i]) for row in rows) for i in range(len(columns))
+        ]
         widest = [max(map(len, [name, *cells[i]])) for i, name in enumerate(columns)]
-        narrow = sum(widest) + 2 * len(widest) > self.width
-        for index, name in enumerate(columns):
-            numeric = bool(rows) and all(_is_number(row[index]) for row in rows)
-            table.add_column(
-                _folded_head(name, cells[index]) if numeric and narrow else name,
-                justify="right" if numeric else "left",
-                no_wrap=numeric,
-                overflow="fold",
+        narrow = sum(widest) + _GAP * len(widest) > self.width
+        heads = [
+            _folded_head(name, cells[i]) if numeric[i] and narrow else name
+            for i, name in enumerate(columns)
+        ]
+        for part in _parts(heads, cells, numeric, self.width):
+            table = Table(
+                box=box.SIMPLE_HEAD, title=title or None, title_justify="left", pad_edge=False
             )
-        for row in rows:
-            table.add_row(*(_cell(value) for value in row))
-        self._rich(self.stream, self.width).print(table)
+            for index in part:
+                table.add_column(
+                    heads[index],
+                    justify="right" if numeric[index] else "left",
+                    no_wrap=numeric[index],
+                    overflow="fold",
+                )
+            for line in zip(*(cells[index] for index in part), strict=True):
+                table.add_row(*line)
+            self._rich(self.stream, self.width).print(table)
 
     def result(self, value: Mapping[str, Any]) -> None:
         """The command's result as one JSON object on stdout; nothing without --json."""
@@ -169,6 +179,28 @@ def _is_number(value: object) -> bool:
         return not value or _NUMBER.fullmatch(value) is not None
     # numpy scalars are numbers too, without importing numpy to ask
     return not isinstance(value, bool) and hasattr(value, "__float__")
+
+
+def _parts(
+    heads: Sequence[str], cells: Sequence[Sequence[str]], numeric: Sequence[bool], width: int
+) -> list[list[int]]:
+    """Which columns stand together: all, or the first with as many numbers as there is room for."""
+    whole = list(range(len(heads)))
+    if len(heads) < 3 or numeric[0] or not all(numeric[1:]):
+        return [whole]
+    sizes = [
+        max([len(line) for line in head.split("\n")] + [len(cell) for cell in column])
+        for head, column in zip(heads, cells, strict=True)
+    ]
+    name = min(sizes[0], _NAME) + _GAP
+    parts, room = [[0]], width - name
+    for index in whole[1:]:
+        if sizes[index] + _GAP > room and len(parts[-1]) > 1:
+            parts.append([0])
+            room = width - name
+        parts[-1].append(index)
+        room -= sizes[index] + _GAP
+    return parts
 
 
 def _folded_head(name: str, cells: Sequence[str]) -> str:

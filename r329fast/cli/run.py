@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from r329fast.cli.options.classes import add_classes
 from r329fast.cli.options.execution import add_execution, add_quantization, settings_from
@@ -84,12 +84,9 @@ def _run_program(args: argparse.Namespace, out: Console) -> int:
         threads=args.threads,
     )
     out.print(f"{record['model_name']}: {record['images']} images, {record['macs']:,} MACs each")
-    outputs, files = record["outputs"], record["files"]
-    assert isinstance(outputs, dict)
-    assert isinstance(files, dict)
-    for name, spec in outputs.items():
+    for name, spec in cast("dict[str, Any]", record["outputs"]).items():
         out.print(f"output {name}: {spec['dtype']} {spec['shape']}")
-    for kind, path in files.items():
+    for kind, path in cast("dict[str, Any]", record["files"]).items():
         out.print(f"{kind}: {path}")
     out.result(record)
     return 0

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from r329fast.cli.options.classes import add_classes, class_names
+from r329fast.cli.options.compiling import compile_progress
 from r329fast.cli.options.execution import add_quantization
 from r329fast.cli.options.preprocess import add_preprocess, asked_for
 from r329fast.cli.output import Console
@@ -63,24 +64,25 @@ def execute(args: argparse.Namespace, out: Console) -> int:
             f"{args.model}: found no MODEL.onnx; `profile` and `eval` take a cfg or a program"
         )
     names, folders = class_names(args.classes)
-    trial = try_model(
-        args.model,
-        args.images,
-        args.out,
-        labels=args.labels,
-        numbers=folders,
-        classes=names,
-        split=args.split,
-        preprocess=asked_for(args, None, None),
-        scheme=args.scheme or "aqt2021",
-        method=args.method,
-        rounding=args.rounding,
-        per_channel=args.per_channel,
-        limit=args.limit,
-        save_cfg=args.save_cfg,
-        threads=args.threads,
-        step=lambda sentence: out.print(f"{sentence} .."),
-    )
+    with compile_progress(out):
+        trial = try_model(
+            args.model,
+            args.images,
+            args.out,
+            labels=args.labels,
+            numbers=folders,
+            classes=names,
+            split=args.split,
+            preprocess=asked_for(args, None, None),
+            scheme=args.scheme or "aqt2021",
+            method=args.method,
+            rounding=args.rounding,
+            per_channel=args.per_channel,
+            limit=args.limit,
+            save_cfg=args.save_cfg,
+            threads=args.threads,
+            step=lambda sentence: out.print(f"{sentence} .."),
+        )
     for line in trial.warnings:
         out.warn(line)
     _show(trial, out)
@@ -101,7 +103,7 @@ def _show(trial: Trial, out: Console) -> None:
     out.paragraphs(finding_lines(findings(trial.record)))
     out.print()
     if trial.evaluation is not None:
-        out.print(_accuracy(trial.evaluation))
+        out.paragraphs([_accuracy(trial.evaluation)])
     out.paragraphs(summary_lines(trial.record))
     for kind, path in trial.files.items():
         out.print(f"{kind}: {path}")

@@ -13,6 +13,7 @@ import numpy as np
 
 from r329fast.base.npy import read_npy
 from r329fast.base.reading import is_file, is_folder, parse_json, read_json, read_text
+from r329fast.base.temporary import file_stem
 from r329fast.comparison.differences import TensorComparison, compare_tensors
 from r329fast.comparison.result_files import read_raw, read_tensors
 from r329fast.errors import DataError, FileError, nearest
@@ -128,7 +129,7 @@ def _bare(stem: str) -> str:
 def _match(word: str, names: Iterable[str]) -> str | None:
     """The name that a file's stem means."""
     table = {name: name for name in names}
-    table.update({name.replace("/", "_"): name for name in names})
+    table.update({file_stem(name): name for name in names})
     return table.get(word) or table.get(_bare(word))
 
 

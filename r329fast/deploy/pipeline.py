@@ -13,6 +13,7 @@ import numpy as np
 from r329fast.base.arguments import with_arguments
 from r329fast.base.limits import TENSOR
 from r329fast.base.reading import read_bytes
+from r329fast.base.tabular import html_table
 from r329fast.calibration import Ranges, calibrate
 from r329fast.calibration.hidden import hidden_of
 from r329fast.cfg import RunConfig, completed, read_cfg
@@ -26,6 +27,7 @@ from r329fast.images.several import Arrays, load_datasets
 from r329fast.profile.silent_failures import joined_failures
 from r329fast.program import Program
 from r329fast.quantization import Options, quantize
+from r329fast.quantization.given import given_report
 from r329fast.quantization.options import WIDTHS
 from r329fast.quantization.scopes import idle_scopes
 from r329fast.vendor.aipu.load import is_program, read_program
@@ -55,6 +57,16 @@ class Prepared:
     method: str
     warnings: list[str] = field(default_factory=list)
     known: Known = field(default_factory=Known)
+
+    def __repr__(self) -> str:
+        layers = len(self.program.layers)
+        return (
+            f"<Prepared {self.program.name!r}: scheme {self.scheme}, method {self.method}, "
+            f"{layers} layers, {len(self.warnings)} warnings>"
+        )
+
+    def _repr_html_(self) -> str:
+        return html_table(repr(self)[1:-1], ["warning"], [[line] for line in self.warnings])
 
 
 def load_config(cfg: str | Path | RunConfig) -> RunConfig:
@@ -141,9 +153,9 @@ def calibration_ranges(
     optimizer = config.optimizer
     # [AutoQuantizationTool] is not read where [Optimizer] is there too.
     quantization = config.quantization if optimizer is None else None
-    ready = quantization is not None and quantization.ts_max_file and quantization.ts_min_file
-    if ready and quantization is not None and method is None:
-        ranges = Ranges.load_max_min(Path(quantization.ts_max_file), Path(quantization.ts_min_file))
+    high, low = config.range_files
+    if high and low and method is None:
+        ranges = Ranges.load_max_min(Path(high), Path(low))
         return _complete(graph, ranges), "file"
     dataset = calibration_dataset(config, graph)
     statistics: dict[str, object] = {}
@@ -242,6 +254,8 @@ def prepare(
     warnings = [
         *config.warnings,
         *dull_inputs(graph, ranges, used),
+        *foreign_bytes(graph, ranges),
+        *given_report(graph, program),
         *narrow_outputs(graph, ranges, used),
         *(item.text for item in joined_failures(program, graph.onnx_names)),
         *idle_scopes(graph, options),
@@ -259,6 +273,23 @@ def dull_inputs(graph: Graph, ranges: Ranges, method: str) -> list[str]:
             lines.append(
                 f"input {name!r}: all its calibration data is {low:g}, so that no range says "
                 f"anything; give real images ({source})"
+            )
+    return lines
+
+
+def foreign_bytes(graph: Graph, ranges: Ranges) -> list[str]:
+    """A line for each input of bytes whose calibration data is no bytes."""
+    lines = []
+    for name in graph.inputs:
+        given, (low, high) = graph.given.get(name), ranges.seen.get(name, ranges[name])
+        if given is None or given.step != 1.0 or given.zero:
+            continue
+        least, most = (0, 255) if given.dtype == "uint8" else (-128, 127)
+        if low < least or high > most or high - low <= 1.0:
+            lines.append(
+                f"input {name!r} takes bytes as they are ({least} to {most}), its calibration data "
+                f"runs from {low:.4g} to {high:.4g}: give pixels without mean and scale "
+                "(--sub 0 0 0)"
             )
     return lines
 
@@ -306,6 +337,7 @@ def input_program(cfg: str | Path | RunConfig) -> Program:
         {name: graph.shapes[name] for name in graph.inputs},
         graph.inputs,
         graph.onnx_names,
+        given={name: graph.given[name] for name in graph.inputs if name in graph.given},
     )
     ranges, _ = calibration_ranges(config, first)
     return quantize(first, ranges, config.scheme, cfg_options(config))

@@ -41,8 +41,15 @@ class Known:
 
 
 def recipe_of_cfg(config: RunConfig) -> Known:
-    """The recipe of the calibration data: of the file in its folder, else of the cfg's comment."""
+    """The recipe of the calibration data: of the file in its folder, else of the cfg's comment.
+
+    With ready-made ranges, whose data may be another, the comment comes first.
+    """
     data = config.calibration_data
+    if config.optimizer is not None:
+        ready = any(config.optimizer.range_files())
+    else:
+        ready = bool(config.quantization and config.quantization.ts_max_file)
     of = f"calibration data {data}" if data else "the cfg's ranges"
     warnings: list[str] = []
     beside = noted = None
@@ -54,6 +61,8 @@ def recipe_of_cfg(config: RunConfig) -> Known:
         noted = recipe_of_text(config.recipe, "the cfg's comment") if config.recipe else None
     except R329Error as error:
         warnings.append(error.message)
+    if ready and noted:
+        return Known(noted, of, warnings)
     if beside and noted and (found := differences(beside.recipe, noted.recipe)):
         warnings.append(
             f"{beside.source} is another recipe than the cfg's comment: {', '.join(found)}; the "
@@ -81,18 +90,22 @@ def carry(program: Program, known: Known) -> None:
 
 
 def chosen_recipe(
-    known: Known, given: Preprocess | None, program: Program
+    known: Known,
+    given: Preprocess | None,
+    program: Program | None = None,
+    size: tuple[int, int] | None = None,
 ) -> tuple[Preprocess, list[str]]:
     """(the recipe to use, warnings): the one given, else the known one, else the tutorial's.
 
-    given: what the user asked for. A recipe without one has the size that the network takes.
+    given: what the user asked for; otherwise the recipe has the size that the network takes, which
+    is that of the program's input or `size` (width, height). The program's range is checked too.
     """
     warnings = list(known.warnings)
     if given is None:
         recipe = known.recipe or Preprocess()
-        shape = program.tensors[program.inputs[0]].shape
-        if len(shape) == 3 and recipe.size != (shape[1], shape[0]):
-            recipe = recipe.with_size(shape[1], shape[0])
+        size = size or (_input_size(program) if program else None)
+        if size is not None and recipe.size != size:
+            recipe = recipe.with_size(*size)
         if known.recipe is None:
             warnings.append(
                 f"no recipe is known for {known.of}: images are prepared as in the vendor's "
@@ -108,7 +121,12 @@ def chosen_recipe(
                 "calibration set anew with them"
             )
             return recipe, warnings
-    return recipe, [*warnings, *_beyond(recipe, program)]
+    return recipe, [*warnings, *(_beyond(recipe, program) if program else [])]
+
+
+def _input_size(program: Program) -> tuple[int, int] | None:
+    shape = program.tensors[program.inputs[0]].shape
+    return (shape[1], shape[0]) if len(shape) == 3 else None
 
 
 def _beyond(recipe: Preprocess, program: Program) -> list[str]:

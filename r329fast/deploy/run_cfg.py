@@ -15,6 +15,8 @@ import numpy as np
 from r329fast.base.arguments import with_arguments
 from r329fast.base.files import Writer, bytes_writer, json_writer, npy_writer, write_all
 from r329fast.base.reading import read_json
+from r329fast.base.tabular import html_table
+from r329fast.base.temporary import file_stem
 from r329fast.cfg import RunConfig
 from r329fast.deploy.pipeline import (
     Prepared,
@@ -46,6 +48,15 @@ class RunResult:
     outputs: dict[str, np.ndarray]
     files: dict[str, str]
     record: dict[str, object]
+
+    def __repr__(self) -> str:
+        made = ", ".join(
+            f"{name} {array.dtype}{list(array.shape)}" for name, array in self.outputs.items()
+        )
+        return f"<RunResult of {self.prepared.program.name!r}: {made or 'no outputs'}>"
+
+    def _repr_html_(self) -> str:
+        return html_table(repr(self)[1:-1], ["file", "path"], list(self.files.items()))
 
 
 def run_cfg(
@@ -173,10 +184,8 @@ def _planned(
 
 
 def planned_dump(folder: Path, tensors: dict[str, np.ndarray]) -> list[tuple[Path, Writer]]:
-    """One .npy per tensor, in execution order; '/' in names becomes '_'; names in index.json."""
-    index = {
-        name: f"{number:04d}_{name.replace('/', '_')}.npy" for number, name in enumerate(tensors)
-    }
+    """One .npy per tensor, in execution order (see `file_stem`); names in index.json."""
+    index = {name: f"{number:04d}_{file_stem(name)}.npy" for number, name in enumerate(tensors)}
     files = [(folder / index[name], npy_writer(array)) for name, array in tensors.items()]
     return [*files, (folder / "index.json", json_writer(index))]
 

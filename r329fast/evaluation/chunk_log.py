@@ -20,16 +20,12 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-try:
-    import fcntl
-except ImportError:  # systems without it have no lock, and everything else
-    fcntl = None  # type: ignore[assignment]
-
 from r329fast.base.archives import DAMAGED_ZIP, read_entry
 from r329fast.base.files import make_dir, missing_folders
 from r329fast.base.limits import TENSOR
+from r329fast.base.locks import lock_file
 from r329fast.base.npy import NpyError, parse_npy
-from r329fast.base.reading import reason, wrong_kind
+from r329fast.base.reading import open_regular, reason, wrong_kind
 from r329fast.errors import FileError, UsageError
 
 _FORMAT = "r329fast chunks 1"
@@ -56,8 +52,7 @@ class ChunkLog:
         except OSError as error:
             raise FileError(f"cannot write {path}: {error.strerror}", path=str(path)) from error
         try:
-            if fcntl is not None:
-                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock_file(self._file)
         except OSError:
             self._file.close()
             raise UsageError(f"{path} is being written by another run") from None
@@ -154,6 +149,12 @@ class ChunkLog:
 
 def _digest(number: int, payload: bytes) -> bytes:
     return hashlib.sha256(struct.pack("<I", number) + payload).digest()
+
+
+def header_of(path: Path) -> dict[str, Any] | None:
+    """The description in a log, which stays as it is; None for a file that is no log."""
+    with open_regular(path) as file:
+        return _read_header(file)
 
 
 def _read_header(file: BinaryIO) -> dict[str, Any] | None:

@@ -84,6 +84,7 @@ __all__ = [
     "FullyConnectedAttrs",
     "GatherAttrs",
     "GemmAttrs",
+    "Given",
     "Graph",
     "InputAttrs",
     "L2NormAttrs",
@@ -113,14 +114,24 @@ AttrsT = TypeVar("AttrsT")
 AttrsClass = type[AttrsT]  # an alias, because Layer has a field called `type`
 
 
+@dataclass(frozen=True)
+class Given:
+    """What a quantised file says of a tensor: real = step * (integer - zero), dtype uint8, int8."""
+
+    step: float
+    zero: int
+    dtype: str
+
+
 @dataclass
 class Layer:
     """One layer. consts: "weights", "bias", "slope", "pad_values", "value" (float32), "indices".
 
     "pad_values" (Cin,) is what a convolution pads with instead of zero: it stands for a batch
     norm in front of the convolution that was folded into its weights (zero after the norm).
-    parts: names of the ONNX nodes that it stands for besides its own: a shuffle's Reshape and
-    Transpose, the Transpose that moved data.
+    weight_steps: real value of one step of integer weights that the file has, () or one or one for
+    each output. parts: names of the ONNX nodes that it stands for besides its own: a shuffle's
+    Reshape and Transpose, the Transpose that moved data.
     """
 
     name: str
@@ -130,6 +141,7 @@ class Layer:
     outputs: tuple[str, ...]
     consts: dict[str, np.ndarray] = field(default_factory=dict)
     parts: tuple[str, ...] = ()
+    weight_steps: tuple[float, ...] = ()
 
     def params(self, kind: AttrsClass[AttrsT]) -> AttrsT:
         """The attributes, with their class checked (for callers that know the layer's type)."""
@@ -158,7 +170,7 @@ class Graph:
     onnx_names: tensor name -> name of the ONNX tensor that holds the same float values, where
     there is one; input_layouts: input name -> "NCHW", "NHWC" or "plain" as the ONNX file has it;
     onnx_axes: tensor name -> for each of our per-image axes the ONNX tensor's one ((1, 2, 0) for a
-    feature map that is NCHW there).
+    feature map that is NCHW there); given: tensor name -> scale and zero point of a quantised file.
     """
 
     name: str
@@ -168,6 +180,7 @@ class Graph:
     onnx_names: dict[str, str] = field(default_factory=dict)
     input_layouts: dict[str, str] = field(default_factory=dict)
     onnx_axes: dict[str, tuple[int, ...]] = field(default_factory=dict)
+    given: dict[str, Given] = field(default_factory=dict)
 
     def __iter__(self) -> Iterator[Layer]:
         return iter(self.layers)

@@ -12,7 +12,7 @@ from r329fast.graph.check.causes import Causes
 from r329fast.graph.check.constraints import check_inputs, check_node
 from r329fast.graph.check.head import head_cut
 from r329fast.graph.fusion import Draft, fuse
-from r329fast.graph.ir import Graph
+from r329fast.graph.ir import Given, Graph
 from r329fast.graph.issues import Issue, Unknown, Unsupported
 from r329fast.graph.lower.builder import Builder
 from r329fast.graph.lower.families import OPERATORS
@@ -143,7 +143,12 @@ def _import_node(builder: Builder, node: Node, where: str) -> list[Issue]:
         if issues:
             _stand_in(builder, node)
             return issues
+        first = len(builder.layers)
         OPERATORS[node.op].load(builder, node)
+        steps = builder.model.weight_steps.get(node.input(1))
+        if steps is not None:
+            for layer in builder.layers[first:]:
+                layer.weight_steps = tuple(float(step) for step in steps)
     except Unknown:
         # its input came from an unsupported node, which is listed already
         _stand_in(builder, node)
@@ -221,6 +226,7 @@ def _finish(builder: Builder, name: str) -> Graph:
     onnx_names: dict[str, str] = {}
     onnx_axes: dict[str, tuple[int, ...]] = {}
     before: dict[str, str] = {}
+    given: dict[str, Given] = {}
     for onnx_tensor, value in builder.values.items():
         # of tensors that fusions joined the last counts; of those that are the same a graph
         # output, else the first
@@ -231,6 +237,8 @@ def _finish(builder: Builder, name: str) -> Graph:
             held = draft.renamed[held]
         if held not in tensors or value.scrambled or onnx_tensor in model.moved:
             continue
+        if onnx_tensor in model.given and (held not in given or before.get(held) != value.tensor):
+            given[held] = model.given[onnx_tensor]
         if len(value.perm) != len(builder.shapes[value.tensor]):
             continue  # a row that lies in a map
         if before.get(held) == value.tensor and onnx_tensor not in model.outputs:
@@ -246,4 +254,5 @@ def _finish(builder: Builder, name: str) -> Graph:
         onnx_names=onnx_names,
         input_layouts=builder.input_layouts,
         onnx_axes=onnx_axes,
+        given=given,
     )

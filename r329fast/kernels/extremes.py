@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
+from r329fast.kernels.places import sum_places
 from r329fast.kernels.runtime.kernel import arrays, kernel
 from r329fast.kernels.runtime.op_plan import OpPlan, Step
 from r329fast.kernels.runtime.parameters import pack
@@ -89,18 +90,9 @@ def pick_lines(frame):  # type: ignore[no-untyped-def]
             store(out, target + k * inner, p.out_width, sign * best if p.values else where)
 
 
-def gather_places(shape: tuple[int, ...], axes: Sequence[int]) -> tuple[np.ndarray, np.ndarray]:
-    """(place of the first element of every sum, places of a sum's others behind its first)."""
-    kept = [axis for axis in range(len(shape)) if axis not in axes]
-    count = int(np.prod([shape[axis] for axis in axes], dtype=np.int64))
-    places = np.arange(int(np.prod(shape, dtype=np.int64))).reshape(shape)
-    index = places.transpose(*kept, *axes).reshape(-1, count)
-    return np.ascontiguousarray(index[:, 0]), np.ascontiguousarray(index[0] - index[0, 0])
-
-
 def prepare_extreme(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> OpPlan:
     x = inputs[0]
-    base, offsets = gather_places(x.shape, op.integers("axes"))
+    base, offsets = sum_places(x.shape, op.integers("axes"))
     extremes = Extremes(
         batch=1,
         in_elements=x.elements,

@@ -9,7 +9,7 @@ import numpy as np
 from numba import njit
 
 from r329fast.kernels.epilogue_wide import ROUNDING_CODES, round_shift_wide
-from r329fast.kernels.extremes import gather_places
+from r329fast.kernels.places import sum_places
 from r329fast.kernels.runtime.kernel import arrays, kernel
 from r329fast.kernels.runtime.op_plan import OpPlan, Step, flip_of
 from r329fast.kernels.runtime.parameters import pack
@@ -192,7 +192,7 @@ def _target(op: Op, output: TensorSpec) -> Target:
 def prepare_moments(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> OpPlan:
     """reduce_norm, reduce_variance and reduce_product."""
     x, elements = inputs[0], output.elements
-    base, offsets = gather_places(x.shape, op.integers("axes"))
+    base, offsets = sum_places(x.shape, op.integers("axes"))
     norms = {"L1": L1, "L2": L2}
     method = _METHODS[op.kind] if op.kind in _METHODS else norms[op.text("method")]
     wide = op.attrs.get("width") == "uint16"

@@ -1,7 +1,7 @@
 """Ops that move bytes: reshape, transpose, slice, pad, channel shuffle, nearest resize, blocks.
 
-Most are out[i] = x[index[i]]: the index is made once by the living definition, cut into the
-longest runs that it allows, and one kernel copies runs.
+Most are out[i] = x[index[i]], where the index is a sum of places per axis (`places.py`): it is cut
+into the longest runs that it allows, and one kernel copies runs.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from typing import NamedTuple
 import numpy as np
 
 from r329fast.kernels.leaves.vector import gather_runs, interleave_rows
+from r329fast.kernels.places import Places, moved_places, run_places
 from r329fast.kernels.runtime.kernel import arrays, kernel
 from r329fast.kernels.runtime.op_plan import OpPlan, Step, aligned
 from r329fast.kernels.runtime.parameters import pack
 from r329fast.program.ops import OPS
 from r329fast.program.program import Op, TensorSpec
-from r329fast.reference.interpreter import FUNCTIONS
 
 
 class Runs(NamedTuple):
@@ -57,6 +57,31 @@ def shuffle_pairs(frame):  # type: ignore[no-untyped-def]
     p, x, out = arrays(frame, Pairs, "uu")
     start = 2 * p.first * p.half
     interleave_rows(out.ctypes.data + start, x.ctypes.data + start, p.end - p.first, p.half)
+
+
+class Grid(NamedTuple):
+    first: int  # row (over all images) to begin with: the runs of one place of `outer`
+    end: int
+    rows: int  # of one image
+    in_bytes: int  # of one image
+    run: int  # bytes copied from every place
+
+
+@kernel
+def copy_grid(frame):  # type: ignore[no-untyped-def]
+    """Rows first..end: runs of x at outer[row] + inner[i], of `fill` where one of them is -1."""
+    p, x, outer, inner, nothing, fill, out = arrays(frame, Grid, "uiiiuu")
+    rows, count, run = p.rows, inner.size, p.run
+    for row in range(p.first, p.end):
+        image = row // rows
+        start = outer[row - image * rows]
+        index = inner.ctypes.data
+        if start < 0:  # `nothing`: -1 for every run
+            start, index = 0, nothing.ctypes.data
+        gather_runs(
+            out.ctypes.data + row * count * run, x.ctypes.data + image * p.in_bytes + start,
+            fill.ctypes.data, index, count, run,
+        )  # fmt: skip
 
 
 class PixelBlocks(NamedTuple):
@@ -113,39 +138,36 @@ def prepare_depth_to_space(op: Op, inputs: list[TensorSpec], output: TensorSpec)
     return OpPlan("blocks", bind, lambda batch: 0)
 
 
-def _run_length(index: np.ndarray) -> int:
-    """Longest length that divides every run of successive (or filled) places in `index`."""
-    steps = np.diff(index)
-    joined = (steps == 1) & (index[1:] > 0) & (index[:-1] >= 0)
-    joined |= (index[1:] < 0) & (index[:-1] < 0)
-    breaks = np.flatnonzero(~joined) + 1
-    return int(np.gcd.reduce(np.append(breaks, len(index))))
-
-
 def prepare_movement(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> OpPlan:
-    x = inputs[0]
-    places = np.arange(x.elements, dtype=np.int64).reshape(1, *x.shape)
-    fill = 0
-    if op.kind == "pad" and op.text("mode") == "CONSTANT":
+    x, fill = inputs[0], 0
+    if op.kind == "pad":
         fill = op.integer("value") & ((1 << 8 * x.itemsize) - 1)
-        op = Op(op.kind, op.layer, op.inputs, op.outputs, {**op.attrs, "value": -1}, op.consts)
-    index = FUNCTIONS[op.kind](op, [places], inputs, output).reshape(-1)
-    return prepare_runs(index, x, fill, "alias" if OPS[op.kind].alias else "runs")
+    path = "alias" if OPS[op.kind].alias else "runs"
+    return prepare_runs(moved_places(op, x, output), x, fill, path)
 
 
-def prepare_runs(index: np.ndarray, x: TensorSpec, fill: int, path: str) -> OpPlan:
+def prepare_runs(places: Places, x: TensorSpec, fill: int, path: str) -> OpPlan:
     """out[i] = x[index[i]], or the integer `fill` where the index is -1."""
-    run, item = _run_length(index), x.itemsize
-    starts = np.ascontiguousarray(index[::run])
-    runs = Runs(first=0, end=len(starts), runs=len(starts), in_bytes=x.bytes, run=run * item)
-    places = np.where(starts < 0, -1, starts * item)
-    filling = np.tile(np.frombuffer(fill.to_bytes(item, "little"), dtype=np.uint8), run)
+    item = x.itemsize
+    outer, inner, run = run_places(places)
+    outer, inner = (np.where(table < 0, -1, table * item) for table in (outer, inner))
+    count = len(outer) * len(inner)
+    filled = bool((outer < 0).any() or (inner < 0).any())
+    element = np.frombuffer(fill.to_bytes(item, "little"), dtype=np.uint8)
+    filling = np.tile(element, run if filled else 1)
+    runs = Runs(first=0, end=count, runs=count, in_bytes=x.bytes, run=run * item)
+    rows = len(outer)
+    grid = Grid(first=0, end=rows, rows=rows, in_bytes=x.bytes, run=run * item)
+    nothing = np.full(len(inner) if (outer < 0).any() else 1, -1, dtype=np.int64)
 
     def bind(
         batch: int, inputs: Sequence[np.ndarray], output: np.ndarray, scratch: np.ndarray
     ) -> list[Step]:
-        p = pack(runs._replace(end=batch * len(starts)))
-        return [(copy_runs, (p, inputs[0], places, filling, output))]
+        if rows == 1 and outer[0] == 0:
+            p = pack(runs._replace(end=batch * count))
+            return [(copy_runs, (p, inputs[0], inner, filling, output))]
+        p = pack(grid._replace(end=batch * rows))
+        return [(copy_grid, (p, inputs[0], outer, inner, nothing, filling, output))]
 
     return OpPlan(path, bind, lambda batch: 0, True)
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from r329fast.base.integers import INT32_MAX
+from r329fast.base.limits import check_memory
 from r329fast.errors import ProgramError
 from r329fast.kernels.epilogue import prepare_epilogue
 from r329fast.kernels.leaves.rows import epilogue_rows, max_columns, max_rows
@@ -167,6 +168,7 @@ def prepare_avgpool(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> OpP
     x, channels = inputs[0], output.shape[2]
     positions = output.shape[0] * output.shape[1]
     shape = output.shape[:2]
+    check_memory("an average at each place", 160 * positions)
     pairs = np.stack(
         [np.broadcast_to(op.consts[name], shape).reshape(-1) for name in ("mult", "shift")], axis=1
     )

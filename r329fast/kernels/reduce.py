@@ -11,6 +11,7 @@ from r329fast.base.integers import INT32_MAX, INT32_MIN
 from r329fast.kernels.epilogue import prepare_epilogue
 from r329fast.kernels.epilogue_wide import epilogue_wide
 from r329fast.kernels.leaves.rows import epilogue_rows
+from r329fast.kernels.places import sum_places
 from r329fast.kernels.runtime.kernel import arrays, kernel
 from r329fast.kernels.runtime.op_plan import OpPlan, Step, flip_of
 from r329fast.kernels.runtime.parameters import pack
@@ -110,9 +111,7 @@ def prepare_reduce_sum(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> 
 
             return OpPlan("vector-reduce", bind, lambda batch: 4 * inner + 256)
 
-    index = np.arange(x.elements).reshape(x.shape).transpose(*kept, *axes).reshape(-1, summed)
-    base = np.ascontiguousarray(index[:, 0])
-    offsets = np.ascontiguousarray(index[0] - index[0, 0])
+    base, offsets = sum_places(x.shape, axes)
     wide = prepare_epilogue(op, output, last_kept, min(bound, INT32_MAX + 1))
     any_sums = SumAny(
         batch=1,

@@ -11,11 +11,12 @@ from typing import NamedTuple
 import numpy as np
 
 from r329fast.base.integers import INT32_MAX
+from r329fast.base.limits import check_memory
 from r329fast.kernels.epilogue import prepare_epilogue
 from r329fast.kernels.ir import epilogue as epilogue_ir
 from r329fast.kernels.leaves.vector import affine_bytes, lookup_bytes, move_bytes
 from r329fast.kernels.runtime.kernel import arrays, kernel
-from r329fast.kernels.runtime.op_plan import OpPlan, Step, aligned, flip_of
+from r329fast.kernels.runtime.op_plan import OpPlan, Step, aligned, empty_aligned, flip_of
 from r329fast.kernels.runtime.parameters import pack
 from r329fast.program.program import Op, TensorSpec
 from r329fast.reference.interpreter import FUNCTIONS
@@ -79,6 +80,9 @@ def affine_rows(frame):  # type: ignore[no-untyped-def]
     )  # fmt: skip
 
 
+_AT_ONCE = 1024  # channels whose tables are computed at once, in int64
+
+
 def all_bytes(spec: TensorSpec) -> np.ndarray:
     """The 256 values of the dtype in order of their bytes 0..255, int64."""
     return np.arange(256, dtype=np.uint8).view(spec.dtype).astype(np.int64)
@@ -86,9 +90,18 @@ def all_bytes(spec: TensorSpec) -> np.ndarray:
 
 def _tables(op: Op, x: TensorSpec, output: TensorSpec, channels: int) -> np.ndarray:
     """uint8 [channels, 256]: the op on every value of every channel."""
-    values = np.broadcast_to(all_bytes(x)[:, None], (256, channels))
-    result = FUNCTIONS[op.kind](op, [values], [x], output)
-    return aligned((result & 255).astype(np.uint8).T)
+    tables = empty_aligned(256 * channels, np.uint8).reshape(channels, 256)
+    for first in range(0, channels, _AT_ONCE):
+        count = min(_AT_ONCE, channels - first)
+        values = np.broadcast_to(all_bytes(x)[:, None], (256, count))
+        consts = {
+            name: array[first : first + count] if 1 < channels == array.size else array
+            for name, array in op.consts.items()
+        }
+        part = Op(op.kind, op.layer, op.inputs, op.outputs, op.attrs, consts)
+        result = FUNCTIONS[op.kind](part, [values], [x], output)
+        tables[first : first + count] = (result & 255).astype(np.uint8).T
+    return tables
 
 
 def prepare_table(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> OpPlan:
@@ -112,6 +125,7 @@ def prepare_table(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> OpPla
     affine = _prepare_affine(op, x, output) if op.kind == "batchnorm" else None
     if affine is not None:
         return affine
+    check_memory(f"a table for each of {channels:,} channels", 4 * 256 * channels)
     tables = _tables(op, x, output, channels).reshape(-1)
 
     def bind_channels(

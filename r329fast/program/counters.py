@@ -70,7 +70,8 @@ def _bytes(program: Program, names: tuple[str, ...]) -> int:
 def _ops_count(program: Program, layer: LayerRecord, macs: int) -> int:
     if layer.is_input:
         return 0
-    source = program.tensors[layer.inputs[0]].shape
+    # a constant reads nothing
+    source = program.tensors[(layer.inputs or layer.outputs)[0]].shape
     output = program.tensors[layer.outputs[0]].shape
     group = layer.detail.get("group", 1)
     return layer.facts.ops_count(source, output, macs, group if isinstance(group, int) else 1)

@@ -15,7 +15,7 @@ import numpy as np
 
 from r329fast.errors import DataError, ProgramError
 from r329fast.graph.layers import LAYER_TYPES, LayerType
-from r329fast.graph.layers.movement import InputAttrs
+from r329fast.graph.layers.movement import ConstantAttrs, InputAttrs
 
 # dtype of a tensor -> bytes of an element.
 ITEMSIZES = {"int8": 1, "uint8": 1, "int16": 2, "uint16": 2, "int32": 4}
@@ -147,6 +147,11 @@ class LayerRecord:
     @property
     def is_input(self) -> bool:
         return self.facts.attrs is InputAttrs
+
+    @property
+    def is_source(self) -> bool:
+        """Whether it reads nothing: an input or a constant."""
+        return self.facts.attrs in (InputAttrs, ConstantAttrs)
 
 
 class OpList(Protocol):

@@ -5,8 +5,10 @@ Offsets and sizes are multiples of 64 bytes.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+
+import numpy as np
 
 from r329fast.errors import ProgramError, UsageError, nearest
 from r329fast.program.blocks import Stretch
@@ -105,14 +107,26 @@ def lifetimes(
     return result
 
 
-def _lowest_gap(size: int, taken: Iterable[tuple[int, int]]) -> int:
-    """Lowest offset where `size` bytes fit between the (start, end) ranges `taken`."""
-    offset = 0
-    for start, end in sorted(taken):
-        if start - offset >= size:
-            break
-        offset = max(offset, end)
-    return offset
+class _Placed:
+    """What is placed already, in the order of its first byte; a search is a few array passes."""
+
+    def __init__(self, count: int) -> None:
+        self._rows = np.zeros((4, count), dtype=np.int64)  # begin, end, first op, last op
+        self._count = 0
+
+    def lowest_gap(self, size: int, life: Lifetime) -> int:
+        """Lowest offset where `size` bytes fit between buffers that live at the same time."""
+        begins, ends, firsts, lasts = self._rows[:, : self._count]
+        meets = (firsts <= life.last) & (lasts >= life.first)
+        taken = np.maximum.accumulate(np.append(0, ends[meets]))
+        fits = np.flatnonzero(begins[meets] - taken[:-1] >= size)
+        return int(taken[fits[0]] if len(fits) else taken[-1])
+
+    def add(self, begin: int, size: int, life: Lifetime) -> None:
+        at = int(np.searchsorted(self._rows[0, : self._count], begin))
+        self._rows[:, at + 1 : self._count + 1] = self._rows[:, at : self._count]
+        self._rows[:, at] = begin, begin + size, life.first, life.last
+        self._count += 1
 
 
 def plan(
@@ -132,14 +146,10 @@ def plan(
         size = life.images * program.tensors[name].bytes
         sizes[name] = -(-size // ALIGNMENT) * ALIGNMENT
     placed: dict[str, int] = {}
+    occupied = _Placed(len(lives))
     for name in sorted(lives, key=lambda n: (-sizes[n], lives[n].first, n)):
-        life = lives[name]
-        taken = [
-            (start, start + sizes[other])
-            for other, start in placed.items()
-            if lives[other].first <= life.last and life.first <= lives[other].last
-        ]
-        placed[name] = _lowest_gap(sizes[name], taken)
+        placed[name] = occupied.lowest_gap(sizes[name], lives[name])
+        occupied.add(placed[name], sizes[name], lives[name])
     root = roots(program)
     known = [name for name in program.tensors if root[name] in placed]
     return BufferPlan(

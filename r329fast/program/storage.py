@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from r329fast.base.archives import close_zip, open_zip, read_entry
-from r329fast.base.limits import PROGRAM, RECORD
+from r329fast.base.limits import PROGRAM, RATIO, RECORD
 from r329fast.base.npy import parse_npy
 from r329fast.base.reading import check_size, parse_json, reason
 from r329fast.errors import FileError, ProgramError
@@ -16,6 +16,8 @@ from r329fast.graph.activations import ACTIVATIONS
 from r329fast.graph.layers import LAYER_TYPES
 from r329fast.program.archive import FORMAT, VERSION, header_digest
 from r329fast.program.program import AttrValue, LayerRecord, Op, Program, TensorSpec
+
+_ANY_GROWTH = 64 << 20  # bytes of constants that may come from any file
 
 
 def load_program(path: str | Path) -> Program:
@@ -46,13 +48,24 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         _check_version(path, header)
         names = dict.fromkeys(key for op in header["ops"] for key in op[5].values())
         entries = [archive.getinfo(f"{name}.npy") for name in names]
-        check_size(path, sum(entry.file_size for entry in entries), PROGRAM)
+        _check_constants(path, sum(entry.file_size for entry in entries))
         arrays = {}
         for name, entry in zip(names, entries, strict=True):
             arrays[name] = parse_npy(read_entry(archive, entry, PROGRAM, path)).copy("K")
         return header, arrays
     finally:
         close_zip(archive)
+
+
+def _check_constants(path: Path, size: int) -> None:
+    """Trained weights hardly shrink: a small file of large constants is meant to fill memory."""
+    check_size(path, size, PROGRAM)
+    growth = size // max(path.stat().st_size, 1)
+    if size > _ANY_GROWTH and growth > RATIO.get():
+        raise FileError(
+            f"{path}: its constants are {growth:,} times as large, {RATIO.advice()}",
+            path=str(path),
+        )
 
 
 def _check_version(path: Path, header: Any) -> None:
@@ -80,7 +93,7 @@ def _check_layers(layers: list[LayerRecord], inputs: list[str]) -> None:
             raise ProgramError(f"{where}: unknown activation {layer.act!r}")
         if not all(type(place) is int for place in layer.ops):
             raise ProgramError(f"{where}: its ops are {layer.ops}, allowed: two places")
-        source = layer.type in LAYER_TYPES and layer.is_input
+        source = layer.type in LAYER_TYPES and layer.is_source
         if not layer.outputs or (not layer.inputs and not source):
             raise ProgramError(f"{where}: reads or makes nothing")
         for name in layer.inputs:

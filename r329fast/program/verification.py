@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from r329fast.base.limits import AXIS
+from r329fast.base.limits import OPS as MOST_OPS
 from r329fast.errors import ProgramError
 from r329fast.program.op import ITEMSIZES, LayerRecord, Op, OpList, TensorSpec
 from r329fast.program.ops import OPS
@@ -51,6 +53,8 @@ def _tensor_complaint(name: str, spec: TensorSpec) -> str:
         return f"shape {shape}, allowed positive integers"
     if len(shape) > MAX_RANK:
         return f"{len(shape)} axes, allowed {MAX_RANK}"
+    if max(shape, default=0) > AXIS.get():
+        return f"an axis of {max(shape):,}, {AXIS.advice()}"
     low, high = dtype_range(spec)
     if not (_is_int(spec.qmin) and _is_int(spec.qmax) and low <= spec.qmin <= spec.qmax <= high):
         return f"dtype {spec.dtype} with range [{spec.qmin}, {spec.qmax}]"
@@ -125,8 +129,16 @@ def _verify_ends(program: OpList) -> None:
                 raise ProgramError(f"{what} {name!r} is no tensor of the program")
 
 
+def _verify_length(program: OpList) -> None:
+    """Ops are prepared and placed one by one: there are only so many."""
+    count = sum(max(len(op.inputs) - 1, 1) for op in program.ops)
+    if count > MOST_OPS.get():
+        raise ProgramError(f"the program has {count:,} ops, {MOST_OPS.advice()}")
+
+
 def verify(program: OpList) -> None:
     """Check the whole program; raises ProgramError at the first rule that is broken."""
+    _verify_length(program)
     for name, spec in program.tensors.items():
         complaint = _tensor_complaint(name, spec)
         if complaint:

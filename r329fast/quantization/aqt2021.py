@@ -28,6 +28,7 @@ from r329fast.quantization.fixed_point import (
     approximate_8bit,
     unify_shifts,
 )
+from r329fast.quantization.given import given_weights
 from r329fast.quantization.options import Options
 from r329fast.quantization.scheme import EltwiseConstants, LinearConstants
 
@@ -149,6 +150,9 @@ class Aqt2021(Compass42):
         return TensorSpec(name, shape, "uint8", unsigned_scale(high), 0, 0, 255)
 
     def linear(self, index: int, layer: Layer, x: TensorSpec, y: TensorSpec) -> LinearConstants:
+        held = given_weights(layer)
+        if held is not None:
+            return self._finish(layer, held[0], held[1], x, y, HARDWARE_BIAS_BITS)
         weights = layer.consts["weights"].astype(np.float64)
         rows = len(weights) if layer.type in self.options.ops_per_channel else 1
         largest = np.abs(weights.reshape(rows, -1)).max(axis=1)

@@ -35,6 +35,7 @@ from r329fast.quantization.fixed_point import (
     approximate,
     unify_shifts,
 )
+from r329fast.quantization.given import given_weights
 from r329fast.quantization.linear import LinearParams, linear_params, quantize_array
 from r329fast.quantization.options import Options
 from r329fast.quantization.scheme import EltwiseConstants, LinearConstants, NormConstants
@@ -151,6 +152,11 @@ class Compass42:
     def linear(self, index: int, layer: Layer, x: TensorSpec, y: TensorSpec) -> LinearConstants:
         weights = layer.consts["weights"]
         bits = self._weight_bits(index, layer)
+        held = given_weights(layer) if bits == 8 else None
+        if held is not None:
+            constants = self._given(index, layer, held, x, y)
+            if constants is not None:
+                return constants
         per_channel, mode = self.options.weight_method(index, layer.type, layer.name)
         per_channel = per_channel or layer.facts.weights is Weights.DEPTHWISE
         grouped = isinstance(layer.attrs, ConvAttrs | ConvTransposeAttrs)
@@ -170,6 +176,29 @@ class Compass42:
         bias_scale = (F32(x.scale) * params.scale).astype(F32)
         bias = self._bias(index, layer, bias_scale, q, x.zero_point)
         return LinearConstants(q[:rows], bias, mult, shift, params.scale, bias_scale)
+
+    def _given(
+        self,
+        index: int,
+        layer: Layer,
+        held: tuple[Int64Array, np.ndarray],
+        x: TensorSpec,
+        y: TensorSpec,
+    ) -> LinearConstants | None:
+        """Constants from a file's own integers; None where a channel's multiplier would be 0."""
+        q, scales = held
+        grouped = layer.facts.weights is Weights.DEPTHWISE or getattr(layer.attrs, "group", 1) > 1
+        rows = len(q) if grouped and len(scales) == 1 else len(scales)
+        scale = np.broadcast_to(scales, rows).astype(F32)
+        params = LinearParams(scale, np.zeros(rows, np.int64), -128, 127)
+        mult, shift = self._linear_rescale(x, y, params)
+        if rows > 1 and self.options.unify_shifts_for_aiff:
+            mult, shift = unify_shifts(mult, shift)
+            if mult.min() == 0:
+                return None
+        bias_scale = (F32(x.scale) * scale).astype(F32)
+        bias = self._bias(index, layer, bias_scale, q, x.zero_point)
+        return LinearConstants(q, bias, mult, shift, scale, bias_scale)
 
     def _per_channel(
         self,

@@ -26,7 +26,7 @@ _CONSOLE_KEYS = (
 _DROPPED_FIRST = ("op", "weight_bytes", "macs", "saturated_low", "bound", "snr_entire", "only_snr")
 _SHORT = {"exact": "exact", "estimate": "est.", "measured": "meas."}
 _WORST_BY = ("only_snr", "snr_single", "time_us", "ops_count")
-_GAP = 2  # blanks between two columns
+_GAP = 3  # blanks between two columns
 _LONGEST_NAME = 36  # columns of a layer's name, which folds beyond
 SHOWN_LAYERS = 20
 
@@ -62,7 +62,7 @@ def layer_table(
     texts = {key.key: [_clean(key.text(row.get(key.key))) for row in shown] for key in columns}
     sizes = {column.key: _size(column, texts[column.key]) for column in columns}
     for key in _DROPPED_FIRST:
-        if sum(sizes.values()) + _GAP * (len(sizes) - 1) <= width:
+        if sum(sizes.values()) + _GAP * len(sizes) <= width:
             break
         sizes.pop(key, None)
     kept = [column for column in columns if column.key in sizes]

@@ -135,7 +135,7 @@ def _suggestion(record: Record) -> Finding | None:
     before, after = best["before"], best["after"]
     gain = f"output's SNR from {before['snr']:.1f} to {after['snr']:.1f} dB, and the agreement "
     gain += f"with float from {percent(before['agreement'])} to {percent(after['agreement'])}"
-    name = Link(str(best["action"]), section="sec-suggestions")
+    name = Link(str(best["action"]).removeprefix("together: "), section="sec-suggestions")
     return Finding(
         "suggestion",
         False,
@@ -210,7 +210,7 @@ def _named(
         return None
     chosen = rows[:MOST_NAMES]
     more = f" and {len(rows) - len(chosen)} more" if len(rows) > len(chosen) else ""
-    values = [f"{row[key]:.2%}" if isinstance(row[key], float) else f"{row[key]}" for row in chosen]
+    values = [percent(row[key]) if isinstance(row[key], float) else str(row[key]) for row in chosen]
     start = sentence_start(f"{number_word(len(rows), 'layer')} {words}: ")
     return Finding(kind, True, (start, *layer_links(chosen, values), f"{more}."), action)
 

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from r329fast.program.blocks import stretches
+from r329fast.base.limits import check_memory
+from r329fast.program.blocks import Stretch, stretches
 from r329fast.program.ops import OPS
-from r329fast.program.planner import plan
+from r329fast.program.planner import BufferPlan, plan
 from r329fast.program.program import Program
 from r329fast.program.uniform_dtype import uniform_program
 
@@ -50,17 +51,12 @@ class PreparedProgram:
             for op in stored.ops
         ]
 
-    def bind(self, images: int, keep: frozenset[str], budget: int, parts: int = 1) -> BoundProgram:
-        """Calls in an arena of their own.
-
-        keep: tensors wanted beside the outputs; budget: bytes of activations of an op at most
-        (see `stretches`); parts: threads that share each op.
-        """
-        from r329fast.kernels import CallTable
-
-        program = self.program
-        cut = stretches(program, images, budget)
-        buffers = plan(program, keep, images, cut)
+    def room(
+        self, images: int, keep: frozenset[str], budget: int
+    ) -> tuple[list[Stretch], BufferPlan, int]:
+        """How a batch passes the op list, where its tensors lie, bytes of each part's scratch."""
+        cut = stretches(self.program, images, budget)
+        buffers = plan(self.program, keep, images, cut)
         # needs do not always grow with images: ask for every number that an op runs with
         scratch = max(
             (
@@ -71,6 +67,20 @@ class PreparedProgram:
             ),
             default=0,
         )
+        return cut, buffers, scratch
+
+    def bind(self, images: int, keep: frozenset[str], budget: int, parts: int = 1) -> BoundProgram:
+        """Calls in an arena of their own.
+
+        keep: tensors wanted beside the outputs; budget: bytes of activations of an op at most
+        (see `stretches`); parts: threads that share each op. MachineError where one image needs
+        more memory than MEMORY allows.
+        """
+        from r329fast.kernels import CallTable
+
+        program = self.program
+        cut, buffers, scratch = self.room(images, keep, budget)
+        check_memory(f"an image of program {program.name!r}", buffers.size + parts * scratch)
         arena, *scratches = pieces([buffers.size, *[scratch] * parts])
 
         def view(name: str, start: int, size: int) -> np.ndarray:

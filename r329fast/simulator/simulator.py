@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from r329fast.base.limits import MEMORY, check_memory
 from r329fast.base.tabular import html_table
 from r329fast.errors import DataError, UsageError, nearest
+from r329fast.program.blocks import largest_op
 from r329fast.program.program import Program
 from r329fast.simulator.pool import LazyPool
 
@@ -74,6 +76,8 @@ class Simulator:
             from r329fast.simulator.workers import Workers
 
             self._workers = Workers(program, block, self._pool)
+        else:
+            self._reference_images()
 
     def __reduce__(self) -> tuple[type[Simulator], tuple[object, ...]]:
         """A simulator is sent elsewhere as its program and settings, and made ready there."""
@@ -194,10 +198,17 @@ class Simulator:
             for name in set(wanted.values())
         }
 
+    def _reference_images(self) -> int:
+        """Images at once that there is memory for: all tensors stay, an op works in int64."""
+        whole = sum(spec.bytes for spec in self.program.tensors.values())
+        image = whole + 16 * largest_op(self.program)
+        check_memory(f"an image of program {self.program.name!r}, by the reference,", image)
+        return max(MEMORY.bytes() // max(image, 1), 1)
+
     def _run_reference(self, feeds: Tensors, arrays: Tensors, count: int) -> None:
         from r329fast.reference import run_program
 
-        block = self.block or 8
+        block = min(self.block or 8, self._reference_images())
         for first in range(0, count, block):
             part = {name: array[first : first + block] for name, array in feeds.items()}
             tensors = run_program(self.program, part)

@@ -10,6 +10,7 @@ from queue import Empty, SimpleQueue
 import numpy as np
 
 from r329fast.base.fork import renew_after_fork
+from r329fast.base.limits import MEMORY, check_memory
 from r329fast.program.blocks import largest_op, program_macs
 from r329fast.program.program import Program
 from r329fast.simulator.binding import BoundProgram, PreparedProgram
@@ -76,6 +77,10 @@ class Workers:
         self._macs = program_macs(program)
         self._lock, self._sharing = threading.Lock(), threading.Lock()
         self._idle: dict[tuple[frozenset[str], int], SimpleQueue[Worker]] = {}
+        self._fitting: dict[frozenset[str], int] = {}
+        self._whole = sum(spec.bytes for spec in program.tensors.values())
+        if self._whole > MEMORY.bytes():  # else it fits in any order
+            check_memory(f"an image of program {program.name!r}", self._size(1, frozenset()))
         renew_after_fork(self)
 
     def path(self, index: int) -> str:
@@ -96,14 +101,15 @@ class Workers:
         """All images of `feeds` [count, *shape] into `results`, by tensor name."""
         feeds, results = _flat(feeds, count), _flat(results, count)
         keep = frozenset(results)
-        if count < self.threads and count * self._macs >= _SHARED_MACS:
+        most = self._most_images(keep)
+        if count < self.threads and count <= most and count * self._macs >= _SHARED_MACS:
             # too few images for all threads: they share each op
             workers = self._workers_for(keep, self.threads)
             # parts wait for each other: two such runs could wait for ever
             with self._sharing, self._pool.use() as pool:
                 self._run_block(workers, feeds, results, 0, count, pool)
             return
-        block = self._block_size(count)
+        block = self._block_size(count, most)
         workers = self._workers_for(keep, 1)
         waiting = SimpleQueue[int]()
         for first in range(0, count, block):
@@ -141,8 +147,9 @@ class Workers:
     ) -> list[Future[None]]:
         """The same, block by block in the queue of `pool`, without waiting."""
         feeds, results = _flat(feeds, count), _flat(results, count)
-        block = self._block_size(count)
-        workers = self._workers_for(frozenset(results), 1)
+        keep = frozenset(results)
+        block = self._block_size(count, self._most_images(keep))
+        workers = self._workers_for(keep, 1)
         return [
             pool.submit(self._run_block, workers, feeds, results, first, min(block, count - first))
             for first in range(0, count, block)
@@ -163,12 +170,26 @@ class Workers:
         finally:
             workers.put(worker)
 
-    def _block_size(self, count: int) -> int:
+    def _size(self, images: int, keep: frozenset[str]) -> int:
+        """Bytes that a thread works in for so many images at once."""
+        _, buffers, scratch = self._prepared.room(images, keep, _BUDGET)
+        return buffers.size + scratch
+
+    def _most_images(self, keep: frozenset[str]) -> int:
+        """Images at once that all threads have memory for; one where there is too little."""
+        if keep not in self._fitting:
+            most, allowed = max(self.block or 1, self._most), MEMORY.bytes() // self.threads
+            while most > 1 and most * self._whole > allowed and self._size(most, keep) > allowed:
+                most = -(-most // 2)
+            self._fitting = {**dict(list(self._fitting.items())[-7:]), keep: most}
+        return self._fitting[keep]
+
+    def _block_size(self, count: int, most: int) -> int:
         """Images that one thread takes at once; all threads get equal blocks."""
         share = -(-count // self.threads)
         if self.block is not None:
-            return min(self.block, share)
-        return -(-share // -(-share // self._most))
+            return min(self.block, most, share)
+        return -(-share // -(-share // most))
 
     def _workers_for(self, keep: frozenset[str], parts: int) -> SimpleQueue[Worker]:
         """Idle workers of these settings: as many as threads, or one that all threads share."""

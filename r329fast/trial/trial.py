@@ -10,6 +10,7 @@ from typing import Any
 
 from r329fast.base.arguments import Progress, with_arguments
 from r329fast.base.machine import cores
+from r329fast.base.tabular import html_table
 from r329fast.deploy.from_model import (
     ModelOptions,
     ModelRun,
@@ -30,6 +31,7 @@ from r329fast.profile.profiling import Wanted, collect
 from r329fast.profile.record import layer_rows, make_record
 from r329fast.report.columns import totals
 from r329fast.report.evaluation_run import evaluation_part
+from r329fast.report.findings import findings
 from r329fast.report.outputs import PROFILE_FILE, write_csv, write_html, write_record
 
 PAGE = "report.html"
@@ -87,6 +89,16 @@ class Trial:
     def page(self) -> Path:
         """The page to look at."""
         return Path(self.files["html"])
+
+    def __repr__(self) -> str:
+        told = (
+            "" if self.evaluation is None else f", top-1 {self.evaluation.best.accuracy.top1:.2%}"
+        )
+        return f"<Trial of {self.record['model']!r}{told}: {self.files.get('html', 'no page')}>"
+
+    def _repr_html_(self) -> str:
+        rows = [[item.text, item.action] for item in findings(self.record)]
+        return html_table(repr(self)[1:-1], ["what to look at", "what to do"], rows)
 
 
 def try_model(

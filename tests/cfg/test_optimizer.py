@@ -11,6 +11,7 @@ from support.cfg_files import OPTIMIZER, write
 from r329fast.calibration.strategies import parse_strategy
 from r329fast.cfg import Optimizer, parse_scoped, read_cfg
 from r329fast.cfg.optimizer import ACTED_ON, DEFAULTS, SCOPED
+from r329fast.cfg.run_config import examine, parse_cfg
 from r329fast.cfg.values import BadValueError
 from r329fast.errors import CfgError, UsageError
 
@@ -202,3 +203,17 @@ def test_patterns_that_could_take_for_ever_are_refused(pattern: str) -> None:
 )
 def test_patterns_of_common_forms_stay(pattern: str) -> None:
     assert parse_scoped(f"mean & <{{{pattern}}}:extrema>").scopes
+
+
+def test_ready_made_ranges_stand_for_calibration_data() -> None:
+    """r329fast's own keys: both or none, and then no calibration_data is needed."""
+    text = "[Common]\nmode = run\n[Parser]\nmodel_name = a\ninput_model = a.onnx\n"
+    text += "[GBuilder]\ninputs = a.bin\noutputs = b.bin\n[Optimizer]\n"
+    config, _ = parse_cfg(text + "ts_max_file = a.npy\nts_min_file = b.npy\n")
+    found = [item for item in examine(config) if item.section == "Optimizer"]
+    assert config.range_files == ("a.npy", "b.npy")
+    assert not [item for item in found if item.severity == "error" or "ts_" in item.key]
+    config, _ = parse_cfg(text + "ts_max_file = a.npy\n")
+    assert any(item.key == "ts_min_file" for item in examine(config))
+    config, _ = parse_cfg(text)
+    assert any(item.key == "calibration_data" for item in examine(config))

@@ -57,6 +57,36 @@ def test_help_of_commands(run, name: str) -> None:
     assert cli.COMMANDS[name] == module.HELP
 
 
+@pytest.mark.parametrize("shell", ["bash", "zsh"])
+def test_completion(run, shell: str) -> None:
+    code, out, err = run("completion", shell)
+    assert (code, err) == (0, "")
+    for word in ("eval", "--preprocess", "try", "half_even", "compass42", "--json"):
+        assert word in out
+    code, out, _ = run("completion", shell, "--json")
+    assert json.loads(out)["shell"] == shell
+    code, _, err = run("completion", "fish")
+    assert code == 2
+    assert "choose from" in err
+
+
+def test_bash_completes(run, tmp_path: Path) -> None:
+    """As bash asks: commands, options, choices."""
+    (tmp_path / "c.bash").write_text(run("completion", "bash")[1])
+    for words, wanted in (
+        (["prof"], "profile"),
+        (["eval", "--save-c"], "--save-cfg"),
+        (["eval", "--order", "B"], "BGR"),
+        (["cfg", "n"], "new"),
+    ):
+        script = (
+            f"source {tmp_path}/c.bash; COMP_WORDS=(r329fast {' '.join(words)}); "
+            f'COMP_CWORD={len(words)}; _shtab_r329fast; echo "${{COMPREPLY[@]}}"'
+        )
+        done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
+        assert done.stdout.split() == [wanted]
+
+
 def test_help_says_why_the_input_recipes_differ(run) -> None:
     text = " ".join(run("input", "--help")[1].split())
     assert "pixel - 127.5" in text

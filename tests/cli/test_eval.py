@@ -147,6 +147,35 @@ def test_class_folders_by_name(run, folder: Path, tmp_path: Path) -> None:
     assert [row.split(",")[2] for row in rows] == ["2", "5"]
 
 
+def test_a_run_that_fails_at_once_leaves_nothing(run, tmp_path: Path) -> None:
+    """Neither a folder that it made, nor a log in one that was there."""
+    (tmp_path / "there").mkdir()
+    for words in (["--size", 9, 9], ["--label-offset", 900], ["--labels", "none.txt"]):
+        for out in (tmp_path / "new" / "deep", tmp_path / "there"):
+            assert run("--out", out, *words)[0] == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["there"]
+    assert not list((tmp_path / "there").iterdir())
+
+
+def test_images_that_fail_leave_nothing(run, folder: Path, tmp_path: Path) -> None:
+    (folder / "unusable").mkdir()
+    (folder / "unusable" / "a.png").write_bytes(b"no image")
+    (folder / "unusable" / "label.txt").write_text("a.png 1\n")
+    code, _, err = run("--out", tmp_path / "new" / "deep", images="unusable")
+    assert code == 2
+    assert "cannot use image" in err
+    assert not (tmp_path / "new").exists()
+
+
+def test_equal_settings(run) -> None:
+    code, _, err = run("--rounding", "floor", "half_up", "floor")
+    assert code == 2
+    assert "--rounding: found floor twice" in err
+    code, _, err = run("--per-channel", "yes", "yes")
+    assert code == 2
+    assert "--per-channel: found yes twice" in err
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

@@ -41,6 +41,52 @@ def test_dataset(run, images: Path, tmp_path: Path) -> None:
     assert np.load(tmp_path / "d" / "label.npy").tolist() == [5, 6, 7]
 
 
+@pytest.mark.parametrize(
+    ("words", "shape"),
+    [
+        (["--size", "4"], [3, 4, 4, 3]),
+        (["--size", "4x5"], [3, 5, 4, 3]),
+        (["--size", "4X5"], [3, 5, 4, 3]),
+        (["--size", "4,5"], [3, 5, 4, 3]),
+        (["--size", "4, 5"], [3, 5, 4, 3]),
+        (["--size=4x5"], [3, 5, 4, 3]),
+        (["--size", "4", "5"], [3, 5, 4, 3]),
+    ],
+)
+def test_sizes(run, images: Path, tmp_path: Path, words: list[str], shape: list[int]) -> None:
+    """In front of the arguments and behind them."""
+    for argv in ([*words, images], [images, *words]):
+        code, out, _ = run("dataset", *argv, "--out", tmp_path / "d", "--json")
+        assert code == 0
+        assert json.loads(out)["shape"] == shape
+
+
+@pytest.mark.parametrize("word", ["4x", "x4", "4x5x6", "wide", "4.5", "-4", "4x-5", ""])
+def test_sizes_that_are_none(run, images: Path, tmp_path: Path, word: str) -> None:
+    code, _, err = run("dataset", images, f"--size={word}", "--out", tmp_path / "d")
+    assert code == 2
+    assert "allowed: 224, 224x192, 224,192 or 224 192" in err
+    assert err.count("\n") == 1
+
+
+def test_dataset_of_class_folders(run, images: Path, tmp_path: Path) -> None:
+    root = tmp_path / "set"
+    for part, name in (("train", "n00000003"), ("train", "n00000001"), ("val", "n00000002")):
+        (root / part / name).mkdir(parents=True)
+        (root / part / name / "a.png").write_bytes((images / "i1.png").read_bytes())
+    base = ["dataset", root, "--size", 8, "--out", tmp_path / "d"]
+    code, _, err = run(*base)
+    assert code == 2
+    assert "n00000001 (WordNet)" in err
+    (tmp_path / "c.txt").write_text("".join(f"n{i:08d} kind {i}\n" for i in range(5)))
+    code, _, err = run(*base, "--classes", tmp_path / "c.txt")
+    assert code == 0
+    assert "train is used (--split chooses)" in err
+    assert np.load(tmp_path / "d" / "label.npy").tolist() == [1, 3]
+    assert run(*base, "--classes", tmp_path / "c.txt", "--split", "val")[0] == 0
+    assert np.load(tmp_path / "d" / "label.npy").tolist() == [2]
+
+
 def test_dataset_options(run, images: Path, tmp_path: Path) -> None:
     labels = tmp_path / "l.txt"
     labels.write_text("i1.png 1\ni2.png 2\n")

@@ -166,7 +166,10 @@ def test_narrow_mean_range_is_reported(job: Path, capsys) -> None:
 def test_demo_writes_only_where_it_is_told(tmp_path, monkeypatch, capsys) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(["demo", "--out", "there", "--json"]) == 0
-    result = json.loads(capsys.readouterr().out)
+    written = capsys.readouterr()
+    result = json.loads(written.out)
+    assert "r329fast profile there/run.cfg --out there" in written.err
+    assert "there/report.html" in written.err
     assert {Path(name).parts[0] for name in files_in(tmp_path)} == {"there"}
     float_top1, *int8 = [row["top1"] for row in result["accuracy"]]
     assert 0.85 <= float_top1 <= 0.98

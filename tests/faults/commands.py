@@ -4,18 +4,28 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from support.evaluation_sets import image_zip, run_cfg
+from support.aipu_canonical import canonical
+from support.aipu_networks import small_program
+from support.aipu_writer import write_aipu
+from support.evaluation_sets import image_zip, pictures_of, run_cfg
+from support.pictures import png
+
+from r329fast.cli.main import main
 
 # Files with times in them, and the log of an evaluation, whose chunks may come in another order.
 _DIFFER = ("run.json", "profile.json", "report.html", "log.txt", "chunks.log")
 
 
 def make_folder(place: Path) -> Path:
-    """A small network with its cfg, calibration set, input and images."""
+    """A small network with its cfg, calibration set, input, images, binary, and a run of it."""
     run_cfg(place)
     image_zip(place / "val.zip", 11)
     size = 6 * 8 * 3
     (place / "input.bin").write_bytes(bytes(size))
+    (place / "image.png").write_bytes(png(pictures_of(1)[0]))
+    (place / "aipu.bin").write_bytes(write_aipu(canonical(small_program())))
+    assert main(commands(place, place / "ran")["run"]) == 0
+    assert main(commands(place, place / "profiled")["profile"]) == 0
     return place
 
 
@@ -28,6 +38,22 @@ def commands(folder: Path, out: Path) -> dict[str, list[str]]:
         "eval": ["eval", cfg, "--images", images, "--out", str(out), "--chunk", "4", "--threads",
                  "1", "--cache", str(out / "cache"), "--float", "--format", "csv"],
         "profile": ["profile", cfg, "--images", images, "--out", str(out), "--no-time"],
+        "cfg": ["cfg", "new", str(folder / "small.onnx"), "--out", str(out / "new.cfg")],
+        "input": ["input", str(folder / "image.png"), "--cfg", cfg, "--out", str(out / "i.bin")],
+        "report": ["report", str(folder / "profiled"), "--html", str(out / "report.html"),
+                   "--csv", str(out / "layers.csv")],
+        "aipu": ["aipu", "load", str(folder / "aipu.bin"), "--out", str(out / "m.r329")],
+    }  # fmt: skip
+
+
+def reading_commands(folder: Path) -> dict[str, list[str]]:
+    """Commands that write nothing but to stdout (and compiled kernels)."""
+    return {
+        "compare": ["compare", str(folder / "ran"), str(folder / "ran")],
+        "bench": ["bench", "--models", "resnet20_cifar", "--rounds", "1", "--threads", "1",
+                  "--batch", "1"],
+        "check": ["check", str(folder / "small.onnx")],
+        "info": ["info"],
     }  # fmt: skip
 
 

@@ -23,7 +23,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("name", ["run", "quantize", "dataset", "eval", "profile"])
+@pytest.mark.parametrize("name", list(commands(Path(), Path())))
 def test_every_fault_is_survived(
     folder: Path, tmp_path: Path, name: str, kind: str, capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,

@@ -138,8 +138,8 @@ def named(path: Path) -> list[int]:
             continue
         if isinstance(node, ast.Compare):
             parts = [node.left, *node.comparators]
-            # ONNX operators (node.op) have the same names
-            if any(isinstance(part, ast.Attribute) and part.attr == "op" for part in parts):
+            # ONNX operators (node.op, node.op_type) have the same names
+            if any(isinstance(p, ast.Attribute) and p.attr in ("op", "op_type") for p in parts):
                 foreign.update(ast.walk(node))
                 continue
         elif isinstance(node, ast.Tuple | ast.List | ast.Set):

@@ -37,6 +37,13 @@ for (const node of document.querySelectorAll('main *')) {
   const block = getComputedStyle(node).display !== 'inline';
   if (width < 600 && block && node.scrollWidth > node.clientWidth + 1)
     cut.push('wide ' + node.tagName + '.' + node.className + ' ' + node.textContent.slice(0, 40));
+  // a short text in a column of its letters has no room either
+  const text = node.textContent;
+  const range = document.createRange();
+  range.selectNodeContents(node);
+  const tall = range.getBoundingClientRect().height > 50;
+  if (node.tagName === 'TD' && text.length && text.length < 13 && tall)
+    cut.push('narrow ' + text);
 }
 return cut;
 """

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import html
 import json
 import subprocess
 import sys
@@ -16,11 +17,12 @@ from support.profiled import bundled_case
 
 import r329fast
 from r329fast.deploy import bundled
+from r329fast.deploy.demo import run_demo
 from r329fast.errors import FileError, UsageError
 from r329fast.images.preprocess import Preprocess
 from r329fast.profile.images import ArrayImages
 from r329fast.profile.profiling import Wanted, collect
-from r329fast.report.record import Record
+from r329fast.report.record import Record, in_notebook
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +94,18 @@ def test_one_line_and_a_table_of_each(found: Any, record: Record, evaluation: An
     assert "20 images" in repr(evaluation)
 
 
+def test_results_of_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    found = run_demo(tmp_path / "demo", threads=1)
+    for item in (found.run, found.run.prepared):
+        line, table = repr(item), item._repr_html_()
+        assert line.startswith(f"<{type(item).__name__} ")
+        assert "\n" not in line
+        assert len(line) < 160
+        assert "<table>" in table
+    assert "int8[1, 10]" in repr(found.run)
+
+
 def test_names_are_escaped() -> None:
     case = bundled_case()
     ranges = r329fast.Ranges({"<script>": (0.0, 1.0)})
@@ -156,3 +170,20 @@ def test_show_opens_the_page(
     assert kept.name == "report.html"
     assert str(record).startswith("1. ")
     assert record.findings()[0].text in record._repr_html_().replace("&#x27;", "'")
+
+
+def test_show_inside_a_notebook(
+    record: Record, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A frame that holds the page, its text escaped; the browser is left alone."""
+    monkeypatch.setattr("r329fast.report.record.in_notebook", lambda: True)
+    monkeypatch.setattr("webbrowser.open", lambda address: pytest.fail("opened a browser"))
+    shown = record.show(tmp_path / "page.html")
+    text = shown._repr_html_()
+    assert text.startswith("<iframe srcdoc=")
+    inner = text.split('srcdoc="')[1].split('"')[0]
+    assert html.unescape(inner) == record.html() == (tmp_path / "page.html").read_text()
+
+
+def test_a_script_is_no_notebook() -> None:
+    assert not in_notebook()

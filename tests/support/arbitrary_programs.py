@@ -8,7 +8,7 @@ rule says it expects is what `repaired` makes of a program that breaks it.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from contextlib import closing
 from dataclasses import replace
 from math import prod
 from typing import Any
@@ -20,144 +20,20 @@ from r329fast import kernels
 from r329fast.errors import ProgramError
 from r329fast.program.op import ITEMSIZES
 from r329fast.program.ops import OPS
-from r329fast.program.ops.spec import Int, Ints
+from r329fast.program.ops.spec import Int
 from r329fast.program.program import Op, Program, TensorSpec
 from r329fast.reference import run_program
 from r329fast.simulator import workers
 from r329fast.simulator.simulator import Simulator
 from support import kernel_cases
+from support.exact_steps import exact_steps
 from support.guard_pages import guarded_buffers
-from support.kernel_cases_compute import Rng, pick, spec
+from support.kernel_cases_compute import Rng, pick
+from support.program_mutations import MUTATIONS, any_tensor, numbers, with_op
 
 _LARGEST = 150_000  # elements of all tensors of a program that is run: the reference is slow
 _WORK = 20_000_000  # elements that windows and sums look at
 _TRIES = 12
-
-
-def _integer(rng: Rng, value: int, low: int = -(1 << 31), high: int = 1 << 31) -> int:
-    """Another integer: near the old one, at an end of the range, or far away."""
-    bits = int(rng.integers(0, 66))
-    near = [value + 1, value - 1, value + int(rng.integers(-5, 6)), 2 * value, -value, 0, 1, 2, 3]
-    far = [low, high, low - 1, high + 1, 1 << bits, -(1 << bits), (1 << bits) - 1]
-    return int(pick(rng, *(near if rng.random() < 0.75 else far)))
-
-
-def _numbers(rng: Rng, shape: tuple[int, ...], dtype: str) -> np.ndarray:
-    """Integers of a dtype: small, of any size, or only its ends."""
-    info = np.iinfo(dtype)
-    reach = min(1 << int(rng.integers(1, 34)), info.max)
-    low = pick(rng, 0, max(-reach, info.min))
-    if rng.random() < 0.1:
-        return rng.choice(np.array([info.min, info.max, 0], dtype=dtype), shape)
-    return np.asarray(rng.integers(low, reach + 1, shape)).astype(dtype)
-
-
-def mutate_attr(rng: Rng, program: Program) -> Program:
-    op = program.ops[-1]
-    if not op.attrs:
-        return program
-    name = pick(rng, *sorted(op.attrs))
-    value: Any = op.attrs[name]
-    rule = OPS[op.kind].attrs.get(name, Int(0, 9))
-    if isinstance(value, str):
-        value = pick(rng, "", *(rule if isinstance(rule, tuple) else ("X",)))
-    elif isinstance(rule, Int):
-        value = _integer(rng, value, rule.low, rule.high)
-    elif isinstance(rule, Ints):
-        items = list(value)
-        choice = rng.random()
-        if choice < 0.1 and items:
-            items.pop()
-        elif choice < 0.2:
-            items.append(int(rng.integers(0, 4)))
-        elif choice < 0.3:
-            rng.shuffle(items)
-        elif items:
-            place = int(rng.integers(len(items)))
-            items[place] = _integer(rng, items[place], rule.low, rule.high)
-        value = tuple(int(v) for v in items)
-    return _with_op(program, attrs={**op.attrs, name: value})
-
-
-def mutate_const(rng: Rng, program: Program) -> Program:
-    op = program.ops[-1]
-    if not op.consts:
-        return program
-    name = pick(rng, *sorted(op.consts))
-    array = op.consts[name].copy()
-    if array.dtype.kind not in "iu":
-        return program
-    info, choice = np.iinfo(array.dtype), rng.random()
-    if choice < 0.5 and array.size:
-        values = _numbers(rng, (1,), array.dtype.name)
-        ends = [info.min, info.max, 0, 1, int(values[0])]
-        old = int(array.flat[0])
-        for change in (1, -1, 255):
-            ends.append(min(max(old + change, info.min), info.max))
-        if rng.random() < 0.5:
-            array.flat[int(rng.integers(array.size))] = pick(rng, *ends)
-        else:
-            array[...] = pick(rng, *ends)
-    elif choice < 0.6:
-        array = _numbers(rng, array.shape, array.dtype.name)
-    elif choice < 0.7:
-        array = array.reshape(-1)[: max(array.size - 1, 0)].copy()
-    elif choice < 0.8:
-        array = array.reshape(-1)[:1].reshape(pick(rng, (1,), (), (1, 1)) if array.size else (0,))
-    elif choice < 0.85:
-        array = np.ascontiguousarray(array.swapaxes(0, -1)) if array.ndim > 1 else array
-    elif choice < 0.9:
-        array = array.astype(pick(rng, "int8", "int16", "int32", "int64", ">i4", "float32"))
-    elif choice < 0.95:
-        return _with_op(program, consts={k: v for k, v in op.consts.items() if k != name})
-    else:
-        array = np.asfortranarray(array)
-    return _with_op(program, consts={**op.consts, name: array})
-
-
-def mutate_tensor(rng: Rng, program: Program) -> Program:
-    name = pick(rng, *program.tensors)
-    old = program.tensors[name]
-    shape, choice = list(old.shape), rng.random()
-    if choice < 0.2:
-        dtype = pick(rng, "int8", "uint8", "int8", "uint8", *ITEMSIZES)
-        new = _tensor(rng, name, old.shape, dtype)
-    elif choice < 0.4:
-        new = replace(old, zero_point=_integer(rng, old.zero_point, -(1 << 16), 1 << 16))
-    elif choice < 0.55:
-        end = pick(rng, "qmin", "qmax")
-        new = replace(old, **{end: _integer(rng, getattr(old, end), -128, 255)})
-    else:
-        if choice < 0.8 and shape:
-            place = int(rng.integers(len(shape)))
-            shape[place] = _integer(rng, shape[place])
-        elif choice < 0.87 and shape:
-            shape.pop(int(rng.integers(len(shape))))
-        elif choice < 0.94:
-            shape.insert(int(rng.integers(len(shape) + 1)), int(rng.integers(1, 4)))
-        else:
-            rng.shuffle(shape)
-        new = replace(old, shape=tuple(int(n) for n in shape))
-    return replace(program, tensors={**program.tensors, name: new})
-
-
-def mutate_names(rng: Rng, program: Program) -> Program:
-    """Other inputs for the last op: of a known tensor, one twice, one less or more."""
-    op, names = program.ops[-1], list(program.tensors)
-    inputs = [pick(rng, *names) for _ in op.inputs] if rng.random() < 0.5 else list(op.inputs)
-    if rng.random() < 0.3:
-        inputs = pick(rng, inputs[:-1], [*inputs, pick(rng, *names)])
-    return _with_op(program, inputs=tuple(inputs))
-
-
-_MUTATIONS: tuple[Callable[[Rng, Program], Program], ...] = (
-    mutate_attr, mutate_attr, mutate_const, mutate_const, mutate_tensor, mutate_names,
-)  # fmt: skip
-
-
-def _with_op(program: Program, **changes: Any) -> Program:
-    """The program with its last op changed."""
-    return replace(program, ops=[*program.ops[:-1], replace(program.ops[-1], **changes)])
 
 
 def complaint(program: Program) -> str:
@@ -191,12 +67,16 @@ def _repair(rng: Rng, program: Program, text: str) -> Program | None:
         if not 0 < prod(shape) <= _LARGEST:
             return None
         values = np.resize(op.consts[found[1]], shape).astype(op.consts[found[1]].dtype)
-        return _with_op(program, consts={**op.consts, found[1]: values})
+        return with_op(program, consts={**op.consts, found[1]: values})
     found = re.search(r"(\w+) outside (-?\d+)\.\.(-?\d+)", text)
     if found and found[1] in op.consts:
         old, low, high = op.consts[found[1]], int(found[2]), int(found[3])
         values = rng.integers(low, high + 1, old.shape).astype(old.dtype)
-        return _with_op(program, consts={**op.consts, found[1]: values})
+        return with_op(program, consts={**op.consts, found[1]: values})
+    if "pass 62 bits" in text and "mult" in op.consts:  # to the last that is allowed
+        name = "mult" if op.consts["mult"].any() else "slope"
+        if name in op.consts:
+            return with_op(program, consts={**op.consts, name: op.consts[name] // 2})
     found = re.search(r"dtypes .*, allowed the same", text)
     if found and op.inputs:
         source, output = (program.tensors[names[0]] for names in (op.inputs, op.outputs))
@@ -224,17 +104,8 @@ def mutated(rng: Rng, kind: str) -> Program:
     """A registry case with up to three mutations, of which the shape is often put right."""
     program = kernel_cases.CASES[kind](rng)
     for _ in range(int(rng.integers(0, 4))):
-        program = pick(rng, *_MUTATIONS)(rng, program)
+        program = pick(rng, *MUTATIONS)(rng, program)
     return repaired(rng, program) if rng.random() < 0.8 else program
-
-
-def _tensor(rng: Rng, name: str, shape: tuple[int, ...], dtype: str) -> TensorSpec:
-    """A tensor of a dtype: of bytes as the registry's cases have them, of others the full range."""
-    if ITEMSIZES[dtype] == 1:
-        return spec(rng, name, shape, dtype)
-    info = np.iinfo(dtype)
-    zero = pick(rng, 0, int(rng.integers(-40000, 40000)))
-    return TensorSpec(name, shape, dtype, 1.0, zero, int(info.min), int(info.max))
 
 
 def _dtype(rng: Rng, widths: tuple[int, ...]) -> str:
@@ -259,7 +130,7 @@ def _drawn_attr(rng: Rng, rule: Any, rank: int) -> Any:
 
 def drawn(rng: Rng, kind: str, inputs: list[TensorSpec], name: str) -> Program:
     """One op of a kind on such inputs, all else drawn from its row of the op list."""
-    row, x = OPS[kind], inputs[0] if inputs else _tensor(rng, "", _some_shape(rng), "int8")
+    row, x = OPS[kind], inputs[0] if inputs else any_tensor(rng, "", _some_shape(rng), "int8")
     rank = max(len(x.shape), 1)
     attrs = {key: _drawn_attr(rng, rule, rank) for key, rule in row.attrs.items()}
     sizes = [1, *x.shape, x.shape[-1] if x.shape else 1, int(rng.integers(1, 20)), 256]
@@ -278,19 +149,42 @@ def drawn(rng: Rng, kind: str, inputs: list[TensorSpec], name: str) -> Program:
                 attrs["group"] = group
             inner = pick(rng, channels, max(channels // group, 1))
             shape = pick(rng, (outs * pick(rng, 1, group), *window, inner), x.shape[-1:], shape)
-        consts[key.rstrip("?")] = _numbers(rng, shape, pick(rng, *dtypes))
-    output = _tensor(rng, name, x.shape, _dtype(rng, row.writes))
+        consts[key.rstrip("?")] = numbers(rng, shape, pick(rng, *dtypes))
+    if "kernel" in attrs and rng.random() < 0.7:
+        _fit_window(rng, x, attrs, consts)
+    output = any_tensor(rng, name, x.shape, _dtype(rng, row.writes))
     if "value" in consts:  # of a constant
-        consts["value"] = _numbers(rng, x.shape, output.dtype)
+        consts["value"] = numbers(rng, x.shape, output.dtype)
     op = Op(kind, name, tuple(t.name for t in inputs), (name,), attrs, consts)
     tensors = {t.name: t for t in (*inputs, output)}
     names = tuple(dict.fromkeys(op.inputs)) or ("x",)
-    tensors.setdefault(names[0], _tensor(rng, names[0], (2,), "int8"))  # a program has an input
+    tensors.setdefault(names[0], any_tensor(rng, names[0], (2,), "int8"))  # a program has an input
     return repaired(rng, Program("drawn", "test", tensors, [op], [], names, (name,)))
 
 
-def _some_shape(rng: Rng) -> tuple[int, ...]:
-    rank = pick(rng, 0, 1, 2, 3, 3, 3, 3, 4, 5)
+def _fit_window(rng: Rng, x: TensorSpec, attrs: dict[str, Any], consts: dict[str, Any]) -> None:
+    """A window that fits the image, and weights that fit the window."""
+    if len(x.shape) != 3:
+        return
+    channels = x.shape[2]
+    attrs["pads"] = tuple(int(n) for n in rng.integers(0, 3, 4)) if rng.random() < 0.7 else (0,) * 4
+    sides = [x.shape[i] + attrs["pads"][i] + attrs["pads"][i + 2] for i in (0, 1)]
+    attrs["kernel"] = tuple(int(rng.integers(1, min(side, 5) + 1)) for side in sides)
+    attrs["dilation"] = tuple(
+        int(rng.integers(1, max((side - 1) // max(kernel - 1, 1), 1) + 1)) if kernel > 1 else 1
+        for side, kernel in zip(sides, attrs["kernel"], strict=True)
+    )
+    attrs["stride"] = (int(rng.integers(1, 4)), int(rng.integers(1, 4)))
+    if "weights" in consts:
+        group = pick(rng, 1, channels, *(n for n in (2, 3, 4) if channels % n == 0))
+        outs, inner = int(rng.integers(1, 12)), pick(rng, channels // group, channels)
+        attrs["group"] = group
+        shape = (outs * pick(rng, 1, group), *attrs["kernel"], inner)
+        consts["weights"] = numbers(rng, shape, consts["weights"].dtype.name)
+
+
+def _some_shape(rng: Rng, rank: int = -1) -> tuple[int, ...]:
+    rank = pick(rng, 0, 1, 2, 3, 3, 3, 3, 4, 5) if rank < 0 else rank
     return tuple(int(rng.integers(1, pick(rng, 4, 12, 24))) for _ in range(rank))
 
 
@@ -311,7 +205,7 @@ def drawn_inputs(rng: Rng, kind: str, known: list[TensorSpec]) -> list[TensorSpe
 def chain(rng: Rng, length: int = 6) -> Program:
     """Ops drawn from the spec, each on tensors that are there; some programs are mutated."""
     known = [
-        _tensor(rng, f"x{i}", _some_shape(rng), _dtype(rng, (1, 1 << int(rng.integers(0, 3)))))
+        any_tensor(rng, f"x{i}", _some_shape(rng), _dtype(rng, (1, 1 << int(rng.integers(0, 3)))))
         for i in range(int(rng.integers(1, 4)))
     ]
     given = [t.name for t in known]
@@ -331,7 +225,7 @@ def chain(rng: Rng, length: int = 6) -> Program:
     outputs = {t.name for t in known if t.name not in used} | {pick(rng, *known).name}
     program = Program("chain", "test", tensors, ops, [], tuple(given), tuple(sorted(outputs)))
     for _ in range(int(rng.integers(0, 3)) if ops else 0):
-        program = pick(rng, *_MUTATIONS)(rng, program)
+        program = pick(rng, *MUTATIONS)(rng, program)
     return repaired(rng, program) if ops else program
 
 
@@ -370,26 +264,45 @@ def arbitrary(seed: int) -> tuple[str, Program]:
         return kind, mutated(rng, kind)
     if rng.random() < 0.6:
         kind = pick(rng, *OPS)
-        known = [_tensor(rng, "x0", _some_shape(rng), _dtype(rng, OPS[kind].reads))]
+        rank = 3 if "kernel" in OPS[kind].attrs and rng.random() < 0.8 else -1
+        known = [any_tensor(rng, "x0", _some_shape(rng, rank), _dtype(rng, OPS[kind].reads))]
         known += [replace(known[0], name=f"x{i}") for i in (1, 2)]
         return f"{kind} drawn", drawn(rng, kind, drawn_inputs(rng, kind, known), "y")
     return "chain", chain(rng)
 
 
+def _feeds(rng: Rng, program: Program) -> dict[str, np.ndarray]:
+    """Few images, or more than a block; of any integers, or all at one end."""
+    elements = sum(t.elements for t in program.tensors.values())
+    many = elements < _LARGEST // 40 and rng.random() < 0.2
+    feeds = kernel_cases.feeds(
+        rng, program, int(rng.integers(5, 40) if many else rng.integers(1, 5))
+    )
+    if rng.random() < 0.25:
+        for name, array in feeds.items():
+            info = np.iinfo(array.dtype)
+            array[...] = pick(rng, info.min, info.max)
+            feeds[name] = array
+    return feeds
+
+
 def run(program: Program, seed: int) -> str:
     """Give an accepted program to kernels and reference; what is wrong, or ""."""
     rng = np.random.default_rng([seed, 78])
-    feeds = kernel_cases.feeds(rng, program, int(rng.integers(1, 5)))
-    expected = run_program(program, feeds)
+    feeds = _feeds(rng, program)
+    with exact_steps():
+        expected = run_program(program, feeds)
     keep = pick(rng, "outputs", list(program.tensors) if rng.random() < 0.5 else "outputs")
     made = {*program.inputs, *(op.outputs[0] for op in program.ops)}
     keep = [name for name in keep if name in made] if isinstance(keep, list) else keep
+    threads, block = pick(rng, 1, 1, 2, 3), pick(rng, None, None, 1, 3)
     with guarded_buffers(), pytest.MonkeyPatch.context() as patch:
         if rng.random() < 0.3:  # tensors as they are, instead of all in one dtype
             patch.setattr(kernels, "STORED", "")
         patch.setattr(workers, "_BUDGET", pick(rng, 100, 3000, workers._BUDGET))
-        simulator = Simulator(program)
-        found = simulator.run(feeds, keep)
+        patch.setattr(workers, "_SHARED_MACS", pick(rng, 0, 1 << 60))  # threads share ops, or never
+        with closing(Simulator(program, threads=threads, block=block)) as simulator:
+            found = simulator.run(feeds, keep)
     for name, array in found.items():
         if not np.array_equal(array, expected[name]):
             place = np.argwhere(array != expected[name])[0]

@@ -13,7 +13,8 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
-from r329fast.kernels.runtime.op_plan import SLACK
+from r329fast.kernels.runtime.call_table import CallTable
+from r329fast.kernels.runtime.op_plan import SLACK, Step
 from r329fast.simulator import binding
 
 _PAGE = mmap.PAGESIZE
@@ -43,8 +44,13 @@ def guarded(size: int) -> tuple[np.ndarray, np.ndarray]:
 
 @contextmanager
 def guarded_buffers() -> Iterator[None]:
-    """While it lasts, simulators that are bound get such buffers; their pages are used again."""
+    """While it lasts, simulators that are bound get such buffers, and constants such copies.
+
+    Their pages are used again. AssertionError at the end where a kernel wrote to a constant.
+    """
     taken: list[np.ndarray] = []
+    constants: dict[int, tuple[np.ndarray, np.ndarray]] = {}
+    add = CallTable.add
 
     def pieces(sizes: list[int]) -> list[np.ndarray]:
         result = []
@@ -55,8 +61,32 @@ def guarded_buffers() -> Iterator[None]:
             result.append(buffer)
         return result
 
+    def moved(array: np.ndarray) -> np.ndarray:
+        """A constant, so that reading past its end ends the process; buffers as they are."""
+        place = array.ctypes.data
+        if any(pages.ctypes.data <= place < pages.ctypes.data + len(pages) for pages in taken):
+            return array
+        if id(array) not in constants:
+            size = array.nbytes if place % 64 else -(-array.nbytes // 64) * 64
+            buffer, pages = guarded(max(size, 1))
+            taken.append(pages)
+            copy = buffer[: array.nbytes].view(array.dtype).reshape(array.shape)
+            copy[...] = array
+            constants[id(array)] = array, copy
+        return constants[id(array)][1]
+
+    def add_moved(table: CallTable, op: int, stages: list[list[Step]]) -> None:
+        add(
+            table,
+            op,
+            [[(kernel, tuple(map(moved, arrays))) for kernel, arrays in s] for s in stages],
+        )
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(binding, "pieces", pieces)
+        patch.setattr(CallTable, "add", add_moved)
         yield
+    for array, copy in constants.values():
+        assert array.tobytes() == copy.tobytes(), "a kernel wrote to a constant"
     for pages in taken:
         _free.setdefault(len(pages) // _PAGE, []).append(pages)

@@ -16,13 +16,16 @@ from r329fast.graph.rule import ABOUT, ADVICE, Constraint, message, show
 # Operators that fold away where everything they read is known.
 FOLDED_ONLY = "Constant, ConstantOfShape, Shape, Size, Gather, Range, Expand, arithmetic, ..."
 
+_FLOAT_MODEL = "give the float model: quantising is done here"
+_OF_BYTES = f"bytes with constant scales are taken as they stand; else {_FLOAT_MODEL}"
 _OP_ADVICE = {
-    "QuantizeLinear": "give the float model: quantising is done here",
-    "DequantizeLinear": "give the float model: quantising is done here",
-    "QLinearConv": "give the float model: quantising is done here",
-    "ConvInteger": "give the float model: quantising is done here",
-    "MatMulInteger": "give the float model: quantising is done here",
-    "QLinearMatMul": "give the float model: quantising is done here",
+    "QuantizeLinear": _OF_BYTES,
+    "DequantizeLinear": _OF_BYTES,
+    "QLinearConv": _OF_BYTES,
+    "QLinearMatMul": _OF_BYTES,
+    "ConvInteger": _FLOAT_MODEL,
+    "MatMulInteger": _FLOAT_MODEL,
+    "DynamicQuantizeLinear": _FLOAT_MODEL,
     "NonMaxSuppression": "cut the graph in front of it (--outputs), do the detection afterwards",
     "If": "fold its condition into the file: onnxsim MODEL.onnx OUT.onnx (or onnxslim)",
     "Loop": "export with its rounds written out",
@@ -98,8 +101,9 @@ def check_inputs(model: OnnxModel) -> list[Issue]:
             issues.append(Issue("Input", name, reason, BATCH_ADVICE, about=AXES))
         kind = model.input_types.get(name, "float32")
         if not kind.startswith(("float", "bfloat")):
+            reason = f"type {kind}, must be float, uint8 or int8"
             issues.append(
-                Issue("Input", name, f"type {kind}, must be float", "cast in front of the model")
+                Issue("Input", name, reason, "begin behind its Cast (--inputs) and feed that")
             )
     return issues
 
@@ -126,6 +130,23 @@ def supported_ops_markdown() -> str:
         "",
         "Activations that a file spells out (x * sigmoid(x), x * tanh(softplus(x)), GELU by erf or",
         "tanh, x * clip(x + 3, 0, 6) / 6, ...) are recognised by what they compute.",
+        "",
+        "Norms that a file spells out (ReduceMean, Sub, Pow, Sqrt, Div, ...) are recognised",
+        "likewise; an Einsum of one or two tensors is written as Transposes, Reshapes, a",
+        "ReduceSum and one MatMul; of an If whose condition folds the branch that it takes",
+        "stays.",
+        "",
+        "The batch is followed by name where a Transpose moves it or a Reshape joins it with",
+        "heads, windows or rows ((L, N, C), (N * heads, L, C), (3, N, ..)): what works along",
+        "other axes is the same with the batch first, and a program runs any batch. Images must",
+        "not mix: what reduces over the batch, joins or picks images is refused, unless the",
+        "file fixes a batch of 1. A batch that the file leaves free is looked at with two",
+        "sizes.",
+        "",
+        "Files that are quantised already (QuantizeLinear and DequantizeLinear pairs, QLinear",
+        "operators) and inputs of type uint8 or int8: scales, zero points and integer weights are",
+        "taken as they stand where the scheme can hold them; `run` reports what it could not. A",
+        "Relu or Relu6 that the quantising tool left to the end of the integers is put back.",
         "",
         "| operator | becomes | constraints |",
         "|---|---|---|",

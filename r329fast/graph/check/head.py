@@ -5,8 +5,6 @@ from __future__ import annotations
 from r329fast.graph.check.causes import Causes
 from r329fast.graph.onnx.model import Node, OnnxModel
 
-_WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
-
 
 def head_cut(model: OnnxModel, causes: Causes) -> list[str]:
     """The supported tensors that the rest of the model is computed from, in the model's order.
@@ -25,4 +23,4 @@ def head_cut(model: OnnxModel, causes: Causes) -> list[str]:
 
 
 def _has_weights(node: Node, model: OnnxModel) -> bool:
-    return node.op in _WEIGHTED and any(name in model.consts for name in node.inputs[:2])
+    return any(name in model.consts and model.consts[name].ndim > 1 for name in node.inputs[:2])

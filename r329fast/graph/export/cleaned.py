@@ -49,7 +49,7 @@ def write_cleaned(
     Raises FileError, UsageError and UnsupportedModelError as `load_model` does.
     """
     proto = without_functions(load_proto(Path(path)), Path(path))
-    model = read_onnx(path, inputs, outputs, input_shapes)
+    model = read_onnx(path, inputs, outputs, input_shapes, quantised=False)
     data = _as_onnx(model, proto)
     if len(data) > _MOST:
         raise FileError(

@@ -25,6 +25,7 @@ def to_onnx(
     keep: str | Iterable[str] = "outputs",
     nhwc_ends: bool = True,
     large: dict[str, np.ndarray] | None = None,
+    named: bool = False,
 ) -> Any:
     """Write the fused float graph as an onnx.ModelProto.
 
@@ -32,7 +33,9 @@ def to_onnx(
     each under its own name. Inputs and outputs are float32 [N, ...] with the per-image shape of
     the graph (feature maps NHWC); with nhwc_ends=False feature maps are NCHW at both ends, which
     saves the runtime the transposes. With a dict in `large`, large constants go there by name
-    instead of into the model, where they are external data. Raises KeyError for an unknown tensor
+    instead of into the model, where they are external data. With named=True the node that computes
+    a layer bears the layer's name, so that reading the model gives the layers their names again.
+    Raises KeyError for an unknown tensor
     name, ValueError for an input (a model cannot put out its input under the same name).
     """
     from onnx import ModelProto, helper
@@ -47,7 +50,10 @@ def to_onnx(
             writer.names[name] = writer.held(name, name) if nhwc_ends else name
             model.graph.input.append(_end(graph, name, nhwc_ends))
             continue
+        first = len(model.graph.node)
         results = WRITERS[layer.type](writer, layer)
+        if named:
+            _name(model.graph.node[first:], layer.name)
         results = [results] if isinstance(results, str) else results
         writer.names.update(zip(layer.outputs, results, strict=True))
     for name in kept_tensors(graph, keep):
@@ -57,6 +63,14 @@ def to_onnx(
         model.graph.node.append(helper.make_node("Identity", [source], [name]))
         model.graph.output.append(_end(graph, name, nhwc_ends))
     return model
+
+
+def _name(nodes: Iterable[Any], layer: str) -> None:
+    """Give the first node that is more than a turn of axes the layer's name."""
+    for node in nodes:
+        if node.op_type != "Transpose":
+            node.name = layer
+            return
 
 
 def _end(graph: Graph, name: str, nhwc_ends: bool) -> Any:

@@ -127,6 +127,7 @@ class Follower:
         self.nodes.append(Node(op, name, list(inputs), [name], attrs))
         self.shapes[name] = shape
         self.model.shapes[name] = form
+        self.model.moved.add(name)
         self.changed = True
         return name
 

@@ -107,9 +107,14 @@ def _matmul(follower: Follower, node: Node) -> None:
             follower.emit(node, {target: FIRST})
             return
         if consts[other].ndim > 2:
-            shape = follower.shape(target)
-            raise Mixed(f"a constant of {list(consts[other].shape)} for {list(shape)}")
-        inputs = [left, name] if left in consts else [name, right]
+            shape = follower.shape(name)
+            if place.axis >= rank - 2:  # rows of all images: each image has its own
+                place = Place(place.axis, place.outer, True)
+                name = follower.reshaped(name, shape, place.form(shape, follower.batch), place)
+                other = follower.const(other, consts[other][None])
+            else:
+                other = follower.constant(other, place, shape)
+        inputs = [other, name] if left in consts else [name, other]
         follower.write(node, inputs, {target: place})
         return
     rank = max(len(follower.shape(left)), len(follower.shape(right)))

@@ -87,6 +87,7 @@ class _Einsum:
         name = f"{self.node.name}__{op.lower()}{len(self.made)}"
         self.made.append(Node(op, name, inputs, [name], attrs))
         self.model.shapes[name] = shape
+        self.model.moved.add(name)
         return name
 
     def const(self, values: Any) -> str:

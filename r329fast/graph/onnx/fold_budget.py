@@ -46,6 +46,21 @@ _SHOWN = 4096  # elements of a constant that shape inference sees by value
 _MOST_WORK = 1 << 31  # elements read and written, multiply-accumulates
 
 
+def vectorised(node: Node, values: list[np.ndarray]) -> bool:
+    """Whether `folding.evaluate` computes the node itself, since onnx's reference is slow."""
+    if node.op in ("GatherND", "ScatterND"):
+        return not node.attr("batch_dims", 0) and node.attr("reduction", "none") == "none"
+    return pointwise(node, values)
+
+
+def pointwise(node: Node, values: list[np.ndarray]) -> bool:
+    """Whether the node is a convolution by a matrix: 1x1, one group, no stride, no pads."""
+    if node.op != "Conv" or values[1].ndim < 3 or set(values[1].shape[2:]) != {1}:
+        return False
+    whole = all(n == 1 for key in ("strides", "dilations") for n in node.attr(key, []))
+    return whole and node.attr("group", 1) == 1 and not any(node.attr("pads", []))
+
+
 class FoldBudget:
     """What is left to spend while one model is folded."""
 
@@ -68,11 +83,12 @@ class FoldBudget:
         if sizes is None:
             return False
         read = sum(value.size for value in values)
-        if node.op not in _FAST and read + sizes[0] > _SLOW_ELEMENTS:
+        fast = node.op in _FAST or vectorised(node, values)
+        if not fast and read + sizes[0] > _SLOW_ELEMENTS:
             return False
         self.bytes -= sizes[1]
         self.work -= read + sizes[0]
-        if node.op in ("MatMul", "Gemm") and values[0].ndim:
+        if node.op in ("MatMul", "Gemm", "Conv") and values[0].ndim:
             self.work -= sizes[0] * max(values[0].shape[-1], values[0].shape[0])
         if self.bytes < 0 or self.work < 0:
             self._refuse(node, sizes[1])
@@ -113,7 +129,7 @@ class FoldBudget:
             for name in dict.fromkeys(name for name in node.inputs if name):
                 value = consts[name]
                 if value.size <= _SHOWN:
-                    initializers.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
+                    initializers.append(numpy_helper.from_array(np.asarray(value, order="C"), name))
                 else:
                     kind = helper.np_dtype_to_tensor_dtype(value.dtype)
                     inputs.append(helper.make_tensor_value_info(name, kind, value.shape))

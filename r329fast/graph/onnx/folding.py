@@ -9,7 +9,7 @@ import numpy as np
 
 from r329fast.errors import FileError
 from r329fast.graph.onnx.decode import branch_nodes
-from r329fast.graph.onnx.fold_budget import FoldBudget
+from r329fast.graph.onnx.fold_budget import FoldBudget, vectorised
 from r329fast.graph.onnx.model import Node, OnnxModel
 
 # Operators whose output has the shape of the first input.
@@ -52,6 +52,9 @@ def _fold(model: OnnxModel, budget: FoldBudget) -> None:
             taken = bool(model.consts[node.input(0)].reshape(-1)[0])
             inside, constants = branch_nodes(node, taken, lambda n: n in made or n in known)
             made.update(name for item in inside for name in item.outputs)
+            model.moved.update(
+                name for item in inside[: -len(node.outputs)] for name in item.outputs
+            )
             model.consts.update(constants)
             waiting += inside[::-1]
             continue
@@ -103,6 +106,9 @@ def evaluate(node: Node, consts: dict[str, np.ndarray], opset: int) -> list[Any]
         return [node.attrs["value"]]
     if node.op == "BatchNormalization" and len([name for name in node.outputs if name]) > 1:
         return _training_norm(node, consts, opset)
+    given = [consts[name] for name in node.inputs if name]
+    if vectorised(node, given):
+        return _vectorised(node, given)
     from onnx import helper
     from onnx.reference import ReferenceEvaluator
 
@@ -123,6 +129,23 @@ def evaluate(node: Node, consts: dict[str, np.ndarray], opset: int) -> list[Any]
         return None
     by_name = dict(zip([name for name in node.outputs if name], results, strict=True))
     return [by_name.get(name) for name in node.outputs]
+
+
+def _vectorised(node: Node, given: list[np.ndarray]) -> list[Any] | None:
+    """Output of a GatherND, ScatterND or 1x1 Conv; None where the inputs do not fit."""
+    try:
+        if node.op == "GatherND":
+            return [given[0][tuple(np.moveaxis(given[1], -1, 0))]]
+        if node.op == "ScatterND":
+            made = given[0].copy()
+            made[tuple(np.moveaxis(given[1], -1, 0))] = given[2]
+            return [made]
+        flat = given[0].reshape(*given[0].shape[:2], -1)
+        rows = np.matmul(given[1].reshape(given[1].shape[:2]), flat)
+        rows = rows + given[2].reshape(-1, 1) if len(given) > 2 else rows
+        return [rows.reshape(len(flat), -1, *given[0].shape[2:]).astype(given[0].dtype)]
+    except (ValueError, IndexError):
+        return None
 
 
 def _training_norm(node: Node, consts: dict[str, np.ndarray], opset: int) -> list[Any] | None:

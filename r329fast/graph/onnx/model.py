@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from r329fast.graph.ir import Given
+
 
 @dataclass
 class Node:
@@ -42,8 +44,11 @@ class OnnxModel:
     """Nodes in order, constants by tensor name, shapes by tensor name, and the graph's ends.
 
     input_types: names of numpy dtypes of the inputs; free_axes: input -> axes without a size;
-    free_batch: whether the file leaves the batch of an input free; moved: tensors whose shape is
-    not the file's, because the batch was brought to the front (`batch.py`).
+    free_batch: whether the file leaves the batch of an input free; moved: tensors that the
+    file does not have in this form: the batch was brought to the front (`batch.py`), a node was
+    written out, a branch of an If was put in place.
+    given: tensor -> scale and zero point that the file states; weight_steps: constant -> scales of
+    the integers that it was made of.
     """
 
     name: str
@@ -57,6 +62,8 @@ class OnnxModel:
     free_axes: dict[str, list[int]] = field(default_factory=dict)
     free_batch: bool = False
     moved: set[str] = field(default_factory=set)
+    given: dict[str, Given] = field(default_factory=dict)
+    weight_steps: dict[str, np.ndarray] = field(default_factory=dict)
     _consumers: dict[str, list[Node]] | None = None
 
     def shape(self, tensor: str) -> tuple[int, ...] | None:

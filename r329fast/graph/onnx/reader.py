@@ -19,6 +19,7 @@ from r329fast.graph.onnx.decode import attribute_value, read_inside
 from r329fast.graph.onnx.folding import fold_and_infer
 from r329fast.graph.onnx.model import Node, OnnxModel
 from r329fast.graph.onnx.model_file import load_proto, without_functions
+from r329fast.graph.onnx.quantized import take_quantised
 
 OLDEST_OPSET = 7
 
@@ -31,12 +32,13 @@ def read_onnx(
     outputs: Sequence[str] | None = None,
     input_shapes: InputShapes | None = None,
     batch: int = 1,
+    quantised: bool = True,
 ) -> OnnxModel:
     """Read an ONNX file as far as the front end needs it.
 
     inputs, outputs: tensor or node names where the graph is cut. input_shapes: ONNX shapes, batch
     axis included, by input name or in the order of the inputs; they fill in free axes. batch: the
-    size of batches that the file leaves free.
+    size of batches that the file leaves free. quantised: take a quantised file apart.
 
     Raises FileError (missing, damaged, inconsistent file), UsageError (unknown name, shape that
     does not fit) and UnsupportedModelError (operator set outside the supported range).
@@ -50,6 +52,8 @@ def read_onnx(
     _sort(model, file)
     _settle_inputs(model, shapes, input_shapes, batch)
     _check_sources(model, file)
+    if quantised:
+        take_quantised(model)
     fold_and_infer(model, str(file))
     return model
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from r329fast.kernels.movement import prepare_runs
+from r329fast.kernels.places import Places
 from r329fast.kernels.runtime.op_plan import OpPlan, Step
 from r329fast.program.program import Op, TensorSpec
 
@@ -79,17 +80,20 @@ def phase_convolution(op: Op, x: TensorSpec, output: TensorSpec) -> tuple[Op, Te
     return Op("conv2d", op.layer, op.inputs, (phase.name,), attrs, consts), phase
 
 
-def sorted_places(op: Op, phase: TensorSpec, output: TensorSpec) -> np.ndarray:
-    """Where every output element lies among the phases, -1 where no tap reaches; int64, flat."""
+def sorted_places(op: Op, phase: TensorSpec, output: TensorSpec) -> Places:
+    """Where every output element lies among the phases."""
     (stride_y, stride_x), group = op.integers("stride"), op.integer("group")
     top, left, _, _ = op.integers("pads")
-    rows, columns, made = phase.shape
+    _, columns, made = phase.shape
     outs = made // (group * stride_y * stride_x)
-    places = np.arange(phase.elements).reshape(rows, columns, group, stride_y, stride_x, outs)
-    full = places.transpose(0, 3, 1, 4, 2, 5)
-    full = full.reshape(rows * stride_y, columns * stride_x, group * outs)
-    height, width = output.shape[:2]
-    return full[top : top + height, left : left + width].reshape(-1)
+    y, x, c = (np.arange(size, dtype=np.int64) for size in output.shape)
+    y, x = y + top, x + left
+    rows = y // stride_y * columns * made + y % stride_y * stride_x * outs
+    return [
+        rows,
+        x // stride_x * made + x % stride_x * outs,
+        c // outs * stride_y * stride_x * outs + c % outs,
+    ]
 
 
 def transposed_preparer(prepare_conv: Prepare) -> Prepare:

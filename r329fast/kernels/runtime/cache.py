@@ -88,7 +88,11 @@ def _make_private(folder: Path) -> str:
             return f"{folder} can be written by others (chmod go-w)"
         if above.st_mode & 0o002 and not above.st_mode & stat.S_ISVTX:
             return f"{folder.parent} can be written by everybody (chmod o-w)"
-    return "" if os.access(folder, os.W_OK) else f"{folder} cannot be written"
+    try:
+        with tempfile.TemporaryFile(dir=folder):  # os.access says yes to everything on Windows
+            return ""
+    except OSError:
+        return f"{folder} cannot be written"
 
 
 CACHE_DIR = use_cache_dir()

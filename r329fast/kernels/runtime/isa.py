@@ -8,14 +8,15 @@ two differ under NUMBA_CPU_NAME, and code for a missing feature kills the proces
 from __future__ import annotations
 
 import os
+import warnings
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numba
 from numba.core.registry import cpu_target
 
-from r329fast.errors import UsageError, nearest
-from r329fast.kernels.runtime.aarch64 import tell_numba
+from r329fast.errors import R329Warning, UsageError, nearest
+from r329fast.kernels.runtime.aarch64 import has_dotprod, tell_numba
 
 
 @dataclass(frozen=True)
@@ -112,8 +113,22 @@ def choose(features: frozenset[str], forced: str = "", jit: bool = True) -> Isa:
     )
 
 
+def _warn_of_lost_dotprod(isa: Isa) -> None:
+    """Numba reads its target once: another library may have had it compile before."""
+    if isa.name == "plain" and has_dotprod() and not _CONFIG.CPU_NAME:
+        warnings.warn(
+            "this processor has dot products, but Numba compiled something before r329fast was "
+            "imported, so that kernels run on the slow path plain; import r329fast first",
+            R329Warning,
+            stacklevel=2,
+        )
+
+
 _CONFIG: Any = numba.config
 JIT = not _CONFIG.DISABLE_JIT
-ISA = choose(target_features() if JIT else frozenset(), os.environ.get("R329FAST_ISA", ""), JIT)
+_FORCED = os.environ.get("R329FAST_ISA", "")
+ISA = choose(target_features() if JIT else frozenset(), _FORCED, JIT)
+if JIT and not _FORCED:
+    _warn_of_lost_dotprod(ISA)
 # What byte tiles multiply without a change: the dtype that a simulator keeps all tensors in.
 STORED = "" if ISA.element > 1 else "int8" if ISA.signed else "uint8"

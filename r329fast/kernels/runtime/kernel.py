@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import platform
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from functools import cache
@@ -180,10 +181,16 @@ def _pause(typingctx: Any) -> Any:
     """Tell the core that this thread only waits, so that its other thread gets more of it."""
 
     def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        if platform.machine() in ("x86_64", "AMD64"):
+        machine = platform.machine().lower()
+        words = ir.IntType(32)
+        if machine in ("x86_64", "amd64"):
             kind = ir.FunctionType(ir.VoidType(), [])
             function = cgutils.get_or_insert_function(builder.module, kind, "llvm.x86.sse2.pause")
             builder.call(function, [])
+        elif machine in ("aarch64", "arm64"):
+            kind = ir.FunctionType(ir.VoidType(), [words])
+            function = cgutils.get_or_insert_function(builder.module, kind, "llvm.aarch64.hint")
+            builder.call(function, [words(1)])  # yield
         return context.get_dummy_value()
 
     return types.void(), codegen
@@ -223,9 +230,13 @@ def run_shared_steps(steps, parts, counter, give_way):  # type: ignore[no-untype
 
 @cache
 def give_way_address() -> int:
-    """Address of the system's `sched_yield`, 0 where there is none."""
+    """Address of the system's `sched_yield` (SwitchToThread), 0 where there is none."""
     try:
-        return ctypes.cast(ctypes.CDLL(None).sched_yield, ctypes.c_void_p).value or 0
+        if sys.platform == "win32":
+            function: Any = ctypes.WinDLL("kernel32").SwitchToThread
+        else:
+            function = ctypes.CDLL(None).sched_yield
+        return ctypes.cast(function, ctypes.c_void_p).value or 0
     except (AttributeError, OSError, TypeError):
         return 0
 

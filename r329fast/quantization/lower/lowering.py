@@ -6,9 +6,10 @@ import dataclasses
 import re
 
 from r329fast.calibration.ranges import Ranges
-from r329fast.errors import DataError, ProgramError, UnsupportedModelError
+from r329fast.errors import DataError, ProgramError, R329Error, UnsupportedModelError
 from r329fast.graph.ir import LAYER_TYPES, Graph, Layer
 from r329fast.program.program import AttrValue, LayerRecord, Program
+from r329fast.quantization.given import given_spec
 from r329fast.quantization.lower import compute as lower_compute
 from r329fast.quantization.lower import movement as lower_movement
 from r329fast.quantization.lower import normalise as lower_normalise
@@ -32,7 +33,7 @@ def lower(graph: Graph, ranges: Ranges, scheme: Scheme) -> Program:
     """Quantise every layer of `graph`; the result is verified against the op list's spec."""
     low = Lowering(graph, ranges, scheme)
     for low.index, layer in enumerate(graph):
-        _lower_layer(low, layer)
+        lower_layer(low, layer)
     if low.without_rule:
         raise UnsupportedModelError(_advice(low))
     program = Program(
@@ -48,13 +49,17 @@ def lower(graph: Graph, ranges: Ranges, scheme: Scheme) -> Program:
     try:
         program.verify()
     except ProgramError as error:
-        if not any(word in error.message for word in ("mult outside", "shift outside")):
-            raise
-        raise DataError(
-            f"{error.message}: the ranges of its input and output do not go together",
-            **error.details,
-        ) from error
+        raise _refusal(error) from error
     return program
+
+
+def _refusal(error: ProgramError) -> R329Error:
+    """What the user gave, and cannot be quantised, in place of a broken rule of the op list."""
+    if any(word in error.message for word in ("mult outside", "shift outside")):
+        text = f"{error.message}: the ranges of its input and output do not go together"
+        return DataError(text, **error.details)
+    text = f"the quantised model breaks a rule of the op list: {error.message}"
+    return UnsupportedModelError(text, layer=error.details.get("layer"))
 
 
 def _advice(low: Lowering) -> str:
@@ -96,13 +101,18 @@ def _detail(layer: Layer) -> dict[str, AttrValue]:
     }
 
 
-def _lower_layer(low: Lowering, layer: Layer) -> None:
+def lower_layer(low: Lowering, layer: Layer) -> None:
+    """Append the ops and the record of one layer, whose inputs are lowered already."""
     first = len(low.ops)
     inputs = [low.tensors[name] for name in layer.inputs]
     outputs = []
     for name in layer.outputs:
         shape = low.graph.shapes[name]
         spec = low.scheme.tensor(low.index, layer, name, shape, inputs, low.ranges)
+        if name in low.graph.given:
+            symmetric = low.scheme.name == "aqt2021"
+            found = given_spec(low.graph.given[name], layer, spec, symmetric)
+            spec = spec if isinstance(found, str) else found
         low.tensors[name] = spec
         outputs.append(spec)
     RULES[layer.type](low, layer, inputs, outputs)

@@ -31,12 +31,21 @@ function yAxis(area, low, high, unit) {
   return place;
 }
 
+// How many characters all names begin with alike; names on an axis leave them out.
+function sharedStart(names) {
+  let count = 0;
+  while (count < names[0].length - 1 && names.every((name) => name[count] === names[0][count])) count++;
+  return count;
+}
+
 function xNames(area, layers, step) {
   const y = area.height - MARGIN.bottom + 14;
   const every = Math.max(1, Math.ceil(70 / step));
+  const start = layers.length > 3 ? sharedStart(layers.slice(1).map((layer) => layer.name)) : 0;
   layers.forEach((layer, index) => {
     if (index % every !== 0 || (index + every > layers.length && index !== 0 && step * (layers.length - index) < 60)) return;
-    const name = layer.name.length > 11 ? layer.name.slice(0, 10) + "\u2026" : layer.name;
+    const own = start > 4 && layer.name.length > 11 ? "\u2026" + layer.name.slice(start) : layer.name;
+    const name = own.length > 11 ? own.slice(0, 10) + "\u2026" : own;
     area.root.append(svg("text", { class: "muted", x: MARGIN.left + step * index, y }, name));
   });
 }

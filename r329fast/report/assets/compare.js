@@ -16,7 +16,7 @@ function facts(box) {
   const heads = ["", ...DATA.labels.map((label, index) => `${letter(index)}: ${label}`)];
   const table = el("table", { class: "stack facts-table" }, el("thead", {}, el("tr", {}, ...heads.map((text, i) => el("th", { class: i ? "" : "text" }, text)))));
   table.append(el("tbody", {}, ...shown.map((key) => el("tr", { class: differs(key) ? "differs" : "same" },
-    el("td", { class: "text" }, key), ...DATA.runs.map((record, index) => el("td", { "data-label": heads[index + 1] }, find(record, key)))))));
+    el("td", { class: "text" }, key), ...DATA.runs.map((record, index) => el("td", { "data-label": letter(index) }, find(record, key)))))));
   empty(box).append(table);
 }
 
@@ -30,6 +30,13 @@ function commonLayers(key) {
     const changes = values.map((value) => (value === null || values[0] === null ? null : value - values[0]));
     return { name, op: (layers.find(Boolean) || {}).op, values, changes, size: Math.max(...changes.map((change) => Math.abs(change || 0))) };
   });
+}
+
+// The number to begin with: the first of the useful ones in which any layer differs.
+function comparedKey(columns) {
+  const useful = ["snr_entire", "snr_single", "only_snr", "time_us", "host_us", "macs"].filter((key) => columns.some((column) => column.key === key));
+  const keys = [...useful, ...columns.map((column) => column.key)];
+  return keys.find((key) => commonLayers(key).some((row) => row.size > 0)) || keys[0];
 }
 
 function comparison(box, key) {

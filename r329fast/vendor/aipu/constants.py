@@ -54,9 +54,8 @@ def _bias(binary: AipuBin, entry: Entry, tile: Descriptor, count: int) -> npt.ND
 
 def _convolution(binary: AipuBin, entry: Entry) -> JobConstants:
     (tile,) = entry.descriptors
-    assert entry.output is not None
     channels = entry.inputs[0].shape[-1]
-    outputs = entry.output.shape[-1]
+    outputs = entry.made.shape[-1]
     kernel = tile.kernel
     if tile.tile_channels != (channels, outputs) or tile.per_channel or 0 in kernel:
         raise _unsupported(
@@ -121,9 +120,8 @@ def _depthwise(binary: AipuBin, entry: Entry) -> JobConstants:
 
 
 def _fully_connected(binary: AipuBin, entry: Entry) -> JobConstants:
-    assert entry.output is not None
     tile = entry.descriptors[0]
-    inputs, outputs = entry.inputs[0].size, entry.output.size
+    inputs, outputs = entry.inputs[0].size, entry.made.size
     if len(entry.descriptors) != 1 or tile.tile_channels != (inputs, FC_TILE_OUTPUTS):
         raise _unsupported(
             entry,

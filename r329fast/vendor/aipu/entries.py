@@ -79,6 +79,14 @@ class Entry:
     strange: str = ""
 
     @property
+    def made(self) -> Operand:
+        """Its output; UnsupportedModelError for an entry whose form is not known."""
+        if self.output is None:
+            words = self.strange or f"an entry ({self.op}) without an output"
+            raise UnsupportedModelError(f"{self.where}: {words}")
+        return self.output
+
+    @property
     def where(self) -> str:
         return f"aipu.bin: RO entry {self.index}"
 
@@ -208,8 +216,7 @@ def _step(binary: AipuBin, index: int, patched: frozenset[int]) -> Entry:
 def _move_complaint(entry: Entry) -> str:
     """What in the words of a concat, slice, mean or transpose is not as in the binaries seen."""
     words = [int(word) for word in entry.words]
-    output = entry.output
-    assert output is not None
+    output = entry.made
     if entry.op == "concat":
         channels = [words[3 * i] for i in range(len(entry.inputs))]
         signed = [words[2 + 3 * i] & 0xFF for i in range(len(entry.inputs))]

@@ -73,8 +73,7 @@ def _end(operand: Operand, name: str) -> dict[str, Any]:
 
 def _layer(binary: AipuBin, flow: Dataflow, number: int, names: Names) -> dict[str, Any]:
     entry = flow.steps[number]
-    output = entry.output
-    assert output is not None
+    output = entry.made
     plain = step_name(entry)
     row: dict[str, Any] = {
         "entry": entry.index,
@@ -140,8 +139,7 @@ def memory_map(flow: Dataflow, names: Names) -> list[dict[str, Any]]:
         last[value.maker, value.number] = last_step
     values = [*flow.inputs]
     for number, entry in enumerate(flow.steps):
-        assert entry.output is not None
-        values.append(Value(number, 0, entry.output))
+        values.append(Value(number, 0, entry.made))
     rows = []
     for value in values:
         first = 0 if value.maker is None else flow.steps[value.maker].index

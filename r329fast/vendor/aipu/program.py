@@ -180,7 +180,7 @@ class _Build:
     # -- steps -----------------------------------------------------------------------------------
 
     def _convolution(self, entry: Entry, inputs: list[str]) -> None:
-        tile, output = entry.descriptors[0], _output(entry)
+        tile, output = entry.descriptors[0], entry.made
         constants = vars(job_constants(self.binary, entry))
         added = tile.eltwise
         name = carrier_name(entry) if added else step_name(entry)
@@ -227,19 +227,19 @@ class _Build:
         relu = entry.descriptors[0].relu
         constants = vars(job_constants(self.binary, entry))
         source = self._viewed(name, inputs[0], (entry.inputs[0].size,))
-        self._spec(name, (_output(entry).size,), _output(entry).dtype)
+        self._spec(name, (entry.made.size,), entry.made.dtype)
         self._emit("fully_connected", name, [source], name, self._act(relu), dict(constants))
         self._record(name, _TYPES[entry.op], inputs, first, "RELU" if relu else "NONE")
 
     def _concat(self, entry: Entry, inputs: list[str]) -> None:
         name, first = step_name(entry), len(self.program.ops)
         pairs = entry.pairs if entry.rescaled else ((1, 0),) * len(inputs)
-        places = _output(entry).shape[:-1]
+        places = entry.made.shape[:-1]
         views = [
             self._viewed(f"{name}:{number}", source, (*places, int(entry.words[3 * number])))
             for number, source in enumerate(inputs)
         ]
-        self._tensor(name, _output(entry))
+        self._tensor(name, entry.made)
         attrs: dict[str, AttrValue] = {"rounding": self.rounding, "axis": len(places)}
         consts = {
             "mult": np.array([mult for mult, _ in pairs], np.int32),
@@ -255,7 +255,7 @@ class _Build:
         end = tuple(b + n for b, n in zip(begin, words[12:15], strict=True))
         source = self._viewed(name, inputs[0], tuple(words[1:4]))
         detail: dict[str, AttrValue] = {"begin": begin, "end": end, "strides": (1, 1, 1)}
-        self._spec(name, tuple(words[12:15]), _output(entry).dtype)
+        self._spec(name, tuple(words[12:15]), entry.made.dtype)
         self._emit("slice", name, [source], name, detail)
         self._record(name, "Slice", inputs, first, detail=detail)
 
@@ -263,7 +263,7 @@ class _Build:
         name, first = step_name(entry), len(self.program.ops)
         view, axis = tuple(int(word) for word in entry.words[2:5]), int(entry.words[5]) - 2
         source = self._viewed(name, inputs[0], view)
-        self._tensor(name, _output(entry))
+        self._tensor(name, entry.made)
         ((mult, shift),) = entry.pairs
         consts = {"mult": np.array([mult], np.int32), "shift": np.array([shift], np.int32)}
         attrs: dict[str, AttrValue] = {"rounding": self.rounding, "axes": (axis,)}
@@ -275,11 +275,6 @@ class _Build:
         shape = tuple(int(word) for word in entry.words[1:4])
         perm = tuple(int(word) - 1 for word in entry.words[6:9])
         source = self._viewed(name, inputs[0], shape)
-        self._spec(name, tuple(shape[axis] for axis in perm), _output(entry).dtype)
+        self._spec(name, tuple(shape[axis] for axis in perm), entry.made.dtype)
         self._emit("transpose", name, [source], name, {"perm": perm})
         self._record(name, "Transpose", inputs, first, detail={"perm": perm})
-
-
-def _output(entry: Entry) -> Operand:
-    assert entry.output is not None
-    return entry.output

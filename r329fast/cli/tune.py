@@ -1,0 +1,144 @@
+"""`r329fast tune`: accuracy that int8 took, given back."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from r329fast.cli.options.execution import add_quantization, add_threads
+from r329fast.cli.options.preprocess import add_preprocess, asked_for
+from r329fast.cli.output import Console
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from r329fast.images.preprocess import Preprocess
+
+NAME = "tune"
+HELP = "give back accuracy that int8 took: ranges, weights and biases"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.description = (
+        "Choose ranges, channel factors, biases and the rounding of weights against the NPU's\n"
+        "exact integers, without labels. Leaves tuned.onnx, tuned_max.npy, tuned_min.npy,\n"
+        "tuned.cfg, tune.json and tune.html in --out; a killed run goes on when started again."
+    )
+    parser.add_argument("model", metavar="RUN.cfg|MODEL.onnx", type=Path)
+    parser.add_argument("--out", metavar="DIR", type=Path, required=True)
+    parser.add_argument(
+        "--images",
+        metavar="SET",
+        type=Path,
+        help="calibration images instead of the cfg's: dataset.npy, or a folder, zip or tar",
+    )
+    parser.add_argument("--labels", metavar="FILE", help="which images of SET (label.txt)")
+    parser.add_argument("--limit", metavar="N", type=int, default=0, help="images used (0: all)")
+    parser.add_argument(
+        "--allow",
+        metavar="KINDS",
+        default="settings,ranges,equalise,bias,rounding",
+        help="kinds of change, with commas (all: settings,ranges,equalise,bias,rounding)",
+    )
+    parser.add_argument(
+        "--budget", metavar="MINUTES", type=float, default=0.0, help="0: none (default)"
+    )
+    parser.add_argument("--seed", metavar="N", type=int, default=0)
+    add_threads(parser)
+    add_quantization(parser)
+    add_preprocess(parser)
+
+
+def execute(args: argparse.Namespace, out: Console) -> int:
+    from r329fast.base.files import write_text
+    from r329fast.report.tuning_page import tuning_page
+    from r329fast.tuning.tuner import tune
+
+    dataset, recipe = _dataset(args, out)
+    with contextlib.ExitStack() as stack:
+        advance = stack.enter_context(out.progress(None, "layers"))
+        result = tune(
+            args.model,
+            args.out,
+            dataset=dataset,
+            recipe=recipe,
+            told=out.print,
+            allow=tuple(word.strip() for word in args.allow.split(",") if word.strip()),
+            scheme=args.scheme,
+            rounding=args.rounding,
+            method=args.method,
+            per_channel=args.per_channel,
+            limit=args.limit,
+            budget=args.budget,
+            seed=args.seed,
+            threads=args.threads,
+            progress=lambda done, total: advance(1),
+        )
+    page = write_text(args.out / "tune.html", tuning_page(result.record))
+    files = {**result.files, "html": str(page)}
+    _show(result.record, files, out)
+    out.result({**result.record, "files": files})
+    return 0
+
+
+def _dataset(
+    args: argparse.Namespace, out: Console
+) -> tuple[np.ndarray | Path | None, Preprocess | None]:
+    """(the images that --images names, as an array or a .npy file; None: the cfg's, their recipe).
+
+    The recipe is None where the folder of the images or the cfg knows it.
+    """
+    if args.images is None or args.images.suffix == ".npy":
+        return args.images, None
+    import numpy as np
+
+    from r329fast.images.class_folders import Naming
+    from r329fast.images.sets import ImageSet
+
+    recipe = _recipe(args, out)
+    with ImageSet(args.images, args.labels, args.limit or None, Naming(needed=False)) as images:
+        arrays = [recipe.apply(images.image(index)) for index in range(len(images))]
+    return np.stack(arrays), recipe
+
+
+def _recipe(args: argparse.Namespace, out: Console) -> Preprocess:
+    """How the images are prepared: as asked for, else as the cfg's calibration set was."""
+    from r329fast.deploy.guess import find_recipe
+    from r329fast.deploy.pipeline import load_config, load_graph
+    from r329fast.deploy.recipe import chosen_recipe, recipe_of_cfg
+    from r329fast.graph import load_model
+
+    if args.model.suffix == ".onnx":
+        graph = load_model(str(args.model))
+        height, width = graph.shapes[graph.inputs[0]][:2]
+        wanted = asked_for(args, (width, height), None)
+        if wanted is not None:
+            return wanted
+        guess = find_recipe(args.model, graph, None, 0)
+        out.print(guess.text)
+        return guess.recipe
+    config = load_config(args.model)
+    graph = load_graph(config)
+    height, width = graph.shapes[graph.inputs[0]][:2]
+    known = recipe_of_cfg(config)
+    wanted = asked_for(args, (width, height), known.recipe)
+    recipe, warnings = chosen_recipe(known, wanted, size=(width, height))
+    for line in warnings:
+        out.warn(line)
+    return recipe
+
+
+def _show(record: dict[str, Any], files: dict[str, str], out: Console) -> None:
+    before, after = record["before"]["confirmed"], record["after"]["confirmed"]
+    if record["gained"]:
+        out.print(
+            f"output SNR {before['snr']:.2f} -> {after['snr']:.2f} dB, agreement with float "
+            f"{before['agreement']:.1%} -> {after['agreement']:.1%}, on "
+            f"{record['images']['confirming']} images that chose nothing"
+        )
+    else:
+        out.print("nothing helped on images that did not choose it: the network stays as it is")
+    for kind, path in files.items():
+        out.print(f"{kind}: {path}")

@@ -1,0 +1,82 @@
+"""How far ranges should reach beyond, or stay below, what calibration images show.
+
+Every image is judged by ranges that were taken from other images: what a set of images shows of
+the extremes depends on how many there are, and a clipped value that none of them had is no error
+on any of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from r329fast.calibration import Ranges
+from r329fast.graph.ir import Graph
+from r329fast.profile.errors import ratio_db
+from r329fast.program.program import Program
+from r329fast.tuning.float_side import FloatSide
+from r329fast.tuning.state import State, output_score
+
+HEADROOMS = (0.8, 0.9, 1.0, 1.1, 1.2, 1.35, 1.5)
+_FOLDS = 4
+_RELU6 = 6.0
+
+
+def with_headroom(state: State, headroom: float) -> State:
+    """All ranges but the inputs' times `headroom`; those of RELU6 up to 6."""
+    values = {
+        name: _scaled(state.graph, name, pair, headroom)
+        for name, pair in state.ranges.values.items()
+    }
+    return State(state.graph, Ranges(values), state.method)
+
+
+def best_headroom(
+    state: State,
+    quantized: Callable[[State], Program],
+    x: np.ndarray,
+    expected: np.ndarray,
+    side: FloatSide,
+    threads: int,
+) -> tuple[float, float, float]:
+    """(the headroom, the output's SNR in dB with it, and without): over images x, each judged by
+    ranges that the other folds show."""
+    folds = np.arange(len(x)) % min(_FOLDS, len(x))
+    noise, signal = np.zeros(len(HEADROOMS)), 0.0
+    for fold in range(int(folds.max()) + 1):
+        inside, outside = folds != fold, folds == fold
+        if not inside.any():
+            inside = outside
+        narrowed = _of_images(state, side, inside)
+        for index, headroom in enumerate(HEADROOMS):
+            program = quantized(with_headroom(narrowed, headroom))
+            score = output_score(program, x[outside], expected[outside], threads)
+            noise[index] += score.noise
+        signal += float((expected[outside].astype(np.float64) ** 2).sum())
+    best = int(np.argmin(noise))
+    plain = ratio_db(signal, float(noise[HEADROOMS.index(1.0)]))
+    return HEADROOMS[best], ratio_db(signal, float(noise[best])), plain
+
+
+def _of_images(state: State, side: FloatSide, images: np.ndarray) -> State:
+    """The ranges in the proportion in which the extremes of some images stand to those of all."""
+    values = dict(state.ranges.values)
+    for name, (low, high) in state.ranges.values.items():
+        if name in side.extremes and name not in state.graph.inputs:
+            whole = float(np.abs(side.extremes[name]).max())
+            part = float(np.abs(side.extremes[name][images]).max())
+            ratio = part / whole if whole > 0 and part > 0 else 1.0
+            values[name] = low * ratio, high * ratio
+    return State(state.graph, Ranges(values), state.method)
+
+
+def _scaled(
+    graph: Graph, name: str, pair: tuple[float, float], headroom: float
+) -> tuple[float, float]:
+    if name in graph.inputs or name not in graph.shapes:
+        return pair
+    low, high = (float(np.float32(value * headroom)) for value in pair)
+    if graph.producer(name).act.kind == "RELU6":
+        high = min(high, max(_RELU6, pair[1]))
+    return low, high

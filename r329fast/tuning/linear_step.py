@@ -1,0 +1,234 @@
+"""One convolution or fully connected layer of a walk: the candidates, and the best of them."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from r329fast.graph.activations import ACTIVATIONS
+from r329fast.graph.ir import ConvAttrs, Layer, Weights
+from r329fast.program.program import Op, TensorSpec
+from r329fast.tuning.fit import (
+    LIMIT,
+    Moments,
+    Problem,
+    fit_bias,
+    fit_integers,
+    ideal_weights,
+    moments,
+    reachable,
+)
+from r329fast.tuning.float_side import FloatSide
+from r329fast.tuning.patches import at_places, layer_inputs
+from r329fast.tuning.walk import Lowered, Walk, with_consts
+
+
+@dataclass(frozen=True)
+class LinearView:
+    """A lowered linear layer as numbers: real x = inputs / s_in, y = accumulator * scale.
+
+    x: float32 [N*P, taps, Cin]; scale: float64 (O,), the real value of an accumulator step, its
+    multiplier as it is; weight_scale, (O,): what the quantiser multiplies the weights by.
+    """
+
+    x: np.ndarray
+    scale: np.ndarray
+    input_scale: float
+    weight_scale: np.ndarray
+    low: float
+    high: float
+    op: Op
+
+
+def cut_off(layer: Layer, spec: TensorSpec) -> tuple[float, float]:
+    """Real values beyond which the output stays the same."""
+    low = (spec.qmin + spec.zero_point) / spec.scale
+    high = (spec.qmax + spec.zero_point) / spec.scale
+    if layer.act.kind in ("RELU", "RELU6"):
+        low = max(low, 0.0)
+    elif layer.act.kind == "CLIP":
+        low, high = max(low, layer.act.clip_min), min(high, layer.act.clip_max)
+    elif ACTIVATIONS[layer.act.kind].epilogue != "NONE":
+        low, high = -np.inf, np.inf  # a bent line: its sums are aimed at, nothing is cut off
+    return low, high
+
+
+def view(walk: Walk, index: int, lowered: Lowered, places: np.ndarray) -> LinearView:
+    layer, op = lowered.layer, lowered.ops[0]
+    x_spec, y_spec = walk.specs[layer.inputs[0]], lowered.tensors[layer.outputs[0]]
+    outputs = len(layer.consts["weights"])
+    constants = walk.scheme.linear(index, layer, x_spec, y_spec)
+    real = op.consts["mult"].astype(np.float64) / np.exp2(op.consts["shift"].astype(np.float64))
+    shape = walk.graph.shapes[layer.outputs[0]]
+    width = shape[1] if len(shape) == 3 else 1
+    pad: np.ndarray | float = 0.0
+    if "pad_values" in op.consts:
+        pad = op.consts["pad_values"].astype(np.float32) + x_spec.zero_point
+    raw = walk.values[layer.inputs[0]].astype(np.int16) + np.int16(x_spec.zero_point)
+    return LinearView(
+        layer_inputs(layer, raw, places, width, pad),
+        np.broadcast_to(real / y_spec.scale, (outputs,)),
+        x_spec.scale,
+        np.broadcast_to(constants.weight_scale.astype(np.float64), (outputs,)),
+        *cut_off(layer, y_spec),
+        op,
+    )
+
+
+def grouped_inputs(layer: Layer, x: np.ndarray) -> np.ndarray:
+    """float32 [G, S, K]: what each group of output channels reads, of x [S, taps, Cin]."""
+    samples, taps, channels = x.shape
+    groups = layer.params(ConvAttrs).group if isinstance(layer.attrs, ConvAttrs) else 1
+    if layer.facts.weights is Weights.DEPTHWISE:
+        groups = channels
+    parts = x.reshape(samples, taps, groups, channels // groups).transpose(2, 0, 1, 3)
+    return np.ascontiguousarray(parts).reshape(groups, samples, -1)
+
+
+def _safe(scale: np.ndarray) -> np.ndarray:
+    """1 in place of 0, for channels that cannot reach the output: theirs are not written."""
+    return np.where(scale == 0, 1.0, scale)
+
+
+def grid_factor(ideal: np.ndarray, variance: np.ndarray) -> float:
+    """How much coarser than now the grid of per-tensor weights is best: rounding against cutting.
+
+    ideal: (O, K) in steps of the grid as it is; variance: (K,) of the inputs.
+    """
+    largest = float(np.abs(ideal).max())
+    if largest == 0:
+        return 1.0
+    best, least = 1.0, np.inf
+    for share in (1.0, 0.95, 0.9, 0.85, 0.8, 0.7, 0.6, 0.5):
+        factor = share * largest / LIMIT
+        q = np.clip(np.rint(ideal / factor), -LIMIT, LIMIT)
+        loss = float((((q * factor - ideal) ** 2).sum(axis=0) * variance).sum())
+        if loss < least:
+            best, least = factor, loss
+    return best
+
+
+def snapped(rescale: float) -> float:
+    """The nearest multiplier of 8 bits over a power of two, so that nothing is lost in it."""
+    shift = np.floor(np.log2(255 / rescale))
+    return float(np.rint(rescale * 2**shift) / 2**shift)
+
+
+class LinearStep:
+    """Candidates for the layer at `index` of a walk.
+
+    fitted, judging: bool [N], the images that weights are fitted to, and those that choose among
+    candidates.
+    """
+
+    def __init__(
+        self,
+        walk: Walk,
+        index: int,
+        side: FloatSide,
+        fitted: np.ndarray,
+        judging: np.ndarray,
+        damping: float = 0.01,
+    ) -> None:
+        self.walk, self.index, self.side = walk, index, side
+        self.fitted, self.judging = fitted, judging
+        self.layer = walk.graph.layers[index]
+        self.damping = damping
+        self.places = side.places[self.layer.name]
+        self.base = walk.lower(index, self.layer)
+
+    def judge(self, outputs: dict[str, np.ndarray], lowered: Lowered) -> tuple[float, float]:
+        """Squared error at the places: over the images fitted to, over those that judge."""
+        name = self.layer.outputs[0]
+        spec = lowered.tensors[name]
+        real = spec.dequantize(at_places(outputs[name], self.places))
+        error = (real - self.side.values[self.layer.name]) ** 2
+        each = error.reshape(len(error), -1).sum(axis=1, dtype=np.float64)
+        return float(each[self.fitted].sum()), float(each[self.judging].sum())
+
+    def _samples(self, values: np.ndarray) -> np.ndarray:
+        """[N, P, ...] or [N * P, ...] -> samples of the fitted images."""
+        count = len(self.fitted)
+        parts = values.reshape(count, -1, *values.shape[-2:])[self.fitted]
+        return parts.reshape(-1, *values.shape[-2:])
+
+    @cached_property
+    def _problem(self) -> tuple[LinearView, Problem]:
+        seen = view(self.walk, self.index, self.base, self.places)
+        sums = self.side.sums[self.layer.name][self.fitted]
+        weights = self.layer.consts["weights"].astype(np.float64)
+        _, grid = np.unique(seen.weight_scale, return_inverse=True)
+        return seen, Problem(
+            grouped_inputs(self.layer, self._samples(seen.x)),
+            sums.reshape(-1, sums.shape[-1]),
+            seen.scale,
+            weights.reshape(len(weights), -1) / seen.input_scale,
+            grid,
+            seen.low,
+            seen.high,
+        )
+
+    def bias_only(self) -> Lowered:
+        """The weights as they are, every bias corrected."""
+        seen, problem = self._problem
+        q = seen.op.consts["weights"]
+        products = problem.products(q.reshape(len(q), -1)) * _safe(problem.scale)
+        start = self.layer.consts["bias"] / _safe(problem.scale)
+        bias = fit_bias(dataclasses.replace(problem, scale=_safe(problem.scale)), products, start)
+        return self._written(None, bias, seen.weight_scale, seen)
+
+    def rounded(self, trusts: Sequence[float]) -> list[Lowered]:
+        """Weights and biases fitted together, once for each trust (see `fit_integers`)."""
+        seen, problem = self._problem
+        if not problem.weights.any():
+            return []
+        found, weight_scale = moments(problem.x, self.damping), seen.weight_scale
+        problem = dataclasses.replace(problem, scale=_safe(problem.scale))
+        if seen.op.consts["mult"].size == 1 and len(problem.x) == 1:
+            problem, weight_scale = self._on_best_grid(problem, found, seen)
+        now = problem.products(problem.weights) + self.layer.consts["bias"]
+        fits = (fit_integers(problem, found, now, trust) for trust in trusts)
+        return [self._written(q, bias, weight_scale, seen) for q, bias in fits]
+
+    def _on_best_grid(
+        self, problem: Problem, found: Moments, seen: LinearView
+    ) -> tuple[Problem, np.ndarray]:
+        """(the problem in steps of the grid that rounds its weights best, the weights' scale)."""
+        now = problem.products(problem.weights) + self.layer.consts["bias"]
+        ideal = ideal_weights(problem, found, reachable(problem, now))
+        factor = grid_factor(ideal, np.diag(found.gram[0]))
+        output = self.base.tensors[self.layer.outputs[0]].scale
+        rescale = snapped(float(seen.scale[0]) * factor * output)
+        count = len(seen.scale)
+        weight_scale = np.full(count, output / (seen.input_scale * rescale))
+        scale = np.full(count, rescale / output)
+        return dataclasses.replace(problem, scale=scale), weight_scale
+
+    def _written(
+        self, q: np.ndarray | None, bias: np.ndarray, weight_scale: np.ndarray, seen: LinearView
+    ) -> Lowered:
+        """Integers as the float weights and biases that the quantiser makes them of."""
+        column = weight_scale[:, None]
+        weights = self.layer.consts["weights"] if q is None else q / column
+        bias_scale = weight_scale * seen.input_scale
+        wanted = np.where(np.isfinite(bias), np.rint(bias), 0)
+        dead = np.broadcast_to(seen.op.consts["mult"] == 0, wanted.shape)
+        if dead.any():
+            wanted = np.where(dead, 0, wanted)
+            old = self.layer.consts["weights"].reshape(len(bias), -1)
+            weights = np.where(dead[:, None], old, np.reshape(weights, old.shape))
+        lowered = self.walk.lower(self.index, with_consts(self.layer, weights, wanted / bias_scale))
+        stored = lowered.ops[0].consts["bias"].astype(np.int64)
+        lost = int(np.bitwise_or.reduce(stored))
+        low_bits = (lost & -lost).bit_length() - 1 if lost else 0
+        if low_bits > 0:  # the low bits are floored away: meet the nearest instead
+            half = 1 << (low_bits - 1)
+            shifted = np.where(dead, 0, wanted + half)
+            lowered = self.walk.lower(
+                self.index, with_consts(self.layer, weights, shifted / bias_scale)
+            )
+        return lowered

@@ -1,0 +1,46 @@
+"""What a call of `tune` may say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from r329fast.base.arguments import Progress, at_least_one
+from r329fast.errors import UsageError, nearest
+from r329fast.images.preprocess import Preprocess
+
+KINDS = ("settings", "ranges", "equalise", "bias", "rounding")
+DEFAULT_SCHEME = "aqt2021"
+
+
+@dataclass(frozen=True)
+class TuneOptions:
+    """allow: the kinds of change, of KINDS. scheme, rounding, method, per_channel: as in Settings.
+
+    limit: at most so many of the calibration images (0: all); budget: minutes after which no
+    further layer is fitted (0: none); a run that it cuts short may end elsewhere on another
+    machine. recipe: how the images were prepared, where they are an array; the cfg that is left
+    notes it. seed: of the places that stand for a map. progress(done, total) counts layers.
+    """
+
+    allow: tuple[str, ...] = KINDS
+    scheme: str | None = None
+    rounding: str | None = None
+    method: str | None = None
+    per_channel: bool | None = None
+    limit: int = 0
+    budget: float = 0.0
+    seed: int = 0
+    recipe: Preprocess | None = None
+    threads: int = 1
+    progress: Progress | None = None
+
+    def __post_init__(self) -> None:
+        at_least_one(threads=self.threads)
+        for kind in self.allow:
+            if kind not in KINDS:
+                raise UsageError(
+                    f"allow: found {kind!r}, allowed {', '.join(KINDS)}{nearest(kind, KINDS)}",
+                    option="allow",
+                )
+        if self.limit < 0 or self.budget < 0 or self.seed < 0:
+            raise UsageError("limit, budget and seed: allowed 0 and more")

@@ -1,0 +1,123 @@
+"""What tuning changes: the float network's constants, the ranges, and how they are judged."""
+
+from __future__ import annotations
+
+import dataclasses
+from contextlib import closing
+from dataclasses import dataclass
+
+import numpy as np
+
+from r329fast.calibration import Ranges, calibrate
+from r329fast.graph.ir import Graph
+from r329fast.profile.sensitivity import OutputScore
+from r329fast.program.program import Program
+from r329fast.quantization import Options, quantize
+from r329fast.simulator.simulator import Simulator
+from r329fast.tuning.float_side import FloatSide
+
+_BATCH = 32
+_FACTORS = np.arange(0.3, 1.001, 0.05)
+_VALUES = 200_000
+MSE = "MSE"
+
+
+@dataclass(frozen=True)
+class State:
+    """method: of calibration, or MSE: the extremes scaled down where that errs less; "file" for
+    ranges that came from outside."""
+
+    graph: Graph
+    ranges: Ranges
+    method: str
+
+    def program(self, scheme: str, options: Options) -> Program:
+        return quantize(self.graph, self.ranges, scheme, options)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Which images do what: bool [N] each. None is in two parts."""
+
+    fitted: np.ndarray
+    judging: np.ndarray
+    confirming: np.ndarray
+
+
+def split(count: int) -> Parts:
+    """Three quarters are fitted to, an eighth judges layer by layer, an eighth confirms steps.
+
+    Evenly over the order of the images; with fewer than three, all do everything.
+    """
+    every = 8 if count >= 24 else 5 if count >= 5 else 3
+    place = np.arange(count) % every
+    if count < 3:
+        everything = np.ones(count, dtype=bool)
+        return Parts(everything, everything, everything)
+    judging, confirming = place == every // 2, place == every - 1
+    return Parts(~judging & ~confirming, judging, confirming)
+
+
+def output_score(
+    program: Program, x: np.ndarray, expected: np.ndarray, threads: int
+) -> OutputScore:
+    """The first output on all images x against the float one."""
+    score, name = OutputScore(), program.outputs[0]
+    spec = program.tensors[name]
+    with closing(Simulator(program, threads=threads)) as simulator:
+        for first in range(0, len(x), _BATCH):
+            part = slice(first, first + _BATCH)
+            q = simulator.run(program.quantize_input(x[part]), keep=[name])[name]
+            score.add(spec.dequantize(q), expected[part], None)
+    return score
+
+
+def stored_ranges(ranges: Ranges) -> Ranges:
+    """As they come back from files: float32, and nothing of what calibration saw."""
+    values = {
+        name: (float(np.float32(low)), float(np.float32(high)))
+        for name, (low, high) in ranges.values.items()
+    }
+    return Ranges(values)
+
+
+def ranges_of(
+    graph: Graph,
+    method: str,
+    x: np.ndarray,
+    scheme: str,
+    options: Options,
+    side: FloatSide,
+    threads: int,
+) -> Ranges:
+    """The ranges that a method gives for all images."""
+    if method != MSE:
+        return stored_ranges(calibrate(graph, x, scheme, method, threads=threads))
+    widest = "EXTREME" if scheme == "aqt2021" else "extrema"
+    ranges = calibrate(graph, x, scheme, widest, threads=threads)
+    program = quantize(graph, ranges, scheme, options)
+    values = dict(ranges.values)
+    for layer in graph:
+        name = layer.outputs[0]
+        if layer.is_input or not layer.facts.free_range or name in graph.outputs:
+            continue
+        low, high = ranges[name]
+        signed = program.tensors[name].dtype == "int8"
+        factor = least_error_factor(side.values[layer.name], max(abs(low), abs(high)), signed)
+        values[name] = (low * factor, high * factor)
+    return stored_ranges(dataclasses.replace(ranges, values=values))
+
+
+def least_error_factor(values: np.ndarray, largest: float, signed: bool) -> float:
+    """What to scale a symmetric range by so that rounding and cutting off err least together."""
+    flat = values.reshape(-1)
+    flat = flat[:: max(flat.size // _VALUES, 1)].astype(np.float64)
+    if largest <= 0:
+        return 1.0
+    low, high = (-128, 127) if signed else (0, 255)
+    losses = []
+    for factor in _FACTORS:
+        scale = high / (largest * factor)
+        q = np.clip(np.rint(flat * scale), low, high) / scale
+        losses.append(float(((q - flat) ** 2).sum()))
+    return float(_FACTORS[int(np.argmin(losses))])

@@ -1,0 +1,235 @@
+"""The steps of a tuning in order: each is tried on what was kept before it, kept if it helps."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from r329fast.profile.sensitivity import OutputScore
+from r329fast.quantization import Options
+from r329fast.tuning.equalise import equalised
+from r329fast.tuning.float_side import FloatSide, run_float
+from r329fast.tuning.headroom import best_headroom, with_headroom
+from r329fast.tuning.journal import Journal
+from r329fast.tuning.options import TuneOptions
+from r329fast.tuning.range_search import search_ranges
+from r329fast.tuning.state import MSE, Parts, State, output_score, ranges_of
+from r329fast.tuning.weights import fit_weights, scheme_of
+
+EQUALISE, HEADROOM = "equalise", "headroom of ranges"
+MIN_GAIN = 0.05  # dB on the confirming images
+_METHODS = {"aqt2021": ("EXTREME", "MEAN"), "compass42": ("extrema", "mean", "10kld")}
+EQUAL = 1e-5  # share of the largest output by which an equalised float network may differ
+
+
+@dataclass
+class Bench:
+    """What every step needs: the images, the float network's answers, how to judge."""
+
+    x: np.ndarray
+    scheme: str
+    options: Options
+    tune: TuneOptions
+    parts: Parts
+    side: FloatSide
+    expected: np.ndarray
+    started: float = field(default_factory=time.monotonic)
+    _headroom: tuple[State, tuple[float, float, float]] | None = None
+
+    def goes_on(self) -> bool:
+        """Whether the budget lasts."""
+        spent = time.monotonic() - self.started
+        return not self.tune.budget or spent < 60 * self.tune.budget
+
+    def choosing(self) -> np.ndarray:
+        """bool [N]: the images that do not confirm (all, where there are hardly any)."""
+        confirming = self.parts.confirming
+        return confirming if confirming.all() else ~confirming
+
+    def score(self, state: State) -> tuple[OutputScore, OutputScore]:
+        """(on the images that choose, on those that confirm)."""
+        program = state.program(self.scheme, self.options)
+        first, second = (
+            output_score(program, self.x[part], self.expected[part], self.tune.threads)
+            for part in (self.choosing(), self.parts.confirming)
+        )
+        return first, second
+
+    def headroom(self, state: State) -> tuple[float, float, float]:
+        """`best_headroom` of the state with corrected biases."""
+        if self._headroom is None or self._headroom[0] is not state:
+            found = best_headroom(
+                _behind_biases(self, state),
+                lambda trial: trial.program(self.scheme, self.options),
+                self.x, self.expected, self.side, self.tune.threads,
+            )  # fmt: skip
+            self._headroom = state, found
+        return self._headroom[1]
+
+    def ranges_as(self, state: State, method: str) -> State:
+        ranges = ranges_of(
+            state.graph, method, self.x, self.scheme, self.options, self.side, self.tune.threads
+        )
+        return State(state.graph, ranges, method)
+
+
+Trial = Callable[[State], tuple[State, dict[str, Any]] | None]
+
+
+def planned(bench: Bench, start: State, advance: Callable[[int], None]) -> list[tuple[str, Trial]]:
+    """(name, trial) of every step that is allowed; a trial gives None where it has nothing."""
+    allow = bench.tune.allow
+    steps: list[tuple[str, Trial]] = []
+    if "settings" in allow:
+        for method in _METHODS[bench.scheme]:
+            if method != start.method:
+                steps.append((f"settings {method}", _method(bench, method)))
+    if "ranges" in allow:
+        steps.append(("ranges", _method(bench, MSE)))
+    if "equalise" in allow:
+        steps.append((EQUALISE, lambda state: _equalise(bench, state)))
+    if "ranges" in allow:
+        steps.append((HEADROOM, lambda state: _headroom(bench, state)))
+    kinds = tuple(kind for kind in ("bias", "rounding") if kind in allow)
+    if kinds:
+        steps.append((" and ".join(kinds), lambda state: _fit(bench, state, kinds, advance)))
+    if "ranges" in allow:
+        steps.append(("ranges one by one", lambda state: _search(bench, state)))
+    return steps
+
+
+def _method(bench: Bench, method: str) -> Trial:
+    return lambda state: (bench.ranges_as(state, method), {})
+
+
+def _equalise(bench: Bench, state: State) -> tuple[State, dict[str, Any]] | None:
+    program = state.program(bench.scheme, bench.options)
+    graph, factors = equalised(state.graph, program, bench.side)
+    if not factors or state.method == "file":  # ranges from outside have no rule to follow
+        return None
+    side = run_float(graph, bench.x, bench.tune.seed, bench.tune.threads)
+    largest = float(np.abs(bench.expected).max())
+    difference = float(np.abs(side.output - bench.expected).max()) / max(largest, 1e-30)
+    if difference > EQUAL:
+        return None
+    ranges = ranges_of(
+        graph, state.method, bench.x, bench.scheme, bench.options, side, bench.tune.threads
+    )
+    channels = {
+        name: [float(values.min()), float(values.max())]
+        for name, values in factors.items()
+        if np.any(values != 1)
+    }
+    bench.side = side
+    details = {"float_difference": difference, "factors": channels}
+    return State(graph, ranges, state.method), details
+
+
+def _headroom(bench: Bench, state: State) -> tuple[State, dict[str, Any]] | None:
+    headroom, _, _ = bench.headroom(state)
+    return None if headroom == 1 else (with_headroom(state, headroom), {"headroom": headroom})
+
+
+def _behind_biases(bench: Bench, state: State) -> State:
+    """The state with corrected biases: without that, errors of means hide all others."""
+    if "bias" not in bench.tune.allow:
+        return state
+    graph, _ = fit_weights(
+        state, scheme_of(bench.scheme, bench.options), bench.x, bench.side, bench.parts, ("bias",),
+        bench.tune.threads, bench.goes_on,
+    )  # fmt: skip
+    return State(graph, state.ranges, state.method)
+
+
+def _fit(
+    bench: Bench, state: State, kinds: tuple[str, ...], advance: Callable[[int], None]
+) -> tuple[State, dict[str, Any]]:
+    graph, layers = fit_weights(
+        state, scheme_of(bench.scheme, bench.options), bench.x, bench.side, bench.parts, kinds,
+        bench.tune.threads, bench.goes_on, advance,
+    )  # fmt: skip
+    return State(graph, state.ranges, state.method), {"layers": layers}
+
+
+def _search(bench: Bench, state: State) -> tuple[State, dict[str, Any]] | None:
+    chosen = bench.choosing()
+    found, changes = search_ranges(
+        state,
+        scheme_of(bench.scheme, bench.options),
+        bench.x[chosen],
+        bench.expected[chosen],
+        bench.tune.threads,
+        bench.goes_on,
+    )
+    return (found, {"ranges": changes}) if changes else None
+
+
+def take_steps(
+    bench: Bench, state: State, journal: Journal | None, advance: Callable[[int], None],
+    told: Callable[[str], None],
+) -> tuple[State, list[dict[str, Any]]]:  # fmt: skip
+    """(the state after all steps that helped, a record of every step)."""
+    records = []
+    before = bench.score(state)
+    for name, trial in planned(bench, state, advance):
+        base_side = bench.side
+        found = journal.read(name, state) if journal else None
+        if found is None:
+            record, after = _tried(bench, name, trial, state, before)
+            if journal:
+                journal.write(name, record, after)
+        else:
+            record, after = found
+            if after is not None and name == EQUALISE:
+                bench.side = run_float(after.graph, bench.x, bench.tune.seed, bench.tune.threads)
+        records.append(record)
+        told(f"{name}: {_words(record)}")
+        if after is None:
+            bench.side = base_side
+            continue
+        state = after
+        before = bench.score(state)
+    return state, records
+
+
+def _words(record: dict[str, Any]) -> str:
+    if record["gain_db"] is None:
+        return "nothing to do"
+    verdict = "kept" if record["accepted"] else "not kept"
+    return f"{record['gain_db']:+.2f} dB on images that did not choose it, {verdict}"
+
+
+def _tried(
+    bench: Bench, name: str, trial: Trial, state: State, before: tuple[OutputScore, OutputScore]
+) -> tuple[dict[str, Any], State | None]:
+    own = bench.side
+    result = trial(state)
+    record: dict[str, Any] = {"step": name, "accepted": False, "gain_db": None, "method": ""}
+    if result is None:
+        return record, None
+    after, details = result
+    scores = bench.score(after)
+    gain = scores[1].snr - before[1].snr
+    if name in (EQUALISE, HEADROOM):
+        # these trade rounding against cutting off: every image is judged by others' ranges
+        found = bench.headroom(after if name == EQUALISE else state)
+        bench.side, other = own, bench.side
+        gain = found[1] - (bench.headroom(state)[1] if name == EQUALISE else found[2])
+        bench.side = other
+        record["judged"] = "by ranges of other images, with biases corrected"
+    falls = scores[0].snr < before[0].snr and name not in (EQUALISE, HEADROOM)
+    accepted = gain >= MIN_GAIN and not falls
+    record |= {
+        "accepted": accepted,
+        "gain_db": gain,
+        "gain_chosen_db": scores[0].snr - before[0].snr,
+        "method": after.method,
+        "before": {"chosen": before[0].as_json(), "confirmed": before[1].as_json()},
+        "after": {"chosen": scores[0].as_json(), "confirmed": scores[1].as_json()},
+        **details,
+    }
+    return record, after if accepted else None

@@ -1,0 +1,202 @@
+"""`tune`: a cfg or a model in, the same network with less loss out."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from r329fast.base.arguments import with_arguments
+from r329fast.base.files import json_writer, write_all
+from r329fast.calibration import calibrate
+from r329fast.cfg import RunConfig
+from r329fast.deploy.pipeline import (
+    calibration_ranges,
+    cfg_options,
+    load_config,
+    load_graph,
+    with_per_channel,
+)
+from r329fast.deploy.recipe import recipe_of_cfg
+from r329fast.deploy.settings import Settings
+from r329fast.errors import DataError, R329Error, UsageError
+from r329fast.graph import load_model
+from r329fast.graph.ir import Graph
+from r329fast.images.dataset import load_dataset
+from r329fast.images.recipe import recipe_beside, recipe_text
+from r329fast.quantization import SCHEMES, Options
+from r329fast.tuning.files import CFG, MODEL, RECORD, planned_files, range_paths
+from r329fast.tuning.float_side import run_float
+from r329fast.tuning.journal import Journal, fingerprint
+from r329fast.tuning.options import DEFAULT_SCHEME, TuneOptions
+from r329fast.tuning.state import State, split, stored_ranges
+from r329fast.tuning.steps import Bench, take_steps
+from r329fast.version import __version__
+
+
+@dataclass
+class TuneResult:
+    """record: what tune.json holds; files: kind -> path (only the record where nothing helped)."""
+
+    record: dict[str, Any]
+    files: dict[str, str]
+
+    @property
+    def gained(self) -> bool:
+        return bool(self.record["gained"])
+
+
+@dataclass
+class _Start:
+    config: RunConfig | None
+    graph: Graph
+    state: State
+    scheme: str
+    options: Options
+    x: np.ndarray
+    recipe: str = ""
+
+
+def tune(
+    model: str | Path,
+    out: str | Path,
+    options: TuneOptions | None = None,
+    *,
+    dataset: np.ndarray | str | Path | None = None,
+    told: Callable[[str], None] = lambda line: None,
+    **changes: Any,
+) -> TuneResult:
+    """Give back accuracy that int8 took from a network, and write what the vendor's tool takes.
+
+    model: a cfg, or an ONNX model (then with `dataset`). dataset: float32 [N, *input shape]
+    (NHWC, normalised), or its .npy; default: the cfg's calibration data. No labels are used.
+    out: folder of tuned.onnx, tuned_max.npy, tuned_min.npy, tuned.cfg and tune.json; a run that
+    was killed goes on from the steps that it finished there. Where no step helps only tune.json
+    is written. options, or the fields of TuneOptions as keywords. told(line) hears of each step.
+
+    Raises UsageError, DataError, CfgError, FileError and UnsupportedModelError.
+    """
+    chosen = with_arguments(options or TuneOptions(), changes, "tune", ("model", "out", "dataset"))
+    began = time.perf_counter(), time.process_time()
+    folder = Path(out)
+    start = _start(Path(model), dataset, chosen)
+    words = {
+        "allow": sorted(chosen.allow), "seed": chosen.seed, "scheme": start.scheme,
+        "options": vars(start.options), "method": start.state.method, "version": __version__,
+    }  # fmt: skip
+    journal = Journal(folder, fingerprint(start.graph, start.x, words))
+    side = run_float(start.graph, start.x, chosen.seed, chosen.threads)
+    bench = Bench(
+        start.x, start.scheme, start.options, chosen, split(len(start.x)), side, side.output
+    )
+    done = [0]
+
+    def advance(count: int) -> None:
+        done[0] += count
+        if chosen.progress is not None:
+            chosen.progress(done[0], len(start.graph.layers))
+
+    before = bench.score(start.state)
+    state, steps = take_steps(bench, start.state, journal, advance, told)
+    after = bench.score(state)
+    gained = state is not start.state
+    record = {
+        "r329fast": __version__,
+        "model": str(model),
+        "scheme": start.scheme,
+        "options": start.state.program(start.scheme, start.options).options,
+        "calibration": {"before": start.state.method, "after": state.method},
+        "images": {
+            "all": len(start.x),
+            "fitted": int(bench.parts.fitted.sum()),
+            "judging": int(bench.parts.judging.sum()),
+            "confirming": int(bench.parts.confirming.sum()),
+        },
+        "gained": gained,
+        "before": {"chosen": before[0].as_json(), "confirmed": before[1].as_json()},
+        "after": {"chosen": after[0].as_json(), "confirmed": after[1].as_json()},
+        "steps": steps,
+    }
+    files = [(folder / RECORD, json_writer(record))]
+    paths = {"record": str(folder / RECORD)}
+    if gained:
+        written, program = planned_files(
+            state, start.scheme, start.options, start.config, folder, start.recipe
+        )
+        record["program_hash"] = program.hash()
+        files = [*written, (folder / RECORD, json_writer(record))]
+        high, low = range_paths(folder)
+        paths |= {"model": str(folder / MODEL), "max": str(high), "min": str(low)}
+        paths["cfg"] = str(folder / CFG)
+    write_all(files)
+    journal.clear()
+    seconds = {"wall": time.perf_counter() - began[0], "cpu": time.process_time() - began[1]}
+    return TuneResult({**record, "seconds": seconds}, paths)
+
+
+def _start(model: Path, dataset: np.ndarray | str | Path | None, tune: TuneOptions) -> _Start:
+    """The network and its ranges as the cfg, or the model alone, has them."""
+    config = None
+    if model.suffix == ".onnx":
+        if dataset is None:
+            raise UsageError(f"{model}: a model without a cfg needs calibration images (dataset)")
+        graph = load_model(str(model))
+        scheme = tune.scheme or DEFAULT_SCHEME
+        options = Options(rounding=tune.rounding or "half_even")
+        options = with_per_channel(options) if tune.per_channel else options
+    else:
+        config = load_config(model)
+        graph = load_graph(config)
+        scheme = tune.scheme or config.scheme
+        options = cfg_options(config, rounding=tune.rounding, per_channel=tune.per_channel)
+    if scheme not in SCHEMES:
+        raise UsageError(f"scheme {scheme!r}, allowed {', '.join(SCHEMES)}", option="scheme")
+    if len(graph.inputs) != 1 or len(graph.outputs) < 1:
+        raise DataError(f"{model}: tune takes networks with one input, found {len(graph.inputs)}")
+    x = _images(config, graph, dataset, tune)
+    settings = Settings(scheme=scheme, method=tune.method, threads=tune.threads)
+    if config is not None and dataset is None:
+        ranges, method = calibration_ranges(config, graph, settings)
+    else:
+        method = tune.method or {"aqt2021": "EXTREME", "compass42": "mean"}[scheme]
+        ranges = calibrate(graph, x, scheme, method, threads=tune.threads)
+    state = State(graph, stored_ranges(ranges), method)
+    return _Start(config, graph, state, scheme, options, x, _recipe(config, dataset, tune))
+
+
+def _recipe(
+    config: RunConfig | None, dataset: np.ndarray | str | Path | None, tune: TuneOptions
+) -> str:
+    """How the images were prepared, as a cfg's comment holds it; '' where nobody knows."""
+    found = tune.recipe
+    if found is None and isinstance(dataset, str | Path):
+        with suppress(R329Error):  # a file of that name for something else
+            known = recipe_beside(dataset)
+            found = known.recipe if known else None
+    elif found is None and dataset is None and config is not None:
+        found = recipe_of_cfg(config).recipe
+    return recipe_text(found) if found else ""
+
+
+def _images(
+    config: RunConfig | None,
+    graph: Graph,
+    dataset: np.ndarray | str | Path | None,
+    tune: TuneOptions,
+) -> np.ndarray:
+    if dataset is None:
+        assert config is not None
+        if not config.calibration_data:
+            raise UsageError("tune: the cfg has no calibration_data, give images (dataset)")
+        dataset = config.calibration_data
+    if not isinstance(dataset, np.ndarray):
+        dataset = load_dataset(str(dataset), (1, *graph.shapes[graph.inputs[0]]))
+    x = np.ascontiguousarray(dataset[: tune.limit or None], dtype=np.float32)
+    if not len(x) or not np.isfinite(x).all():
+        raise DataError("tune: calibration images are missing, or hold NaN or infinity")
+    return x

@@ -1,0 +1,212 @@
+"""`tune` from beginning to end on the bundled network: files, integers, resume, no harm."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import r329fast
+from r329fast.calibration import Ranges, calibrate
+from r329fast.cfg.new import new_cfg
+from r329fast.deploy import bundled
+from r329fast.deploy.pipeline import prepare
+from r329fast.errors import UsageError
+from r329fast.graph import load_model
+from r329fast.graph.export.float_session import FloatSession
+from r329fast.images.preprocess import Preprocess
+from r329fast.images.sets import ImageSet
+from r329fast.program import Program
+from r329fast.quantization import Options, quantize
+from r329fast.report.tuning_page import tuning_page
+from r329fast.tuning import TuneResult
+from r329fast.tuning.linear_step import view
+from r329fast.tuning.patches import at_places, choose_places
+from r329fast.tuning.state import output_score, split
+from r329fast.tuning.walk import Walk
+from r329fast.tuning.weights import scheme_of
+from r329fast.vendor import graph_json
+
+NET = str(bundled.path("net.onnx"))
+FILES = ("tuned.onnx", "tuned_max.npy", "tuned_min.npy", "tuned.cfg", "tune.json")
+
+
+def _images(name: str, limit: int | None = None) -> np.ndarray:
+    recipe = Preprocess.from_json(bundled.path("preprocess.json"))
+    with ImageSet(bundled.path(name), None, limit) as images:
+        return np.stack([recipe.apply(images.image(index)) for index in range(len(images))])
+
+
+@pytest.fixture(scope="module")
+def calibration() -> np.ndarray:
+    return _images("calib.zip", 48)
+
+
+@pytest.fixture(scope="module")
+def tuned(calibration: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> TuneResult:
+    out = tmp_path_factory.mktemp("tuned")
+    return r329fast.tune(NET, out, dataset=calibration)
+
+
+def _snr(program: Program, x: np.ndarray) -> float:
+    graph = load_model(NET)
+    expected = FloatSession(graph).run(x)[graph.outputs[0]]
+    return output_score(program, x, expected, 1).snr
+
+
+@pytest.mark.parametrize("scheme", ["aqt2021", "compass42"])
+def test_what_a_step_sees_is_what_the_kernels_compute(calibration: np.ndarray, scheme: str) -> None:
+    """Patches, weights and biases of every linear layer give the accumulators behind its output."""
+    graph = load_model(NET)
+    method = {"aqt2021": "EXTREME", "compass42": "mean"}[scheme]
+    options = Options(quantize_method_for_activation="per_tensor_asymmetric")
+    x = calibration[:4]
+    ranges = calibrate(graph, x, scheme, method)
+    walk = Walk(graph, ranges, scheme_of(scheme, options), x)
+    checked = 0
+    for index, layer in enumerate(graph):
+        lowered = walk.lower(index, layer)
+        outputs = walk.run(lowered)
+        if layer.type in ("Convolution", "FullyConnected"):
+            places = choose_places(graph, layer, len(x), 0)
+            seen = view(walk, index, lowered, places)
+            spec = lowered.tensors[layer.outputs[0]]
+            q = seen.op.consts["weights"].astype(np.float64).reshape(len(seen.scale), -1)
+            zero = walk.specs[layer.inputs[0]].zero_point
+            bias = seen.op.consts["bias"] - zero * q.sum(axis=1)
+            sums = seen.x.reshape(len(seen.x), -1) @ q.T + bias
+            real = np.clip(sums * seen.scale, seen.low, seen.high)
+            found = spec.dequantize(at_places(outputs[layer.outputs[0]], places))
+            np.testing.assert_allclose(found.reshape(real.shape), real, atol=0.51 / spec.scale)
+            checked += 1
+        walk.take(index, lowered, outputs)
+    assert checked > 2
+
+
+def test_gain_on_images_that_it_never_saw(tuned: TuneResult) -> None:
+    graph = load_model(NET)
+    x = _images("val.zip", 200)
+    base = quantize(graph, calibrate(graph, _images("calib.zip", 48), "aqt2021", "EXTREME"))
+    after = prepare(tuned.files["cfg"]).program
+    assert tuned.gained
+    assert _snr(after, x) > _snr(base, x) + 0.5
+
+
+def test_files_give_the_promised_integers_and_the_same_graph(tuned: TuneResult) -> None:
+    again = prepare(tuned.files["cfg"]).program
+    assert again.hash() == tuned.record["program_hash"]
+    ranges = Ranges.load_max_min(Path(tuned.files["max"]), Path(tuned.files["min"]))
+    model = load_model(tuned.files["model"], name="net")
+    assert quantize(model, ranges).hash() == tuned.record["program_hash"]
+    before = load_model(NET)
+    assert [layer.name for layer in before] == [layer.name for layer in model]
+    base = quantize(before, ranges)
+    assert graph_json(base) == graph_json(again)
+
+
+def test_a_run_that_was_killed_gives_the_same_files(
+    calibration: np.ndarray, tmp_path: Path
+) -> None:
+    lines: list[str] = []
+
+    class KilledError(Exception):
+        pass
+
+    def told(line: str) -> None:
+        lines.append(line)
+        if len(lines) == 3:
+            raise KilledError
+
+    first, second = tmp_path / "a", tmp_path / "b"
+    x, allow = calibration[:16], ("settings", "ranges", "equalise", "bias")
+    assert r329fast.tune(NET, first, dataset=x, allow=allow).gained
+    with pytest.raises(KilledError):
+        r329fast.tune(NET, second, dataset=x, allow=allow, told=told)
+    assert list((second / ".tune").iterdir())
+    r329fast.tune(NET, second, dataset=x, allow=allow)
+    assert not (second / ".tune").exists()
+    for name in FILES:
+        words = [
+            (folder / name).read_bytes().replace(str(folder).encode(), b"OUT")
+            for folder in (first, second)
+        ]
+        assert words[0] == words[1], name
+
+
+def test_nothing_allowed_leaves_only_the_record(calibration: np.ndarray, tmp_path: Path) -> None:
+    result = r329fast.tune(NET, tmp_path, dataset=calibration, allow=())
+    assert not result.gained
+    assert [path.name for path in tmp_path.iterdir()] == ["tune.json"]
+    assert "No step helped" in tuning_page(result.record)
+
+
+@pytest.mark.parametrize("scheme", ["aqt2021", "compass42"])
+def test_five_images_do_no_harm(tmp_path: Path, scheme: str) -> None:
+    few, x = _images("calib.zip", 5), _images("val.zip", 200)
+    graph = load_model(NET)
+    method = {"aqt2021": "EXTREME", "compass42": "mean"}[scheme]
+    base = quantize(graph, calibrate(graph, few, scheme, method), scheme)
+    result = r329fast.tune(NET, tmp_path, dataset=few, scheme=scheme)
+    assert result.record["images"] == {"all": 5, "fitted": 3, "judging": 1, "confirming": 1}
+    if not result.gained:  # one image could not confirm any step
+        assert not (tmp_path / "tuned.onnx").exists()
+        return
+    after = prepare(result.files["cfg"], scheme=scheme).program
+    assert after.hash() == result.record["program_hash"]
+    assert _snr(after, x) >= _snr(base, x)
+
+
+def test_per_channel_weights(tmp_path: Path, calibration: np.ndarray) -> None:
+    result = r329fast.tune(
+        NET, tmp_path, dataset=calibration[:24], per_channel=True, allow=("bias", "rounding")
+    )
+    assert result.gained
+    again = prepare(result.files["cfg"]).program
+    assert again.hash() == result.record["program_hash"]
+
+
+@pytest.mark.parametrize("scheme", ["aqt2021", "compass42"])
+def test_a_cfg_keeps_its_scheme_and_settings(
+    tmp_path: Path, calibration: np.ndarray, scheme: str
+) -> None:
+    """The tuned cfg alone gives the promised integers: nothing has to be said beside it."""
+    data = tmp_path / "dataset.npy"
+    np.save(data, calibration[:24])
+    config = new_cfg(NET, scheme=scheme, calibration_data=str(data))
+    if config.optimizer is not None:
+        config.optimizer.values["multiplier_bits"] = "10"
+    cfg = config.write(tmp_path / "run.cfg")
+    result = r329fast.tune(cfg, tmp_path / "out", allow=("rounding",))
+    again = prepare(result.files["cfg"])
+    assert again.scheme == scheme
+    assert again.program.hash() == result.record["program_hash"]
+    other = r329fast.tune(cfg, tmp_path / "per", allow=("rounding",), per_channel=True)
+    assert prepare(other.files["cfg"]).program.hash() == other.record["program_hash"]
+
+
+def test_the_page_names_every_layer(tuned: TuneResult) -> None:
+    page = tuning_page(json.loads(Path(tuned.files["record"]).read_text()))
+    fitted = [step for step in tuned.record["steps"] if step.get("layers")]
+    assert fitted
+    for layer in fitted[0]["layers"]:
+        assert layer["layer"] in page
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 5, 24, 100])
+def test_no_image_both_chooses_and_confirms(count: int) -> None:
+    parts = split(count)
+    assert parts.fitted.any()
+    assert parts.judging.any()
+    assert parts.confirming.any()
+    if count >= 3:
+        together = parts.fitted.astype(int) + parts.judging + parts.confirming
+        np.testing.assert_array_equal(together, 1)
+
+
+def test_wrong_words_are_named(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="did you mean 'rounding'"):
+        r329fast.tune(NET, tmp_path, dataset=np.zeros((1, 8, 8, 3), np.float32), allow=("roundin",))
+    with pytest.raises(UsageError, match="needs calibration images"):
+        r329fast.tune(NET, tmp_path)
