@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -224,22 +225,30 @@ def panels(outs: int) -> list[tuple[int, int]]:
     return result if done == outs else [*result, (max(outs - narrow, 0), narrow)]
 
 
-def pack_weights(parts: Parts, taps: int) -> tuple[np.ndarray, int, int]:
+def plain_panels(outs: int) -> list[tuple[int, int]]:
+    """The same where the last tile may have fewer columns than it makes."""
+    wide, narrow = ISA.width, ISA.width // 2
+    return [(column, wide if outs - column > narrow else narrow) for column in range(0, outs, wide)]
+
+
+def pack_weights(
+    parts: Parts, taps: int, cut: Callable[[int], list[tuple[int, int]]] = panels
+) -> tuple[np.ndarray, int, int]:
     """Per part and panel of columns [taps][steps][columns][kgroup], uint8; bytes per part; steps.
 
-    taps: spans that K is cut into, each filled up with zeros to whole steps.
+    taps: spans that K is cut into, each filled up with zeros to whole steps; cut: a part's panels.
     """
     kind = np.dtype(np.int8 if ISA.element == 1 else np.int16)
     span = parts.inner // taps
     steps = -(-span // ISA.kgroup)
     packed = []
     for matrix in parts.weights:
-        for first, columns in panels(len(matrix)):
+        for first, columns in cut(len(matrix)):
             left = min(len(matrix) - first, columns)
             panel = np.zeros((columns, taps, steps * ISA.kgroup), dtype=kind)
             panel[:left, :, :span] = matrix[first : first + left].reshape(left, taps, span)
             grouped = panel.reshape(columns, taps * steps, ISA.kgroup)
             packed.append(np.ascontiguousarray(grouped.transpose(1, 0, 2)).reshape(-1))
-    width = sum(columns for _, columns in panels(parts.outs))
+    width = sum(columns for _, columns in cut(parts.outs))
     part_bytes = width * taps * steps * ISA.kgroup * ISA.element
     return aligned(np.concatenate(packed).view(np.uint8)), part_bytes, steps

@@ -114,9 +114,8 @@ def tall_tile_twin(isa: Isa, vectors: int) -> Any:
 
 
 row_tile_wide: Any
-row_tile_narrow: Any
-if JIT:
-    row_tile_wide, row_tile_narrow = row_tile(ISA, ISA.vectors), tall_tile(ISA, ISA.vectors // 2)
-else:
-    row_tile_wide = row_tile_twin(ISA, ISA.vectors)
-    row_tile_narrow = tall_tile_twin(ISA, ISA.vectors // 2)
+row_tile_narrow: Any  # four runs of rows
+row_tile_short: Any  # as narrow, two runs
+make = row_tile if JIT else row_tile_twin
+row_tile_wide, row_tile_short = make(ISA, ISA.vectors), make(ISA, ISA.vectors // 2)
+row_tile_narrow = (tall_tile if JIT else tall_tile_twin)(ISA, ISA.vectors // 2)
