@@ -39,14 +39,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--images",
         metavar="PATH",
         required=True,
-        help="a folder, zip or tar, a tree with one folder per class, or dataset.npy; of a network "
-        "with several inputs one .npy for each, separated by commas, or one .npz",
+        help="a folder, zip or tar, a tree with one folder per class, shards, parquet, CIFAR, "
+        "MNIST, .npz, or dataset.npy; of a network with several inputs one .npy for each, "
+        "separated by commas, or one .npz",
     )
     parser.add_argument(
         "--labels",
         metavar="FILE",
-        help="lines 'filename label', on disk or inside the set (default: label.txt inside), "
-        "or label.npy",
+        help="lines 'filename label' or CSV, on disk or inside the set (default: label.txt "
+        "inside), ImageNet's development kit, or label.npy",
     )
     parser.add_argument("--limit", metavar="N", type=int, help="only the first N images")
     parser.add_argument(

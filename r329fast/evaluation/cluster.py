@@ -75,7 +75,8 @@ def _chunks(
     start = time.perf_counter()
     client, ours = _connect(execution)
     try:
-        timing.workers = _check_workers(client, plan.source, execution.ship_images)
+        ship = execution.ship_images or plan.source.held
+        timing.workers = _check_workers(client, plan.source, ship)
         data = pickle.dumps(plan.job)
         from r329fast.evaluation.cluster_worker import JobPlugin
 
@@ -85,7 +86,7 @@ def _chunks(
         timing.warm_up += time.perf_counter() - start
         timing.bytes_sent += len(data) * timing.workers
         try:
-            yield from _collect(client, key, plan, todo, execution.ship_images, timing)
+            yield from _collect(client, key, plan, todo, ship, timing)
         finally:
             # workers that are gone cannot answer, and need not
             with contextlib.suppress(Exception):

@@ -31,6 +31,7 @@ from r329fast.evaluation.sources import open_source
 from r329fast.evaluation.variants import Model, prepare_model
 from r329fast.images.class_folders import Naming
 from r329fast.images.opencv import cv2
+from r329fast.images.sequences import is_sequence
 from r329fast.program.program import Program
 
 ModelLike = str | Path | RunConfig | Program | Model
@@ -38,16 +39,18 @@ ModelLike = str | Path | RunConfig | Program | Model
 
 def evaluate(
     model: ModelLike,
-    images: str | Path,
+    images: str | Path | Any,
     labels: str | Path | None = None,
     options: EvaluationOptions | None = None,
     **changes: Any,
 ) -> Evaluation:
     """Accuracy of a cfg or `.r329` program on a labelled image set.
 
-    model: a path, or what such a path leads to. images, labels: see `open_source`. options: see
-    `EvaluationOptions`; what its parts (`Grid`, `Selection`, `RecordOptions`, `Execution`) hold is
-    a keyword here too: `evaluate("run.cfg", "val.zip", float_baseline=True, threads=2)`.
+    model: a path, or what such a path leads to. images: the path of a set, or a sequence or
+    iterable of (image, label), as `Sequences` has them; images, labels: see `open_source`.
+    options: see `EvaluationOptions`; what its parts (`Grid`, `Selection`, `RecordOptions`,
+    `Execution`) hold is a keyword here too: `evaluate("run.cfg", "val.zip", float_baseline=True,
+    threads=2)`.
 
     Raises the typed errors of `r329fast.errors`: UsageError for unknown keywords, arguments that
     do not go together and a resume that does not fit, DataError for labels out of range and
@@ -91,7 +94,7 @@ def prepared_model(model: ModelLike, options: EvaluationOptions, threads: int) -
 
 
 def plan_of(
-    model: Model, images: str | Path, labels: str | Path | None, options: EvaluationOptions
+    model: Model, images: str | Path | Any, labels: str | Path | None, options: EvaluationOptions
 ) -> tuple[ChunkPlan, int, list[str]]:
     """(what is to be done, what was added to the labels, warnings about recipe and set)."""
     selection, record = options.selection, options.record
@@ -106,6 +109,11 @@ def plan_of(
     else:
         source = open_source(
             images, labels, recipe, limit=selection.limit, naming=naming, spread=selection.spread
+        )
+    if source.held and (options.execution.cache is not None or record.resume):
+        raise UsageError(
+            "images in memory cannot be known again by a later run: leave cache and resume out, or "
+            "give the path of the set"
         )
     if source.recipe is None:
         doubts = []
@@ -133,8 +141,10 @@ def _saturation(result: Evaluation, plan: ChunkPlan) -> list[str]:
     return saturation_warning(best.saturated_values / values) if values else []
 
 
-def _places(images: str | Path, labels: str | Path | None) -> dict[str, str | None]:
+def _places(images: str | Path | Any, labels: str | Path | None) -> dict[str, str | None]:
     """Where the images and labels came from, so that a report can show pictures later."""
+    if is_sequence(images):
+        return {"image_set": None, "label_file": None}
     on_disk = labels is not None and is_there(labels)
     return {
         "image_set": str(Path(images).absolute()),
