@@ -14,11 +14,12 @@ from r329fast.base.limits import IMAGE, PIXELS, TEXT
 from r329fast.base.reading import decoded, is_folder, is_there, read_bytes, read_text
 from r329fast.errors import DataError, FileError
 from r329fast.images.class_folders import Naming, class_tree, folder_numbers
+from r329fast.images.declared_size import declared_pixels
 from r329fast.images.devkit import devkit_entries
 from r329fast.images.forms import has_label_file, is_clean, is_image, open_images
 from r329fast.images.label_files import LABEL_FILE, Entry, Labels, number_labels, parse_labels
 from r329fast.images.members import Members, resolve
-from r329fast.images.opencv import cv2
+from r329fast.images.opencv import LIMITED, cv2
 from r329fast.images.parts import LabelledStore, choose_part
 from r329fast.images.sequences import Sequences, is_sequence
 from r329fast.images.stores import Store
@@ -51,6 +52,9 @@ def decode(source: bytes | Path | str, name: str = "") -> Pixels:
 def _imdecode(data: bytes, name: str) -> Pixels | None:
     if not data:
         return None
+    if not LIMITED and declared_pixels(data) > PIXELS.get() * 1_000_000:
+        text = f"cannot decode {name or 'image'}: too many pixels, {PIXELS.advice()}"
+        raise DataError(text, limit=PIXELS.variable)
     try:
         return cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_COLOR)  # type: ignore[return-value]
     except cv2.error as error:
