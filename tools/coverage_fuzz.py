@@ -13,6 +13,7 @@ Stops at the first fault (exit code 77) and leaves its input as `crash-...` in t
 from __future__ import annotations
 
 import argparse
+import importlib
 import random
 import sys
 import tempfile
@@ -40,12 +41,12 @@ def _arguments() -> argparse.Namespace:
 
 def main() -> int:
     try:
-        import atheris  # type: ignore[import-not-found]
+        atheris = importlib.import_module("atheris")
     except ImportError:
         print("atheris is not installed: pip install atheris", file=sys.stderr)
         return 2
     with atheris.instrument_imports(include=["r329fast"], enable_loader_override=False):
-        from fuzz.engine import all_targets, mutated
+        from fuzz.engine import all_targets, mutated  # type: ignore[import-not-found]
 
         import r329fast  # noqa: F401
         from r329fast.errors import R329Error
