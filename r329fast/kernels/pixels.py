@@ -10,8 +10,8 @@ import zlib
 import numpy as np
 from numba import njit
 
-# An entry of a table is the byte that a pixel becomes, and this bit where it was cut: so one sum
-# over all entries counts the cuts, above whatever the bytes add up to.
+# An entry of a table is the bits that a pixel becomes, one byte or two, and this bit where it was
+# cut: so one sum over all entries counts the cuts, above whatever the bits add up to.
 CUT_SHIFT = 40
 PAGE = 256
 # Odd and distinct: one changed byte, or two that changed places, always change the sum of a page.
@@ -19,11 +19,18 @@ PAGE = 256
 _WEIGHTS = (np.arange(PAGE) * 81014 + 1).astype(np.uint16).view(np.int16)
 
 
-@njit("int64(int64, boolean, uint8[::1], int64[::1], uint8[::1])", nogil=True, cache=True)
+@njit(
+    [
+        "int64(int64, boolean, uint8[::1], int64[::1], uint8[::1])",
+        "int64(int64, boolean, uint8[::1], int64[::1], uint16[::1])",
+    ],
+    nogil=True,
+    cache=True,
+)
 def encode_pixels(pixels, reverse, x, tables, out):  # type: ignore[no-untyped-def]
     """x bytes [pixels, 3] -> out through a table of 256 for each channel of x; how many were cut.
 
-    reverse: whether the channels change places.
+    reverse: whether the channels change places; out takes the low bits of an entry.
     """
     first, second, third = tables[:256], tables[256:512], tables[512:768]
     total = 0
@@ -31,23 +38,24 @@ def encode_pixels(pixels, reverse, x, tables, out):  # type: ignore[no-untyped-d
     if reverse:
         for i in range(np.uint64(pixels)):
             a, b, c = third[x[3 * i + 2]], second[x[3 * i + 1]], first[x[3 * i]]
-            out[3 * i] = a & 255
-            out[3 * i + 1] = b & 255
-            out[3 * i + 2] = c & 255
+            out[3 * i] = a
+            out[3 * i + 1] = b
+            out[3 * i + 2] = c
             total += a + b + c
     else:
         for i in range(np.uint64(pixels)):
             a, b, c = first[x[3 * i]], second[x[3 * i + 1]], third[x[3 * i + 2]]
-            out[3 * i] = a & 255
-            out[3 * i + 1] = b & 255
-            out[3 * i + 2] = c & 255
+            out[3 * i] = a
+            out[3 * i + 1] = b
+            out[3 * i + 2] = c
             total += a + b + c
     return total >> CUT_SHIFT
 
 
 def pixel_tables(codes: np.ndarray, cut: np.ndarray) -> np.ndarray:
-    """The tables of `encode_pixels`: codes of one byte and cut (bool), both [256, 3]."""
-    entries = codes.view(np.uint8).astype(np.int64) | cut.astype(np.int64) << CUT_SHIFT
+    """The tables of `encode_pixels`: codes of one or two bytes and cut (bool), both [256, 3]."""
+    low = codes.view(f"uint{8 * codes.itemsize}").astype(np.int64)
+    entries = low | cut.astype(np.int64) << CUT_SHIFT
     return np.ascontiguousarray(entries.T).reshape(-1)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -53,8 +54,9 @@ def program(folder: Path) -> Program:
 
 @pytest.mark.parametrize("reverse", [False, True])
 @pytest.mark.parametrize("order", ["RGB", "BGR"])
+@pytest.mark.parametrize("dtype", ["int8", "int16", "uint16"])
 def test_tables_give_the_numbers_of_whole_images(
-    program: Program, order: str, reverse: bool
+    program: Program, dtype: str, order: str, reverse: bool
 ) -> None:
     recipe = Preprocess((8, 6), order, (100.5, 116.28, 103.53), (20.0, 57.12, 7.0), 1.0)
     image = pictures_of(1, 9)[0]
@@ -64,7 +66,12 @@ def test_tables_give_the_numbers_of_whole_images(
     normaliser = Normaliser(recipe, reverse)
     pixels = np.ascontiguousarray(recipe.fit(image))
     assert np.array_equal(normaliser(pixels[None])[0], values)
-    spec = program.tensors[program.inputs[0]]
+    name, info = program.inputs[0], np.iinfo(dtype)
+    scale = program.tensors[name].scale * 2.0 ** (info.bits - 8)
+    spec = replace(
+        program.tensors[name], dtype=dtype, scale=scale, qmin=int(info.min), qmax=int(info.max)
+    )
+    program = replace(program, tensors={**program.tensors, name: spec})
     out = np.zeros(spec.shape, spec.dtype)
     cut = Encoder(spec, normaliser).into(pixels, out)
     assert np.array_equal(out, program.quantize_input(values[None])[0])

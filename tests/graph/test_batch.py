@@ -205,11 +205,90 @@ def other_operators() -> Block:
     return steps, consts, (5, 6)
 
 
+def cosine_attention() -> Block:
+    """Unit vectors of tokens compared, a learnt factor and a bias per head (Swin V2)."""
+    steps: list[Step] = [
+        ("MatMul", "x w", "p", {}),
+        ("Reshape", "p heads", "r", {}),
+        ("Transpose", "r", "o", {"perm": [2, 0, 3, 1, 4]}),
+        *[("Gather", f"o i{index}", name, {"axis": 0}) for index, name in enumerate("qkv")],
+    ]
+    for name in "qk":
+        steps += [
+            ("ReduceL2", name, f"{name}n", {"axes": [-1]}),
+            ("Clip", f"{name}n small", f"{name}c", {}),
+            ("Div", f"{name} {name}c", f"{name}u", {}),
+        ]
+    steps += [
+        ("Transpose", "ku", "kt", {"perm": [0, 1, 3, 2]}),
+        ("MatMul", "qu kt", "a0", {}),
+        ("Mul", "a0 factor", "a1", {}),
+        ("Add", "a1 bias", "a2", {}),
+        ("Softmax", "a2", "a3", {"axis": -1}),
+        ("MatMul", "a3 v", "z", {}),
+        ("Transpose", "z", "z1", {"perm": [0, 2, 1, 3]}),
+        ("Reshape", "z1 back", "y", {}),
+    ]
+    consts = {
+        "w": random(6, 18), "heads": ints(-1, 5, 3, 2, 3), "small": np.array(1e-6, F),
+        "factor": np.abs(random(2, 1, 1)) + F(1), "bias": random(2, 5, 5), "back": ints(-1, 5, 6),
+        **{f"i{index}": np.array(index, np.int64) for index in range(3)},
+    }  # fmt: skip
+    return steps, consts, (5, 6)
+
+
+def attention_of_channels() -> Block:
+    """Channels compared over all positions of a map (EdgeNeXt), by Einsum (MaxViT)."""
+    steps: list[Step] = [
+        ("Conv", "x w", "c", {}),
+        ("Reshape", "c apart", "r", {}),
+        ("Transpose", "r", "o", {"perm": [1, 0, 2, 3, 4]}),
+        ("Split", "o", "q0 k0 v0", {"axis": 0}),
+        *[("Squeeze", f"{name}0 zero", name, {}) for name in "qkv"],
+        ("Einsum", "q k", "a0", {"equation": "B H D P, B H E P -> B H D E"}),
+        ("Softmax", "a0", "a1", {"axis": -1}),
+        ("Einsum", "a1 v", "z", {"equation": "bhde,bhep->bhdp"}),
+        ("Reshape", "z map", "z1", {}),
+        ("Add", "z1 x", "y", {}),
+    ]
+    consts = {
+        "w": random(12, 4, 1, 1, scale=0.3), "apart": ints(-1, 3, 2, 2, 42), "zero": ints(0),
+        "map": ints(-1, 4, 6, 7),
+    }  # fmt: skip
+    return steps, consts, (4, 6, 7)
+
+
+def linear_attention() -> Block:
+    """ReLU instead of a softmax; the sum of weights is a row of ones (EfficientViT)."""
+    steps: list[Step] = [
+        ("Conv", "x w", "c", {}),
+        ("Reshape", "c apart", "r", {}),
+        ("Split", "r", "q0 k0 v0", {"axis": 2}),
+        ("Relu", "q0", "q", {}),
+        ("Relu", "k0", "k", {}),
+        ("Pad", "v0 ones one", "v", {}),
+        ("Transpose", "k", "kt", {"perm": [0, 1, 3, 2]}),
+        ("MatMul", "v kt", "m", {}),
+        ("MatMul", "m q", "s", {}),
+        ("Slice", "s b0 e0 two", "top", {}),
+        ("Slice", "s b1 e1 two", "low", {}),
+        ("Add", "low small", "sum", {}),
+        ("Div", "top sum", "d", {}),
+        ("Reshape", "d map", "y", {}),
+    ]
+    consts = {
+        "w": random(12, 4, 1, 1, scale=0.3), "apart": ints(-1, 2, 6, 42), "one": np.array(1, F),
+        "ones": ints(0, 0, 0, 0, 0, 0, 1, 0), "b0": ints(0), "e0": ints(2), "b1": ints(2),
+        "e1": ints(3), "two": ints(2), "small": np.array(0.5, F), "map": ints(-1, 4, 6, 7),
+    }  # fmt: skip
+    return steps, consts, (4, 6, 7)
+
+
 BLOCKS = {
     block.__name__: block
     for block in (
         sequence_first, windows, flattened_rows, unfolded, halves_first, class_token,
-        other_operators,
+        cosine_attention, attention_of_channels, linear_attention, other_operators,
     )
 }  # fmt: skip
 

@@ -27,40 +27,54 @@ def code_of(spec: TensorSpec) -> int:
 @njit(nogil=True, cache=True)
 def widen(x, kind, first, count, move, target):  # type: ignore[no-untyped-def]
     """target[i] = element first + i of the flat bytes x, plus `move`; target: int32."""
+    end, step = first + count, np.int32(move)
     if kind == UINT8:
+        octets = x[first:end]
         for i in range(count):
-            target[i] = np.int32(np.int32(x[first + i]) + move)
+            target[i] = np.int32(np.int32(octets[i]) + step)
     elif kind == INT8:
-        octets = x.view(np.int8)
+        signed = x.view(np.int8)[first:end]
         for i in range(count):
-            target[i] = np.int32(np.int32(octets[first + i]) + move)
+            target[i] = np.int32(np.int32(signed[i]) + step)
     elif kind == UINT16:
-        unsigned = x[: x.size & -2].view(np.uint16)
+        unsigned = x[: x.size & -2].view(np.uint16)[first:end]
         for i in range(count):
-            target[i] = np.int32(np.int32(unsigned[first + i]) + move)
+            target[i] = np.int32(np.int32(unsigned[i]) + step)
     else:
-        words = x[: x.size & -2].view(np.int16)
+        words = x[: x.size & -2].view(np.int16)[first:end]
         for i in range(count):
-            target[i] = np.int32(np.int32(words[first + i]) + move)
+            target[i] = np.int32(np.int32(words[i]) + step)
 
 
 @njit(nogil=True, cache=True)
 def write(values, count, out, kind, place):  # type: ignore[no-untyped-def]
     """Elements place.. of the flat bytes out = values[:count], which fit; any integers."""
     if kind <= INT8:
+        octets = out[place : place + count]
         for i in range(count):
-            out[place + i] = np.uint8(values[i] & 255)
+            octets[i] = np.uint8(values[i] & 255)
     else:
-        words = out[: out.size & -2].view(np.uint16)
+        words = out[: out.size & -2].view(np.uint16)[place : place + count]
         for i in range(count):
-            words[place + i] = np.uint16(values[i] & 65535)
+            words[i] = np.uint16(values[i] & 65535)
+
+
+@njit(nogil=True, cache=True)
+def _rectify(acc, count, act):  # type: ignore[no-untyped-def]
+    """What the activation makes of sums with their bias; NONE, RELU and RELU_FLOAT32."""
+    if act == wide.RELU_FLOAT32:
+        for i in range(count):
+            acc[i] = np.int64(np.float32(max(acc[i], 0)))
+    elif act == wide.RELU:
+        for i in range(count):
+            acc[i] = max(acc[i], 0)
 
 
 @njit(nogil=True, cache=True)
 def finish(acc, constants, channel, step, count, out, kind, place):  # type: ignore[no-untyped-def]
     """Elements place.. of out from int64 acc[:count], which is overwritten.
 
-    Element i takes the constants (`epilogue_wide`) of channel + i * step.
+    Element i takes the constants (`epilogue_wide`) of channel + i * step, step 0 or 1.
     """
     channels = (constants.size - _HEADER) // 4
     if not constants[wide.PLAIN]:
@@ -68,25 +82,31 @@ def finish(acc, constants, channel, step, count, out, kind, place):  # type: ign
             acc[i] = epilogue_wide(acc[i], constants, channel + i * step, channels)
         write(acc, count, out, kind, place)
         return
-    mults = constants[_HEADER + _MULT * channels :]
-    shifts = constants[_HEADER + _SHIFT * channels :]
-    biases = constants[_HEADER + _BIAS * channels :]
+    first = _HEADER + channel
+    mults = constants[first + _MULT * channels : first + _MULT * channels + count]
+    shifts = constants[first + _SHIFT * channels : first + _SHIFT * channels + count]
+    biases = constants[first + _BIAS * channels : first + _BIAS * channels + count]
     act, zero = constants[wide.ACT], constants[wide.ZERO_POINT]
     low, high = constants[wide.QMIN], constants[wide.QMAX]
-    for i in range(count):
-        acc[i] += biases[channel + i * step]
-    if act == wide.RELU_FLOAT32:
+    # Half to even: one less than a half is added, and one more to what would round to an odd one.
+    if step:
         for i in range(count):
-            acc[i] = np.int64(np.float32(max(acc[i], 0)))
-    elif act == wide.RELU:
+            acc[i] += biases[i]
+        _rectify(acc, count, act)
         for i in range(count):
-            acc[i] = max(acc[i], 0)
-    for i in range(count):
-        product = acc[i] * mults[channel + i * step]
-        shift = shifts[channel + i * step]
-        quotient = product >> shift
-        remainder = product - (quotient << shift)
-        half = np.int64(1) << (shift - 1)
-        more = np.int64(remainder > half) | (np.int64(remainder == half) & (quotient & 1))
-        acc[i] = min(max(quotient + more - zero, low), high)
+            product, shift = acc[i] * mults[i], shifts[i]
+            below = (np.int64(1) << (shift - 1)) - 1
+            rounded = (product + below + ((product >> shift) & 1)) >> shift
+            acc[i] = min(max(rounded - zero, low), high)
+    else:
+        mult, shift, bias = mults[0], shifts[0], biases[0]
+        below = (np.int64(1) << (shift - 1)) - 1
+        if bias:
+            for i in range(count):
+                acc[i] += bias
+        _rectify(acc, count, act)
+        for i in range(count):
+            product = acc[i] * mult
+            rounded = (product + below + ((product >> shift) & 1)) >> shift
+            acc[i] = min(max(rounded - zero, low), high)
     write(acc, count, out, kind, place)

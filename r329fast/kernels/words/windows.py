@@ -16,6 +16,7 @@ from r329fast.kernels.runtime.kernel import arrays, kernel
 from r329fast.kernels.runtime.op_plan import OpPlan, Step
 from r329fast.kernels.runtime.parameters import pack
 from r329fast.kernels.words.elements import code_of, finish, widen, write
+from r329fast.kernels.words.planes import fits, prepare_planes
 from r329fast.program.ops.bounds import largest_sum, reach, span
 from r329fast.program.program import Op, TensorSpec
 
@@ -47,7 +48,7 @@ def window_words(frame):  # type: ignore[no-untyped-def]
     """Output rows first..end. weights: int64 (groups, kh, kw, C/g, O/g); pads: int64 (C,).
 
     which: the constants of every output position of AVERAGE, in channels.
-    scratch: int64 sums, then the input rows under an output row, int32.
+    scratch: int64 sums, then the input rows under an output row and a place of padding, int32.
     """
     p, g, x, weights, pads, which, epilogue, out, scratch = arrays(
         frame, WordRows, Geometry, "uiiiiuu"
@@ -57,7 +58,11 @@ def window_words(frame):  # type: ignore[no-untyped-def]
     each, made, groups = g.group_channels, g.group_outs, g.groups
     size = width * channels
     acc = scratch[: 8 * outs].view(np.int64)
-    rows = scratch[8 * outs : 8 * outs + 4 * g.kernel_y * size].view(np.int32)
+    middle = 8 * outs + 4 * g.kernel_y * size
+    rows = scratch[8 * outs : middle].view(np.int32)
+    empty = scratch[middle : middle + 4 * channels].view(np.int32)
+    for c in range(pads.size):
+        empty[c] = pads[c]
     for line in range(p.first, p.end):
         image, y = line // out_height, line % out_height
         for ky in range(g.kernel_y):
@@ -73,26 +78,26 @@ def window_words(frame):  # type: ignore[no-untyped-def]
                     source_x = column * g.stride_x - g.left + kx * g.dilation_x
                     inside = 0 <= source_y < height and 0 <= source_x < width
                     place = ky * size + source_x * channels
+                    values = rows[place : place + channels] if inside else empty
+                    tap = ky * g.kernel_x + kx
                     if form == MAXIMUM:
                         if inside:
                             for c in range(channels):
-                                acc[c] = max(acc[c], np.int64(rows[place + c]))
+                                acc[c] = max(acc[c], np.int64(values[c]))
                     elif form == AVERAGE:
                         if inside:
                             for c in range(channels):
-                                acc[c] += np.int64(rows[place + c])
+                                acc[c] += np.int64(values[c])
                     elif made == 1 and each == 1:
-                        w = (ky * g.kernel_x + kx) * channels
+                        row = weights[tap * channels : (tap + 1) * channels]
                         for c in range(channels):
-                            value = np.int64(rows[place + c]) if inside else pads[c]
-                            acc[c] += value * weights[w + c]
+                            acc[c] += np.int64(values[c]) * row[c]
                     else:
                         for group in range(groups):
-                            w = ((group * g.kernel_y + ky) * g.kernel_x + kx) * each * made
+                            w = (group * g.kernel_y * g.kernel_x + tap) * each * made
                             target = acc[group * made : (group + 1) * made]
                             for c in range(each):
-                                channel = group * each + c
-                                value = np.int64(rows[place + channel]) if inside else pads[channel]
+                                value = np.int64(values[group * each + c])
                                 row = weights[w + c * made : w + (c + 1) * made]
                                 for o in range(made):
                                     target[o] += value * row[o]
@@ -180,7 +185,8 @@ def _plan(
     weights, pads, which = (np.ascontiguousarray(a, dtype=np.int64).reshape(-1) for a in constants)
     packed = pack(geometry)
     last = epilogue.wide_constants if epilogue is not None else np.zeros(1, dtype=np.int64)
-    size = 8 * geometry.outs + 4 * geometry.kernel_y * geometry.width * geometry.channels + 256
+    row = geometry.width * geometry.channels
+    size = 8 * geometry.outs + 4 * (geometry.kernel_y * row + geometry.channels) + 256
 
     def bind(
         batch: int, inputs: Sequence[np.ndarray], output: np.ndarray, scratch: np.ndarray
@@ -201,6 +207,8 @@ def prepare_conv_words(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> 
     else:
         pads = op.consts.get("pad_values", np.full(x.shape[2], op.integer("pad_value")))
     geometry = _geometry(op, x, output, weights)
+    if fits(op, x, geometry, pads):
+        return prepare_planes(op, x, output, geometry, pads)
     group, outs = geometry.groups, geometry.group_outs
     # (groups, kh, kw, C/g, O/g); of a depthwise one (kh, kw, C): rows of neighbouring channels
     apart = weights.reshape(group, outs, *weights.shape[1:]).transpose(0, 2, 3, 4, 1)
