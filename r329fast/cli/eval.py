@@ -16,7 +16,13 @@ from r329fast.cli.options.preprocess import add_preprocess, asked_for
 from r329fast.cli.output import Console
 
 if TYPE_CHECKING:
-    from r329fast.evaluation import Model
+    from r329fast.evaluation import (
+        EvaluationOptions,
+        Execution,
+        Model,
+        RecordOptions,
+        Selection,
+    )
 
 NAME = "eval"
 HELP = "accuracy on a whole image set, int8 and float"
@@ -33,13 +39,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--images",
         metavar="PATH",
         required=True,
-        help="a folder, zip or tar, a tree with one folder per class, or dataset.npy",
+        help="a folder, zip or tar, a tree with one folder per class, shards, parquet, CIFAR, "
+        "MNIST, .npz, or dataset.npy; of a network with several inputs one .npy for each, "
+        "separated by commas, or one .npz",
     )
     parser.add_argument(
         "--labels",
         metavar="FILE",
-        help="lines 'filename label', on disk or inside the set (default: label.txt inside), "
-        "or label.npy",
+        help="lines 'filename label' or CSV, on disk or inside the set (default: label.txt "
+        "inside), ImageNet's development kit, or label.npy",
     )
     parser.add_argument("--limit", metavar="N", type=int, help="only the first N images")
     parser.add_argument(
@@ -110,7 +118,24 @@ def _add_running(parser: argparse.ArgumentParser) -> None:
         "--chunk", metavar="N", type=int, help="images between two checkpoints (by image size)"
     )
     group.add_argument("--backend", choices=("numba", "reference"), default="numba")
+    group.add_argument(
+        "--shard",
+        metavar="I/N",
+        help="do only part I of N (1/N to N/N) into DIR/shard-I-of-N of --out DIR",
+    )
+    group.add_argument(
+        "--merge",
+        metavar="DIR",
+        nargs="+",
+        type=Path,
+        default=(),
+        help="the result from shards, in these folders or inside them: the same command without "
+        "--shard",
+    )
     group.add_argument("--scheduler", metavar="tcp://HOST:PORT", help="of a Dask cluster")
+    group.add_argument(
+        "--scheduler-file", metavar="FILE", type=Path, help="that `dask scheduler` wrote"
+    )
     group.add_argument(
         "--ship-images", action="store_true", help="send the files to workers that lack them"
     )
@@ -119,7 +144,7 @@ def _add_running(parser: argparse.ArgumentParser) -> None:
 def execute(args: argparse.Namespace, out: Console) -> int:
     from r329fast.base.machine import cores
     from r329fast.cli.eval_tables import show
-    from r329fast.evaluation import evaluate, prepare_model
+    from r329fast.evaluation import EvaluationOptions, evaluate, prepare_model
 
     _check(args)
     wants_float = args.float or args.max_drop is not None or args.float_model is not None
@@ -137,30 +162,15 @@ def execute(args: argparse.Namespace, out: Console) -> int:
     model.seconds = time.perf_counter() - start
     names, folders = class_names(args.classes)
     with _progress(out) as progress:
-        result = evaluate(
-            model,
-            args.images,
-            args.labels,
-            preprocess=asked_for(args, _input_size(model), model.known.recipe),
+        options = EvaluationOptions(
+            selection=_selection(args, model, folders),
+            record=_record(args),
+            execution=_execution(args, progress),
             float_baseline=wants_float,
-            out=args.out,
-            resume=args.resume,
-            overwrite=args.overwrite,
-            cache=args.cache,
-            threads=args.threads,
-            backend=args.backend,
-            skip_bad=args.skip_bad,
-            logits=args.logits,
-            limit=args.limit,
-            chunk=args.chunk,
-            label_offset=args.label_offset,
-            class_folders=folders,
-            split=args.split,
-            file_format=args.format,
-            scheduler=args.scheduler,
-            ship_images=args.ship_images,
-            progress=progress,
         )
+        if args.shard is not None:
+            return _shard(args, model, options, out)
+        result = evaluate(model, args.images, args.labels, options)
     for line in result.warnings:
         out.warn(line)
     missed = result.missed(args.min_top1, args.max_drop)
@@ -169,6 +179,64 @@ def execute(args: argparse.Namespace, out: Console) -> int:
         out.print(f"missed: {line}")
     out.result({**result.as_json(), "missed": missed})
     return 1 if missed or result.skipped else 0
+
+
+def _shard(args: argparse.Namespace, model: Model, options: EvaluationOptions, out: Console) -> int:
+    from r329fast.evaluation import evaluate_shard
+
+    found = evaluate_shard(model, args.images, args.labels, options, shard=args.shard)
+    for line in found.warnings:
+        out.warn(line)
+    timing = found.timing
+    out.print(
+        f"shard {found.shard.number} of {found.shard.of}: {found.images} images in {found.chunks} "
+        f"chunks, {timing.images} of them now, {timing.images_per_second:.1f} images per second"
+    )
+    out.print(f"wrote {found.folder}")
+    out.print(f"when all are done: the same with --merge {args.out} instead of --shard")
+    out.result(found.as_json())
+    return 0
+
+
+def _selection(args: argparse.Namespace, model: Model, folders: dict[str, int] | None) -> Selection:
+    from r329fast.evaluation import Selection
+
+    return Selection(
+        preprocess=asked_for(args, _input_size(model), model.known.recipe),
+        limit=args.limit,
+        label_offset=args.label_offset,
+        class_folders=folders,
+        split=args.split,
+        skip_bad=args.skip_bad,
+    )
+
+
+def _record(args: argparse.Namespace) -> RecordOptions:
+    from r329fast.evaluation import RecordOptions
+
+    return RecordOptions(
+        out=args.out,
+        resume=args.resume,
+        overwrite=args.overwrite,
+        file_format=args.format,
+        logits=args.logits,
+        chunk=args.chunk,
+        merge=tuple(args.merge),
+    )
+
+
+def _execution(args: argparse.Namespace, progress: Callable[[int, int], None] | None) -> Execution:
+    from r329fast.evaluation import Execution
+
+    return Execution(
+        threads=args.threads,
+        backend=args.backend,
+        cache=args.cache,
+        scheduler=args.scheduler,
+        scheduler_file=args.scheduler_file,
+        ship_images=args.ship_images,
+        progress=progress,
+    )
 
 
 def _check(args: argparse.Namespace) -> None:
@@ -182,9 +250,18 @@ def _check(args: argparse.Namespace) -> None:
         raise UsageError("--resume, --overwrite, --format and --logits go with --out DIR")
     if args.resume and args.overwrite:
         raise UsageError("--resume and --overwrite exclude each other")
-    if args.ship_images and not args.scheduler:
+    if args.scheduler and args.scheduler_file:
+        raise UsageError("--scheduler and --scheduler-file exclude each other")
+    if args.ship_images and not (args.scheduler or args.scheduler_file):
         raise UsageError("--ship-images goes with --scheduler")
-    if args.cache is not None and args.scheduler:
+    if args.shard is not None:
+        if args.out is None:
+            raise UsageError("--shard goes with --out DIR, in which the shard gets its folder")
+        if args.merge or args.resume or args.min_top1 is not None or args.max_drop is not None:
+            raise UsageError(
+                "--shard does not go with --merge, --resume (a shard always goes on) and limits"
+            )
+    if args.cache is not None and (args.scheduler or args.scheduler_file):
         raise UsageError("--cache is for one machine, leave it out with --scheduler")
 
 

@@ -232,6 +232,22 @@ def _show_any_name() -> None:
             stream.reconfigure(errors="backslashreplace")
 
 
+def _quiet_libraries() -> None:
+    """Image libraries write to file 2 by themselves what we say in one line, by way of -v.
+
+    Python's stderr keeps a file of its own.
+    """
+    if any(word == "--verbose" or word.startswith("-v") for word in sys.argv[1:]):
+        return
+    os.environ.setdefault("OPENCV_LOG_LEVEL", "SILENT")
+    with contextlib.suppress(OSError, ValueError):
+        own, nowhere = os.dup(sys.stderr.fileno()), os.open(os.devnull, os.O_WRONLY)
+        encoding = sys.stderr.encoding
+        sys.stderr = open(own, "w", buffering=1, encoding=encoding)  # noqa: SIM115
+        os.dup2(nowhere, 2)
+        os.close(nowhere)
+
+
 def _drop_stdout() -> None:
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -294,6 +310,7 @@ def _issue(item: object) -> object:
 def run() -> NoReturn:
     """The console script."""
     _open_closed_streams()
+    _quiet_libraries()
     _show_any_name()
     sys.exit(main())
 

@@ -43,6 +43,7 @@ def execute(args: argparse.Namespace, out: Console) -> int:
     from r329fast.base.reading import faults_of
     from r329fast.comparison.classes import read_classes
     from r329fast.errors import UsageError
+    from r329fast.report.comparison_findings import comparison_findings
     from r329fast.report.csv_file import layers_csv
     from r329fast.report.facts import comparison_pairs
     from r329fast.report.findings import finding_lines, findings
@@ -65,6 +66,7 @@ def execute(args: argparse.Namespace, out: Console) -> int:
         text = page(records, labels)
         pairs = [dict(comparison_pairs(record)) for record in records]
         sentences = [findings(record) for record in records]
+        compared = comparison_findings(records, labels)
         layers_csv(records[0]["layers"])
     paths = {"html": str(write_text(target, text))}
     if args.csv is not None:
@@ -77,6 +79,10 @@ def execute(args: argparse.Namespace, out: Console) -> int:
         if len({found.get(key) for found in pairs}) > 1
         or not ((key.startswith("option ") and len(pairs) > 1) or len(pairs) > 2)
     ]
+    if compared:
+        out.print("The runs side by side")
+        out.paragraphs(finding_lines(compared))
+        out.print()
     for label, found in zip(labels, sentences, strict=True):
         out.print(f"What to look at in {label}" if len(records) > 1 else "What to look at")
         out.paragraphs(finding_lines(found))
@@ -91,6 +97,7 @@ def execute(args: argparse.Namespace, out: Console) -> int:
         {
             "runs": dict(zip(labels, pairs, strict=True)),
             "findings": dict(zip(labels, words, strict=True)),
+            "compared": [item.as_json() for item in compared],
             "files": paths,
         }
     )

@@ -9,6 +9,8 @@ from r329fast.evaluation.options import (
     Selection,
 )
 from r329fast.evaluation.result import Evaluation, Timing
+from r329fast.evaluation.shard_run import ShardRun, evaluate_shard
+from r329fast.evaluation.shards import Shard
 from r329fast.evaluation.variants import Model, prepare_model
 
 __all__ = [
@@ -19,7 +21,10 @@ __all__ = [
     "Model",
     "RecordOptions",
     "Selection",
+    "Shard",
+    "ShardRun",
     "Timing",
     "evaluate",
+    "evaluate_shard",
     "prepare_model",
 ]

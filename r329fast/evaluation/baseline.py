@@ -8,6 +8,7 @@ import numpy as np
 
 from r329fast.errors import UsageError
 from r329fast.evaluation.encode import Normaliser
+from r329fast.evaluation.several import cut
 from r329fast.graph.export.float_session import FloatSession
 from r329fast.graph.ir import Graph
 
@@ -19,11 +20,11 @@ class Baseline:
     """Float logits; threads work on fixed batches of a chunk, each of them alone."""
 
     def __init__(self, graph: Graph, normaliser: Normaliser) -> None:
-        if len(graph.inputs) != 1 or len(graph.outputs) != 1:
+        if len(graph.outputs) != 1:
             raise UsageError(
-                f"the float baseline needs one input and one output, {graph.name} has "
-                f"{len(graph.inputs)} and {len(graph.outputs)}"
+                f"the float baseline needs one output, {graph.name} has {len(graph.outputs)}"
             )
+        self.shapes = {name: graph.shapes[name] for name in graph.inputs}
         self.normaliser = normaliser
         self._session = FloatSession(graph, threads=1)
 
@@ -36,5 +37,6 @@ class Baseline:
         count = len(pixels)
         if count < _BATCH:
             pixels = np.concatenate([pixels, np.zeros_like(pixels[:1]).repeat(_BATCH - count, 0)])
-        (result,) = self._session.run(self.normaliser(pixels)).values()
+        x = cut(pixels, self.shapes) if len(self.shapes) > 1 else self.normaliser(pixels)
+        (result,) = self._session.run(x).values()
         return result.reshape(_BATCH, -1)[:count]

@@ -25,7 +25,7 @@ from r329fast.base.files import make_dir, missing_folders
 from r329fast.base.limits import TENSOR
 from r329fast.base.locks import lock_file
 from r329fast.base.npy import NpyError, parse_npy
-from r329fast.base.reading import reason, wrong_kind
+from r329fast.base.reading import open_regular, reason, wrong_kind
 from r329fast.errors import FileError, UsageError
 
 _FORMAT = "r329fast chunks 1"
@@ -149,6 +149,12 @@ class ChunkLog:
 
 def _digest(number: int, payload: bytes) -> bytes:
     return hashlib.sha256(struct.pack("<I", number) + payload).digest()
+
+
+def header_of(path: Path) -> dict[str, Any] | None:
+    """The description in a log, which stays as it is; None for a file that is no log."""
+    with open_regular(path) as file:
+        return _read_header(file)
 
 
 def _read_header(file: BinaryIO) -> dict[str, Any] | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -23,7 +23,10 @@ Finished = Iterator[tuple[int, bytes]]
 
 
 class ChunkRun:
-    """Does the chunks that the log lacks, and makes the figures from the complete log."""
+    """Does the chunks that the log lacks, and makes the figures from the complete log.
+
+    only: which chunks are this run's.
+    """
 
     def __init__(
         self,
@@ -32,12 +35,22 @@ class ChunkRun:
         log: ChunkLog,
         options: EvaluationOptions,
         timing: Timing,
+        only: Callable[[int], bool] = lambda number: True,
     ) -> None:
         self.model, self.plan, self.log, self.timing = model, plan, log, timing
         self.execution, self.skip_bad = options.execution, options.selection.skip_bad
         done = set(log.done)
-        self.todo = [number for number in range(plan.chunks) if number not in done]
-        self.finished = sum(plan.length(number) for number in log.done)
+        own = [number for number in range(plan.chunks) if only(number)]
+        self.todo = [number for number in own if number not in done]
+        self.total = sum(map(plan.length, own))
+        self.finished = self.total - sum(map(plan.length, self.todo))
+
+    def carry_out(self, threads: int) -> None:
+        """Do what is left: on a cluster where one is named, else here."""
+        if self.execution.on_cluster:
+            self.on_cluster()
+        else:
+            self.here(threads)
 
     def here(self, threads: int) -> None:
         """Do what is left on this machine."""
@@ -81,7 +94,7 @@ class ChunkRun:
     def _consume(self, finished: Finished) -> None:
         """Write chunks down as they come."""
         start = time.perf_counter()
-        total, progress = len(self.plan.source), self.execution.progress
+        total, progress = self.total, self.execution.progress
         if progress:
             progress(self.finished, total)
         for number, payload in finished:

@@ -15,8 +15,10 @@ import logging
 import pickle
 import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from r329fast.base.reading import read_json
 from r329fast.errors import FileError, R329Error, UsageError
 from r329fast.evaluation.job import ChunkPlan
 from r329fast.evaluation.options import Execution
@@ -71,9 +73,10 @@ def _chunks(
     plan: ChunkPlan, todo: Sequence[int], execution: Execution, timing: Timing
 ) -> Iterator[tuple[int, bytes]]:
     start = time.perf_counter()
-    client = _connect(execution.scheduler or "")
+    client, ours = _connect(execution)
     try:
-        timing.workers = _check_workers(client, plan.source, execution.ship_images)
+        ship = execution.ship_images or plan.source.held
+        timing.workers = _check_workers(client, plan.source, ship)
         data = pickle.dumps(plan.job)
         from r329fast.evaluation.cluster_worker import JobPlugin
 
@@ -83,13 +86,14 @@ def _chunks(
         timing.warm_up += time.perf_counter() - start
         timing.bytes_sent += len(data) * timing.workers
         try:
-            yield from _collect(client, key, plan, todo, execution.ship_images, timing)
+            yield from _collect(client, key, plan, todo, ship, timing)
         finally:
             # workers that are gone cannot answer, and need not
             with contextlib.suppress(Exception):
                 client.unregister_worker_plugin(plugin.name)
     finally:
-        client.close()
+        if ours:
+            client.close()
 
 
 def _collect(
@@ -144,18 +148,43 @@ def _collect(
         yield number, payload
 
 
-def _connect(address: str) -> Client:
+def _connect(execution: Execution) -> tuple[Client, bool]:
+    """(a client of the scheduler that is named, whether it is ours to close)."""
     try:
         from distributed import Client
     except ImportError:
         raise UsageError(
             "a scheduler needs Dask (pip install 'r329fast[dask]')", option="scheduler"
         ) from None
+    given = execution.client
+    if given is not None:
+        if not isinstance(given, Client) or given.asynchronous or given.status != "running":
+            raise UsageError(
+                f"client: found {str(given)[:80]}, allowed: a connected distributed.Client that is "
+                "not asynchronous",
+                option="client",
+            )
+        return given, False
+    address = execution.scheduler or ""
+    if execution.scheduler_file is not None:
+        address = _address_in(execution.scheduler_file)
     try:
-        return Client(address, timeout=_CONNECT_SECONDS, set_as_default=False)
+        return Client(address, timeout=_CONNECT_SECONDS, set_as_default=False), True
     except (OSError, ValueError, TimeoutError) as error:
-        words = " ".join(str(error).split())[:200]
-        raise FileError(f"cannot reach the scheduler {address}: {words}") from error
+        text = " ".join(str(error).split())[:200]
+        raise FileError(f"cannot reach the scheduler {address}: {text}") from error
+
+
+def _address_in(path: str | Path) -> str:
+    """The address in a file that a scheduler wrote; Dask would wait for one that is not there."""
+    content = read_json(path)
+    address = content.get("address") if isinstance(content, dict) else None
+    if not isinstance(address, str) or not address:
+        raise FileError(
+            f"{path}: found no address, allowed: a file of `dask scheduler --scheduler-file`",
+            path=str(path),
+        )
+    return address
 
 
 def _check_workers(client: Client, source: Source, ship: bool) -> int:

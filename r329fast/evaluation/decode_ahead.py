@@ -31,9 +31,9 @@ class Chunk:
     """Decoded images and what each program's input makes of them.
 
     pixels: [n, height, width, channels] as the reader gives, unset where nobody asked for them;
-    inputs: one integer array of that shape for each encoder; saturated: int64 [n] for each
-    encoder; bad: row -> why it could not be used (its pixels and inputs are zeros). seconds: of
-    all decoding threads together.
+    inputs: one integer array for each encoder, of that shape where there is one input; saturated:
+    int64 [n] for each encoder; bad: row -> why it could not be used (its pixels and inputs are
+    zeros). seconds: of all decoding threads together.
     """
 
     number: int
@@ -101,7 +101,7 @@ class Decoder:
         return Chunk(
             number,
             np.empty(shape, dtype=self.reader.dtype),  # takes no memory until it is written
-            [np.empty(shape, dtype=encoder.spec.dtype) for encoder in self.encoders],
+            [encoder.buffer(count, self.reader.shape) for encoder in self.encoders],
             [np.zeros(count, dtype=np.int64) for _ in self.encoders],
         )
 

@@ -69,6 +69,14 @@ class Encoder:
             self._pixels = int(np.prod(spec.shape[:2]))
             self._encode = encode_pixels
 
+    def buffer(self, count: int, shape: tuple[int, ...]) -> np.ndarray:
+        """Room for the integers of `count` images of `shape`; takes no memory until written."""
+        return np.empty((count, *shape), dtype=self.spec.dtype)
+
+    def feeds(self, stored: np.ndarray) -> np.ndarray | dict[str, np.ndarray]:
+        """What such a buffer is to a simulator."""
+        return stored
+
     def into(self, image: np.ndarray, out: np.ndarray) -> int:
         """Encode one [height, width, channels] into `out`; the number of saturated values."""
         if self.table is None:
@@ -90,11 +98,19 @@ def _look_up(images: np.ndarray, table: np.ndarray) -> np.ndarray:
 
 def check_input(shape: tuple[int, ...], program: Program) -> None:
     """Raise UsageError for a program that no image set fits, DataError where its items do not."""
-    if len(program.inputs) != 1 or len(program.outputs) != 1:
+    if len(program.outputs) != 1:
         raise UsageError(
-            f"{program.name} has {len(program.inputs)} inputs and {len(program.outputs)} "
-            "outputs, eval needs one of each (cut the graph with the cfg's output)"
+            f"{program.name} has {len(program.outputs)} outputs ({', '.join(program.outputs)}), "
+            "eval needs one (cut the graph with the cfg's output)"
         )
+    if len(program.inputs) > 1:
+        size = sum(program.tensors[name].elements for name in program.inputs)
+        if tuple(shape) != (size,):
+            raise DataError(
+                f"{program.name} has the inputs {', '.join(program.inputs)}: give one .npy for "
+                "each, separated by commas, or one .npz with arrays of these names"
+            )
+        return
     spec = program.tensors[program.inputs[0]]
     if tuple(shape) != spec.shape:
         raise DataError(

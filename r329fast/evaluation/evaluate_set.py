@@ -25,25 +25,32 @@ from r329fast.evaluation.options import EvaluationOptions
 from r329fast.evaluation.record import identity, open_log
 from r329fast.evaluation.result import Evaluation, Timing
 from r329fast.evaluation.results_file import choose_format, write_results
+from r329fast.evaluation.several import open_several
+from r329fast.evaluation.shards import merge_shards
 from r329fast.evaluation.sources import open_source
 from r329fast.evaluation.variants import Model, prepare_model
 from r329fast.images.class_folders import Naming
 from r329fast.images.opencv import cv2
+from r329fast.images.sequences import is_sequence
 from r329fast.program.program import Program
+
+ModelLike = str | Path | RunConfig | Program | Model
 
 
 def evaluate(
-    model: str | Path | RunConfig | Program | Model,
-    images: str | Path,
+    model: ModelLike,
+    images: str | Path | Any,
     labels: str | Path | None = None,
     options: EvaluationOptions | None = None,
     **changes: Any,
 ) -> Evaluation:
     """Accuracy of a cfg or `.r329` program on a labelled image set.
 
-    model: a path, or what such a path leads to. images, labels: see `open_source`. options: see
-    `EvaluationOptions`; what its parts (`Grid`, `Selection`, `RecordOptions`, `Execution`) hold is
-    a keyword here too: `evaluate("run.cfg", "val.zip", float_baseline=True, threads=2)`.
+    model: a path, or what such a path leads to. images: the path of a set, or a sequence or
+    iterable of (image, label), as `Sequences` has them; images, labels: see `open_source`.
+    options: see `EvaluationOptions`; what its parts (`Grid`, `Selection`, `RecordOptions`,
+    `Execution`) hold is a keyword here too: `evaluate("run.cfg", "val.zip", float_baseline=True,
+    threads=2)`.
 
     Raises the typed errors of `r329fast.errors`: UsageError for unknown keywords, arguments that
     do not go together and a resume that does not fit, DataError for labels out of range and
@@ -52,8 +59,8 @@ def evaluate(
     begun = time.perf_counter()
     options = with_arguments(options or EvaluationOptions(), changes, "evaluate", ("labels",))
     threads = options.execution.threads or cores()
-    model = _prepared(model, options, threads)
-    plan, offset, doubts = _plan(model, images, labels, options)
+    model = prepared_model(model, options, threads)
+    plan, offset, doubts = plan_of(model, images, labels, options)
     record = options.record
     kind, warning = choose_format(record.file_format) if record.out is not None else ("", "")
     with ExitStack() as stack:
@@ -61,12 +68,11 @@ def evaluate(
         folder = Path(folder)
         header = identity(model, plan)
         log = stack.enter_context(open_log(folder, header, record.resume, record.overwrite))
+        if record.merge:
+            merge_shards(log, record.merge, plan)
         seconds = time.perf_counter() - begun + model.seconds
         run = ChunkRun(model, plan, log, options, Timing(prepare=seconds, threads=threads))
-        if options.execution.scheduler:
-            run.on_cluster()
-        else:
-            run.here(threads)
+        run.carry_out(threads)
         result = run.result(offset)
         result.warnings += [*model.warnings, *doubts, *([warning] if warning else [])]
         result.warnings += _saturation(result, plan)
@@ -76,9 +82,7 @@ def evaluate(
     return result
 
 
-def _prepared(
-    model: str | Path | RunConfig | Program | Model, options: EvaluationOptions, threads: int
-) -> Model:
+def prepared_model(model: ModelLike, options: EvaluationOptions, threads: int) -> Model:
     """The programs to run; UsageError where options do not go with them."""
     if not isinstance(model, Model):
         model = prepare_model(model, options.grid, float_model=options.float_model, threads=threads)
@@ -89,8 +93,8 @@ def _prepared(
     return model
 
 
-def _plan(
-    model: Model, images: str | Path, labels: str | Path | None, options: EvaluationOptions
+def plan_of(
+    model: Model, images: str | Path | Any, labels: str | Path | None, options: EvaluationOptions
 ) -> tuple[ChunkPlan, int, list[str]]:
     """(what is to be done, what was added to the labels, warnings about recipe and set)."""
     selection, record = options.selection, options.record
@@ -99,9 +103,18 @@ def _plan(
     offset = model.label_offset if selection.label_offset is None else selection.label_offset
     outputs = program.tensors[program.outputs[0]].elements
     naming = Naming(selection.class_folders, outputs, offset, selection.split)
-    source = open_source(
-        images, labels, recipe, limit=selection.limit, naming=naming, spread=selection.spread
-    )
+    if len(program.inputs) > 1:
+        words = dict(model.graph.onnx_names) if model.graph is not None else {}
+        source = open_several(str(images), labels, program, words, selection.limit)
+    else:
+        source = open_source(
+            images, labels, recipe, limit=selection.limit, naming=naming, spread=selection.spread
+        )
+    if source.held and (options.execution.cache is not None or record.resume):
+        raise UsageError(
+            "images in memory cannot be known again by a later run: leave cache and resume out, or "
+            "give the path of the set"
+        )
     if source.recipe is None:
         doubts = []
     doubts += [source.note] if source.note else []
@@ -128,8 +141,10 @@ def _saturation(result: Evaluation, plan: ChunkPlan) -> list[str]:
     return saturation_warning(best.saturated_values / values) if values else []
 
 
-def _places(images: str | Path, labels: str | Path | None) -> dict[str, str | None]:
+def _places(images: str | Path | Any, labels: str | Path | None) -> dict[str, str | None]:
     """Where the images and labels came from, so that a report can show pictures later."""
+    if is_sequence(images):
+        return {"image_set": None, "label_file": None}
     on_disk = labels is not None and is_there(labels)
     return {
         "image_set": str(Path(images).absolute()),

@@ -14,6 +14,7 @@ from r329fast.evaluation.decode_ahead import Chunk, Decoder
 from r329fast.evaluation.encode import Encoder, Normaliser, check_input
 from r329fast.evaluation.job import Job
 from r329fast.evaluation.score import blank, score, score_float
+from r329fast.evaluation.several import SeveralEncoder, encoder_key
 from r329fast.evaluation.wall_time import Seconds, Span, WallTime
 from r329fast.simulator.simulator import Pending, Simulator
 
@@ -53,11 +54,13 @@ class Evaluator:
         self._encoders: list[Encoder] = []
         self._encoder_of: list[int] = []
         for program in job.programs:
-            spec = program.tensors[program.inputs[0]]
-            same = (spec.dtype, spec.scale, spec.zero_point, spec.qmin, spec.qmax)
+            spec, same = program.tensors[program.inputs[0]], encoder_key(program)
             if same not in encoders:
                 encoders[same] = len(self._encoders)
-                self._encoders.append(Encoder(spec, normaliser))
+                several = len(program.inputs) > 1
+                self._encoders.append(
+                    SeveralEncoder(program) if several else Encoder(spec, normaliser)
+                )
             self._encoder_of.append(encoders[same])
         self.simulators = [Simulator(p, job.backend, self.threads) for p in job.programs]
         graph = job.float_graph
@@ -77,12 +80,13 @@ class Evaluator:
         """Compile the kernels and bind the buffers, on zeros."""
         for index, simulator in enumerate(self.simulators):
             program = simulator.program
-            spec = program.tensors[program.inputs[0]]
+            specs = [program.tensors[name] for name in program.inputs]
             count = self.threads if self.job.backend == "numba" else 0
-            zeros = np.zeros((count, *spec.shape), dtype=spec.dtype)
+            zeros = {spec.name: np.zeros((count, *spec.shape), spec.dtype) for spec in specs}
             simulator.submit(zeros, pool=self._pool).result()
             image = np.zeros(self.job.reader.shape, dtype=self.job.reader.dtype)
-            self._encoders[self._encoder_of[index]].into(image, np.empty(spec.shape, spec.dtype))
+            encoder = self._encoders[self._encoder_of[index]]
+            encoder.into(image, encoder.buffer(1, image.shape)[0])
 
     def start(self, chunk: Chunk, classes: np.ndarray, floats: np.ndarray | None = None) -> Running:
         """Begin to simulate a chunk; its buffers stay as they are until it is finished.
@@ -90,7 +94,7 @@ class Evaluator:
         classes: int64 [n], the true ones. floats: float records that are known already.
         """
         simulated = [
-            simulator.submit(chunk.inputs[which], pool=self._pool)
+            simulator.submit(self._encoders[which].feeds(chunk.inputs[which]), pool=self._pool)
             for simulator, which in zip(self.simulators, self._encoder_of, strict=True)
         ]
         first = self._time.start([future for item in simulated for future in item.futures])

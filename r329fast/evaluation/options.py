@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 from r329fast.base.arguments import Progress, at_least_one
 from r329fast.errors import UsageError
@@ -60,7 +61,8 @@ class RecordOptions:
     out: folder for `chunks.log`, `results.*` and `run.json`; resume goes on with what is there,
     overwrite begins anew. file_format: "parquet" or "csv", by default parquet where pyarrow is
     installed. logits: keep the integers of every class. chunk: images between two checkpoints,
-    None lets their size decide.
+    None lets their size decide. merge: folders of shards (`evaluate_shard`) whose chunks to take
+    instead of computing any.
     """
 
     out: str | Path | None = None
@@ -69,9 +71,12 @@ class RecordOptions:
     file_format: str | None = None
     logits: bool = False
     chunk: int | None = None
+    merge: Sequence[str | Path] = ()
 
     def __post_init__(self) -> None:
         at_least_one(chunk=self.chunk)
+        if self.merge and self.resume:
+            raise UsageError("merge and resume exclude each other: merging begins anew")
         if self.resume and self.out is None:
             raise UsageError("resume needs the folder of the run that it goes on with")
         if self.resume and self.overwrite:
@@ -83,21 +88,33 @@ class Execution:
     """How it runs; none of it changes a result.
 
     threads: all cores where absent. backend: "numba" or "reference". cache: folder for decoded
-    pixels and float results. scheduler: address of a Dask scheduler; ship_images: send the bytes
-    of the files to its workers. progress(done, total) counts images.
+    pixels and float results. scheduler: address of a Dask scheduler, scheduler_file: the file that
+    it wrote (`dask scheduler --scheduler-file`), client: a Dask client that is connected already
+    and stays open; one of them at most. ship_images: send the bytes of the files to its workers.
+    progress(done, total) counts images.
     """
 
     threads: int | None = None
     backend: str = "numba"
     cache: str | Path | None = None
     scheduler: str | None = None
+    scheduler_file: str | Path | None = None
+    client: Any = None
     ship_images: bool = False
     progress: Progress | None = None
 
     def __post_init__(self) -> None:
         at_least_one(threads=self.threads)
-        if self.scheduler and self.cache is not None:
+        named = (self.scheduler, self.scheduler_file, self.client)
+        if sum(item is not None for item in named) > 1:
+            raise UsageError("scheduler, scheduler_file and client exclude each other")
+        if self.on_cluster and self.cache is not None:
             raise UsageError("the cache is for one machine: leave it out with a scheduler")
+
+    @property
+    def on_cluster(self) -> bool:
+        """Whether the chunks go to the workers of a scheduler."""
+        return bool(self.scheduler or self.scheduler_file or self.client is not None)
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,7 @@ def open_log(folder: Path, header: dict[str, Any], resume: bool, overwrite: bool
     log = ChunkLog(folder / LOG_NAME, header)
     try:
         if resume:
-            _check_same(folder, log.header, header)
+            check_same(folder, log.header, header)
         elif log.done and not overwrite and len(log.done) < int(log.header.get("chunks", 0)):
             raise UsageError(
                 f"{folder} holds an evaluation that is not finished ({len(log.done)} of "
@@ -72,15 +72,19 @@ def open_log(folder: Path, header: dict[str, Any], resume: bool, overwrite: bool
     return log
 
 
-def _check_same(folder: Path, found: dict[str, Any], header: dict[str, Any]) -> None:
+def check_same(
+    folder: Path, found: dict[str, Any], header: dict[str, Any], action: str = "resume"
+) -> None:
+    """Raise UsageError where a log belongs to another evaluation than the header."""
     wanted = json.loads(json.dumps(header))
     differing = [name for name in wanted if found.get(name) != wanted[name]]
     # a different chunk count only follows from different images
     named = [name for name in differing if name != "chunks"] or differing
     if named:
+        advice = " (--overwrite begins anew)" if action == "resume" else ""
         raise UsageError(
-            f"cannot resume {folder}: it was made with another {', another '.join(named)} "
-            "(--overwrite begins anew)",
+            f"cannot {action} {folder}: it was made with another {', another '.join(named)}"
+            f"{advice}",
             differing=named,
         )
 

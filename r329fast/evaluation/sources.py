@@ -6,7 +6,7 @@ import hashlib
 import threading
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -16,10 +16,13 @@ from r329fast.base.reading import is_file, is_there
 from r329fast.errors import DataError, FileError
 from r329fast.images.class_folders import Naming
 from r329fast.images.dataset import load_labels
+from r329fast.images.forms import open_images
+from r329fast.images.label_files import LABEL_FILE
 from r329fast.images.opencv import cv2
 from r329fast.images.preprocess import Preprocess
-from r329fast.images.sets import LABEL_FILE, ImageSet, decode
-from r329fast.images.stores import Store, open_store
+from r329fast.images.sequences import is_sequence
+from r329fast.images.sets import ImageSet, decode
+from r329fast.images.stores import Store
 
 Key = str | int | bytes
 _opening = threading.Lock()  # readers are sent to other processes, locks cannot be
@@ -35,11 +38,13 @@ class BadImageError(Exception):
 class ImageReader:
     """Reads one image as the network's pixels; goes to other processes without its open files.
 
-    A key is a name inside the set, or the bytes of an image file.
+    A key is a name inside the set, or the bytes of an image file. held: the images are in this
+    process's memory, and reach others as bytes alone.
     """
 
     path: str
     recipe: Preprocess
+    held: bool = False
     dtype = "uint8"
     _store: Store | None = field(default=None, repr=False, compare=False)
 
@@ -72,9 +77,11 @@ class ImageReader:
 
     def _read(self, key: Key) -> bytes:
         with _opening:
-            if self._store is None:
-                self._store = open_store(Path(self.path))
+            if self._store is None and not self.held:
+                self._store = open_images(Path(self.path))
             store = self._store
+        if store is None:
+            raise BadImageError("it is in the memory of another process")
         try:
             return store.read(str(key))
         except FileError as error:
@@ -86,6 +93,8 @@ class ImageReader:
 
     def close(self) -> None:
         """Close the archive; the next image opens it again."""
+        if self.held:
+            return
         with _opening:
             store, self._store = self._store, None
         if store is not None:
@@ -104,8 +113,13 @@ class ArrayReader:
     """
 
     path: str
-    shape: tuple[int, ...]
+    item: tuple[int, ...]
     dtype = "float32"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Height, width, channels."""
+        return self.item
 
     def ship(self, key: Key) -> bytes:
         return self._item(int(key)).tobytes()
@@ -131,7 +145,23 @@ class ArrayReader:
         """Nothing stays open."""
 
 
-Reader = ImageReader | ArrayReader
+class Reader(Protocol):
+    """What loads one item after the other; it goes to other processes without its open files."""
+
+    dtype: str
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of one item."""
+
+    def ship(self, key: Key) -> bytes:
+        """The bytes that stand for a key elsewhere."""
+
+    def load(self, key: Key) -> np.ndarray:
+        """One item; raises BadImageError."""
+
+    def close(self) -> None:
+        """Give back what is open."""
 
 
 @dataclass
@@ -140,6 +170,7 @@ class Source:
 
     labels: int64 [N], as in the label file. recipe: of images; None for arrays, whose values are
     normalised already. stamp: changes when the files do. note: a warning about what was chosen.
+    held: the images are in memory, so that no later run can know them again.
     """
 
     path: str
@@ -151,12 +182,16 @@ class Source:
     stamp: str
     note: str = ""
 
+    @property
+    def held(self) -> bool:
+        return isinstance(self.reader, ImageReader) and self.reader.held
+
     def __len__(self) -> int:
         return len(self.names)
 
 
 def open_source(
-    images: str | Path,
+    images: str | Path | Any,
     labels: str | Path | None,
     recipe: Preprocess,
     *,
@@ -164,18 +199,24 @@ def open_source(
     naming: Naming | None = None,
     spread: bool = False,
 ) -> Source:
-    """A folder, zip, tar, class tree, or `dataset.npy` with `label.npy` (or the folder of both).
+    """Any set of `ImageSet`, or a float32 `dataset.npy` with `label.npy` (or the folder of both).
 
     recipe: how images become pixels; not used for arrays. naming: of class folders.
     spread: `limit` images from the whole set, not the first. Raises FileError and DataError.
     """
+    if is_sequence(images):
+        return _images(ImageSet(images, labels, limit, naming, spread), recipe, held=True)
     path = Path(images)
     holds_array = is_file(path / _ARRAY) and not is_there(path / LABEL_FILE)
     if holds_array and (labels is None or Path(labels).suffix == ".npy"):
         path = path / _ARRAY
-    if path.suffix == ".npy":
+    if path.suffix == ".npy" and map_npy(path).dtype != np.uint8:
         return _open_arrays(path, labels, limit)
-    found = ImageSet(path, labels, limit, naming, spread)
+    return _images(ImageSet(path, labels, limit, naming, spread), recipe)
+
+
+def _images(found: ImageSet, recipe: Preprocess, held: bool = False) -> Source:
+    """The source of a set, which is closed where it can be opened again."""
     digest = hashlib.sha256()
     for name in found.members:
         try:
@@ -183,10 +224,12 @@ def open_source(
         except OSError:  # whether that matters is decided when the image is read
             stamp = "unreadable"
         digest.update(f"{name}\n{stamp}\n".encode())
-    found.close()
-    reader = ImageReader(str(path), recipe)
+    path = str(found.path)
+    reader = ImageReader(path, recipe, held, found.store if held else None)
+    if not held:
+        found.close()
     return Source(
-        str(path),
+        path,
         reader,
         found.names,
         found.members,

@@ -100,10 +100,13 @@ def _parts(tree: Tree, depths: Mapping[str, int]) -> dict[str, str]:
     return found if whole and nested else {}
 
 
-def folder_numbers(tree: Tree, naming: Naming, where: Path) -> Mapping[str, int]:
+def folder_numbers(
+    tree: Tree, naming: Naming, where: Path, what: str = "class folder"
+) -> Mapping[str, int]:
     """The class of every folder: given, its own number, or its place in the alphabet.
 
-    The alphabet counts only where all classes have a folder. Raises DataError.
+    The alphabet counts only where all classes have a folder. what: a folder's name in messages.
+    Raises DataError.
     """
     folders = sorted(tree)
     given = naming.numbers
@@ -114,15 +117,15 @@ def folder_numbers(tree: Tree, naming: Naming, where: Path) -> Mapping[str, int]
     if given is not None:
         odd = next(folder for folder in folders if folder not in given)
         raise DataError(
-            f"{where}: found class folder {odd!r}, which is not among the {len(given)} classes"
+            f"{where}: found {what} {odd!r}, which is not among the {len(given)} classes"
             f"{nearest(odd, given)}"
         )
     if naming.needed:
-        _check_alphabet(folders, naming, where)
+        _check_alphabet(folders, naming, where, what)
     return {folder: number for number, folder in enumerate(folders)}
 
 
-def _check_alphabet(folders: Sequence[str], naming: Naming, where: Path) -> None:
+def _check_alphabet(folders: Sequence[str], naming: Naming, where: Path, what: str) -> None:
     """Raise DataError where places in the alphabet cannot be the network's classes."""
     whole = naming.classes is not None and len(folders) in (
         naming.classes,
@@ -132,12 +135,13 @@ def _check_alphabet(folders: Sequence[str], naming: Naming, where: Path) -> None
         return
     if all(_WORDNET.fullmatch(folder) for folder in folders):
         raise DataError(
-            f"{where}: found class folders such as {folders[0]} (WordNet), whose names are no "
+            f"{where}: found {what} names such as {folders[0]} (WordNet), which are no "
             "class numbers: give --classes FILE with lines 'wnid name' in the order of the "
             "network's classes"
         )
     if naming.classes is not None:
+        many = what + ("es" if what.endswith("s") else "s")
         raise DataError(
-            f"{where}: found {len(folders)} class folders, the network has {naming.classes} "
+            f"{where}: found {len(folders)} {many}, the network has {naming.classes} "
             f"classes, so that their order does not give the class: {_WAY_OUT}"
         )

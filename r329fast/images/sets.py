@@ -1,29 +1,30 @@
-"""Labelled image sets in a folder, a zip or a tar, read one image at a time."""
+"""Labelled image sets, read one image at a time."""
 
 from __future__ import annotations
 
-import unicodedata
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from r329fast.base.limits import IMAGE, PIXELS, TEXT
 from r329fast.base.reading import decoded, is_folder, is_there, read_bytes, read_text
-from r329fast.errors import DataError, FileError, nearest
+from r329fast.errors import DataError, FileError
 from r329fast.images.class_folders import Naming, class_tree, folder_numbers
-from r329fast.images.opencv import cv2
-from r329fast.images.stores import Store, open_store
+from r329fast.images.declared_size import declared_pixels
+from r329fast.images.devkit import devkit_entries
+from r329fast.images.forms import has_label_file, is_clean, is_image, open_images
+from r329fast.images.label_files import LABEL_FILE, Entry, Labels, number_labels, parse_labels
+from r329fast.images.members import Members, resolve
+from r329fast.images.opencv import LIMITED, cv2
+from r329fast.images.parts import LabelledStore, choose_part
+from r329fast.images.sequences import Sequences, is_sequence
+from r329fast.images.stores import Store
 
 Pixels = npt.NDArray[np.uint8]
-LABEL_FILE = "label.txt"
-# in a tree of class folders, where no label file lists the images
-IMAGE_ENDINGS = (
-    *(".avif", ".bmp", ".dib", ".gif", ".hdr", ".jp2", ".jpe", ".jpeg", ".jpg", ".pbm", ".pgm"),
-    *(".png", ".pnm", ".ppm", ".ras", ".sr", ".tif", ".tiff", ".webp"),
-)
 
 
 def decode(source: bytes | Path | str, name: str = "") -> Pixels:
@@ -51,6 +52,9 @@ def decode(source: bytes | Path | str, name: str = "") -> Pixels:
 def _imdecode(data: bytes, name: str) -> Pixels | None:
     if not data:
         return None
+    if not LIMITED and declared_pixels(data) > PIXELS.get() * 1_000_000:
+        text = f"cannot decode {name or 'image'}: too many pixels, {PIXELS.advice()}"
+        raise DataError(text, limit=PIXELS.variable)
     try:
         return cv2.imdecode(np.frombuffer(data, dtype=np.uint8), cv2.IMREAD_COLOR)  # type: ignore[return-value]
     except cv2.error as error:
@@ -63,15 +67,16 @@ def _imdecode(data: bytes, name: str) -> Pixels | None:
 class ImageSet:
     """Images and their labels, in the order of the label file.
 
-    `path` is a folder, zip or tar. `labels` is a label file on disk or, failing that, one inside
-    the set (default: the `label.txt` inside); its lines are `filename label`, where the label is
-    the last word, so that file names may hold spaces. A name is looked up as given, then from the
-    label file's own folder, then by its last part anywhere in the set. `limit` keeps the first
-    images only, or with `spread` as many, evenly spaced.
+    `path` is a folder, zip or tar of image files, or one of the forms of `open_images`; or the
+    images themselves, in the forms of `Sequences`. `labels` is a label file on disk or, failing
+    that, one inside the set (default: the `label.txt` inside), in the forms of `label_files`, or
+    ILSVRC2012's development kit. A name is looked up as given, then from the label file's own
+    folder, then by its last part anywhere in the set, then without its ending. `limit` keeps the
+    first images only, or with `spread` as many, evenly spaced.
 
     Without a label file, a tree with one folder for every class will do. A folder's class is the
     number that `naming` gives it, its name where all are numbers, or its place in the alphabet
-    where all classes have a folder. Of a tree with parts (train, val) one is used; `note` says so.
+    where all classes have a folder. Of a set with parts (train, val) one is used; `note` says so.
     Where `naming` says that classes are not needed, images alone will do: their labels are 0.
 
     Iteration gives (name, uint8 [height, width, 3] BGR), decoding one image at a time. `names` is
@@ -84,33 +89,81 @@ class ImageSet:
 
     def __init__(
         self,
-        path: Path | str,
+        path: Path | str | Any,
         labels: Path | str | None = None,
         limit: int | None = None,
         naming: Naming | None = None,
         spread: bool = False,
     ) -> None:
-        self.path = Path(path)
-        self._store = store = open_store(self.path)
+        held = is_sequence(path)
+        self.path = Path("images in memory") if held else Path(path)
+        self._store = store = Sequences(path) if held else open_images(self.path)
         naming = naming or Naming()
-        tree: dict[str, list[str]] = {}
         self.note = ""
-        if labels is None and not _has_label_file(store.names):
-            tree, self.note = class_tree(store.names, _is_image, naming, self.path)
-        if tree:
-            entries = _tree_entries(tree, folder_numbers(tree, naming, self.path))
-            members = [name for _, name, _ in entries]
-        elif not naming.needed and labels is None and not _has_label_file(store.names):
-            members = [name for name in store.names if _is_image(PurePosixPath(name))]
-            entries = [(line, name, 0) for line, name in enumerate(members, 1)]
+        if labels is not None or has_label_file(store.names):
+            entries, members = self._listed(store, labels, naming)
+        elif isinstance(store, LabelledStore):
+            entries, members = self._parted(store, naming)
         else:
-            where, text, folder = self._label_text(store, labels)
-            entries = _parse_labels(where, text)
-            members = _resolve(where, entries, _Members(store.names), folder, self.path)
+            entries, members = self._tree(store, naming)
         kept = _kept(len(entries), limit, spread)
         self.members = tuple(members[index] for index in kept)
-        self.names = tuple(entries[index][1] for index in kept)
-        self.labels = np.array([entries[index][2] for index in kept], dtype=np.int64)
+        self.names = tuple(entries[index].name for index in kept)
+        self.labels = np.array([entries[index].label for index in kept], dtype=np.int64)
+
+    def _parted(self, store: LabelledStore, naming: Naming) -> tuple[list[Labels], list[str]]:
+        """The images of one part of a set that knows its labels."""
+        part, self.note = choose_part(store, naming, self.path)
+        members = list(part.names)
+        known = part.labels if part.labels is not None else ["0"] * len(members)
+        entries = [Entry(line, *item) for line, item in enumerate(zip(members, known, strict=True))]
+        return number_labels(str(self.path), entries, naming), members
+
+    def _tree(self, store: Store, naming: Naming) -> tuple[list[Labels], list[str]]:
+        """The images of class folders; all images where classes are not needed."""
+        tree, self.note = class_tree(store.names, is_image, naming, self.path)
+        if tree:
+            numbers = folder_numbers(tree, naming, self.path)
+            listed = [(name, numbers[key]) for key in sorted(tree) for name in sorted(tree[key])]
+        elif naming.needed:
+            raise _no_labels(self.path, None)
+        else:
+            listed = [(name, 0) for name in store.names if is_image(PurePosixPath(name))]
+            if not listed:
+                raise DataError(f"{self.path}: found no image")
+        entries = [Labels(line, name, label) for line, (name, label) in enumerate(listed, 1)]
+        return entries, [name for name, _ in listed]
+
+    def _listed(
+        self, store: Store, labels: Path | str | None, naming: Naming
+    ) -> tuple[list[Labels], list[str]]:
+        """The images that a label file names."""
+        kit = devkit_entries(Path(labels), naming.numbers) if labels is not None else None
+        where, folder = str(labels), PurePosixPath()
+        if kit is None:
+            where, text, folder = self._label_text(store, labels)
+            entries = parse_labels(where, text)
+        else:
+            entries = kit
+        if not entries[0].name:
+            entries = self._in_order(store, where, entries)
+        numbered = number_labels(where, entries, naming)
+        return numbered, resolve(where, numbered, Members(store.names), folder, self.path)
+
+    def _in_order(self, store: Store, where: str, entries: list[Entry]) -> list[Entry]:
+        """Bare class numbers with the names of the images, in their order."""
+        known = isinstance(store, LabelledStore)
+        names = [name for name in store.names if known or is_image(PurePosixPath(name))]
+        names = names if known else sorted(names)
+        if len(names) != len(entries):
+            raise DataError(
+                f"{where}: found {len(entries)} numbers without names, {self.path} has "
+                f"{len(names)} images; allowed: lines 'filename label'"
+            )
+        self.note = f"{where} has no names: its numbers are taken in the order of the image names"
+        return [
+            Entry(entry.line, name, entry.label) for entry, name in zip(entries, names, strict=True)
+        ]
 
     def __len__(self) -> int:
         return len(self.names)
@@ -161,19 +214,21 @@ class ImageSet:
         if labels is not None and not is_folder(labels) and is_there(labels):
             return str(labels), read_text(labels), PurePosixPath()
         wanted = str(labels) if labels is not None else LABEL_FILE
-        names = [name for name in store.names if _clean(name)]
+        names = [name for name in store.names if is_clean(name)]
         same = [name for name in names if name == wanted]
         same = same or [name for name in names if PurePosixPath(name).name == wanted]
         if len(same) > 1:
             raise DataError(f"{self.path} has several {wanted}: {', '.join(sorted(same)[:5])}")
         if not same:
-            where = f"label file not found: {wanted}" if labels else f"no {LABEL_FILE}"
-            raise FileError(
-                f"{where} in {self.path}; name one whose lines are 'filename label'",
-                path=str(self.path),
-            )
+            raise _no_labels(self.path, labels)
         where = f"{self.path}/{same[0]}"
         return where, decoded(store.read(same[0], TEXT), where), PurePosixPath(same[0]).parent
+
+
+def _no_labels(path: Path, labels: Path | str | None) -> FileError:
+    where = f"label file not found: {labels}" if labels else f"no {LABEL_FILE}"
+    text = f"{where} in {path}; name one whose lines are 'filename label'"
+    return FileError(text, path=str(path))
 
 
 def _kept(count: int, limit: int | None, spread: bool) -> Sequence[int]:
@@ -181,103 +236,3 @@ def _kept(count: int, limit: int | None, spread: bool) -> Sequence[int]:
     if limit is None or limit >= count:
         return range(count)
     return [number * count // limit for number in range(limit)] if spread else range(limit)
-
-
-def _has_label_file(names: list[str]) -> bool:
-    return any(_clean(name) and PurePosixPath(name).name == LABEL_FILE for name in names)
-
-
-def _is_image(path: PurePosixPath) -> bool:
-    return path.suffix.lower() in IMAGE_ENDINGS and _clean(str(path))
-
-
-def _clean(name: str) -> bool:
-    """Not one of the files that desktop systems add."""
-    parts = PurePosixPath(name).parts
-    return "__MACOSX" not in parts and not parts[-1].startswith("._")
-
-
-def _parse_labels(where: str, text: str) -> list[tuple[int, str, int]]:
-    """(line number, name, label) of every line that is not blank."""
-    entries = []
-    # not splitlines: a file name may hold the odd characters at which that splits
-    for number, line in enumerate(text.replace("\r\n", "\n").replace("\r", "\n").split("\n"), 1):
-        if not line.strip():
-            continue
-        words = line.strip().rsplit(maxsplit=1)
-        if len(words) != 2:
-            raise DataError(
-                f"{where}, line {number}: found {line.strip()!r}, allowed 'filename label'",
-                line=number,
-            )
-        name, label = words
-        if not (label.isascii() and label.isdigit()) or len(label) > 18:
-            raise DataError(
-                f"{where}, line {number}: found label {label!r}, allowed: a class number from 0",
-                line=number,
-            )
-        entries.append((number, name.rstrip(), int(label)))
-    if not entries:
-        raise DataError(f"{where}: found no image, allowed: lines 'filename label'")
-    return entries
-
-
-def _tree_entries(
-    tree: dict[str, list[str]], numbers: Mapping[str, int]
-) -> list[tuple[int, str, int]]:
-    """The images of a tree as label lines: by class folder, then by name."""
-    listed = [(name, numbers[folder]) for folder in sorted(tree) for name in sorted(tree[folder])]
-    return [(line, name, label) for line, (name, label) in enumerate(listed, 1)]
-
-
-class _Members:
-    """Looks names up: whole paths first, then last parts, in whichever form accents are."""
-
-    def __init__(self, names: list[str]) -> None:
-        self.whole = {str(PurePosixPath(name)): name for name in names if _clean(name)}
-        self.last: dict[str, list[str]] = {}
-        for path, name in self.whole.items():
-            self.last.setdefault(_composed(PurePosixPath(path).name), []).append(name)
-
-    def find(self, name: str, folder: PurePosixPath) -> list[str]:
-        wanted = PurePosixPath(name.replace("\\", "/"))
-        for path in (str(wanted), str(folder / wanted)):
-            if path in self.whole:
-                return [self.whole[path]]
-        return self.last.get(_composed(wanted.name), [])
-
-
-def _composed(name: str) -> str:
-    return unicodedata.normalize("NFC", name)
-
-
-def _resolve(
-    where: str,
-    entries: list[tuple[int, str, int]],
-    members: _Members,
-    folder: PurePosixPath,
-    path: Path,
-) -> list[str]:
-    """The member of the set that each line means; every one only once."""
-    seen: dict[str, int] = {}
-    for number, name, _ in entries:
-        found = members.find(name, folder)
-        if not found:
-            hint = nearest(PurePosixPath(name).name, members.last)
-            raise DataError(
-                f"{where}, line {number}: found {name!r}, which is not in {path}{hint}",
-                line=number,
-            )
-        if len(found) > 1:
-            raise DataError(
-                f"{where}, line {number}: {name!r} is there {len(found)} times "
-                f"({', '.join(sorted(found)[:3])}), allowed: a path that names one",
-                line=number,
-            )
-        if found[0] in seen:
-            raise DataError(
-                f"{where}, line {number}: {name!r} is there already, line {seen[found[0]]}",
-                line=number,
-            )
-        seen[found[0]] = number
-    return list(seen)

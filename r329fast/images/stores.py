@@ -40,7 +40,8 @@ class Store(Protocol):
     `limit`; `stamp` changes when a file does, without reading it.
     """
 
-    names: list[str]
+    @property
+    def names(self) -> list[str]: ...
 
     def read(self, name: str, limit: Limit = IMAGE) -> bytes: ...
 
@@ -192,3 +193,16 @@ def open_store(path: Path) -> Store:
         raise FileError(
             f"cannot open {path}: found no folder, zip or tar{why}", path=str(path)
         ) from error
+
+
+class _Beside(_Folder):
+    """A file and those beside it, no further down."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.names = sorted(entry.name for entry in os.scandir(root) if entry.is_file())
+
+
+def files_beside(path: Path) -> Store:
+    """A store of a file and of the files in its folder, for forms of more than one file."""
+    return _Beside(path.resolve().parent)

@@ -3,10 +3,11 @@
 Importing this package chooses the kernel path (see `isa.py`) and the compile cache's folder.
 """
 
-from r329fast.kernels.runtime.cache import CACHE_DIR  # isort: skip  (before any kernel is decorated)
+# both before any kernel is decorated: Numba reads folder and target once
+from r329fast.kernels.runtime.cache import CACHE_DIR  # isort: skip
+from r329fast.kernels.runtime.isa import ISA, STORED  # isort: skip
 from r329fast.kernels.registry import REGISTRY, prepare
 from r329fast.kernels.runtime.call_table import CallTable
-from r329fast.kernels.runtime.isa import ISA, STORED
 from r329fast.kernels.runtime.kernel import KERNELS
 from r329fast.kernels.runtime.op_plan import OpPlan
 from r329fast.kernels.warm_up import warmup

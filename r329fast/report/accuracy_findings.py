@@ -80,7 +80,9 @@ def _top1(found: Mapping[str, Any], section: str) -> Finding:
         action = (
             f"{images:,} images say little: evaluate a whole set with eval --images SET --float"
         )
-    elif loss > 0 and chance is not None and chance < _CHANCE:
+    elif loss and chance is not None and chance >= _CHANCE:
+        action = "More images would tell whether it is chance"
+    elif loss > 0 and chance is not None:
         action = "See which layer loses it: r329fast profile RUN.cfg --sensitivity --suggest"
     return Finding("accuracy", loss > 0, tuple(parts), action)
 
@@ -128,13 +130,24 @@ def _ties(record: Record) -> Finding | None:
         return None
     shared = found.get("top1_shared")
     fair = "" if shared is None else f"; top-1 is {percent(shared)} if tied classes count alike"
-    share = percent(tied / images)
-    return Finding(
-        "ties",
-        True,
-        (f"Several classes share the first place in {share} of the images{fair}.",),
-        "The last layer's range cuts logits: widen it (calibration_method EXTREME or extrema)",
+    words = (
+        f"Several classes share the first place in {percent(tied / images)} of the images{fair}."
     )
+    cut = _last_cut(record)
+    if cut is None:
+        return Finding("ties", False, (words,), "profile says whether the last layer cuts logits")
+    if cut:
+        action = "The last layer cuts logits: widen its range (calibration_method EXTREME, extrema)"
+        return Finding("ties", True, (words,), action)
+    return Finding("ties", False, (words, " One step of the output is too coarse to part them."))
+
+
+def _last_cut(record: Record) -> float | None:
+    """The share of the last layer's outputs that its range cuts at the high end."""
+    shares = [
+        row["saturated_high"] for row in record["layers"] if row.get("saturated_high") is not None
+    ]
+    return float(shares[-1]) if shares else None
 
 
 def _skipped(record: Record) -> Finding | None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from r329fast.errors import UsageError
 from r329fast.report.columns import COLUMNS
+from r329fast.report.comparison_findings import comparison_findings
 from r329fast.report.facts import about_line, comparison_pairs
 from r329fast.report.findings import findings
 
@@ -39,6 +40,7 @@ def page(records: Sequence[Mapping[str, Any]], labels: Sequence[str] = ()) -> st
     data = {
         "columns": [vars(column) for column in COLUMNS],
         "labels": names,
+        "compared": [item.as_json() for item in comparison_findings(runs, names)],
         "runs": runs,
     }
     # "</" would end the script element, and "<!--" would start a comment in it

@@ -22,6 +22,17 @@ if TYPE_CHECKING:
     from r329fast.profile.record import Findings
 
 
+class Frame:
+    """A page that a notebook shows inside itself."""
+
+    def __init__(self, page: str) -> None:
+        self.page = page
+
+    def _repr_html_(self) -> str:
+        style = "width:100%;height:820px;border:1px solid #ccc"
+        return f'<iframe srcdoc="{html.escape(self.page)}" style="{style}"></iframe>'
+
+
 class Record(dict[str, Any]):
     """What `profile`, `eval --out` or `run` found: a dict (docs/profiling.md has the keys).
 
@@ -80,13 +91,9 @@ class Record(dict[str, Any]):
         notebook, else the path of the page.
         """
         if in_notebook():
-            from IPython.display import HTML
-
             if path is not None:
                 self.save(path)
-            text = html.escape(self.html())
-            style = "width:100%;height:820px;border:1px solid #ccc"
-            return HTML(f'<iframe srcdoc="{text}" style="{style}"></iframe>')
+            return Frame(self.html())
         if path is None:
             path = Path(tempfile.mkdtemp(prefix="r329fast-")) / "report.html"
         written = write_html(Path(path), self)

@@ -313,7 +313,8 @@ def test_three_runs_of_one_name(
     monkeypatch.setenv("COLUMNS", "80")
     code = main(["report", *map(str, folders)])
     text = capsys.readouterr().out
-    assert text.startswith("What to look at in out (1)\n1. ")
+    assert text.startswith("The runs side by side\n1. The runs do not differ")
+    assert "\nWhat to look at in out (1)\n1. " in text
     assert max(map(len, text.splitlines())) <= max(80, len(found["files"]["html"]) + 6)
 
 

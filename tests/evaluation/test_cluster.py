@@ -117,6 +117,45 @@ def test_a_worker_killed_in_the_middle(folder: Path, cluster: Cluster, tmp_path:
 
 
 @pytest.mark.slow
+def test_scheduler_file_and_client(folder: Path, cluster: Cluster, tmp_path: Path) -> None:
+    """A file that the scheduler wrote; a client of the caller, which stays open."""
+    from distributed import Client
+
+    cluster.add_worker()
+    cluster.wait_for(1)
+    expected = (folder / "local" / "results.csv").read_bytes()
+    evaluate(
+        folder / "run.cfg", folder / "set.zip", out=tmp_path / "a",
+        scheduler_file=cluster.file, **OPTIONS,
+    )  # fmt: skip
+    assert (tmp_path / "a" / "results.csv").read_bytes() == expected
+    with Client(cluster.address, set_as_default=False) as client:
+        for name in ("b", "c"):
+            result = evaluate(
+                folder / "run.cfg", folder / "set.zip", out=tmp_path / name, client=client,
+                **OPTIONS,
+            )  # fmt: skip
+            assert (tmp_path / name / "results.csv").read_bytes() == expected
+            assert result.timing.workers == 1
+        assert client.status == "running"
+    with pytest.raises(UsageError, match=r"allowed: a connected distributed\.Client"):
+        evaluate(folder / "run.cfg", folder / "set.zip", client=client, **OPTIONS)
+
+
+def test_what_names_no_scheduler(folder: Path, tmp_path: Path) -> None:
+    base = {"model": folder / "run.cfg", "images": folder / "set.zip", **OPTIONS}
+    with pytest.raises(UsageError, match="found 7, allowed: a connected"):
+        evaluate(client=7, **base)
+    with pytest.raises(UsageError, match="exclude each other"):
+        evaluate(client=7, scheduler="tcp://127.0.0.1:1", **base)
+    with pytest.raises(FileError, match=r"cannot read .*none\.json"):
+        evaluate(scheduler_file=tmp_path / "none.json", **base)
+    (tmp_path / "odd.json").write_text("{}")
+    with pytest.raises(FileError, match=r"odd\.json: found no address"):
+        evaluate(scheduler_file=tmp_path / "odd.json", **base)
+
+
+@pytest.mark.slow
 def test_images_sent_to_workers_that_lack_them(
     folder: Path, cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fuzz import bases, mutators
+from fuzz import bases, image_sets, mutators
 
 
 @dataclass(frozen=True)
@@ -129,6 +129,15 @@ def _labels(path: Path) -> None:
     ImageSet(path.parent, path)
 
 
+def _sheet(path: Path) -> None:
+    from r329fast.images import ImageSet
+    from r329fast.images.class_folders import Naming
+
+    for name in ("a.png", "b.jpg"):
+        (path.parent / name).touch()
+    ImageSet(path.parent, path, naming=Naming({"n00000001": 0, "n00000002": 1}, 2))
+
+
 def _cfg(path: Path) -> None:
     from r329fast.cfg import read_cfg
     from r329fast.cfg.check import check_cfg
@@ -190,6 +199,9 @@ def _command(*words: object) -> None:
         raise AssertionError(f"exit {code}: {said.getvalue()}")
 
 
+_set = image_sets.read
+
+
 def _plain(make: Callable[[], list[bytes]]) -> Callable[[Path], list[bytes]]:
     return lambda folder: make()
 
@@ -205,6 +217,13 @@ TARGETS = (
     Target("image", "a.png", _plain(bases.pictures), mutators.damaged, _image),
     Target("archive", "set.zip", _plain(bases.archives), mutators.zipped, _archive),
     Target("labels", "label.txt", _plain(bases.labels), mutators.text, _labels),
+    Target("sheet", "label.csv", _plain(image_sets.sheets), mutators.text, _sheet),
+    Target("cifar", "test_batch", _plain(image_sets.cifar_batches), mutators.damaged, _set),
+    Target("records", "test_batch.bin", _plain(image_sets.cifar_records), mutators.damaged, _set),
+    Target("idx", "t10k-images-idx3-ubyte.gz", _plain(image_sets.digits), mutators.damaged, _set),
+    Target("pixels", "p.npz", _plain(image_sets.pixels), mutators.zipped, _set),
+    Target("parquet", "p.parquet", _plain(image_sets.tables), mutators.damaged, _set),
+    Target("shard", "p.tar", _plain(image_sets.shards), mutators.damaged, _set),
     Target("cfg", "run.cfg", _plain(bases.cfgs), mutators.cfg, _cfg),
     Target("classes", "classes.txt", _plain(bases.classes), mutators.text, _classes),
     Target("name map", "map.json", _plain(bases.name_maps), mutators.text, _name_map),

@@ -257,3 +257,26 @@ def test_whole_kernels_compile_for_a_vnni_target(tmp_path: Path) -> None:
     assert run.stdout.startswith("vnni512\n")
     for instruction in ("vpdpbusd", "vpdpwssd", "vpmovdb"):
         assert f"{instruction}\t" in run.stdout
+
+
+ROOT = Path(__file__).resolve().parents[2]
+_WATCHED = """
+import importlib, sys
+from numba.core import codegen
+made = codegen.JITCPUCodegen._init
+def watched(self, *rest):
+    aarch64 = sys.modules.get("r329fast.kernels.runtime.aarch64")
+    assert aarch64 and aarch64.told, "Numba has read its target before it was told"
+    return made(self, *rest)
+codegen.JITCPUCodegen._init = watched
+importlib.import_module(sys.argv[1])
+import r329fast.kernels
+"""
+
+
+@pytest.mark.skipif(not isa.JIT, reason="nothing is compiled")
+@pytest.mark.parametrize("module", ["kernels", "profile.error_kernels", "tuning.rounding"])
+def test_numba_is_told_its_target_first(module: str) -> None:
+    """A kernel that is decorated before has Numba read the target: no dot products on aarch64."""
+    words = [sys.executable, "-c", _WATCHED, f"r329fast.{module}"]
+    subprocess.run(words, env={**os.environ, "PYTHONPATH": str(ROOT)}, check=True, timeout=120)

@@ -54,7 +54,7 @@ def test_a_loss_that_chance_explains() -> None:
     part = evaluation(images=1000, top1=0.649, float_top1=0.65, lost=5, gained=4, mcnemar_p=1.0)
     item = found("accuracy", record(evaluation=part))
     assert "which chance explains too (McNemar p = 1)" in item.text
-    assert not item.action
+    assert item.action.startswith("More images")
 
 
 @pytest.mark.parametrize(
@@ -87,6 +87,19 @@ def test_without_images_it_says_so() -> None:
     item = found("accuracy", record([layer("a")]))
     assert item.text.startswith("Cost and memory only")
     assert "eval" in item.action
+
+
+@pytest.mark.parametrize(
+    ("cut", "words"), [(0.01, "The last layer cuts logits"), (0.0, ""), (None, "profile says")]
+)
+def test_ties_say_why(cut: float | None, words: str) -> None:
+    """Only a last layer that cuts its logits is told to be widened."""
+    rows = [layer("first", saturated_high=0.5), layer("last", saturated_high=cut)]
+    part = evaluation(images=200, top1=0.5, tied_images=10)
+    item = found("ties", record(rows if cut is not None else [], evaluation=part))
+    assert item.action.startswith(words)
+    assert bool(item.action) == (cut != 0.0)
+    assert ("too coarse" in item.text) == (cut == 0.0)
 
 
 def test_a_sweep_names_best_and_worst() -> None:
@@ -169,6 +182,9 @@ def test_the_best_suggestion() -> None:
         "the agreement with float from 62.7 % to 78.0 %."
     )
     assert item.action == "In the cfg: y = 2"
+    large["after"]["agreement"] = before["agreement"]
+    text = found("suggestion", record([layer("a")], suggestions=[large])).text
+    assert text.endswith(" 19.3 dB and leaves the agreement with float at 62.7 %.")
 
 
 @pytest.mark.parametrize(

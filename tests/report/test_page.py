@@ -316,6 +316,8 @@ def test_two_records_side_by_side(record: dict[str, Any], session: Any, tmp_path
         "return document.querySelector('#compare-facts tbody tr').className"
     )
     assert first == "differs"  # what differs stands in front
+    told = session.find_element("id", "compared-box").text
+    assert told == "The runs do not differ in what they both hold."  # not in their own errors
     cells = session.execute_script(
         "return [...document.querySelectorAll('#compare-box tbody tr')].map("
         "row => [row.dataset.layer, row.lastChild.textContent, row.lastChild.className])"

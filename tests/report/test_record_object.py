@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+import html
 import json
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from r329fast.errors import FileError, UsageError
 from r329fast.images.preprocess import Preprocess
 from r329fast.profile.images import ArrayImages
 from r329fast.profile.profiling import Wanted, collect
-from r329fast.report.record import Record
+from r329fast.report.record import Record, in_notebook
 
 
 @pytest.fixture(scope="module")
@@ -169,3 +170,20 @@ def test_show_opens_the_page(
     assert kept.name == "report.html"
     assert str(record).startswith("1. ")
     assert record.findings()[0].text in record._repr_html_().replace("&#x27;", "'")
+
+
+def test_show_inside_a_notebook(
+    record: Record, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A frame that holds the page, its text escaped; the browser is left alone."""
+    monkeypatch.setattr("r329fast.report.record.in_notebook", lambda: True)
+    monkeypatch.setattr("webbrowser.open", lambda address: pytest.fail("opened a browser"))
+    shown = record.show(tmp_path / "page.html")
+    text = shown._repr_html_()
+    assert text.startswith("<iframe srcdoc=")
+    inner = text.split('srcdoc="')[1].split('"')[0]
+    assert html.unescape(inner) == record.html() == (tmp_path / "page.html").read_text()
+
+
+def test_a_script_is_no_notebook() -> None:
+    assert not in_notebook()

@@ -166,7 +166,8 @@ def mutate_worst(rng: Rng, program: Program) -> Program:
         if array.dtype.kind not in "iu" or rng.random() < 0.3:
             continue
         info = np.iinfo(array.dtype)
-        consts[name] = np.full_like(array, pick(rng, *ends.get(name, (info.min, info.max))))
+        end = pick(rng, *ends.get(name, (info.min, info.max)))
+        consts[name] = np.full_like(array, min(max(end, info.min), info.max))
     for name in ("slope_shift", "pad_value", "clip_min", "clip_max"):
         rule = rules.get(name)
         if isinstance(rule, Int) and rng.random() < 0.5:

@@ -15,6 +15,7 @@ import numba
 from numba.core.codegen import get_host_cpu_features
 
 _CONFIG: Any = numba.config
+told = False  # whether `tell_numba` has run
 _AT_HWCAP = 16
 _HWCAP_ASIMDDP = 1 << 20
 _SYSCTL_DOTPROD = b"hw.optional.arm.FEAT_DotProd"
@@ -52,5 +53,7 @@ def tell_numba() -> None:
     A target that the user named (NUMBA_CPU_NAME, NUMBA_CPU_FEATURES) stays as it is, and so does
     one for which Numba has compiled before: the setting is read once.
     """
+    global told
+    told = True
     if _CONFIG.CPU_NAME is None and _CONFIG.CPU_FEATURES is None and has_dotprod():
         _CONFIG.CPU_FEATURES = with_dotprod(get_host_cpu_features())

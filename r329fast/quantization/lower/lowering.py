@@ -32,8 +32,11 @@ RULES: dict[str, Rule] = {
 def lower(graph: Graph, ranges: Ranges, scheme: Scheme) -> Program:
     """Quantise every layer of `graph`; the result is verified against the op list's spec."""
     low = Lowering(graph, ranges, scheme)
-    for low.index, layer in enumerate(graph):
-        lower_layer(low, layer)
+    try:
+        for low.index, layer in enumerate(graph):
+            lower_layer(low, layer)
+    except ProgramError as error:
+        raise _refusal(error) from error
     if low.without_rule:
         raise UnsupportedModelError(_advice(low))
     program = Program(
@@ -78,7 +81,7 @@ def _advice(low: Lowering) -> str:
     found = ", ".join(f"{layers[name].type} {name!r}" for name in low.without_rule)
     names = "|".join(re.escape(name) + "$" for name in narrow)
     return (
-        f"16 bits have no rule for {found}; keep it and what it reads at 8 bits: "
+        f"no 16-bit rule for {found}: keep these and what they read at 8 bits, "
         f"[Optimizer] activation_bits = 16 & <{{{names}}}:8>"
     )
 

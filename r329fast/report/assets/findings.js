@@ -1,8 +1,8 @@
 "use strict";
 // What to look at first: sentences with links, and what to do. The terminal prints the same list.
-function findingsList(box, record) {
+function findingsList(box, items) {
   const list = el("ol", { class: "findings" });
-  for (const item of record.findings || []) {
+  for (const item of items || []) {
     const sentence = el("p", {});
     for (const part of item.parts) {
       if (typeof part === "string") sentence.append(part);

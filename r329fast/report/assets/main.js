@@ -41,7 +41,7 @@ function renderRun() {
   if (!layers.some((layer) => layer.name === state.layer)) state.layer = record.errors ? record.errors.worst_single : null;
   byId("title").textContent = record.model;
   byId("about").textContent = record.about;
-  findingsList(byId("findings-box"), record);
+  findingsList(byId("findings-box"), record.findings);
   summary(byId("cards"), record);
   show("sec-summary", byId("cards").children.length > 0);
   show("sec-table", layers.length > 0);
@@ -100,6 +100,7 @@ function start() {
     },
   }, letter(index) + ": " + DATA.labels[index])));
   if (DATA.runs.length > 1) {
+    findingsList(byId("compared-box"), DATA.compared);
     facts(byId("compare-facts"));
     byId("compare-legend").append(runLegend());
     const both = numeric().filter((column) => DATA.runs.every((record) => has(column.key, record.layers)));

@@ -1,0 +1,106 @@
+"""What several runs differ in, in sentences: accuracy, error, cost, and the layer that changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from r329fast.report.finding import Finding, Link, percent, points
+
+Record = Mapping[str, Any]
+Values = list[tuple[str, float]]  # (label of the run, its number), of those that have it
+
+
+def comparison_findings(records: Sequence[Record], labels: Sequence[str]) -> list[Finding]:
+    """Sentences about the differences between runs; empty for one run."""
+    if len(records) < 2:
+        return []
+    found = [rule(records, labels) for rule in (_accuracy, _error, _time, _layer)]
+    items = [item for item in found if item is not None]
+    if not items:
+        items.append(Finding("same", False, ("The runs do not differ in what they both hold.",)))
+    return items
+
+
+def _values(
+    records: Sequence[Record], labels: Sequence[str], number: Callable[[Record], Any]
+) -> Values:
+    pairs = [(label, number(record)) for record, label in zip(records, labels, strict=True)]
+    return [(label, float(value)) for label, value in pairs if isinstance(value, (int, float))]
+
+
+def _ends(values: Values, high: bool) -> tuple[tuple[str, float], tuple[str, float]] | None:
+    """(best, worst) of at least two runs that differ."""
+    if len(values) < 2:
+        return None
+    ordered = sorted(values, key=lambda pair: pair[1], reverse=high)
+    return (ordered[0], ordered[-1]) if ordered[0][1] != ordered[-1][1] else None
+
+
+def _top1(record: Record) -> Any:
+    found = (record.get("evaluation") or {}).get("accuracy") or {}
+    return found.get("top1", (record.get("errors") or {}).get("top1"))
+
+
+def _accuracy(records: Sequence[Record], labels: Sequence[str]) -> Finding | None:
+    ends = _ends(_values(records, labels, _top1), high=True)
+    if ends is None:
+        return None
+    (best, high), (worst, low) = ends
+    text = (
+        f"{best} has the best top-1, {percent(high)}: {points(high - low)} more than {worst} "
+        f"({percent(low)})."
+    )
+    return Finding("compared accuracy", False, (text,))
+
+
+def _error(records: Sequence[Record], labels: Sequence[str]) -> Finding | None:
+    found = _values(records, labels, lambda run: (run.get("errors") or {}).get("output_snr"))
+    ends = _ends(found, high=True)
+    if ends is None:
+        return None
+    (best, high), (worst, low) = ends
+    text = (
+        f"{best} is nearest to float: output SNR {high:.1f} dB, {worst} is farthest with "
+        f"{low:.1f} dB."
+    )
+    return Finding("compared error", False, (text,))
+
+
+def _time(records: Sequence[Record], labels: Sequence[str]) -> Finding | None:
+    found = _values(records, labels, lambda run: (run.get("cost") or {}).get("milliseconds"))
+    ends = _ends(found, high=False)
+    if ends is None:
+        return None
+    (best, low), (worst, high) = ends
+    text = (
+        f"{best} takes the least time, {low:.2f} ms per image (estimate); {worst} takes "
+        f"{high:.2f} ms."
+    )
+    return Finding("compared time", False, (text,))
+
+
+def _layer(records: Sequence[Record], labels: Sequence[str]) -> Finding | None:
+    """The layer whose own error differs most from that in the first run."""
+    first = {row["name"]: row.get("snr_single") for row in records[0]["layers"]}
+    most: tuple[float, str, str, float] | None = None
+    for record, label in zip(records[1:], labels[1:], strict=True):
+        for row in record["layers"]:
+            before, after = first.get(row["name"]), row.get("snr_single")
+            if not isinstance(before, (int, float)) or not isinstance(after, (int, float)):
+                continue
+            change = abs(after - before)
+            if change and (most is None or change > most[0]):
+                most = (change, row["name"], label, after)
+    if most is None:
+        return None
+    _, name, label, after = most
+    return Finding(
+        "compared layer",
+        False,
+        (
+            "No layer's own error changes more than that of ",
+            Link(name, layer=name),
+            f": from {first[name]:.1f} dB in {labels[0]} to {after:.1f} dB in {label}.",
+        ),
+    )
