@@ -121,6 +121,7 @@ def collect(
                 images,
                 threads=threads,
                 advance=step("suggestions", None),
+                hardware=hardware or load_hardware(),
             )
     found.seconds = time.perf_counter() - start
     return found

@@ -28,7 +28,8 @@ class Setup:
 
 @dataclass(frozen=True)
 class Candidate:
-    """A change to try. kind: per_channel, range, calibration, multiplier or bias."""
+    """A change to try. kind: per_channel, range, calibration, multiplier, bias or
+    width."""
 
     kind: str
     layer: str

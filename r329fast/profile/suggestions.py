@@ -25,8 +25,10 @@ from r329fast.profile.errors import (
     ErrorAnalysis,
     LayerError,
 )
+from r329fast.profile.hardware import Hardware
 from r329fast.profile.sensitivity import OutputScore
 from r329fast.profile.suggestion import Candidate, Change, Setup, Suggestion
+from r329fast.profile.widths import width_candidates
 from r329fast.program.program import Program, TensorSpec
 from r329fast.quantization import Options, quantize
 from r329fast.simulator.simulator import Simulator
@@ -52,10 +54,12 @@ def suggest(
     *,
     threads: int = 1,
     advance: Callable[[int], None] | None = None,
+    hardware: Hardware | None = None,
 ) -> list[Suggestion]:
     """Measured suggestions, best first; the last one is what helps together, if that is more.
 
-    errors and counters come from `program` over the same images; advance(1) after each trial.
+    errors and counters come from `program` over the same images; advance(1) after each trial;
+    hardware: what the time of wider layers is estimated for.
     """
     scheme = program.scheme
     base = Setup(ranges, options)
@@ -66,6 +70,7 @@ def suggest(
         *_ranges(program, ranges, errors, counters),
         *_multipliers(program, multiplier_errors),
         *dead_bias_candidates(program),
+        *width_candidates(graph, program, base, errors, hardware),
     ]
     tried: list[tuple[Suggestion, Change]] = []
     for candidate in candidates:

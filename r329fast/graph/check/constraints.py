@@ -148,6 +148,11 @@ def supported_ops_markdown() -> str:
         "taken as they stand where the scheme can hold them; `run` reports what it could not. A",
         "Relu or Relu6 that the quantising tool left to the end of the integers is put back.",
         "",
+        "Any layer may have 16-bit activations or weights in scheme compass42 (`activation_bits`,",
+        "`weight_bits`; docs/schemes.md), except Softmax, LogSoftmax, LRN, instance and group",
+        "norms, L2 normalisation, Reduce L1, L2, PROD and VARIANCE, Div of two tensors and Neg.",
+        "These have no 16-bit rule: `quantize` names them and the layers to keep at 8 bits.",
+        "",
         "| operator | becomes | constraints |",
         "|---|---|---|",
     ]

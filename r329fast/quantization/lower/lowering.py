@@ -78,7 +78,7 @@ def _advice(low: Lowering) -> str:
     found = ", ".join(f"{layers[name].type} {name!r}" for name in low.without_rule)
     names = "|".join(re.escape(name) + "$" for name in narrow)
     return (
-        f"16 bits have no rule for {found}; keep it and what it reads at 8 bits: "
+        f"no 16-bit rule for {found}: keep these and what they read at 8 bits, "
         f"[Optimizer] activation_bits = 16 & <{{{names}}}:8>"
     )
 
