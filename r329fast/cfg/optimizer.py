@@ -227,7 +227,7 @@ ACTED_ON: dict[str, Check] = {
     "quantize_method_for_activation": _one_of(*_ACTIVATION_METHODS),
     "weight_bits": _one_of("8", "16"),
     "activation_bits": _one_of("8", "16"),
-    "bias_bits": _one_of("32", "48"),
+    "bias_bits": _integer(16, 48),
     "bias_effective_bits": _integer(16, 48, empty=True),
     "multiplier_bits": _integer(2, 15, empty=True),
     "lut_items_in_bits": _integer(8, 16),

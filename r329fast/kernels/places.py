@@ -6,7 +6,7 @@ output. So a table per axis says it all, where an index would have eight bytes p
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import prod
 
 import numpy as np
@@ -63,22 +63,44 @@ def _along(op: Op, axis: int, size: int) -> np.ndarray:
 
 def moved_places(op: Op, x: TensorSpec, output: TensorSpec) -> Places:
     """The tables of an op that moves elements, by its living definition on single axes."""
-    shape = x.shape
-    lines = [np.arange(size, dtype=np.int64) for size in shape]
-    strides = strides_of(shape)
-    if op.kind == "transpose":
-        return [lines[axis] * strides[axis] for axis in op.integers("perm")]
-    if op.kind == "depth_to_space":
-        return _block_places(op, x, output)
-    if op.kind == "gather":
-        lines[op.integer("axis")] = op.consts["indices"].astype(np.int64)
-    elif op.kind == "resize_nearest":
-        lines[:2] = [op.consts[name].astype(np.int64) for name in ("rows", "columns")]
-    elif op.kind == "channel_shuffle":
-        lines[-1] = FUNCTIONS[op.kind](op, [lines[-1][None]], [x], output)[0]
-    elif op.kind != "reshape":  # slice, pad, tile
-        lines = [_along(op, axis, size) for axis, size in enumerate(shape)]
+    if op.kind in _TOGETHER:
+        return _TOGETHER[op.kind](op, x, output)
+    lines = _LINES.get(op.kind, _each_axis)(op, x, output)
+    strides = strides_of(x.shape)
     return [np.where(line < 0, -1, line * step) for line, step in zip(lines, strides, strict=True)]
+
+
+def _plain(op: Op, x: TensorSpec, output: TensorSpec) -> list[np.ndarray]:
+    """For each axis the element that each place takes: its own."""
+    return [np.arange(size, dtype=np.int64) for size in x.shape]
+
+
+def _each_axis(op: Op, x: TensorSpec, output: TensorSpec) -> list[np.ndarray]:
+    """slice, pad, tile"""
+    return [_along(op, axis, size) for axis, size in enumerate(x.shape)]
+
+
+def _gathered(op: Op, x: TensorSpec, output: TensorSpec) -> list[np.ndarray]:
+    lines = _plain(op, x, output)
+    lines[op.integer("axis")] = op.consts["indices"].astype(np.int64)
+    return lines
+
+
+def _nearest(op: Op, x: TensorSpec, output: TensorSpec) -> list[np.ndarray]:
+    lines = _plain(op, x, output)
+    lines[:2] = [op.consts[name].astype(np.int64) for name in ("rows", "columns")]
+    return lines
+
+
+def _shuffled(op: Op, x: TensorSpec, output: TensorSpec) -> list[np.ndarray]:
+    lines = _plain(op, x, output)
+    lines[-1] = FUNCTIONS[op.kind](op, [lines[-1][None]], [x], output)[0]
+    return lines
+
+
+def _turned(op: Op, x: TensorSpec, output: TensorSpec) -> Places:
+    lines, strides = _plain(op, x, output), strides_of(x.shape)
+    return [lines[axis] * strides[axis] for axis in op.integers("perm")]
 
 
 def _block_places(op: Op, x: TensorSpec, output: TensorSpec) -> Places:
@@ -95,6 +117,17 @@ def _block_places(op: Op, x: TensorSpec, output: TensorSpec) -> Places:
     step, apart = (output.shape[2], 1) if last else (1, block**2)
     tall = y // block * row + y % block * block * step
     return [tall, at // block * column + at % block * step, c * apart]
+
+
+_Rule = Callable[[Op, TensorSpec, TensorSpec], list[np.ndarray]]
+# places of all axes together, and the element of each axis alone (others: `_each_axis`)
+_TOGETHER: dict[str, _Rule] = {"transpose": _turned, "depth_to_space": _block_places}
+_LINES: dict[str, _Rule] = {
+    "gather": _gathered,
+    "resize_nearest": _nearest,
+    "channel_shuffle": _shuffled,
+    "reshape": _plain,
+}
 
 
 def run_places(places: Places) -> tuple[np.ndarray, np.ndarray, int]:

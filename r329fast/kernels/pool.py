@@ -9,7 +9,7 @@ import numpy as np
 
 from r329fast.base.integers import INT32_MAX
 from r329fast.base.limits import check_memory
-from r329fast.errors import ProgramError
+from r329fast.errors import UnsupportedModelError
 from r329fast.kernels.epilogue import prepare_epilogue
 from r329fast.kernels.leaves.rows import epilogue_rows, max_window
 from r329fast.kernels.runtime.kernel import arrays, kernel
@@ -177,7 +177,7 @@ def prepare_avgpool(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> OpP
     mult, shift = (np.repeat(distinct[:, i], padded) for i in (0, 1))
     epilogue = prepare_epilogue(op, output, len(mult), bound, mult=mult, shift=shift)
     if epilogue.wide or bound > INT32_MAX:
-        raise ProgramError(
+        raise UnsupportedModelError(
             f"layer {op.layer!r}: avgpool window {op.integers('kernel')} or zero point "
             f"{output.zero_point} is too large for 32-bit sums",
             layer=op.layer,

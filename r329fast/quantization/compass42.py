@@ -19,6 +19,7 @@ from r329fast.graph.ir import (
     ConvTransposeAttrs,
     DivAttrs,
     EltwiseAttrs,
+    L2NormAttrs,
     Layer,
     MatMulAttrs,
     NegativeAttrs,
@@ -92,12 +93,12 @@ def exact_tensor(
 
 
 def _forcible(layer: Layer) -> bool:
-    """Whether force_dtype_int makes the layer's unsigned output signed (spec B.16)."""
+    """Whether force_dtype_int makes the layer's unsigned output signed (spec B.16, B.18)."""
     if isinstance(layer.attrs, EltwiseAttrs):
         return layer.act.kind != "NONE"
     if not ACTIVATIONS[layer.act.kind].forced:
         return False
-    return not isinstance(layer.attrs, PowAttrs | DivAttrs | MatMulAttrs)
+    return not isinstance(layer.attrs, PowAttrs | DivAttrs | MatMulAttrs | L2NormAttrs)
 
 
 class Compass42:

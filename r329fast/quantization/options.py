@@ -19,7 +19,7 @@ ACTIVATION_METHODS = tuple(f"per_tensor_{mode}" for mode in MODES)
 WIDTHS: dict[str, tuple[str, ...]] = {
     "activation_bits": ("8", "16"),
     "weight_bits": ("8", "16"),
-    "bias_bits": ("32", "48"),
+    "bias_bits": tuple(str(bits) for bits in range(16, 49)),
     "lut_items_in_bits": tuple(str(bits) for bits in range(8, 17)),
 }
 
@@ -33,7 +33,7 @@ class Options:
     aqt2021 has fixed methods and reads only ops_per_channel, bias_effective_bits and rounding.
     The two methods and the widths (`*_bits`) may differ from layer to layer, in the vendor's words:
     `value & <[(first, last)]:value> <[OpType]:value> <{name regex}:value>`. activation_bits: of a
-    layer's outputs, 8 or 16 (spec B.23); weight_bits: 8 or 16; bias_bits: 32 or 48;
+    layer's outputs, 8 or 16 (spec B.23); weight_bits: 8 or 16; bias_bits: 16 to 48;
     lut_items_in_bits: a table that 16-bit integers read has 2 ** that many entries;
     multiplier_bits: 0 takes the width of the layer's activations (15 at most).
     """

@@ -133,8 +133,12 @@ def _suggestion(record: Record) -> Finding | None:
         return None
     best = max(items, key=lambda item: (item["after"]["snr"] or 0) - (item["before"]["snr"] or 0))
     before, after = best["before"], best["after"]
-    gain = f"output's SNR from {before['snr']:.1f} to {after['snr']:.1f} dB, and the agreement "
-    gain += f"with float from {percent(before['agreement'])} to {percent(after['agreement'])}"
+    gain = f"output's SNR from {before['snr']:.1f} to {after['snr']:.1f} dB"
+    agreed = percent(after["agreement"])
+    if after["agreement"] == before["agreement"]:
+        gain += f" and leaves the agreement with float at {agreed}"
+    else:
+        gain += f", and the agreement with float from {percent(before['agreement'])} to {agreed}"
     name = Link(str(best["action"]).removeprefix("together: "), section="sec-suggestions")
     return Finding(
         "suggestion",

@@ -182,6 +182,9 @@ def test_the_best_suggestion() -> None:
         "the agreement with float from 62.7 % to 78.0 %."
     )
     assert item.action == "In the cfg: y = 2"
+    large["after"]["agreement"] = before["agreement"]
+    text = found("suggestion", record([layer("a")], suggestions=[large])).text
+    assert text.endswith(" 19.3 dB and leaves the agreement with float at 62.7 %.")
 
 
 @pytest.mark.parametrize(

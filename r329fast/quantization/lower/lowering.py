@@ -32,8 +32,11 @@ RULES: dict[str, Rule] = {
 def lower(graph: Graph, ranges: Ranges, scheme: Scheme) -> Program:
     """Quantise every layer of `graph`; the result is verified against the op list's spec."""
     low = Lowering(graph, ranges, scheme)
-    for low.index, layer in enumerate(graph):
-        lower_layer(low, layer)
+    try:
+        for low.index, layer in enumerate(graph):
+            lower_layer(low, layer)
+    except ProgramError as error:
+        raise _refusal(error) from error
     if low.without_rule:
         raise UnsupportedModelError(_advice(low))
     program = Program(

@@ -2,7 +2,7 @@
 // A layered drawing of a graph without circles: ranks, order within ranks, places.
 // layered(nodes, edges): nodes [{ id, width, height, order }], edges [[from id, to id]]; order is
 // that of execution. Returns { width, height, place: id -> { x, y, width, height, rank }, paths }.
-const LAYOUT = { gapX: 18, gapY: 26, lane: 10, sweeps: 12, passes: 10, margin: 8 };
+const LAYOUT = { gapX: 18, gapY: 26, lane: 10, sweeps: 12, passes: 10, many: 10000, margin: 8 };
 
 function layered(nodes, edges) {
   const graph = ranked(nodes, edges);
@@ -52,11 +52,12 @@ function ranked(nodes, edges) {
 
 // Few crossings: every rank sorted by the mean place of its neighbours, down and up in turn.
 function orderRanks({ ranks }) {
+  const sweeps = ranks.reduce((sum, cells) => sum + cells.length, 0) > LAYOUT.many ? 4 : LAYOUT.sweeps;
   let best = null, fewest = Infinity;
-  for (let sweep = 0; sweep <= LAYOUT.sweeps; sweep++) {
+  for (let sweep = 0; sweep <= sweeps; sweep++) {
     const count = crossings(ranks);
     if (count < fewest) { fewest = count; best = ranks.map((cells) => cells.slice()); }
-    if (!count || sweep === LAYOUT.sweeps) break;
+    if (!count || sweep === sweeps) break;
     const falling = sweep % 2 === 0, side = falling ? "up" : "down";
     const order = falling ? ranks : ranks.slice().reverse();
     for (const cells of order) {
@@ -68,13 +69,23 @@ function orderRanks({ ranks }) {
   best.forEach((cells, rank) => { ranks[rank] = cells; cells.forEach((cell, at) => { cell.at = at; }); });
 }
 
+// Pairs of edges between two ranks that cross: inversions, counted by a Fenwick tree.
 function crossings(ranks) {
   let total = 0;
-  for (const cells of ranks) {
-    const ends = [];
-    for (const cell of cells) for (const other of cell.down.slice().sort((a, b) => a.at - b.at)) ends.push(other.at);
-    for (let i = 1; i < ends.length; i++) for (let j = 0; j < i; j++) if (ends[j] > ends[i]) total++;
-  }
+  ranks.forEach((cells, rank) => {
+    const size = (ranks[rank + 1] || []).length + 1, tree = new Array(size + 1).fill(0);
+    let seen = 0;
+    for (const cell of cells) {
+      const ends = cell.down.map((other) => other.at + 1);
+      for (const end of ends) {
+        let before = 0;
+        for (let i = end; i > 0; i -= i & -i) before += tree[i];
+        total += seen - before;
+      }
+      for (const end of ends) for (let i = end; i <= size; i += i & -i) tree[i]++;
+      seen += ends.length;
+    }
+  });
   return total;
 }
 
