@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from r329fast.base.reading import is_file, is_there
+from r329fast.cfg.finding import Finding
 from r329fast.cfg.model_names import (
     ModelNames,
     check_input_names,
@@ -16,7 +17,7 @@ from r329fast.cfg.model_names import (
     shape_mismatch,
 )
 from r329fast.cfg.optimizer import RANGE_FILES
-from r329fast.cfg.run_config import Finding, RunConfig, examine, parse_cfg, read_text
+from r329fast.cfg.run_config import RunConfig, examine, parse_cfg, read_text
 from r329fast.cfg.sections import Parser
 from r329fast.cfg.values import Shape
 from r329fast.errors import R329Error

@@ -15,6 +15,7 @@ from typing import Any
 from r329fast.base import reading
 from r329fast.base.files import write_text
 from r329fast.base.limits import CFG
+from r329fast.cfg.finding import Finding
 from r329fast.cfg.optimizer import Optimizer
 from r329fast.cfg.sections import (
     MODEL_DOMAINS,
@@ -33,20 +34,6 @@ _SECTIONS: tuple[type[Section], ...] = (Common, Parser, Quantization, GBuilder)
 SECTION_TITLES = ("Common", "Parser", "AutoQuantizationTool", "Optimizer", "GBuilder")
 # a comment on a line of its own, which configparser, and so the vendor's tool, passes over
 _RECIPE = re.compile(r"^[ \t]*[#;][ \t]*r329fast preprocess[ \t]*=[ \t]*(.*?)[ \t]*$", re.MULTILINE)
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One finding on a cfg. `severity` is error or warning; `key` may be empty."""
-
-    severity: str
-    section: str
-    key: str
-    message: str
-
-    def __str__(self) -> str:
-        place = f"[{self.section}] " if self.section else ""
-        return f"{place}{self.key}: {self.message}" if self.key else f"{place}{self.message}"
 
 
 @dataclass

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -402,3 +404,15 @@ def test_advice(name: str, tmp_path: Path) -> None:
         if name == "constraint_known_k":
             expected = case.after(expected)
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)
+
+
+def test_onnxslim_folds_what_loading_leaves(tmp_path: Path) -> None:
+    """The advice on constants that are too large to fold while loading."""
+    pytest.importorskip("onnxslim")
+    path, slim = save(CASES["constraint_has_activation"].broken, tmp_path), tmp_path / "slim.onnx"
+    command = [sys.executable, "-m", "onnxslim", str(path), str(slim)]
+    subprocess.run(command, check=True, capture_output=True, timeout=120)
+    assert check_model(slim) == []
+    feed = {"x": random(*SHAPE)}
+    found, expected = (session(onnx.load(file)).run(["y"], feed)[0] for file in (slim, path))
+    np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-6)

@@ -27,7 +27,7 @@ _OP_ADVICE = {
     "MatMulInteger": _FLOAT_MODEL,
     "DynamicQuantizeLinear": _FLOAT_MODEL,
     "NonMaxSuppression": "cut the graph in front of it (--outputs), do the detection afterwards",
-    "If": "fold its condition into the file: onnxsim MODEL.onnx OUT.onnx (or onnxslim)",
+    "If": "fold its condition into the file: onnxslim MODEL.onnx OUT.onnx (or onnxsim)",
     "Loop": "export with its rounds written out",
     "Scan": "export with its rounds written out",
 }

@@ -77,7 +77,7 @@ class Builder:
         if name in self.model.consts:
             raise Unsupported(
                 f"input {name!r} is a constant, an activation is expected",
-                "fold what reads it into the file: onnxsim MODEL.onnx OUT.onnx (or onnxslim)",
+                "fold what reads it into the file: onnxslim MODEL.onnx OUT.onnx (or onnxsim)",
                 VALUES,
             )
         raise Unknown(name)

@@ -32,7 +32,7 @@ def constraint_no_empty_axis(node: Node, model: OnnxModel) -> Result:
     return not empty, f"shape {empty[0] if empty else ''}"
 
 
-@advise("fold it into the file: onnxsim MODEL.onnx OUT.onnx (or onnxslim)", VALUES)
+@advise("fold it into the file: onnxslim MODEL.onnx OUT.onnx (or onnxsim)", VALUES)
 def constraint_has_activation(node: Node, model: OnnxModel) -> Result:
     """At least one input must depend on the model's input."""
     return bool(computed_inputs(node, model)), "all inputs are constants"
@@ -84,8 +84,8 @@ def constraint_map_or_row(node: Node, model: OnnxModel) -> Result:
 
 
 @advise(
-    "fold the weights into the file: constant folding at export, or onnxsim MODEL.onnx OUT.onnx "
-    "(or onnxslim); where they depend on the input, cut the graph in front (--outputs)",
+    "fold the weights into the file: constant folding at export, or onnxslim MODEL.onnx OUT.onnx "
+    "(or onnxsim); where they depend on the input, cut the graph in front (--outputs)",
     VALUES,
 )
 def constraint_constant_weights(node: Node, model: OnnxModel) -> Result:

@@ -97,7 +97,7 @@ class FoldBudget:
     def _refuse(self, node: Node, size: int) -> None:
         made = f"a constant of {size / (1 << 20):,.0f} MB" if self.bytes < 0 else "too much work"
         reason = f"constant folding would make {made}, {CONSTANTS.advice()}"
-        advice = "fold the constants into the file: onnxsim MODEL.onnx OUT.onnx (or onnxslim)"
+        advice = "fold the constants into the file: onnxslim MODEL.onnx OUT.onnx (or onnxsim)"
         issue = Issue(node.op, node.name, reason, advice)
         raise UnsupportedModelError(f"{self.where}: {issue}", [issue], path=self.where)
 
