@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import os
+import resource
 import tempfile
 import time
 import zipfile
@@ -194,7 +195,9 @@ def measure(network: Network, scheme: str, per_channel: bool, word: str, **chang
             after = prepare(result.files["cfg"], scheme=scheme, per_channel=per_channel).program
             assert after.hash() == result.record["program_hash"]
     confirmed = (result.record[side]["confirmed"]["snr"] for side in ("before", "after"))
-    note = f"kept: {', '.join(kept) or 'nothing'}; {wall:.0f} s, {cpu:.0f} s of CPU; confirming "
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10  # with the images that count
+    note = f"kept: {', '.join(kept) or 'nothing'}; {wall:.0f} s, {cpu:.0f} s of CPU, at most "
+    note += f"{peak} MB so far; confirming "
     note += "images {:.2f} -> {:.2f} dB".format(*confirmed)
     network.show(word, before, after, note)
 

@@ -26,6 +26,7 @@ from r329fast.profile.errors import (
     LayerError,
 )
 from r329fast.profile.hardware import Hardware
+from r329fast.profile.proposals import MIN_GAIN, least_loss_factor
 from r329fast.profile.sensitivity import OutputScore
 from r329fast.profile.suggestion import Candidate, Change, Setup, Suggestion
 from r329fast.profile.widths import width_candidates
@@ -38,7 +39,6 @@ _SPREAD = 1.5  # largest over median channel range from which per-channel weight
 _SATURATED = 0.0005  # share of outputs
 _NARROWER = 0.9  # a range is tried only if it shrinks to this or less
 _MULTIPLIER_ERROR = 0.002
-_MIN_GAIN = 0.05  # dB of output SNR
 _MIN_AGREEMENT = 0.01  # share of images, where the SNR is (about) the same
 
 
@@ -90,7 +90,7 @@ def _helps(before: Mapping[str, float | None], after: Mapping[str, float | None]
     """A clear gain in SNR; or in agreement, which a cut in the logits may cost and SNR not show."""
     gain = (after["snr"] or 0.0) - (before["snr"] or 0.0)
     agreed = (after["agreement"] or 0.0) - (before["agreement"] or 0.0)
-    return gain >= _MIN_GAIN or (gain > -_MIN_GAIN and agreed >= _MIN_AGREEMENT)
+    return gain >= MIN_GAIN or (gain > -MIN_GAIN and agreed >= _MIN_AGREEMENT)
 
 
 def _is_free(item: Suggestion) -> bool:
@@ -306,13 +306,13 @@ def best_range(
     first = spec.lowest + spec.zero_point - BINS_BEYOND * bin_steps + (bin_steps - 1) / 2
     centres = first + bin_steps * np.arange(len(counts))
     low, high = spec.qmin + spec.zero_point, spec.qmax + spec.zero_point
-    factors = np.arange(0.3, 1.001, 0.05)
-    losses = []
-    for factor in factors:
+
+    def loss(factor: float) -> float:
         beyond = np.maximum(centres - high * factor, 0) + np.maximum(low * factor - centres, 0)
         inside = beyond == 0
-        losses.append((counts * np.where(inside, factor**2 / 12, beyond**2)).sum())
-    best = float(factors[int(np.argmin(losses))])
+        return float((counts * np.where(inside, factor**2 / 12, beyond**2)).sum())
+
+    best = least_loss_factor(loss)
     return (bounds[0] * best, bounds[1] * best) if best <= _NARROWER else None
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
 from typing import Any
 
@@ -29,20 +29,59 @@ def tuning_page(record: Mapping[str, Any]) -> str:
         ),
         "<h2>Steps</h2>",
         _table(
-            ("step", "gain where chosen, dB", "gain where confirmed, dB", ""),
-            [
-                (step["step"], _db(step.get("gain_chosen_db")), _db(step["gain_db"]),
-                 "kept" if step["accepted"] else "not kept")
-                for step in record["steps"]
-            ],
+            ("step", "where chosen, dB", "where confirmed, dB", "95 %", "agreement, points",
+             "95 %", ""),
+            [_step(step) for step in record["steps"]],
         ),
+        *(_changes(step) for step in record["steps"] if step["accepted"]),
         *(_layers(step) for step in record["steps"] if step.get("layers")),
     ]  # fmt: skip
     title = html.escape(f"{record['model']} - tuning - r329fast")
     return (
         f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
-        f"<style>{css}</style></head><body>\n" + "\n".join(parts) + "\n</body></html>\n"
+        f"<style>{css}</style></head><body><main>\n"
+        + "\n".join(parts)
+        + "\n</main></body></html>\n"
     )
+
+
+def _step(step: Mapping[str, Any]) -> tuple[str, ...]:
+    """One line of the table of steps; gains beside their intervals, on the confirming images."""
+    if step["gain_db"] is None:
+        return (step["step"], "", "", "", "", "", "nothing to do")
+    before, after = step["before"]["confirmed"], step["after"]["confirmed"]
+    points = 100 * (after["agreement"] - before["agreement"])
+    return (
+        step["step"], _db(step["gain_chosen_db"]), _db(step["gain_db"]),
+        _interval(step["gain_interval_db"]), f"{points:+.1f}",
+        _interval(step["agreement_interval_points"]), "kept" if step["accepted"] else "not kept",
+    )  # fmt: skip
+
+
+def _changes(step: Mapping[str, Any]) -> str:
+    """What a step changed where, for those that do not change weights layer by layer."""
+    if step.get("ranges"):
+        rows = [
+            (item["tensor"], *(f"{low:.6g} to {high:.6g}" for low, high in
+                               (item["from"], item["to"])), _db(item["gain_db"]))
+            for item in step["ranges"]
+        ]  # fmt: skip
+        head = ("tensor", "range as it was", "range as chosen", "gain where chosen, dB")
+        return f"<h2>Ranges: {_text(step['step'])}</h2>" + _table(head, rows)
+    if step.get("factors"):
+        return "<h2>Factors of channels</h2>" + _table(
+            ("tensor", "smallest factor", "largest factor"),
+            [(name, f"{low:.3g}", f"{high:.3g}") for name, (low, high) in step["factors"].items()],
+        )
+    if step.get("headroom"):
+        return f"<p>All ranges times {step['headroom']:g} ({_text(step['step'])}).</p>"
+    if step.get("cause"):
+        return f"<p>{_text(step['step'])}: {_text(step['cause'])}.</p>"
+    return "" if step.get("layers") else f"<p>Kept: {_text(step['step'])}.</p>"
+
+
+def _interval(pair: Sequence[float]) -> str:
+    return f"{pair[0]:+.1f} to {pair[1]:+.1f}"
 
 
 def _layers(step: Mapping[str, Any]) -> str:
@@ -58,7 +97,7 @@ def _layers(step: Mapping[str, Any]) -> str:
 def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
     lines = ["<tr>" + "".join(f"<th>{_text(cell)}</th>" for cell in head) + "</tr>"]
     lines += ["<tr>" + "".join(f"<td>{_text(cell)}</td>" for cell in row) + "</tr>" for row in rows]
-    return "<table>" + "\n".join(lines) + "</table>"
+    return '<div class="scroll"><table>' + "\n".join(lines) + "</table></div>"
 
 
 def _db(value: float | None) -> str:

@@ -10,14 +10,14 @@ import numpy as np
 
 from r329fast.calibration import Ranges, calibrate
 from r329fast.graph.ir import Graph
-from r329fast.profile.sensitivity import OutputScore
+from r329fast.profile.proposals import least_loss_factor
 from r329fast.program.program import Program
 from r329fast.quantization import Options, quantize
 from r329fast.simulator.simulator import Simulator
 from r329fast.tuning.float_side import FloatSide
+from r329fast.tuning.score import ImageScore
 
 _BATCH = 32
-_FACTORS = np.arange(0.3, 1.001, 0.05)
 _VALUES = 200_000
 MSE = "MSE"
 
@@ -47,9 +47,10 @@ class Parts:
 def split(count: int) -> Parts:
     """Three quarters are fitted to, an eighth judges layer by layer, an eighth confirms steps.
 
-    Evenly over the order of the images; with fewer than three, all do everything.
+    Evenly over the order of the images; a fifth each where there are few, with fewer than three
+    all do everything.
     """
-    every = 8 if count >= 24 else 5 if count >= 5 else 3
+    every = 8 if count >= 64 else 5 if count >= 5 else 3
     place = np.arange(count) % every
     if count < 3:
         everything = np.ones(count, dtype=bool)
@@ -58,11 +59,9 @@ def split(count: int) -> Parts:
     return Parts(~judging & ~confirming, judging, confirming)
 
 
-def output_score(
-    program: Program, x: np.ndarray, expected: np.ndarray, threads: int
-) -> OutputScore:
+def output_score(program: Program, x: np.ndarray, expected: np.ndarray, threads: int) -> ImageScore:
     """The first output on all images x against the float one."""
-    score, name = OutputScore(), program.outputs[0]
+    score, name = ImageScore(), program.outputs[0]
     spec = program.tensors[name]
     with closing(Simulator(program, threads=threads)) as simulator:
         for first in range(0, len(x), _BATCH):
@@ -115,9 +114,10 @@ def least_error_factor(values: np.ndarray, largest: float, signed: bool) -> floa
     if largest <= 0:
         return 1.0
     low, high = (-128, 127) if signed else (0, 255)
-    losses = []
-    for factor in _FACTORS:
+
+    def loss(factor: float) -> float:
         scale = high / (largest * factor)
         q = np.clip(np.rint(flat * scale), low, high) / scale
-        losses.append(float(((q - flat) ** 2).sum()))
-    return float(_FACTORS[int(np.argmin(losses))])
+        return float(((q - flat) ** 2).sum())
+
+    return least_loss_factor(loss)

@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from r329fast.profile.sensitivity import OutputScore
+from r329fast.profile.dead_channels import dead_bias_candidates, without_dead_biases
+from r329fast.profile.proposals import MIN_GAIN
+from r329fast.profile.suggestion import Setup
 from r329fast.quantization import Options
 from r329fast.tuning.equalise import equalised
 from r329fast.tuning.float_side import FloatSide, run_float
@@ -17,11 +19,11 @@ from r329fast.tuning.headroom import best_headroom, with_headroom
 from r329fast.tuning.journal import Journal
 from r329fast.tuning.options import TuneOptions
 from r329fast.tuning.range_search import search_ranges
+from r329fast.tuning.score import ImageScore, gain_intervals
 from r329fast.tuning.state import MSE, Parts, State, output_score, ranges_of
 from r329fast.tuning.weights import fit_weights, scheme_of
 
 EQUALISE, HEADROOM = "equalise", "headroom of ranges"
-MIN_GAIN = 0.05  # dB on the confirming images
 _METHODS = {"aqt2021": ("EXTREME", "MEAN"), "compass42": ("extrema", "mean", "10kld")}
 EQUAL = 1e-5  # share of the largest output by which an equalised float network may differ
 
@@ -50,7 +52,7 @@ class Bench:
         confirming = self.parts.confirming
         return confirming if confirming.all() else ~confirming
 
-    def score(self, state: State) -> tuple[OutputScore, OutputScore]:
+    def score(self, state: State) -> tuple[ImageScore, ImageScore]:
         """(on the images that choose, on those that confirm)."""
         program = state.program(self.scheme, self.options)
         first, second = (
@@ -94,6 +96,8 @@ def planned(bench: Bench, start: State, advance: Callable[[int], None]) -> list[
         steps.append((EQUALISE, lambda state: _equalise(bench, state)))
     if "ranges" in allow:
         steps.append((HEADROOM, lambda state: _headroom(bench, state)))
+    if "bias" in allow:
+        steps.append(("dead biases", lambda state: _without_dead(bench, state)))
     kinds = tuple(kind for kind in ("bias", "rounding") if kind in allow)
     if kinds:
         steps.append((" and ".join(kinds), lambda state: _fit(bench, state, kinds, advance)))
@@ -132,6 +136,17 @@ def _equalise(bench: Bench, state: State) -> tuple[State, dict[str, Any]] | None
 def _headroom(bench: Bench, state: State) -> tuple[State, dict[str, Any]] | None:
     headroom, _, _ = bench.headroom(state)
     return None if headroom == 1 else (with_headroom(state, headroom), {"headroom": headroom})
+
+
+def _without_dead(bench: Bench, state: State) -> tuple[State, dict[str, Any]] | None:
+    """Zero for the biases of channels that cannot reach the output: as `profile --suggest` says."""
+    program = state.program(bench.scheme, bench.options)
+    found = dead_bias_candidates(program)
+    if not found:
+        return None
+    names = found[0].change(Setup(state.ranges, bench.options)).zero_biases
+    graph = without_dead_biases(state.graph, program, names)
+    return State(graph, state.ranges, state.method), {"dead": list(names), "cause": found[0].cause}
 
 
 def _behind_biases(bench: Bench, state: State) -> State:
@@ -204,7 +219,7 @@ def _words(record: dict[str, Any]) -> str:
 
 
 def _tried(
-    bench: Bench, name: str, trial: Trial, state: State, before: tuple[OutputScore, OutputScore]
+    bench: Bench, name: str, trial: Trial, state: State, before: tuple[ImageScore, ImageScore]
 ) -> tuple[dict[str, Any], State | None]:
     own = bench.side
     result = trial(state)
@@ -226,6 +241,7 @@ def _tried(
     record |= {
         "accepted": accepted,
         "gain_db": gain,
+        **gain_intervals(before[1], scores[1]),
         "gain_chosen_db": scores[0].snr - before[0].snr,
         "method": after.method,
         "before": {"chosen": before[0].as_json(), "confirmed": before[1].as_json()},

@@ -86,7 +86,8 @@ def tune(
     folder = Path(out)
     start = _start(Path(model), dataset, chosen)
     words = {
-        "allow": sorted(chosen.allow), "seed": chosen.seed, "scheme": start.scheme,
+        "allow": sorted(chosen.allow), "seed": chosen.seed, "budget": chosen.budget,
+        "scheme": start.scheme,
         "options": vars(start.options), "method": start.state.method, "version": __version__,
     }  # fmt: skip
     journal = Journal(folder, fingerprint(start.graph, start.x, words))

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 
 import r329fast
+from r329fast.base.files import write_all
 from r329fast.calibration import Ranges, calibrate
 from r329fast.cfg.new import new_cfg
 from r329fast.deploy import bundled
-from r329fast.deploy.pipeline import prepare
+from r329fast.deploy.pipeline import cfg_options, load_graph, prepare
 from r329fast.errors import UsageError
 from r329fast.graph import load_model
 from r329fast.graph.export.float_session import FloatSession
@@ -22,9 +23,10 @@ from r329fast.program import Program
 from r329fast.quantization import Options, quantize
 from r329fast.report.tuning_page import tuning_page
 from r329fast.tuning import TuneResult
+from r329fast.tuning.files import planned_files
 from r329fast.tuning.linear_step import view
 from r329fast.tuning.patches import at_places, choose_places
-from r329fast.tuning.state import output_score, split
+from r329fast.tuning.state import State, output_score, split, stored_ranges
 from r329fast.tuning.walk import Walk
 from r329fast.tuning.weights import scheme_of
 from r329fast.vendor import graph_json
@@ -160,30 +162,34 @@ def test_five_images_do_no_harm(tmp_path: Path, scheme: str) -> None:
 
 def test_per_channel_weights(tmp_path: Path, calibration: np.ndarray) -> None:
     result = r329fast.tune(
-        NET, tmp_path, dataset=calibration[:24], per_channel=True, allow=("bias", "rounding")
+        NET, tmp_path, dataset=calibration, per_channel=True, allow=("bias", "rounding")
     )
     assert result.gained
     again = prepare(result.files["cfg"]).program
     assert again.hash() == result.record["program_hash"]
 
 
+@pytest.mark.parametrize("per_channel", [False, True])
 @pytest.mark.parametrize("scheme", ["aqt2021", "compass42"])
 def test_a_cfg_keeps_its_scheme_and_settings(
-    tmp_path: Path, calibration: np.ndarray, scheme: str
+    tmp_path: Path, calibration: np.ndarray, scheme: str, per_channel: bool
 ) -> None:
     """The tuned cfg alone gives the promised integers: nothing has to be said beside it."""
-    data = tmp_path / "dataset.npy"
-    np.save(data, calibration[:24])
-    config = new_cfg(NET, scheme=scheme, calibration_data=str(data))
+    config = new_cfg(NET, scheme=scheme)
     if config.optimizer is not None:
         config.optimizer.values["multiplier_bits"] = "10"
-    cfg = config.write(tmp_path / "run.cfg")
-    result = r329fast.tune(cfg, tmp_path / "out", allow=("rounding",))
-    again = prepare(result.files["cfg"])
-    assert again.scheme == scheme
-    assert again.program.hash() == result.record["program_hash"]
-    other = r329fast.tune(cfg, tmp_path / "per", allow=("rounding",), per_channel=True)
-    assert prepare(other.files["cfg"]).program.hash() == other.record["program_hash"]
+    graph = load_graph(config)
+    options = cfg_options(config, per_channel=per_channel)
+    method = {"aqt2021": "EXTREME", "compass42": "mean"}[scheme]
+    ranges = stored_ranges(calibrate(graph, calibration[:8], scheme, method))
+    state = State(graph, ranges, method)
+    files, program = planned_files(state, scheme, options, config, tmp_path)
+    write_all(files)
+    again = prepare(tmp_path / "tuned.cfg")
+    assert (again.scheme, again.method) == (scheme, "file")
+    assert again.program.hash() == program.hash() == state.program(scheme, options).hash()
+    other = quantize(graph, ranges, scheme, cfg_options(config, per_channel=not per_channel))
+    assert other.hash() != program.hash()
 
 
 def test_the_page_names_every_layer(tuned: TuneResult) -> None:
@@ -210,3 +216,14 @@ def test_wrong_words_are_named(tmp_path: Path) -> None:
         r329fast.tune(NET, tmp_path, dataset=np.zeros((1, 8, 8, 3), np.float32), allow=("roundin",))
     with pytest.raises(UsageError, match="needs calibration images"):
         r329fast.tune(NET, tmp_path)
+
+
+def test_every_step_says_how_sure_its_gain_is(tuned: TuneResult) -> None:
+    tried = [step for step in tuned.record["steps"] if step["gain_db"] is not None]
+    assert tried
+    for step in tried:
+        low, high = step["gain_interval_db"]
+        before, after = step["before"]["confirmed"]["snr"], step["after"]["confirmed"]["snr"]
+        assert low <= after - before <= high
+        low, high = step["agreement_interval_points"]
+        assert -100 <= low <= high <= 100
