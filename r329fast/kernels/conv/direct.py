@@ -56,6 +56,16 @@ class ConvRows(NamedTuple):
     fuse: int  # the tile's own epilogue: STORE (none), ONCE or TWICE
 
 
+@njit(nogil=True, cache=True, inline="always")
+def run_at(run, runs, width, count, line_stride, row_stride, outs):  # type: ignore[no-untyped-def]
+    """Where the rows of a tile's run begin, and its outputs; bytes from those of the first."""
+    per_line = (width + HALF - 1) // HALF
+    run = min(run, runs - 1)
+    line = run // per_line
+    x = min((run - line * per_line) * HALF, width - count)
+    return line * line_stride + x * row_stride, (line * width + x) * outs
+
+
 @njit(nogil=True, cache=True)
 def tile_lines(p, g, a, line_stride, row_stride, lines, width, w, epilogue, out, channel, acc):  # type: ignore[no-untyped-def]
     """All columns of a part over `lines` runs of `width` positions, `line_stride` bytes apart.
@@ -66,45 +76,52 @@ def tile_lines(p, g, a, line_stride, row_stride, lines, width, w, epilogue, out,
     outs, pitch, fuse = g.outs, p.pitch, p.fuse
     per_out = min(g.group_outs, outs - channel)
     steps, taps, jump, column_bytes = p.steps, p.taps, p.row_bytes, p.column_bytes
-    per_line = (width + HALF - 1) // HALF
-    halves = lines * per_line
-    count = min(HALF, width)  # positions of a half: the last of a line begins earlier if need be
+    count = min(HALF, width)  # positions of a run: the last of a line begins earlier if need be
+    runs = lines * ((width + HALF - 1) // HALF)
     # Columns outside, positions inside: the weights of one tile (K x columns) are read from memory
     # once and then stay in L1, while the rows, up to _ROW_BLOCK bytes, are read again from L2.
-    for column in range(0, per_out, _WIDTH):
-        left = min(per_out - column, _WIDTH)
-        wide = left > _SMALL
-        columns = _WIDTH if wide else _SMALL
+    column = 0
+    while column < per_out:
+        left = per_out - column
+        wide = left >= _WIDTH or (left > _SMALL and per_out >= _WIDTH)
+        columns, at_once = (_WIDTH, 2) if wide else (_SMALL, 4)
+        # see `panels`: the last tile begins earlier rather than to have fewer columns
+        if left < columns:
+            column = max(per_out - columns, 0)
+            left = per_out - column
         first = channel + column
+        column += columns
         # The tile writes bytes itself where all its columns and rows exist. Where some do not, it
         # leaves int32 sums of all of them, of which the epilogue takes the existing ones.
-        now = fuse if left == columns and count == HALF else gemm_tile_ir.STORE
-        for half in range(0, halves, 2):
-            line = half // per_line
-            x = min((half - line * per_line) * HALF, width - count)
-            place_a = a + line * line_stride + x * row_stride
-            out_a = out + (line * width + x) * outs + first
-            other = min(half + 1, halves - 1)  # an odd last one is made twice
-            line = other // per_line
-            x = min((other - line * per_line) * HALF, width - count)
-            place_b = a + line * line_stride + x * row_stride
-            out_b = out + (line * width + x) * outs + first
+        now = fuse if left >= columns and count == HALF else gemm_tile_ir.STORE
+        left = min(left, columns)
+        for run in range(0, runs, at_once):
+            # past the last run, it is made again
+            a_in, a_out = run_at(run, runs, width, count, line_stride, row_stride, outs)
+            b_in, b_out = run_at(run + 1, runs, width, count, line_stride, row_stride, outs)
             if wide:
                 row_tile_wide(
-                    place_a, place_b, row_stride, taps, jump, steps, w, epilogue, first, pitch, now,
-                    acc, out_a, out_b, outs,
+                    a + a_in, a + b_in, row_stride, taps, jump, steps, w, epilogue, first, pitch,
+                    now, acc, out + first + a_out, out + first + b_out, outs,
                 )  # fmt: skip
             else:
+                c_in, c_out = run_at(run + 2, runs, width, count, line_stride, row_stride, outs)
+                d_in, d_out = run_at(run + 3, runs, width, count, line_stride, row_stride, outs)
                 row_tile_narrow(
-                    place_a, place_b, row_stride, taps, jump, steps, w, epilogue, first, pitch, now,
-                    acc, out_a, out_b, outs,
+                    a + a_in, a + b_in, a + c_in, a + d_in, row_stride, taps, jump, steps, w,
+                    epilogue, first, pitch, now, acc, out + first + a_out, out + first + b_out,
+                    out + first + c_out, out + first + d_out, outs,
                 )  # fmt: skip
             if not now:
-                cell = 4 * columns
-                epilogue_rows(acc, cell, epilogue, first, pitch, left, count, out_a, outs)
-                epilogue_rows(
-                    acc + HALF * cell, cell, epilogue, first, pitch, left, count, out_b, outs
-                )
+                for index in range(min(at_once, runs - run)):
+                    _, place = run_at(
+                        run + index, runs, width, count, line_stride, row_stride, outs
+                    )
+                    sums = acc + index * HALF * 4 * columns
+                    epilogue_rows(
+                        sums, 4 * columns, epilogue, first, pitch, left, count, out + first + place,
+                        outs,
+                    )  # fmt: skip
         w += columns * column_bytes
 
 
@@ -165,7 +182,7 @@ def conv_rows(frame):  # type: ignore[no-untyped-def]
             if y == out_height:
                 image, y = image + 1, 0
         return
-    # Rows in place: the tile may start anywhere, but always reads HALF rows.
+    # Rows in place: a run may start anywhere, but always has HALF rows.
     if mode == DIRECT and p.end - p.first >= HALF:
         for place in range(p.first, p.end, block):
             start = min(place, p.end - HALF)  # a short last block begins earlier
