@@ -120,7 +120,7 @@ def one_layer(
     ranges = Ranges({**dict.fromkeys((*names, *made), (-4.0, 4.0))}, dict.fromkeys(names, (-4, 4)))
     ranges.values[sum_square_key("y")] = (0.0, 500.0)
     graph = ir.Graph("case", layers, sizes, ("y",))
-    program = quantize(graph, ranges, "compass42", **bits)
+    program = quantize(graph, ranges, "compass42", None, **bits)
     macs = int(np.prod(out)) * int(np.prod(weights[1:])) if len(weights) > 1 else 0
     if kind == "ConvTranspose":
         macs = int(np.prod(shapes[0])) * int(np.prod(weights[:3]))
