@@ -23,7 +23,7 @@ from r329fast.kernels.runtime.op_plan import empty_aligned
 from r329fast.program.blocks import op_bytes, op_macs
 from r329fast.simulator.binding import PreparedProgram
 
-_IN_CACHE, _IN_MEMORY = 256 * 1024, 32 << 20  # bytes that a copy reads
+_IN_CACHE, _IN_MEMORY = 128 * 1024, 32 << 20  # bytes that a copy reads
 _BUDGET = 8 << 20  # bytes of an op's activations at once, as a simulator has it
 _ROUNDS = 5
 _LEAST = 200e-6  # seconds of a sample, at least: the clock of a thread is coarse
@@ -60,7 +60,7 @@ class Rates:
 
     def bound(self, macs: float, size: float, at_once: float) -> float:
         """Seconds at least of so many products and bytes; at_once: bytes that the op works on."""
-        rate = self.cache if at_once <= 2 * _IN_CACHE else self.memory
+        rate = self.cache if at_once <= 4 * _IN_CACHE else self.memory
         return max(macs / self.gmac, size / rate) / 1e9
 
 

@@ -37,7 +37,8 @@ _ROW_BLOCK = 192 * 1024  # bytes of rows that all columns run over: well inside 
 _MAX_ROWS = 420 // _ROWS * _ROWS
 _PART_BLOCK = 16 * 1024  # bytes of a part's band: inside L1
 _WASTE = 1.25  # positions of a band's tiles to output positions, at most
-_PARTS_WASTE = 2.5  # the same for parts: packing their windows costs more
+_PARTS_WASTE = 2.5  # the same for parts and thin rows of a window: packing those costs more
+_THIN = 32  # bytes of a window's row
 _FUSED = {epilogue_ir.ONCE: gemm_tile_ir.ONCE, epilogue_ir.TWICE: gemm_tile_ir.TWICE}
 
 
@@ -217,7 +218,8 @@ def choose_mode(layout: ConvLayout) -> int:
         return DIRECT
     if layout.plain or layout.kernel == (1, 1) == layout.stride:
         return PACKED
-    return BAND if tiled <= _WASTE * layout.out_width else PACKED
+    thin = layout.kernel[1] * layout.channels < _THIN
+    return BAND if tiled <= (_PARTS_WASTE if thin else _WASTE) * layout.out_width else PACKED
 
 
 def _parameters(layout: ConvLayout, mode: int, parts: Parts) -> tuple[ConvRows, np.ndarray, int]:
