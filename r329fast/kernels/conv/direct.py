@@ -57,7 +57,7 @@ class ConvRows(NamedTuple):
     fuse: int  # the tile's own epilogue: STORE (none), ONCE or TWICE
 
 
-@njit(nogil=True, cache=True, inline="always")
+@njit(nogil=True, cache=True)
 def run_at(run, runs, width, count, line_stride, row_stride, outs):  # type: ignore[no-untyped-def]
     """Where the rows of a tile's run begin, and its outputs; bytes from those of the first."""
     per_line = (width + HALF - 1) // HALF
@@ -143,36 +143,26 @@ def conv_rows(frame):  # type: ignore[no-untyped-def]
     x_start, pads_start = x.ctypes.data, pads.ctypes.data
     x_end, pads_end = x_start + x.size, pads_start + pads.size
     w, constants, o = weights.ctypes.data, epilogue.ctypes.data, out.ctypes.data
-    if mode == BAND:
+    if mode in (BAND, PARTS):
         # Every image row of a block is copied once, and serves all kernel rows and all columns.
         image, y = p.first // out_height, p.first % out_height
         done = p.first
-        columns = (out_width - 1) * g.stride_x + g.kernel_x
-        rows = (block - 1) * g.stride_y + g.kernel_y
-        clear_rows(g, rows_at, row_bytes, rows, columns, pads_start, pads_end)
-        while done < p.end:
-            lines = min(block, out_height - y, p.end - done)
-            load_band(g, rows_at, row_bytes, x_start, x_end, pads_start, pads_end, image, y, lines)
-            place = o + done * out_width * outs
-            tile_lines(
-                p, g, rows_at, g.stride_y * row_bytes, g.stride_x * channels, lines, out_width,
-                w, constants, place, 0, acc,
-            )  # fmt: skip
-            done += lines
-            y += lines
-            if y == out_height:
-                image, y = image + 1, 0
-        return
-    if mode == PARTS:
-        image, y = p.first // out_height, p.first % out_height
-        done = p.first
+        if mode == BAND:
+            columns = (out_width - 1) * g.stride_x + g.kernel_x
+            rows = (block - 1) * g.stride_y + g.kernel_y
+            clear_rows(g, rows_at, row_bytes, rows, columns, pads_start, pads_end)
         while done < p.end:
             lines = min(block, out_height - y, p.end - done)
             for part in range(groups):
-                load_part(
-                    g, rows_at, row_bytes, x_start, x_end, pads_start, pads_end, image, y, lines,
-                    part * g.group_channels,
-                )  # fmt: skip
+                if mode == BAND:
+                    load_band(
+                        g, rows_at, row_bytes, x_start, x_end, pads_start, pads_end, image, y, lines
+                    )
+                else:
+                    load_part(
+                        g, rows_at, row_bytes, x_start, x_end, pads_start, pads_end, image, y,
+                        lines, part * g.group_channels,
+                    )  # fmt: skip
                 tile_lines(
                     p, g, rows_at, g.stride_y * row_bytes, g.stride_x * g.group_channels, lines,
                     out_width, w + part * p.group_bytes, constants, o + done * out_width * outs,
