@@ -9,7 +9,7 @@ from support.backends import BACKENDS, all_tensors, one_op
 
 from r329fast.calibration import calibrate
 from r329fast.calibration.ranges import mean_square_key, softmax_key, sum_square_key
-from r329fast.errors import ProgramError
+from r329fast.errors import UnsupportedModelError
 from r329fast.program import Op, Program
 from r329fast.quantization import quantize
 
@@ -75,7 +75,7 @@ def test_what_is_left_out_is_what_no_program_can_hold(name: str) -> None:
         assert q.max() == ends[1] + 1  # no int8
     else:
         assert np.isin(q, ends).all()  # nothing of the product is left
-    with pytest.raises(ProgramError, match="two inputs and alpha 1"):
+    with pytest.raises(UnsupportedModelError, match="two inputs and alpha 1"):
         quantize(vector.graph, vector.ranges, "compass42", vector_files.case_options(vector))
 
 
