@@ -214,8 +214,12 @@ def take_steps(
 def _words(record: dict[str, Any]) -> str:
     if record["gain_db"] is None:
         return "nothing to do"
-    verdict = "kept" if record["accepted"] else "not kept"
-    return f"{record['gain_db']:+.2f} dB on images that did not choose it, {verdict}"
+    words = f"{record['gain_db']:+.2f} dB on images that did not choose it"
+    if record["accepted"]:
+        return f"{words}, kept"
+    if record["gain_db"] >= MIN_GAIN:
+        words += f", {record['gain_chosen_db']:+.2f} dB on the others"
+    return f"{words}, not kept"
 
 
 def _tried(
