@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from r329fast.calibration import Ranges, calibrate
     from r329fast.deploy.pipeline import prepare
     from r329fast.deploy.run_cfg import run_cfg
-    from r329fast.evaluation import evaluate
+    from r329fast.evaluation import evaluate, measure
     from r329fast.graph.ir import Graph
     from r329fast.graph.load import check_model, load_model
     from r329fast.program import Program
@@ -41,6 +41,7 @@ _HOMES = {
     "calibrate": "calibration",
     "check_model": "graph.load",
     "evaluate": "evaluation",
+    "measure": "evaluation",
     "load_aipu": "vendor.aipu.load",
     "load_model": "graph.load",
     "load_program": "program.storage",
@@ -65,6 +66,7 @@ __all__ = [
     "load_aipu",
     "load_model",
     "load_program",
+    "measure",
     "prepare",
     "quantize",
     "run_cfg",

@@ -15,7 +15,8 @@ _HOST = re.sub(r"[^A-Za-z0-9]", "", socket.gethostname())[:32] or "host"
 
 def file_stem(name: str) -> str:
     """A tensor's name as a part of a file's name: what some system refuses there becomes '_'."""
-    return re.sub(r'[\x00-\x1f<>:"/\\|?*]', "_", name)[:150]
+    stem = re.sub(r'[\x00-\x1f<>:"/\\|?*]', "_", name)
+    return stem.encode("utf-8", "replace")[:150].decode("utf-8", "ignore")
 
 
 def temporary_path(target: Path) -> Path:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from r329fast.calibration.cascade_sum import cascade_sum
 from r329fast.calibration.statistics import F32
 
 _LEVELS = 256  # 8 bits
@@ -29,14 +30,14 @@ def narrow_by_kld(
     start = steps - 1
     below = np.cumsum(padded, dtype=F32)
     above = np.cumsum(padded[::-1], dtype=F32)[::-1]
-    divergence = np.empty(steps)
+    divergence = np.empty(steps, dtype=F32)
     for step in range(steps):
         first, last = start - step, start + _LEVELS - 1 + step
         window = padded[first : last + 1].copy()
         window[0], window[-1] = below[first], above[last]
-        divergence[step] = _divergence(window / window.sum(dtype=F32))
+        divergence[step] = _divergence(window / cascade_sum(window))
     # Equal to float32, two windows tie; the vendor's order of ties is open, the wider one fits.
-    order = np.lexsort((-np.arange(steps), divergence.astype(F32)))
+    order = np.lexsort((-np.arange(steps), divergence))
     chosen = int(order[: max(top_k, 2)].max())
     narrowed_low = low + F32(max(left - chosen, 0)) * width
     narrowed_high = high - F32(bins - 1 - min(right + chosen, bins - 1)) * width
@@ -57,11 +58,14 @@ def _first_window(histogram: np.ndarray, low: np.float32, high: np.float32) -> t
     return right - _LEVELS + 1, right
 
 
-def _divergence(p: np.ndarray) -> float:
-    """sum P log(P / Q), Q the window folded into 256 groups and spread over nonzero bins."""
+def _divergence(p: np.ndarray) -> np.float32:
+    """sum P log(P / Q), Q the window folded into 256 groups and spread over nonzero bins.
+
+    In float32, as the vendor's: which windows tie, and in which order they come, depends on it.
+    """
     group = np.minimum(np.arange(len(p)) // (len(p) // _LEVELS), _LEVELS - 1)
     used = p != 0
     totals = np.bincount(group, weights=p, minlength=_LEVELS)
     counts = np.bincount(group, weights=used, minlength=_LEVELS)
-    q = (totals / (counts + _EPS))[group]
-    return float((p[used] * np.log(p[used] / q[used])).sum())
+    q = (totals.astype(F32) / (counts.astype(F32) + _EPS))[group]
+    return cascade_sum(p[used] * np.log(p[used] / q[used]))

@@ -31,6 +31,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="also onnxruntime int8 and float, OpenVINO int8 (pip install r329fast[bench])",
     )
     parser.add_argument(
+        "--ops",
+        action="store_true",
+        help="every op of the models against its bound, one thread, instead of whole runs",
+    )
+    parser.add_argument(
         "--threads", nargs="+", type=int, metavar="N", help="settings (1 and all cores)"
     )
     parser.add_argument("--batch", type=int, metavar="N", help="images at once (16; CIFAR: 256)")
@@ -44,6 +49,8 @@ def execute(args: argparse.Namespace, out: Console) -> int:
     from r329fast.bench.models import MODELS
 
     names = list(MODELS) if args.models == ["all"] else args.models
+    if args.ops:
+        return _ops(names, args, out)
     threads = args.threads or sorted({1, cores()})
     record = bench(
         names,
@@ -57,6 +64,50 @@ def execute(args: argparse.Namespace, out: Console) -> int:
     show(record, out)
     out.result(record)
     return 0
+
+
+def _ops(names: list[str], args: argparse.Namespace, out: Console) -> int:
+    """Every op of the models against its bound."""
+    from r329fast.bench.cases import make_case
+    from r329fast.bench.models import bench_model
+    from r329fast.bench.op_times import op_times, record
+    from r329fast.errors import UsageError
+
+    for option in ("batch", "rounds", "size"):
+        value = getattr(args, option)
+        if value is not None and value < 1:
+            raise UsageError(f"{option}: found {value}, allowed at least 1", option=option)
+    results = {}
+    for name in names:
+        batch = args.batch or min(bench_model(name).batch, 16)
+        result = record(*op_times(make_case(name, args.size), batch, args.rounds))
+        results[name] = {"batch": batch, **result}
+        rates = result["rates"]
+        whole = sum(entry["us"] for entry in result["ops"])
+        out.table(
+            ["ops", "kernels", "us/image", "share %", "of bound %"],
+            [
+                [
+                    entry["ops"],
+                    kind,
+                    round(entry["us"], 2),
+                    _percent(entry, "share"),
+                    _percent(entry, "of_bound"),
+                ]
+                for kind, entry in result["kinds"].items()
+            ],
+            title=f"{name}: {whole:.4g} us per image, batch {batch}, one thread",
+        )
+        out.print(
+            f"bounds: {rates['gmac']:.0f} GMAC/s of the bare tile, copies of {rates['cache']:.0f} "
+            f"GB/s in cache,\n{rates['memory']:.0f} GB/s in memory; each op: --json\n"
+        )
+    out.result(results)
+    return 0
+
+
+def _percent(entry: dict[str, Any], key: str) -> float:
+    return round(100 * entry[key], 1)
 
 
 def show(record: dict[str, Any], out: Console) -> None:

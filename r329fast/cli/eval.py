@@ -92,6 +92,19 @@ def _add_comparison(parser: argparse.ArgumentParser) -> None:
         choices=("no", "yes"),
         help="a weight scale for every output channel; alone it means yes",
     )
+    metrics = parser.add_argument_group("what is measured beside top-k")
+    metrics.add_argument(
+        "--metric",
+        metavar="NAME",
+        help="per_class; or instead of top-k, with --targets: miou, regression, "
+        "coco_map[:yolov5|yolov8|boxes]; or your own, module:name",
+    )
+    metrics.add_argument(
+        "--targets",
+        metavar="PATH",
+        type=Path,
+        help="masks (a folder), COCO's instances JSON, or CSV of numbers",
+    )
     limits = parser.add_argument_group("limits, for use in CI")
     limits.add_argument("--min-top1", metavar="F", type=float, help="a fraction, such as 0.69")
     limits.add_argument(
@@ -167,7 +180,11 @@ def execute(args: argparse.Namespace, out: Console) -> int:
             record=_record(args),
             execution=_execution(args, progress),
             float_baseline=wants_float,
+            metric=args.metric,
+            targets=args.targets,
         )
+        if args.targets is not None and args.shard is None:
+            return _measure(args, model, options, out)
         if args.shard is not None:
             return _shard(args, model, options, out)
         result = evaluate(model, args.images, args.labels, options)
@@ -179,6 +196,25 @@ def execute(args: argparse.Namespace, out: Console) -> int:
         out.print(f"missed: {line}")
     out.result({**result.as_json(), "missed": missed})
     return 1 if missed or result.skipped else 0
+
+
+def _measure(
+    args: argparse.Namespace, model: Model, options: EvaluationOptions, out: Console
+) -> int:
+    from r329fast.cli.eval_tables import show_measurement
+    from r329fast.errors import UsageError
+    from r329fast.evaluation import measure
+
+    if args.metric is None:
+        raise UsageError("--targets needs --metric: miou, coco_map, regression")
+    if args.min_top1 is not None or args.max_drop is not None:
+        raise UsageError("--min-top1 and --max-drop count classes, which this metric does not")
+    result = measure(model, args.images, args.targets, args.metric, options)
+    for line in result.warnings:
+        out.warn(line)
+    show_measurement(result, out)
+    out.result(result.as_json())
+    return 1 if result.skipped else 0
 
 
 def _shard(args: argparse.Namespace, model: Model, options: EvaluationOptions, out: Console) -> int:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from r329fast.cli.output import Console
 
 if TYPE_CHECKING:
-    from r329fast.evaluation import Evaluation
+    from r329fast.evaluation import Evaluation, Measurement
     from r329fast.evaluation.summary import Accuracy, Against, VariantResult
 
 _SHOWN = 10
@@ -21,11 +21,49 @@ def show(result: Evaluation, out: Console, names: Mapping[int, str]) -> None:
     if against is not None:
         _changes(result, out)
         _confusion(result, against, out, names)
+    if result.metric:
+        named = zip([item.name for item in result.variants], result.metrics, strict=True)
+        _metric(result.metric, dict(named), result.float_metric, out)
     _inputs(result, out)
     _skipped(result, out)
     _speed(result, out)
     for path in result.files:
         out.print(f"wrote {path}")
+
+
+def show_measurement(result: Measurement, out: Console) -> None:
+    """The figures of a metric, what was cut off, skipped images, speed."""
+    _metric(f"{result.metric}, {result.images} images", result.figures, result.floats, out)
+    if len(result.figures) > 1:
+        out.print(f"best {result.headline}: {result.best}")
+    for name, values in result.saturated.items():
+        if values:
+            out.print(f"{name}: {values:,} input values were saturated")
+    for file, why in result.skipped[:_SHOWN]:
+        out.print(f"skipped {file}: {why}")
+    if len(result.skipped) > _SHOWN:
+        out.print(f"and {len(result.skipped) - _SHOWN} more")
+    out.print(f"{result.timing.images_per_second:.1f} images per second")
+    for path in result.files:
+        out.print(f"wrote {path}")
+
+
+def _metric(
+    title: str,
+    figures: Mapping[str, Mapping[str, object]],
+    floats: Mapping[str, object] | None,
+    out: Console,
+) -> None:
+    """Plain numbers of a metric, a column per setting; lists of classes go to the record alone."""
+    columns = {**({} if floats is None else {"float": floats}), **figures}
+    plain = next(iter(figures.values()))
+    names = [name for name, value in plain.items() if isinstance(value, (int, float))]
+    rows = [[name, *(_number(column[name]) for column in columns.values())] for name in names]
+    _table(out, title, ["figure", *columns], rows)
+
+
+def _number(value: object) -> str:
+    return f"{value:.4f}" if isinstance(value, float) else str(value)
 
 
 def _table(

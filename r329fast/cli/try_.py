@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="keep the cfg that does the same, and its calibration set in a folder beside it",
     )
     parser.add_argument(
-        "--limit", metavar="N", type=int, default=500, help="images evaluated (500; 0: all)"
+        "--limit", metavar="N", type=int, default=200, help="images evaluated (200; 0: all)"
     )
     parser.add_argument("--threads", metavar="N", type=int, help="all cores where absent")
     add_classes(parser)

@@ -27,7 +27,7 @@ from r329fast.images.recipe import recipe_text
 from r329fast.images.sets import ImageSet
 from r329fast.images.several import load_datasets
 
-CALIBRATION_IMAGES = 100
+CALIBRATION_IMAGES = 64
 _RANDOM = 4  # items of random data
 _BACKGROUND = 1001  # classes of networks whose class 0 is the background
 

@@ -1,6 +1,8 @@
 """Accuracy over whole image sets, on one machine or several."""
 
 from r329fast.evaluation.evaluate_set import evaluate
+from r329fast.evaluation.measure_set import Measurement, measure
+from r329fast.evaluation.metrics import Metric
 from r329fast.evaluation.options import (
     EvaluationOptions,
     Execution,
@@ -18,6 +20,8 @@ __all__ = [
     "EvaluationOptions",
     "Execution",
     "Grid",
+    "Measurement",
+    "Metric",
     "Model",
     "RecordOptions",
     "Selection",
@@ -26,5 +30,6 @@ __all__ = [
     "Timing",
     "evaluate",
     "evaluate_shard",
+    "measure",
     "prepare_model",
 ]

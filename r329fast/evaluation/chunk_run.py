@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 from r329fast.errors import DataError
 from r329fast.evaluation.chunk_log import ChunkLog, unpack
@@ -62,7 +63,8 @@ class ChunkRun:
             if cache is not None and plan.source.recipe is not None:
                 pixels = PixelCache(Path(cache), plan.source, plan.size)
                 stack.callback(pixels.close)
-            if cache is not None and plan.job.float_graph is not None:
+            # what is kept of the float network is its ranks, not what a metric sees
+            if cache is not None and plan.job.float_graph is not None and plan.job.metric is None:
                 floats = FloatCache(Path(cache), self.model, plan)
                 stack.callback(floats.close)
             start = time.perf_counter()
@@ -106,15 +108,30 @@ class ChunkRun:
                 progress(self.finished, total)
         self.timing.seconds = time.perf_counter() - start
 
-    def result(self, offset: int) -> Evaluation:
-        """Figures from the complete log. Raises DataError for images that must not be skipped."""
-        source, classes = self.plan.source, self.plan.classes
+    def records(self) -> Records:
+        """The complete log. Raises DataError for images that must not be skipped."""
+        source = self.plan.source
         records = Records(self.log, len(self.model.variants), self.plan)
         for image, why in sorted(records.bad.items()):
             if not self.skip_bad:
                 raise self.plan.unusable(image, why)
         if len(records.bad) == len(source):
             raise DataError(f"none of the {len(source)} images in {source.path} is usable")
+        return records
+
+    def measured(self, records: Records) -> tuple[list[dict[str, Any]], dict[str, Any] | None]:
+        """Figures of the job's metric: of every setting, and of the float network."""
+        metric = self.plan.job.metric
+        if metric is None:
+            return [], None
+        floats = metric.merge(records.float_states) if records.float_states else None
+        return [metric.merge(states) for states in records.states], floats
+
+    def result(self, offset: int) -> Evaluation:
+        """Figures from the complete log. Raises DataError for images that must not be skipped."""
+        source, classes = self.plan.source, self.plan.classes
+        records = self.records()
+        metrics, float_metric = self.measured(records)
         variants = [
             summarise(item.name, item.settings(), scores, records.floats, classes)
             for item, scores in zip(self.model.variants, records.scores, strict=True)
@@ -130,4 +147,7 @@ class ChunkRun:
             scores=records.scores,
             recipe=source.recipe,
             label_offset=offset,
+            metric=self.plan.job.metric.name if self.plan.job.metric is not None else "",
+            metrics=metrics,
+            float_metric=float_metric,
         )

@@ -115,7 +115,10 @@ def _collect(
             keys = shipped
         else:
             timing.bytes_sent += len(pickle.dumps(keys))
-        future = client.submit(run_chunk, key, number, keys, classes, pure=False, retries=2)
+        targets = plan.targets_of(number)
+        future = client.submit(
+            run_chunk, key, number, keys, classes, targets, pure=False, retries=2
+        )
         numbers[future.key] = number
         return future
 

@@ -44,13 +44,13 @@ class JobPlugin(WorkerPlugin):
 
 
 def run_chunk(
-    key: str, number: int, keys: Sequence[Key], classes: np.ndarray
+    key: str, number: int, keys: Sequence[Key], classes: np.ndarray, targets: Sequence[Any]
 ) -> tuple[int, bytes, Seconds]:
     """One chunk: its payload, and the seconds that it took."""
     evaluator = _evaluators[key]
     chunk, work = evaluator.decoder.start(number, keys)
     evaluator.decoder.finish(chunk, work)
-    running = evaluator.start(chunk, classes)
+    running = evaluator.start(chunk, classes, targets=targets)
     payload = evaluator.finish(running)
     evaluator.decoder.give_back(chunk)
     return number, payload, running.seconds

@@ -96,9 +96,12 @@ def _look_up(images: np.ndarray, table: np.ndarray) -> np.ndarray:
     return np.asarray(cv2.LUT(flat, table)).reshape(images.shape)
 
 
-def check_input(shape: tuple[int, ...], program: Program) -> None:
-    """Raise UsageError for a program that no image set fits, DataError where its items do not."""
-    if len(program.outputs) != 1:
+def check_input(shape: tuple[int, ...], program: Program, scored: bool = True) -> None:
+    """Raise UsageError for a program that no image set fits, DataError where its items do not.
+
+    scored: classes are counted, which takes one output.
+    """
+    if scored and len(program.outputs) != 1:
         raise UsageError(
             f"{program.name} has {len(program.outputs)} outputs ({', '.join(program.outputs)}), "
             "eval needs one (cut the graph with the cfg's output)"

@@ -16,18 +16,19 @@ from r329fast.base.machine import cores
 from r329fast.base.reading import is_there
 from r329fast.cfg import RunConfig
 from r329fast.deploy.recipe import chosen_recipe, saturation_warning
-from r329fast.errors import UsageError
+from r329fast.errors import DataError, UsageError
 from r329fast.evaluation.chunk_run import ChunkRun
 from r329fast.evaluation.encode import check_input
 from r329fast.evaluation.files import results_stem
 from r329fast.evaluation.job import ChunkPlan, Job, true_classes
+from r329fast.evaluation.metrics import Metric, choose_metric
 from r329fast.evaluation.options import EvaluationOptions
 from r329fast.evaluation.record import identity, open_log
 from r329fast.evaluation.result import Evaluation, Timing
 from r329fast.evaluation.results_file import choose_format, write_results
 from r329fast.evaluation.several import open_several
 from r329fast.evaluation.shards import merge_shards
-from r329fast.evaluation.sources import open_source
+from r329fast.evaluation.sources import Source, open_source
 from r329fast.evaluation.variants import Model, prepare_model
 from r329fast.images.class_folders import Naming
 from r329fast.images.opencv import cv2
@@ -61,6 +62,8 @@ def evaluate(
     threads = options.execution.threads or cores()
     model = prepared_model(model, options, threads)
     plan, offset, doubts = plan_of(model, images, labels, options)
+    if not plan.job.scored:
+        raise UsageError("this metric has targets of its own: r329fast.measure takes it")
     record = options.record
     kind, warning = choose_format(record.file_format) if record.out is not None else ("", "")
     with ExitStack() as stack:
@@ -100,9 +103,11 @@ def plan_of(
     selection, record = options.selection, options.record
     program = model.variants[0].program
     recipe, doubts = chosen_recipe(model.known, selection.preprocess, program)
+    metric = choose_metric(options.metric) if options.metric is not None else None
+    own = metric is not None and metric.own_targets
     offset = model.label_offset if selection.label_offset is None else selection.label_offset
     outputs = program.tensors[program.outputs[0]].elements
-    naming = Naming(selection.class_folders, outputs, offset, selection.split)
+    naming = Naming(selection.class_folders, outputs, offset, selection.split, not own)
     if len(program.inputs) > 1:
         words = dict(model.graph.onnx_names) if model.graph is not None else {}
         source = open_several(str(images), labels, program, words, selection.limit)
@@ -127,11 +132,36 @@ def plan_of(
         logits=record.logits,
         backend=options.execution.backend,
         chunk=record.chunk,
+        metric=metric,
     )
     for item in model.variants:
-        check_input(source.reader.shape, item.program)
+        check_input(source.reader.shape, item.program, job.scored)
+    if metric is not None and own:
+        targets = own_targets(metric, options.targets, source)
+        return ChunkPlan(job, source, np.zeros(len(source), np.int64), targets), 0, doubts
+    if options.targets is not None:
+        raise UsageError(
+            "targets go with a metric that has its own: miou, coco_map, regression; this one takes "
+            "class numbers (r329fast.evaluate)"
+        )
     classes = true_classes(source.labels, offset, outputs, source.names)
     return ChunkPlan(job, source, classes), offset, doubts
+
+
+def own_targets(metric: Metric, path: str | Path | None, source: Source) -> list[Any]:
+    """What is right for every image of a set. Raises UsageError and DataError."""
+    if path is None:
+        raise UsageError(f"metric {metric.name} needs targets: a file or folder (--targets)")
+    if metric.stretched and source.recipe is not None and source.recipe.resize != "stretch":
+        raise UsageError(f"metric {metric.name} needs images that are stretched, found a crop")
+    height, width = source.reader.shape[:2]
+    targets = metric.load(Path(path), source.names, (height, width))
+    missing = [name for name, target in zip(source.names, targets, strict=True) if target is None]
+    if missing:
+        raise DataError(
+            f"{path}: has nothing for {len(missing)} of {len(targets)} images, such as {missing[0]}"
+        )
+    return targets
 
 
 def _saturation(result: Evaluation, plan: ChunkPlan) -> list[str]:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
-from r329fast.evaluation.baseline import Baseline
+from r329fast.evaluation.baseline import Baseline, together
 from r329fast.evaluation.chunk_log import pack
 from r329fast.evaluation.decode_ahead import Chunk, Decoder
 from r329fast.evaluation.encode import Encoder, Normaliser, check_input
 from r329fast.evaluation.job import Job
+from r329fast.evaluation.metrics.metric import Outputs
 from r329fast.evaluation.score import blank, score, score_float
 from r329fast.evaluation.several import SeveralEncoder, encoder_key
 from r329fast.evaluation.wall_time import Seconds, Span, WallTime
@@ -29,8 +32,9 @@ class Running:
     chunk: Chunk
     classes: np.ndarray
     simulated: list[Pending]
-    floats: np.ndarray | list[Future[np.ndarray]] | None
+    floats: np.ndarray | list[Future[Outputs]] | None
     spans: tuple[Span, Span]
+    targets: Sequence[Any] = ()
     seconds: Seconds = field(default_factory=Seconds)
 
 
@@ -48,7 +52,7 @@ class Evaluator:
     def __post_init__(self) -> None:
         job = self.job
         for program in job.programs:
-            check_input(job.reader.shape, program)
+            check_input(job.reader.shape, program, job.scored)
         normaliser = Normaliser(job.recipe, job.reverse)
         encoders: dict[object, int] = {}
         self._encoders: list[Encoder] = []
@@ -64,7 +68,7 @@ class Evaluator:
             self._encoder_of.append(encoders[same])
         self.simulators = [Simulator(p, job.backend, self.threads) for p in job.programs]
         graph = job.float_graph
-        self.baseline = Baseline(graph, normaliser) if graph is not None else None
+        self.baseline = Baseline(graph, normaliser, job.scored) if graph is not None else None
         size = job.chunk_images()
         self.decoder = Decoder(job.reader, self._encoders, size, self.threads, graph is not None)
         self._pool = ThreadPoolExecutor(self.threads, thread_name_prefix="simulate")
@@ -88,39 +92,62 @@ class Evaluator:
             encoder = self._encoders[self._encoder_of[index]]
             encoder.into(image, encoder.buffer(1, image.shape)[0])
 
-    def start(self, chunk: Chunk, classes: np.ndarray, floats: np.ndarray | None = None) -> Running:
+    def start(
+        self,
+        chunk: Chunk,
+        classes: np.ndarray,
+        floats: np.ndarray | None = None,
+        targets: Sequence[Any] = (),
+    ) -> Running:
         """Begin to simulate a chunk; its buffers stay as they are until it is finished.
 
-        classes: int64 [n], the true ones. floats: float records that are known already.
+        classes: int64 [n], the true ones. floats: float records that are known already. targets:
+        of the job's metric.
         """
         simulated = [
             simulator.submit(self._encoders[which].feeds(chunk.inputs[which]), pool=self._pool)
             for simulator, which in zip(self.simulators, self._encoder_of, strict=True)
         ]
         first = self._time.start([future for item in simulated for future in item.futures])
-        parts: np.ndarray | list[Future[np.ndarray]] | None = floats
+        parts: np.ndarray | list[Future[Outputs]] | None = floats
         if floats is None and self.baseline is not None:
             parts = self.baseline.submit(chunk.pixels, self._pool)
         second = self._time.start(parts if isinstance(parts, list) else [])
-        return Running(chunk, classes, simulated, parts, (first, second))
+        return Running(chunk, classes, simulated, parts, (first, second), targets)
 
     def finish(self, running: Running) -> bytes:
-        """Wait and score; the payload holds `scoreK`, `float`, `logitsK` and `bad`."""
-        chunk, classes = running.chunk, running.classes
+        """Wait and score; the payload holds `bad`, and of every program K `scoreK` and `logitsK`.
+
+        A metric adds `stateK.NAME`; without classes `saturatedK` takes the place of `scoreK`. Of
+        the float network come `float` and `float.NAME`.
+        """
+        chunk, classes, job = running.chunk, running.classes, self.job
         bad = np.array(sorted(chunk.bad), dtype=np.int64)
         arrays: dict[str, np.ndarray] = {}
         for index, item in enumerate(running.simulated):
-            (logits,) = item.result().values()
-            logits = logits.reshape(len(classes), -1)
-            records = score(logits, classes, chunk.saturated[self._encoder_of[index]])
-            blank(records, bad)
-            arrays[f"score{index}"] = records
-            if self.job.logits:
-                arrays[f"logits{index}"] = logits
+            outputs, saturated = item.result(), chunk.saturated[self._encoder_of[index]]
+            if job.scored:
+                (logits,) = outputs.values()
+                logits = logits.reshape(len(classes), -1)
+                records = score(logits, classes, saturated)
+                blank(records, bad)
+                arrays[f"score{index}"] = records
+                if job.logits:
+                    arrays[f"logits{index}"] = logits
+            else:
+                arrays[f"saturated{index}"] = saturated.copy()
+            tensors = job.programs[index].tensors
+            reals = {name: tensors[name].dequantize(value) for name, value in outputs.items()}
+            arrays |= self._measured(running, reals, f"state{index}.")
         floats = running.floats
         if isinstance(floats, list):
-            floats = score_float(np.concatenate([part.result() for part in floats]), classes)
-            blank(floats, bad)
+            found = together([part.result() for part in floats])
+            arrays |= self._measured(running, found, "float.")
+            floats = None
+            if job.scored:
+                (values,) = found.values()
+                floats = score_float(values.reshape(len(classes), -1), classes)
+                blank(floats, bad)
         if floats is not None:
             arrays["float"] = floats
         words = json.dumps({str(row): chunk.bad[row] for row in sorted(chunk.bad)})
@@ -128,6 +155,18 @@ class Evaluator:
         simulated, float_run = (self._time.seconds(span) for span in running.spans)
         running.seconds = Seconds(simulated, float_run, chunk.seconds)
         return pack(arrays)
+
+    def _measured(self, running: Running, outputs: Outputs, prefix: str) -> dict[str, np.ndarray]:
+        """The state of the job's metric, of the images that could be read."""
+        metric, bad = self.job.metric, running.chunk.bad
+        if metric is None:
+            return {}
+        good = [row for row in range(len(running.classes)) if row not in bad]
+        state = metric.measure(
+            {name: value[good] for name, value in outputs.items()},
+            [running.targets[row] for row in good],
+        )
+        return {f"{prefix}{key}": np.asarray(value) for key, value in state.items()}
 
     def idle(self, since: float) -> float:
         """Seconds from `since` (of time.perf_counter) to now with nothing to simulate."""

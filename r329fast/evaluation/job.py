@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from r329fast.errors import DataError
 from r329fast.evaluation.decode_ahead import chunk_size
+from r329fast.evaluation.metrics.metric import Metric
 from r329fast.evaluation.sources import Key, Reader, Source
 from r329fast.graph.ir import Graph
 from r329fast.images.preprocess import Preprocess
@@ -20,7 +22,8 @@ class Job:
     """All that is needed to evaluate a chunk anywhere; plain data that goes to other machines.
 
     float_graph: None without a baseline. logits: keep the integers of every class. chunk: images
-    of a chunk, None lets their size decide.
+    of a chunk, None lets their size decide. metric: what is measured of the outputs too, or alone
+    where it has targets of its own.
     """
 
     programs: tuple[Program, ...]
@@ -31,6 +34,12 @@ class Job:
     logits: bool = False
     backend: str = "numba"
     chunk: int | None = None
+    metric: Metric | None = None
+
+    @property
+    def scored(self) -> bool:
+        """Whether the only output is one of classes, which are ranked and counted."""
+        return self.metric is None or not self.metric.own_targets
 
     def chunk_images(self) -> int:
         """Images of a chunk."""
@@ -42,11 +51,15 @@ class Job:
 
 @dataclass(frozen=True)
 class ChunkPlan:
-    """A job on a labelled set, chunk by chunk; `classes` are the true ones, int64 [N]."""
+    """A job on a labelled set, chunk by chunk; `classes` are the true ones, int64 [N].
+
+    targets: of a metric that has its own, one per image.
+    """
 
     job: Job
     source: Source
     classes: np.ndarray
+    targets: Sequence[Any] = ()
 
     @property
     def size(self) -> int:
@@ -68,6 +81,11 @@ class ChunkPlan:
 
     def keys(self, number: int) -> Sequence[Key]:
         return self.source.keys[self.rows(number)]
+
+    def targets_of(self, number: int) -> Sequence[Any]:
+        """The targets of a chunk; the classes serve where the metric has none of its own."""
+        every = self.classes.tolist() if self.job.scored else self.targets
+        return every[self.rows(number)]
 
     def unusable(self, image: int, why: str) -> DataError:
         """The error that ends a run without --skip-bad."""

@@ -80,7 +80,8 @@ def local_chunks(
         if chunk is None or (chunk.bad and not skip_bad):
             break
         known = floats.get(chunk.number) if floats is not None else None
-        running.append(evaluator.start(chunk, plan.classes[plan.rows(chunk.number)], known))
+        classes, targets = plan.classes[plan.rows(chunk.number)], plan.targets_of(chunk.number)
+        running.append(evaluator.start(chunk, classes, known, targets))
         if len(running) > 1:
             yield finish()
     while running:

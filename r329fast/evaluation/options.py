@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from r329fast.base.arguments import Progress, at_least_one
 from r329fast.errors import UsageError
+from r329fast.evaluation.metrics.metric import Metric
 from r329fast.images.preprocess import Preprocess
 
 
@@ -120,7 +121,8 @@ class Execution:
 @dataclass(frozen=True)
 class EvaluationOptions:
     """All of them. float_baseline: run the float network too; float_model: its ONNX file, needed
-    where a program is evaluated.
+    where a program is evaluated. metric: what is measured beside top-k, see `choose_metric`;
+    targets: the file or folder of a metric that has its own.
     """
 
     grid: Grid = Grid()
@@ -129,3 +131,5 @@ class EvaluationOptions:
     execution: Execution = Execution()
     float_baseline: bool = False
     float_model: str | Path | None = None
+    metric: Metric | Callable[..., Any] | str | None = None
+    targets: str | Path | None = None

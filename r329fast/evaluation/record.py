@@ -36,9 +36,24 @@ def identity(model: Model, plan: ChunkPlan) -> dict[str, Any]:
         },
         "float baseline": float_identity(model) if job.float_graph is not None else None,
         "logits": job.logits,
+        **metric_identity(plan),
         "chunk size": plan.size,
         "chunks": plan.chunks,
     }
+
+
+def metric_identity(plan: ChunkPlan) -> dict[str, Any]:
+    """The metric and its targets; nothing without one, so that older runs go on."""
+    metric = plan.job.metric
+    if metric is None:
+        return {}
+    digest = hashlib.sha256()
+    for target in plan.targets:
+        digest.update(repr(target).encode())
+        if isinstance(target, Path):
+            status = target.stat()
+            digest.update(f"{status.st_size} {status.st_mtime_ns}".encode())
+    return {"metric": [metric.identity(), digest.hexdigest()]}
 
 
 def float_identity(model: Model) -> list[str]:
@@ -96,7 +111,12 @@ class Records:
         from r329fast.evaluation.score import SCORE
 
         count = len(plan.source)
-        self.scores = [np.zeros(count, dtype=SCORE) for _ in range(variants)]
+        self.scores = [
+            np.zeros(count, dtype=SCORE) for _ in range(variants if plan.job.scored else 0)
+        ]
+        self.states: list[list[dict[str, np.ndarray]]] = [[] for _ in range(variants)]
+        self.float_states: list[dict[str, np.ndarray]] = []
+        self.saturated = [0] * variants
         self.floats: np.ndarray | None = None
         self.bad: dict[int, str] = {}
         with faults_of(log.path, "a record of this evaluation", "; --overwrite begins anew"):
@@ -113,7 +133,8 @@ class Records:
             for index, scores in enumerate(self.scores):
                 part = payload[f"score{index}"]
                 scores[first : first + len(part)] = part
-            seen += len(payload["score0"])
+            self._add_states(payload, plan)
+            seen += plan.length(number)
             if "float" in payload:
                 if self.floats is None:
                     self.floats = np.zeros(count, dtype=FLOAT_SCORE)
@@ -123,7 +144,23 @@ class Records:
         if seen != count:
             raise DataError(f"{log.path}: found {seen} images, expected {count}")
 
+    def _add_states(self, payload: dict[str, np.ndarray], plan: ChunkPlan) -> None:
+        """What a metric left of one chunk."""
+        if plan.job.metric is None:
+            return
+        for index, states in enumerate(self.states):
+            states.append(_below(payload, f"state{index}."))
+            if not plan.job.scored:
+                self.saturated[index] += int(payload[f"saturated{index}"].sum())
+        found = _below(payload, "float.")
+        self.float_states += [found] if found else []
+
 
 def bad_rows(payload: dict[str, np.ndarray]) -> dict[int, str]:
     """Row in the chunk -> why the image could not be used."""
     return {int(row): why for row, why in json.loads(payload["bad"].tobytes()).items()}
+
+
+def _below(payload: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
+    """The entries whose names begin with `prefix`, by the rest of their names."""
+    return {key.removeprefix(prefix): payload[key] for key in payload if key.startswith(prefix)}

@@ -84,7 +84,8 @@ class Evaluation:
     """Result of an evaluation; the first of `variants` in `best` loses least.
 
     skipped: (file, why). scores: one record array (`score.SCORE`) per variant, one row per
-    image. classes: true class numbers int64 [N].
+    image. classes: true class numbers int64 [N]. metric: its name; metrics: its figures for each
+    variant; float_metric: those of the float network.
     """
 
     variants: list[VariantResult]
@@ -98,6 +99,9 @@ class Evaluation:
     label_offset: int
     files: list[Path] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)
+    metric: str = ""
+    metrics: list[dict[str, Any]] = field(default_factory=list)
+    float_metric: dict[str, Any] | None = None
 
     @property
     def best(self) -> VariantResult:
@@ -139,8 +143,15 @@ class Evaluation:
             "label_offset": self.label_offset,
             "preprocess": self.recipe.as_json() if self.recipe else None,
             "settings": [item.as_json() for item in self.variants],
+            **self._metric_json(),
             "files": [str(path) for path in self.files],
         }
+
+    def _metric_json(self) -> dict[str, Any]:
+        if not self.metric:
+            return {}
+        named = zip([item.name for item in self.variants], self.metrics, strict=True)
+        return {"metric": self.metric, "metrics": dict(named), "float_metric": self.float_metric}
 
     def to_pandas(self, setting: str | None = None) -> Any:
         """A row per image of one setting (the best where absent) as a pandas DataFrame.

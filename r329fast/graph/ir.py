@@ -170,7 +170,8 @@ class Graph:
     onnx_names: tensor name -> name of the ONNX tensor that holds the same float values, where
     there is one; input_layouts: input name -> "NCHW", "NHWC" or "plain" as the ONNX file has it;
     onnx_axes: tensor name -> for each of our per-image axes the ONNX tensor's one ((1, 2, 0) for a
-    feature map that is NCHW there); given: tensor name -> scale and zero point of a quantised file.
+    feature map that is NCHW there); given: tensor name -> scale and zero point of a quantised file;
+    given_again: ONNX tensors that the file quantises a second time, with another scale.
     """
 
     name: str
@@ -181,6 +182,7 @@ class Graph:
     input_layouts: dict[str, str] = field(default_factory=dict)
     onnx_axes: dict[str, tuple[int, ...]] = field(default_factory=dict)
     given: dict[str, Given] = field(default_factory=dict)
+    given_again: tuple[str, ...] = ()
 
     def __iter__(self) -> Iterator[Layer]:
         return iter(self.layers)

@@ -255,4 +255,5 @@ def _finish(builder: Builder, name: str) -> Graph:
         input_layouts=builder.input_layouts,
         onnx_axes=onnx_axes,
         given=given,
+        given_again=tuple(model.given_again),
     )

@@ -20,6 +20,10 @@ _KEYS = re.compile(r"(.*)\[(\d+)\]", re.ASCII | re.DOTALL)
 _KEPT = 2  # row groups in memory: threads read ahead across a border
 
 
+def _is_label(item: object) -> bool:
+    return isinstance(item, str) or (type(item) is int and item >= 0)
+
+
 class _Table:
     """One parquet file; a row group's images are read at once and kept for its other rows."""
 
@@ -63,11 +67,11 @@ class _Table:
             found = self._file.read(columns=[self._label]).column(0).to_pylist()
         if len(found) != self.rows:
             raise FileError(f"{self.path}: found {len(found)} labels in {self.rows} rows")
-        if not all((type(item) is int and item >= 0) or isinstance(item, str) for item in found):
-            odd = next(item for item in found if not isinstance(item, str) and not (item or 0) > 0)
+        odd = [item for item in found if not _is_label(item)]
+        if odd:
             raise DataError(
-                f"{self.path}: found {self._label} {odd!r}, allowed class numbers from 0, or names "
-                "(a test part often hides them)"
+                f"{self.path}: found {self._label} {str(odd[0])[:40]}, allowed class numbers from "
+                "0, or names (a test part often hides them)"
             )
         return [str(item) for item in found]
 

@@ -182,10 +182,13 @@ def _int64_constants(op: Op, output: TensorSpec, requant: _Requant) -> np.ndarra
     header[epilogue_wide.ZERO_POINT] = output.zero_point
     header[epilogue_wide.QMIN], header[epilogue_wide.QMAX] = output.qmin, output.qmax
     plain = requant.rounding == "half_even" and requant.act not in ("CLIP", "LEAKY")
-    inside = requant.shift.min(initial=1) >= 1 and requant.shift.max(initial=1) <= 62
+    mult, shift = requant.mult, requant.shift
+    if plain:  # p is (2 * p) / 2: a shift like the others
+        mult, shift = np.where(shift == 0, 2 * mult, mult), np.where(shift == 0, 1, shift)
+    inside = shift.min(initial=1) >= 1 and shift.max(initial=1) <= 62
     header[epilogue_wide.PLAIN] = plain and inside
     rows = np.zeros((4, len(requant.bias)), dtype=np.int64)
-    rows[epilogue_wide.MULT], rows[epilogue_wide.SHIFT] = requant.mult, requant.shift
+    rows[epilogue_wide.MULT], rows[epilogue_wide.SHIFT] = mult, shift
     rows[epilogue_wide.SLOPE], rows[epilogue_wide.BIAS] = requant.slope, requant.bias
     return np.concatenate([header, rows.reshape(-1)])
 

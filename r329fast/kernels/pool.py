@@ -11,7 +11,7 @@ from r329fast.base.integers import INT32_MAX
 from r329fast.base.limits import check_memory
 from r329fast.errors import UnsupportedModelError
 from r329fast.kernels.epilogue import prepare_epilogue
-from r329fast.kernels.leaves.rows import epilogue_rows, max_window
+from r329fast.kernels.leaves.rows import epilogue_rows, max_columns, max_rows
 from r329fast.kernels.runtime.kernel import arrays, kernel
 from r329fast.kernels.runtime.op_plan import OpPlan, Step, flip_of
 from r329fast.kernels.runtime.parameters import pack
@@ -38,8 +38,9 @@ class Window(NamedTuple):
 
 
 class MaxPool(NamedTuple):
-    first: int  # output position (over all images) to begin with
+    first: int  # output row (over all images) to begin with
     end: int
+    columns: int  # of a padded row
     lowest: int  # the smallest integer, in unsigned order: what an empty window gives
 
 
@@ -53,33 +54,29 @@ class AvgPool(NamedTuple):
 
 @kernel
 def maxpool_rows(frame):  # type: ignore[no-untyped-def]
-    """Output positions first..end; bytes are compared as q + 128 when int8."""
-    p, g, x, out = arrays(frame, MaxPool, Window, "uu")
-    height, width, channels = g.height, g.width, g.channels
-    out_height, out_width = g.out_height, g.out_width
-    kernel_y, kernel_x, dilation_y, dilation_x = g.kernel_y, g.kernel_x, g.dilation_y, g.dilation_x
-    for position in range(p.first, p.end):
-        image = position // (out_height * out_width)
-        y = (position // out_width - image * out_height) * g.stride_y - g.top
-        column = (position % out_width) * g.stride_x - g.left
-        # The window's taps inside the image, first..last of each axis: the leaf then needs no test
-        # per tap. None inside: it gives `lowest`.
-        first_y = max((dilation_y - 1 - y) // dilation_y, 0)
-        last_y = min((height - 1 - y) // dilation_y + 1, kernel_y)
-        first_x = max((dilation_x - 1 - column) // dilation_x, 0)
-        last_x = min((width - 1 - column) // dilation_x + 1, kernel_x)
-        start = (image * height + y + first_y * dilation_y) * width + column + first_x * dilation_x
-        max_window(
-            x.ctypes.data + start * channels,
-            dilation_y * width * channels,
-            max(last_y - first_y, 0),
-            dilation_x * channels,
-            max(last_x - first_x, 0),
-            channels,
-            p.lowest,
-            g.flip,
-            out.ctypes.data + position * channels,
-        )
+    """Output rows first..end; bytes are compared as q + 128 when int8.
+
+    scratch: one row with its padding, the largest of the window's rows.
+    """
+    p, g, x, out, scratch = arrays(frame, MaxPool, Window, "uuu")
+    height, width, channels, lowest = g.height, g.width, g.channels, p.lowest
+    out_height, out_width, dilation = g.out_height, g.out_width, g.dilation_y
+    row_bytes = width * channels
+    scratch[: p.columns * channels] = np.uint8(lowest)  # what stays of it is the padding
+    inside = scratch.ctypes.data + g.left * channels
+    for place in range(p.first, p.end):
+        image = place // out_height
+        y = (place - image * out_height) * g.stride_y - g.top
+        # The window's rows inside the image, first..last: none leave `lowest`.
+        first = max((dilation - 1 - y) // dilation, 0)
+        last = min((height - 1 - y) // dilation + 1, g.kernel_y)
+        start = x.ctypes.data + (image * height + y + first * dilation) * row_bytes
+        rows = max(last - first, 0)
+        max_rows(inside, start, dilation * row_bytes, rows, row_bytes, lowest, g.flip)
+        max_columns(
+            out.ctypes.data + place * out_width * channels, scratch.ctypes.data, out_width,
+            g.stride_x * channels, g.dilation_x * channels, g.kernel_x, channels, g.flip,
+        )  # fmt: skip
 
 
 @kernel
@@ -150,15 +147,20 @@ def _window(op: Op, x: TensorSpec, output: TensorSpec) -> np.ndarray:
 def prepare_maxpool(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> OpPlan:
     x = inputs[0]
     window, lowest = _window(op, x, output), (x.qmin & 255) ^ flip_of(x)
-    positions = output.shape[0] * output.shape[1]
+    rows, left = output.shape[0], op.integers("pads")[1]
+    reach = (output.shape[1] - 1) * op.integers("stride")[1]
+    reach += (op.integers("kernel")[1] - 1) * op.integers("dilation")[1] + 1
+    columns = max(reach, left + x.shape[1])
+    parameters = MaxPool(first=0, end=rows, columns=columns, lowest=lowest)
+    room = columns * x.shape[2]
 
     def bind(
         batch: int, inputs: Sequence[np.ndarray], output: np.ndarray, scratch: np.ndarray
     ) -> list[Step]:
-        p = pack(MaxPool(first=0, end=batch * positions, lowest=lowest))
-        return [(maxpool_rows, (p, window, inputs[0], output))]
+        p = pack(parameters._replace(end=batch * rows))
+        return [(maxpool_rows, (p, window, inputs[0], output, scratch))]
 
-    return OpPlan("vector-maxpool", bind, lambda batch: 0, True)
+    return OpPlan("vector-maxpool", bind, lambda batch: room, True)
 
 
 def prepare_avgpool(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> OpPlan:

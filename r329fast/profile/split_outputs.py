@@ -40,7 +40,7 @@ def split_suggestions(
             Suggestion(
                 "outputs",
                 item.layer,
-                "its parts differ more than 100 times in range; scores of the worst part",
+                "its parts differ more than 100 times in range",
                 f"the parts of {item.layer} as outputs",
                 f"[Parser] output = {', '.join(item.parts)}",
                 before.as_json(),

@@ -106,6 +106,9 @@ def given_report(graph: Graph, program: Program) -> list[str]:
             refused["a channel's multiplier would be 0, or wide weights are asked for"].append(
                 layer.name
             )
+    if graph.given_again:
+        reason = "the file quantises it a second time, with another scale, which is left out"
+        refused[reason] += graph.given_again
     if not refused:
         return []
     lines = [

@@ -163,7 +163,8 @@ def suggestion_lines(suggestions: Sequence[Mapping[str, Any]]) -> list[str]:
     lines = []
     for number, item in enumerate(suggestions, 1):
         after, before = item["after"], item["before"]
-        gain = f"output SNR {before['snr']:.2f} -> {after['snr']:.2f} dB, "
+        what = "worst part's" if item.get("kind") == "outputs" else "output"
+        gain = f"{what} SNR {before['snr']:.2f} -> {after['snr']:.2f} dB, "
         gain += f"agreement {before['agreement']:.1%} -> {after['agreement']:.1%}"
         if after.get("top1") is not None:
             gain += f", top-1 {before['top1']:.1%} -> {after['top1']:.1%}"

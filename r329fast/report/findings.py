@@ -33,10 +33,10 @@ _COARSE = 0.01  # relative error of a multiplier
 
 
 def findings(record: Record) -> list[Finding]:
-    """Sentences about the record, those about accuracy first; never empty."""
+    """Sentences about the record, first what no figure shows, then accuracy; never empty."""
     about_accuracy = [item for rule in ACCURACY if (item := rule(record)) is not None]
     rest = [item for rule in _RULES if (item := rule(record)) is not None]
-    found = [*about_accuracy, *_failures(record), *rest]
+    found = [*_failures(record), *about_accuracy, *rest]
     if not found:
         found.append(Finding("nothing", False, ("The record holds nothing that stands out.",)))
     return found
@@ -133,7 +133,8 @@ def _suggestion(record: Record) -> Finding | None:
         return None
     best = max(items, key=lambda item: (item["after"]["snr"] or 0) - (item["before"]["snr"] or 0))
     before, after = best["before"], best["after"]
-    gain = f"output's SNR from {before['snr']:.1f} to {after['snr']:.1f} dB"
+    what = "worst part's" if best.get("kind") == "outputs" else "output's"
+    gain = f"{what} SNR from {before['snr']:.1f} to {after['snr']:.1f} dB"
     agreed = percent(after["agreement"])
     if after["agreement"] == before["agreement"]:
         gain += f" and leaves the agreement with float at {agreed}"

@@ -35,7 +35,7 @@ from r329fast.report.findings import findings
 from r329fast.report.outputs import PROFILE_FILE, write_csv, write_html, write_record
 
 PAGE = "report.html"
-LIMIT = 500
+LIMIT = 200
 PROFILED = 8
 
 

@@ -205,3 +205,23 @@ def test_arrays(run, folder: Path) -> None:
     assert code == 0
     assert json.loads(out)["images"] == 20
     assert json.loads(out)["preprocess"] is None
+
+
+def test_metrics(run, tmp_path: Path) -> None:
+    code, out, _ = run("--metric", "per_class", "--float")
+    assert code == 0
+    assert "mean_class_accuracy" in out
+    lines = "".join(f"i{n:05d}.png,{','.join(['0'] * 10)}\n" for n in range(60))
+    truth = tmp_path / "truth.csv"
+    truth.write_text(lines, encoding="utf-8")
+    code, out, _ = run("--metric", "regression", "--targets", truth, "--out", tmp_path / "o")
+    assert code == 0
+    assert "regression, 60 images" in out
+    assert "rmse" in out
+    assert (tmp_path / "o" / "measure.json").is_file()
+    code, _, err = run("--targets", truth)
+    assert code == 2
+    assert "--targets needs --metric" in err
+    code, _, err = run("--metric", "regression")
+    assert code == 2
+    assert "needs targets" in err

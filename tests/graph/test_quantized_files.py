@@ -240,3 +240,18 @@ def test_computed_scales_stay_refused(tmp_path: Path) -> None:
     ]
     issues = check_model(save(net(steps, SHAPE, {"t": ints(0, -1)}), tmp_path))
     assert [issue.op for issue in issues] == ["DynamicQuantizeLinear", "DequantizeLinear"]
+
+
+def test_a_second_scale_is_reported(tmp_path: Path) -> None:
+    steps: list[Step] = [
+        ("QuantizeLinear", "x s z", "q", {}),
+        ("DequantizeLinear", "q s z", "d", {}),
+        ("QuantizeLinear", "d t z", "p", {}),
+        ("DequantizeLinear", "p t z", "e", {}),
+        ("Neg", "e", "y", {}),
+    ]
+    consts = {"s": np.array(0.02, F), "t": np.array(0.05, F), "z": np.array(0, np.int8)}
+    graph = load_model(save(net(steps, SHAPE, consts), tmp_path))
+    assert graph.given_again == ("d",)
+    program = quantize(graph, calibrate(graph, DATA, "compass42"), "compass42")
+    assert "second time" in given_report(graph, program)[-1]

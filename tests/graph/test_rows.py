@@ -9,7 +9,11 @@ import numpy as np
 import pytest
 from support.graph_nets import BN, F, Step, agree, ints, net, random, save, types
 
-from r329fast.graph import check_model
+from r329fast.calibration import calibrate
+from r329fast.graph import check_model, load_model
+from r329fast.quantization import SCHEMES, quantize
+from r329fast.reference import run_program
+from r329fast.simulator import Simulator
 
 ROW = ("N", 4, 11)
 W = random(6, 4, 3, scale=0.3)
@@ -160,3 +164,27 @@ def test_sum_with_a_row_from_elsewhere(tmp_path: Path) -> None:
     agree(net(steps, ROW, {"w": random(4, 4, 3)}), tmp_path)
     steps = [("Conv", "x w", "c", {"pads": [1, 1]}), ("Mul", "c k", "y", {})]
     agree(net(steps, ROW, {"w": random(4, 4, 3), "k": random(4, 11) + F(1)}), tmp_path)
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_integers(scheme: str, tmp_path: Path) -> None:
+    """A keyword-spotting network in small: its kernels equal the reference, its shapes hold."""
+    steps: list[Step] = [
+        ("Conv", "x w", "c", {"pads": [1, 1], "strides": [2]}),
+        ("BatchNormalization", "c g b m v", "n", {}),
+        ("Relu", "n", "r", {}),
+        ("Conv", "r d", "e", {"group": 4, "pads": [1, 1]}),
+        ("ConvTranspose", "e u", "t", {"strides": [2]}),
+        ("MaxPool", "t", "p", {"kernel_shape": [2]}),
+        ("GlobalAveragePool", "p", "a", {}),
+        ("Flatten", "a", "f", {}),
+        ("Gemm", "f fc", "y", {}),
+    ]
+    consts = {"w": random(4, 4, 3), "d": random(4, 1, 3), "u": random(4, 4, 2), "fc": random(4, 3)}
+    graph = load_model(save(net(steps, ROW, {**consts, **BN}), tmp_path))
+    x = random(5, *graph.shapes["x"])
+    program = quantize(graph, calibrate(graph, x, scheme), scheme)
+    feed = {"x": program.quantize_input(x)}
+    wanted = run_program(program, feed)
+    for key, values in Simulator(program).run(feed, keep=tuple(program.tensors)).items():
+        np.testing.assert_array_equal(values, wanted[key])

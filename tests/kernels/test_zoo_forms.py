@@ -17,7 +17,7 @@ from support.kernel_cases_compute import build, spec
 
 from r329fast.kernels.conv import depthwise_quads
 from r329fast.kernels.conv.direct import PACKED, PARTS, choose_mode
-from r329fast.kernels.conv.layout import conv_layout, merged_groups
+from r329fast.kernels.conv.layout import conv_layout, merged_groups, panels
 from r329fast.kernels.runtime.isa import ISA
 from r329fast.program.program import Op, Program
 
@@ -131,3 +131,23 @@ def test_copies_of_any_length(channels: int) -> None:
     shuffle = Op("channel_shuffle", "l", ("x",), ("y",), {"group": 2})
     program = build(rng, shuffle, [pairs], replace(pairs, name="y"))
     assert check(program, kernel_cases.feeds(rng, program, 2)) == "vector-shuffle"
+
+
+@pytest.mark.parametrize("outs", range(1, 3 * ISA.width + 2))
+def test_panels_cover_all_columns_by_full_tiles(outs: int) -> None:
+    made = panels(outs)
+    covered = {column for first, columns in made for column in range(first, first + columns)}
+    assert covered >= set(range(outs))
+    full = outs >= ISA.width // 2
+    assert all(first >= 0 and (not full or first + columns <= outs) for first, columns in made)
+    least = -(-outs // (ISA.width // 2)) * (ISA.width // 2)
+    assert sum(columns for _, columns in made) == least  # no products more than padding costs
+
+
+@pytest.mark.parametrize("outs", [1, 10, 16, 17, 24, 31, 33, 40, 58, 63, 80])
+@pytest.mark.parametrize("kernel", [(1, 1), (3, 3)])
+def test_columns_of_every_rest(outs: int, kernel: tuple[int, int]) -> None:
+    rng = np.random.default_rng(outs)
+    pads = (kernel[0] // 2,) * 4
+    program = kernel_cases.convolution(rng, (7, 15, 19), outs, kernel, pads=pads, chosen="RELU")
+    check(bounded(program, rng, outs), kernel_cases.feeds(rng, program, 3))

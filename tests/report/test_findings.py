@@ -210,10 +210,10 @@ def test_silent_failures_are_findings() -> None:
     failures = [{"kind": "parts", "layer": "join", "text": texts[0], "parts": []},
                 {"kind": "constant", "layer": "", "text": texts[1], "parts": []}]  # fmt: skip
     items = findings(record([layer("join", bits_lost_to_dead=3)], failures=failures))
-    assert [item.kind for item in items] == ["accuracy", "failure", "failure", "dead"]
-    assert items[1].text == texts[0] + "."
-    assert [part.layer for part in items[1].parts if not isinstance(part, str)] == ["join"]
-    assert items[2].text == "Output 'out' is constant."
+    assert [item.kind for item in items] == ["failure", "failure", "accuracy", "dead"]
+    assert items[0].text == texts[0] + "."
+    assert [part.layer for part in items[0].parts if not isinstance(part, str)] == ["join"]
+    assert items[1].text == "Output 'out' is constant."
 
 
 # --- cost ----------------------------------------------------------------------------------------

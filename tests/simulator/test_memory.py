@@ -7,9 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.programs import small_program
 
 from r329fast.base.limits import ACTIVATION, MEMORY
-from r329fast.errors import FileError, MachineError, ProgramError
+from r329fast.errors import FileError, MachineError, ProgramError, UnsupportedModelError
 from r329fast.program import Op, Program, TensorSpec
 from r329fast.program.storage import load_program
 from r329fast.simulator import Simulator
@@ -157,3 +158,11 @@ def test_the_largest_tensors_run(monkeypatch: pytest.MonkeyPatch) -> None:
     program = relus(3, (8, 1024, 1024))
     x = np.zeros((2, 8, 1024, 1024), np.int8)
     assert not Simulator(program, threads=2).run(x)["t3"].any()
+
+
+def test_a_model_over_a_limit_is_not_supported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a model asks for is no defect of ours: exit 3, and the limit is named."""
+    monkeypatch.setenv("R329FAST_MAX_OPS", "3")
+    with pytest.raises(UnsupportedModelError, match=r"allowed 3 ops .R329FAST_MAX_OPS") as caught:
+        small_program()
+    assert caught.value.exit_code == 3

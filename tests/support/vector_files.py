@@ -45,6 +45,13 @@ def names() -> list[str]:
     return [name for name in found if not name.startswith(VENDOR_FAULTS)]
 
 
+def faults() -> list[str]:
+    """Vectors of what the vendor computes wrongly."""
+    return [
+        path.stem for path in sorted(FURTHER.glob("*.npz")) if path.stem.startswith(VENDOR_FAULTS)
+    ]
+
+
 def load(name: str) -> Vector:
     path = VECTORS / f"{name}.npz"
     with np.load(path if path.exists() else FURTHER / f"{name}.npz") as stored:

@@ -9,6 +9,7 @@ from support.backends import BACKENDS, all_tensors, one_op
 
 from r329fast.calibration import calibrate
 from r329fast.calibration.ranges import mean_square_key, softmax_key, sum_square_key
+from r329fast.errors import UnsupportedModelError
 from r329fast.program import Op, Program
 from r329fast.quantization import quantize
 
@@ -60,6 +61,22 @@ def _add_hidden_ranges(vector: vector_files.Vector) -> None:
 
 def test_there_are_vectors(shared) -> None:
     assert len(NAMES) >= 198 + 289 - 5
+
+
+@pytest.mark.parametrize("name", vector_files.faults())
+def test_what_is_left_out_is_what_no_program_can_hold(name: str) -> None:
+    """Spec B.22: a negative alpha negates the zero point and puts +128 into int8; of three inputs
+    every result saturates. The specification advises to refuse such Gemms, and they are."""
+    vector = vector_files.load(name)
+    gemm = next(node for node in vector.nodes if node["type"] == "Gemm")
+    q = vector.arrays[f"{gemm['outputs'][0]['key']}.q"]
+    ends = (gemm["outputs"][0]["qmin"], gemm["outputs"][0]["qmax"])
+    if len(gemm["inputs"]) == 2:
+        assert q.max() == ends[1] + 1  # no int8
+    else:
+        assert np.isin(q, ends).all()  # nothing of the product is left
+    with pytest.raises(UnsupportedModelError, match="two inputs and alpha 1"):
+        quantize(vector.graph, vector.ranges, "compass42", vector_files.case_options(vector))
 
 
 @pytest.mark.parametrize("name", NAMES)

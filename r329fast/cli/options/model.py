@@ -22,7 +22,7 @@ def add_model(parser: argparse.ArgumentParser, images: bool = True) -> None:
     """--save-cfg, and --images and --labels where the command has none of its own."""
     group = parser.add_argument_group(
         "a model instead of a cfg",
-        "MODEL.onnx runs with a cfg made in memory, calibrated on at most 100 of the images\n"
+        "MODEL.onnx runs with a cfg made in memory, calibrated on at most 64 of the images\n"
         "(on random data without any: then only cost and memory mean something). How they\n"
         "are prepared is read from preprocess.json near the model, else guessed, and said.",
     )

@@ -28,6 +28,7 @@ _OP_ADVICE = {
     "DynamicQuantizeLinear": _FLOAT_MODEL,
     "NonMaxSuppression": "cut the graph in front of it (--outputs), do the detection afterwards",
     "If": "fold its condition into the file: onnxslim MODEL.onnx OUT.onnx (or onnxsim)",
+    "Einsum": "write it as Einsums of one or two tensors, no letter twice in one of them",
     "Loop": "export with its rounds written out",
     "Scan": "export with its rounds written out",
 }

@@ -46,6 +46,14 @@ _SHOWN = 4096  # elements of a constant that shape inference sees by value
 _MOST_WORK = 1 << 31  # elements read and written, multiply-accumulates
 
 
+def never_ends(node: Node) -> bool:
+    """Whether onnx's shape inference would not return: an Einsum with a stray dot."""
+    if node.op != "Einsum":
+        return False
+    terms = str(node.attr("equation", "")).replace("->", ",").split(",")
+    return any("." in term.replace("...", "", 1) for term in terms)
+
+
 def vectorised(node: Node, values: list[np.ndarray]) -> bool:
     """Whether `folding.evaluate` computes the node itself, since onnx's reference is slow."""
     if node.op in ("GatherND", "ScatterND"):
@@ -76,7 +84,7 @@ class FoldBudget:
 
         Raises UnsupportedModelError where its output, or all outputs so far, are too large.
         """
-        if node.op in _NEVER or node.domain or node.proto is None:
+        if node.op in _NEVER or node.domain or node.proto is None or never_ends(node):
             return False
         values = [consts[name] for name in node.inputs if name]
         sizes = self._outputs(node, values, consts)

@@ -9,7 +9,7 @@ import numpy as np
 
 from r329fast.errors import FileError
 from r329fast.graph.onnx.decode import branch_nodes
-from r329fast.graph.onnx.fold_budget import FoldBudget, vectorised
+from r329fast.graph.onnx.fold_budget import FoldBudget, never_ends, vectorised
 from r329fast.graph.onnx.model import Node, OnnxModel
 
 # Operators whose output has the shape of the first input.
@@ -201,8 +201,9 @@ def _infer(model: OnnxModel, where: str) -> dict[str, tuple[int, ...]]:
             kind = helper.np_dtype_to_tensor_dtype(value.dtype)
             inputs.append(helper.make_tensor_value_info(name, kind, value.shape))
     outputs = [helper.make_empty_tensor_value_info(name) for name in model.outputs]
-    # onnx before 1.22 divides by these in native code, which ends the process.
-    nodes = [_shape_node(node) for node in model.nodes if not _divides_by_zero(node)]
+    # onnx before 1.22 divides by some of these in native code, which ends the process.
+    fit = [node for node in model.nodes if not _divides_by_zero(node) and not never_ends(node)]
+    nodes = [_shape_node(node) for node in fit]
     domains = {node.domain for node in model.nodes if node.domain}
     opsets = [helper.make_opsetid("", model.opset)]
     opsets += [helper.make_opsetid(domain, 1) for domain in sorted(domains)]

@@ -47,7 +47,8 @@ class OnnxModel:
     free_batch: whether the file leaves the batch of an input free; moved: tensors that the
     file does not have in this form: the batch was brought to the front (`batch.py`), a node was
     written out, a branch of an If was put in place.
-    given: tensor -> scale and zero point that the file states; weight_steps: constant -> scales of
+    given: tensor -> scale and zero point that the file states; given_again: tensors for which it
+    states a second, other one; weight_steps: constant -> scales of
     the integers that it was made of.
     """
 
@@ -63,6 +64,7 @@ class OnnxModel:
     free_batch: bool = False
     moved: set[str] = field(default_factory=set)
     given: dict[str, Given] = field(default_factory=dict)
+    given_again: list[str] = field(default_factory=list)
     weight_steps: dict[str, np.ndarray] = field(default_factory=dict)
     _consumers: dict[str, list[Node]] | None = None
 

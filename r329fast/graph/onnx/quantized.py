@@ -115,6 +115,8 @@ class _Rewriter:
         # bytes that the file itself takes apart are no bytes to be taken as they are
         if held is None or (tensor in self.model.inputs and held == Given(1.0, 0, held.dtype)):
             self.model.given[tensor] = given
+        elif held != given:
+            self.model.given_again.append(tensor)
         return True
 
     def _floats(self, tensor: str, scale: str, zero: str, axis: int = 1) -> bool:

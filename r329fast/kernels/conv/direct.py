@@ -37,7 +37,8 @@ _ROW_BLOCK = 192 * 1024  # bytes of rows that all columns run over: well inside 
 _MAX_ROWS = 420 // _ROWS * _ROWS
 _PART_BLOCK = 16 * 1024  # bytes of a part's band: inside L1
 _WASTE = 1.25  # positions of a band's tiles to output positions, at most
-_PARTS_WASTE = 2.5  # the same for parts: packing their windows costs more
+_PARTS_WASTE = 2.5  # the same for parts and thin rows of a window: packing those costs more
+_THIN = 32  # bytes of a window's row
 _FUSED = {epilogue_ir.ONCE: gemm_tile_ir.ONCE, epilogue_ir.TWICE: gemm_tile_ir.TWICE}
 
 
@@ -57,6 +58,16 @@ class ConvRows(NamedTuple):
 
 
 @njit(nogil=True, cache=True)
+def run_at(run, runs, width, count, line_stride, row_stride, outs):  # type: ignore[no-untyped-def]
+    """Where the rows of a tile's run begin, and its outputs; bytes from those of the first."""
+    per_line = (width + HALF - 1) // HALF
+    run = min(run, runs - 1)
+    line = run // per_line
+    x = min((run - line * per_line) * HALF, width - count)
+    return line * line_stride + x * row_stride, (line * width + x) * outs
+
+
+@njit(nogil=True, cache=True)
 def tile_lines(p, g, a, line_stride, row_stride, lines, width, w, epilogue, out, channel, acc):  # type: ignore[no-untyped-def]
     """All columns of a part over `lines` runs of `width` positions, `line_stride` bytes apart.
 
@@ -66,45 +77,52 @@ def tile_lines(p, g, a, line_stride, row_stride, lines, width, w, epilogue, out,
     outs, pitch, fuse = g.outs, p.pitch, p.fuse
     per_out = min(g.group_outs, outs - channel)
     steps, taps, jump, column_bytes = p.steps, p.taps, p.row_bytes, p.column_bytes
-    per_line = (width + HALF - 1) // HALF
-    halves = lines * per_line
-    count = min(HALF, width)  # positions of a half: the last of a line begins earlier if need be
+    count = min(HALF, width)  # positions of a run: the last of a line begins earlier if need be
+    runs = lines * ((width + HALF - 1) // HALF)
     # Columns outside, positions inside: the weights of one tile (K x columns) are read from memory
     # once and then stay in L1, while the rows, up to _ROW_BLOCK bytes, are read again from L2.
-    for column in range(0, per_out, _WIDTH):
-        left = min(per_out - column, _WIDTH)
-        wide = left > _SMALL
-        columns = _WIDTH if wide else _SMALL
+    column = 0
+    while column < per_out:
+        left = per_out - column
+        wide = left >= _WIDTH or (left > _SMALL and per_out >= _WIDTH)
+        columns, at_once = (_WIDTH, 2) if wide else (_SMALL, 4)
+        # see `panels`: the last tile begins earlier rather than to have fewer columns
+        if left < columns:
+            column = max(per_out - columns, 0)
+            left = per_out - column
         first = channel + column
+        column += columns
         # The tile writes bytes itself where all its columns and rows exist. Where some do not, it
         # leaves int32 sums of all of them, of which the epilogue takes the existing ones.
-        now = fuse if left == columns and count == HALF else gemm_tile_ir.STORE
-        for half in range(0, halves, 2):
-            line = half // per_line
-            x = min((half - line * per_line) * HALF, width - count)
-            place_a = a + line * line_stride + x * row_stride
-            out_a = out + (line * width + x) * outs + first
-            other = min(half + 1, halves - 1)  # an odd last one is made twice
-            line = other // per_line
-            x = min((other - line * per_line) * HALF, width - count)
-            place_b = a + line * line_stride + x * row_stride
-            out_b = out + (line * width + x) * outs + first
+        now = fuse if left >= columns and count == HALF else gemm_tile_ir.STORE
+        left = min(left, columns)
+        for run in range(0, runs, at_once):
+            # past the last run, it is made again
+            a_in, a_out = run_at(run, runs, width, count, line_stride, row_stride, outs)
+            b_in, b_out = run_at(run + 1, runs, width, count, line_stride, row_stride, outs)
             if wide:
                 row_tile_wide(
-                    place_a, place_b, row_stride, taps, jump, steps, w, epilogue, first, pitch, now,
-                    acc, out_a, out_b, outs,
+                    a + a_in, a + b_in, row_stride, taps, jump, steps, w, epilogue, first, pitch,
+                    now, acc, out + first + a_out, out + first + b_out, outs,
                 )  # fmt: skip
             else:
+                c_in, c_out = run_at(run + 2, runs, width, count, line_stride, row_stride, outs)
+                d_in, d_out = run_at(run + 3, runs, width, count, line_stride, row_stride, outs)
                 row_tile_narrow(
-                    place_a, place_b, row_stride, taps, jump, steps, w, epilogue, first, pitch, now,
-                    acc, out_a, out_b, outs,
+                    a + a_in, a + b_in, a + c_in, a + d_in, row_stride, taps, jump, steps, w,
+                    epilogue, first, pitch, now, acc, out + first + a_out, out + first + b_out,
+                    out + first + c_out, out + first + d_out, outs,
                 )  # fmt: skip
             if not now:
-                cell = 4 * columns
-                epilogue_rows(acc, cell, epilogue, first, pitch, left, count, out_a, outs)
-                epilogue_rows(
-                    acc + HALF * cell, cell, epilogue, first, pitch, left, count, out_b, outs
-                )
+                for index in range(min(at_once, runs - run)):
+                    _, place = run_at(
+                        run + index, runs, width, count, line_stride, row_stride, outs
+                    )
+                    sums = acc + index * HALF * 4 * columns
+                    epilogue_rows(
+                        sums, 4 * columns, epilogue, first, pitch, left, count, out + first + place,
+                        outs,
+                    )  # fmt: skip
         w += columns * column_bytes
 
 
@@ -125,36 +143,26 @@ def conv_rows(frame):  # type: ignore[no-untyped-def]
     x_start, pads_start = x.ctypes.data, pads.ctypes.data
     x_end, pads_end = x_start + x.size, pads_start + pads.size
     w, constants, o = weights.ctypes.data, epilogue.ctypes.data, out.ctypes.data
-    if mode == BAND:
+    if mode in (BAND, PARTS):
         # Every image row of a block is copied once, and serves all kernel rows and all columns.
         image, y = p.first // out_height, p.first % out_height
         done = p.first
-        columns = (out_width - 1) * g.stride_x + g.kernel_x
-        rows = (block - 1) * g.stride_y + g.kernel_y
-        clear_rows(g, rows_at, row_bytes, rows, columns, pads_start, pads_end)
-        while done < p.end:
-            lines = min(block, out_height - y, p.end - done)
-            load_band(g, rows_at, row_bytes, x_start, x_end, pads_start, pads_end, image, y, lines)
-            place = o + done * out_width * outs
-            tile_lines(
-                p, g, rows_at, g.stride_y * row_bytes, g.stride_x * channels, lines, out_width,
-                w, constants, place, 0, acc,
-            )  # fmt: skip
-            done += lines
-            y += lines
-            if y == out_height:
-                image, y = image + 1, 0
-        return
-    if mode == PARTS:
-        image, y = p.first // out_height, p.first % out_height
-        done = p.first
+        if mode == BAND:
+            columns = (out_width - 1) * g.stride_x + g.kernel_x
+            rows = (block - 1) * g.stride_y + g.kernel_y
+            clear_rows(g, rows_at, row_bytes, rows, columns, pads_start, pads_end)
         while done < p.end:
             lines = min(block, out_height - y, p.end - done)
             for part in range(groups):
-                load_part(
-                    g, rows_at, row_bytes, x_start, x_end, pads_start, pads_end, image, y, lines,
-                    part * g.group_channels,
-                )  # fmt: skip
+                if mode == BAND:
+                    load_band(
+                        g, rows_at, row_bytes, x_start, x_end, pads_start, pads_end, image, y, lines
+                    )
+                else:
+                    load_part(
+                        g, rows_at, row_bytes, x_start, x_end, pads_start, pads_end, image, y,
+                        lines, part * g.group_channels,
+                    )  # fmt: skip
                 tile_lines(
                     p, g, rows_at, g.stride_y * row_bytes, g.stride_x * g.group_channels, lines,
                     out_width, w + part * p.group_bytes, constants, o + done * out_width * outs,
@@ -165,7 +173,7 @@ def conv_rows(frame):  # type: ignore[no-untyped-def]
             if y == out_height:
                 image, y = image + 1, 0
         return
-    # Rows in place: the tile may start anywhere, but always reads HALF rows.
+    # Rows in place: a run may start anywhere, but always has HALF rows.
     if mode == DIRECT and p.end - p.first >= HALF:
         for place in range(p.first, p.end, block):
             start = min(place, p.end - HALF)  # a short last block begins earlier
@@ -200,7 +208,8 @@ def choose_mode(layout: ConvLayout) -> int:
         return DIRECT
     if layout.plain or layout.kernel == (1, 1) == layout.stride:
         return PACKED
-    return BAND if tiled <= _WASTE * layout.out_width else PACKED
+    thin = layout.kernel[1] * layout.channels < _THIN
+    return BAND if tiled <= (_PARTS_WASTE if thin else _WASTE) * layout.out_width else PACKED
 
 
 def _parameters(layout: ConvLayout, mode: int, parts: Parts) -> tuple[ConvRows, np.ndarray, int]:

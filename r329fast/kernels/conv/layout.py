@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -207,26 +208,47 @@ def merged_groups(layout: ConvLayout) -> Parts:
     return Parts(parts, several * inputs, several * outs)
 
 
-def pack_weights(parts: Parts, taps: int) -> tuple[np.ndarray, int, int]:
+def panels(outs: int) -> list[tuple[int, int]]:
+    """(first column, columns) of the tiles of a part, as `tile_lines` takes them.
+
+    Every tile is full where there are enough columns at all: the last begins earlier, and makes
+    some outputs twice, so that finished bytes are written by whole vectors.
+    """
+    wide, narrow = ISA.width, ISA.width // 2
+    result = [(column, wide) for column in range(0, outs - wide + 1, wide)]
+    done = len(result) * wide
+    if outs - done > narrow and outs >= wide:
+        return [*result, (outs - wide, wide)]
+    if outs - done > narrow:
+        result.append((0, narrow))
+        done = narrow
+    return result if done == outs else [*result, (max(outs - narrow, 0), narrow)]
+
+
+def plain_panels(outs: int) -> list[tuple[int, int]]:
+    """The same where the last tile may have fewer columns than it makes."""
+    wide, narrow = ISA.width, ISA.width // 2
+    return [(column, wide if outs - column > narrow else narrow) for column in range(0, outs, wide)]
+
+
+def pack_weights(
+    parts: Parts, taps: int, cut: Callable[[int], list[tuple[int, int]]] = panels
+) -> tuple[np.ndarray, int, int]:
     """Per part and panel of columns [taps][steps][columns][kgroup], uint8; bytes per part; steps.
 
-    taps: spans that K is cut into, each filled up with zeros to whole steps.
+    taps: spans that K is cut into, each filled up with zeros to whole steps; cut: a part's panels.
     """
     kind = np.dtype(np.int8 if ISA.element == 1 else np.int16)
     span = parts.inner // taps
     steps = -(-span // ISA.kgroup)
     packed = []
     for matrix in parts.weights:
-        for column in range(0, len(matrix), ISA.width):
-            left = min(len(matrix) - column, ISA.width)
-            columns = ISA.width if left > ISA.width // 2 else ISA.width // 2
+        for first, columns in cut(len(matrix)):
+            left = min(len(matrix) - first, columns)
             panel = np.zeros((columns, taps, steps * ISA.kgroup), dtype=kind)
-            panel[:left, :, :span] = matrix[column : column + left].reshape(left, taps, span)
+            panel[:left, :, :span] = matrix[first : first + left].reshape(left, taps, span)
             grouped = panel.reshape(columns, taps * steps, ISA.kgroup)
             packed.append(np.ascontiguousarray(grouped.transpose(1, 0, 2)).reshape(-1))
-    widths = [
-        ISA.width if parts.outs - column > ISA.width // 2 else ISA.width // 2
-        for column in range(0, parts.outs, ISA.width)
-    ]
-    part_bytes = sum(widths) * taps * steps * ISA.kgroup * ISA.element
+    width = sum(columns for _, columns in cut(parts.outs))
+    part_bytes = width * taps * steps * ISA.kgroup * ISA.element
     return aligned(np.concatenate(packed).view(np.uint8)), part_bytes, steps

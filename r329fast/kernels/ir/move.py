@@ -27,8 +27,8 @@ from r329fast.kernels.ir.emit import (
     store,
 )
 
-_WHOLE = 6  # log2 of the largest vector
-_CLASSES = (0, 2, 3, 4, 5, _WHOLE)  # log2 of the vectors: bytes one by one below four
+LARGEST = 6  # log2 of the largest vector
+_CLASSES = (0, 2, 3, 4, 5, LARGEST)  # log2 of the vectors: bytes one by one below four
 # (offset, LLVM type) -> code for the bytes from there on
 Piece = Callable[[Value, Any], None]
 # what goes over all pieces of `count` bytes
@@ -41,7 +41,7 @@ def _pieces(builder: Builder, log: int, count: Value) -> Pieces:
     last = builder.sub(count, I64(1 << log))
 
     def every(piece: Piece) -> None:
-        if log in (0, _WHOLE):
+        if log in (0, LARGEST):
             with Loop(builder, last if log else count, 1 << log, "move.piece") as offset:
                 piece(offset, kind)
         else:
@@ -58,9 +58,9 @@ def by_class(builder: Builder, count: Value, body: Callable[[Pieces], None]) -> 
     log = builder.sub(I64(63), builder.call(leading, [count, I1(0)]))
     done = builder.append_basic_block("move.done")
     blocks = {each: builder.append_basic_block(f"move.class{each}") for each in _CLASSES}
-    switch = builder.switch(builder.trunc(log, I32), blocks[_WHOLE])
+    switch = builder.switch(builder.trunc(log, I32), blocks[LARGEST])
     switch.add_case(I32(-1), done)
-    for each in range(_WHOLE):
+    for each in range(LARGEST):
         switch.add_case(I32(each), blocks.get(each, blocks[0]))
     for each, block in blocks.items():
         builder.position_at_end(block)

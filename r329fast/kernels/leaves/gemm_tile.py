@@ -6,17 +6,22 @@ from typing import Any
 
 import numpy as np
 
-from r329fast.kernels.ir.gemm_tile import STORE, emit_row_tile, emit_sum_tile
+from r329fast.kernels.ir.gemm_tile import STORE, emit_row_tile, emit_sum_tile, emit_tall_tile
 from r329fast.kernels.leaves.leaf import leaf, memory
 from r329fast.kernels.leaves.rows import epilogue_rows
 from r329fast.kernels.runtime.isa import ISA, JIT, Isa
 
-HALF = ISA.rows // 2  # rows of each of a tile's two runs of positions
+HALF = ISA.rows // 2  # rows of each of a tile's runs of positions
 
 
 def row_tile(isa: Isa, vectors: int) -> Any:
     """The tile of `isa`, `vectors` vectors wide: see `emit_row_tile`."""
     return leaf(f"row_tile_{isa.name}_{vectors}", emit_row_tile, isa, vectors)
+
+
+def tall_tile(isa: Isa, vectors: int) -> Any:
+    """Twice as many rows: see `emit_tall_tile`."""
+    return leaf(f"tall_tile_{isa.name}_{vectors}", emit_tall_tile, isa, vectors)
 
 
 def sum_tile(isa: Isa, vectors: int) -> Any:
@@ -76,7 +81,41 @@ def row_tile_twin(isa: Isa, vectors: int) -> Any:
     return run
 
 
+def tall_tile_twin(isa: Isa, vectors: int) -> Any:
+    """The same in NumPy, half after half."""
+    tile, cells = row_tile_twin(isa, vectors), 4 * isa.rows * vectors * isa.lanes
+
+    def run(
+        a: int,
+        b: int,
+        c: int,
+        d: int,
+        row_stride: int,
+        taps: int,
+        jump: int,
+        steps: int,
+        w: int,
+        epilogue: int,
+        channel: int,
+        pitch: int,
+        fuse: int,
+        acc: int,
+        out_a: int,
+        out_b: int,
+        out_c: int,
+        out_d: int,
+        out_stride: int,
+    ) -> None:
+        constants = (row_stride, taps, jump, steps, w, epilogue, channel, pitch, fuse)
+        tile(a, b, *constants, acc, out_a, out_b, out_stride)
+        tile(c, d, *constants, acc + cells, out_c, out_d, out_stride)
+
+    return run
+
+
 row_tile_wide: Any
-row_tile_narrow: Any
+row_tile_narrow: Any  # four runs of rows
+row_tile_short: Any  # as narrow, two runs
 make = row_tile if JIT else row_tile_twin
-row_tile_wide, row_tile_narrow = make(ISA, ISA.vectors), make(ISA, ISA.vectors // 2)
+row_tile_wide, row_tile_short = make(ISA, ISA.vectors), make(ISA, ISA.vectors // 2)
+row_tile_narrow = (tall_tile if JIT else tall_tile_twin)(ISA, ISA.vectors // 2)

@@ -13,7 +13,7 @@ import numpy as np
 from r329fast.kernels.ir import depthwise as depthwise_ir
 from r329fast.kernels.ir import epilogue as epilogue_ir
 from r329fast.kernels.ir.copy_rows import emit_copy
-from r329fast.kernels.ir.max_pool import emit_max_window
+from r329fast.kernels.ir.max_pool import emit_max_columns, emit_max_rows
 from r329fast.kernels.leaves.leaf import leaf, memory
 from r329fast.kernels.runtime.isa import ISA, JIT
 
@@ -98,23 +98,29 @@ def _wide_forms(x: np.ndarray, table: np.ndarray, header: np.ndarray) -> np.ndar
     return x
 
 
-def _max_window_twin(
-    x: int,
-    row_stride: int,
-    rows: int,
+def _max_rows_twin(
+    dst: int, src: int, row_stride: int, rows: int, count: int, lowest: int, flip: int
+) -> None:
+    result = np.full(count, lowest, dtype=np.uint8)
+    for row in range(rows):
+        result = np.maximum(result, memory(src + row * row_stride, count) ^ np.uint8(flip))
+    memory(dst, count)[:] = result
+
+
+def _max_columns_twin(
+    dst: int,
+    src: int,
+    windows: int,
+    stride: int,
     column_stride: int,
     columns: int,
     channels: int,
-    lowest: int,
     flip: int,
-    out: int,
 ) -> None:
-    result = np.full(channels, lowest, dtype=np.uint8)
-    for row in range(rows):
-        for column in range(columns):
-            values = memory(x + row * row_stride + column * column_stride, channels)
-            result = np.maximum(result, values ^ np.uint8(flip))
-    memory(out, channels)[:] = result ^ np.uint8(flip)
+    for window in range(windows):
+        places = [src + window * stride + column * column_stride for column in range(columns)]
+        largest = np.stack([memory(place, channels) for place in places]).max(axis=0)
+        memory(dst + window * channels, channels)[:] = largest ^ np.uint8(flip)
 
 
 copy_rows: Any  # in the form of the tile
@@ -122,7 +128,8 @@ widen_rows: Any  # as int16
 copy_bytes: Any  # as they are, or flipped
 depthwise_row: Any
 epilogue_rows: Any
-max_window: Any
+max_rows: Any
+max_columns: Any
 if JIT:
     copy_bytes, widen_rows = (
         leaf(f"copy_rows_{element}", emit_copy, element) for element in (1, 2)
@@ -130,9 +137,10 @@ if JIT:
     copy_rows = copy_bytes if ISA.element == 1 else widen_rows
     depthwise_row = leaf("depthwise_row", depthwise_ir.emit_depthwise, ISA)
     epilogue_rows = leaf("epilogue_rows", epilogue_ir.emit_epilogue)
-    max_window = leaf("max_window", emit_max_window)
+    max_rows = leaf("max_rows", emit_max_rows)
+    max_columns = leaf("max_columns", emit_max_columns)
 else:
     copy_rows = widen_rows = _widen_twin
     copy_bytes = copy_twin
     depthwise_row, epilogue_rows = _depthwise_twin, _epilogue_twin
-    max_window = _max_window_twin
+    max_rows, max_columns = _max_rows_twin, _max_columns_twin

@@ -17,12 +17,12 @@ from numba import njit
 
 from r329fast.base.integers import INT32_MAX
 from r329fast.kernels import epilogue_wide
-from r329fast.kernels.conv.layout import Geometry, Parts, pack_weights
+from r329fast.kernels.conv.layout import Geometry, Parts, pack_weights, plain_panels
 from r329fast.kernels.conv.windows import pack_rows
 from r329fast.kernels.epilogue import prepare_epilogue
 from r329fast.kernels.ir.copy_rows import GAP
 from r329fast.kernels.ir.gemm_tile import STORE
-from r329fast.kernels.leaves.gemm_tile import HALF, row_tile_narrow, row_tile_wide
+from r329fast.kernels.leaves.gemm_tile import HALF, row_tile_short, row_tile_wide
 from r329fast.kernels.runtime.isa import ISA
 from r329fast.kernels.runtime.kernel import arrays, kernel
 from r329fast.kernels.runtime.op_plan import OpPlan, Step, aligned
@@ -161,7 +161,7 @@ def tile_planes(p, g, rows_at, plane_bytes, rows, w, room, epilogue, table, chan
                             a, a + half, row_bytes, 1, 0, steps, source, 0, 0, 0, STORE, at, 0, 0, 0
                         )
                     else:
-                        row_tile_narrow(
+                        row_tile_short(
                             a, a + half, row_bytes, 1, 0, steps, source, 0, 0, 0, STORE, at, 0, 0, 0
                         )
             there = min(_ROWS, rows - tile)
@@ -303,7 +303,9 @@ def prepare_planes(
     kinds = weight_planes(weights)
     packs = [
         pack_weights(
-            Parts(np.split(kind, geometry.groups), weights.shape[3], geometry.group_outs), 1
+            Parts(np.split(kind, geometry.groups), weights.shape[3], geometry.group_outs),
+            1,
+            plain_panels,
         )
         for kind in kinds
     ]
