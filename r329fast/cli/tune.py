@@ -22,12 +22,13 @@ HELP = "give back accuracy that int8 took: ranges, weights and biases"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Choose ranges, channel factors, biases and the rounding of weights against the NPU's\n"
-        "exact integers, without labels. Leaves tuned.onnx, tuned_max.npy, tuned_min.npy,\n"
-        "tuned.cfg, tune.json and tune.html in --out; a killed run goes on when started again."
+        "Choose ranges, channel factors, biases and the rounding of weights against the\n"
+        "NPU's exact integers, without labels. Leaves tuned.onnx, tuned_max.npy,\n"
+        "tuned_min.npy, tuned.cfg, tune.json and tune.html in --out. A killed run goes on\n"
+        "when it is started again."
     )
     parser.add_argument("model", metavar="RUN.cfg|MODEL.onnx", type=Path)
-    parser.add_argument("--out", metavar="DIR", type=Path, required=True)
+    parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="where the files go")
     parser.add_argument(
         "--images",
         metavar="SET",
@@ -43,9 +44,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="kinds of change, with commas (all: settings,ranges,equalise,bias,rounding)",
     )
     parser.add_argument(
-        "--budget", metavar="MINUTES", type=float, default=0.0, help="0: none (default)"
+        "--budget",
+        metavar="MINUTES",
+        type=float,
+        default=0.0,
+        help="no further layer after this (0: all)",
     )
-    parser.add_argument("--seed", metavar="N", type=int, default=0)
+    parser.add_argument(
+        "--seed", metavar="N", type=int, default=0, help="of the places sampled (0)"
+    )
     add_threads(parser)
     add_quantization(parser)
     add_preprocess(parser)

@@ -22,9 +22,9 @@ def tuning_page(record: Mapping[str, Any]) -> str:
         _table(
             ("images", "SNR before, dB", "SNR after, dB", "agreement before", "agreement after"),
             [
-                (word, *(_db(side[word]["snr"]) for side in (before, after)),
+                (shown, *(_db(side[word]["snr"]) for side in (before, after)),
                  *(f"{side[word]['agreement']:.1%}" for side in (before, after)))
-                for word in ("chosen", "confirmed")
+                for word, shown in (("chosen", "that chose"), ("confirmed", "that chose nothing"))
             ],
         ),
         "<h2>Steps</h2>",
@@ -38,8 +38,9 @@ def tuning_page(record: Mapping[str, Any]) -> str:
     ]  # fmt: skip
     title = html.escape(f"{record['model']} - tuning - r329fast")
     return (
-        f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8"><title>{title}</title>'
-        f"<style>{css}</style></head><body><main>\n"
+        f'<!DOCTYPE html>\n<html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{title}</title><style>{css}</style></head><body><main>\n"
         + "\n".join(parts)
         + "\n</main></body></html>\n"
     )
@@ -89,7 +90,8 @@ def _layers(step: Mapping[str, Any]) -> str:
         (layer["layer"], _db(layer["before"]), _db(layer["after"]), layer["chosen"])
         for layer in step["layers"]
     ]
-    return f"<h2>Layers: {_text(step['step'])}</h2>" + _table(
+    kept = "" if step["accepted"] else " (not kept)"
+    return f"<h2>Layers: {_text(step['step'])}{kept}</h2>" + _table(
         ("layer", "SNR as it was, dB", "SNR as chosen, dB", "chosen"), rows
     )
 

@@ -102,6 +102,8 @@ def _line_search(
     """Narrower, or else wider, as long as that helps: (the state or None, its SNR, its program)."""
     found, base = None, program
     for ratio in _RATIOS:
+        if ratio < 1 and name in state.graph.outputs:
+            continue  # classes that are cut off alike cannot be told apart, whatever the SNR
         trial = state
         for _ in range(_MOVES):
             trial = _scaled(trial, name, ratio)

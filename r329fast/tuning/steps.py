@@ -25,6 +25,8 @@ from r329fast.tuning.weights import fit_weights, scheme_of
 
 EQUALISE, HEADROOM = "equalise", "headroom of ranges"
 _METHODS = {"aqt2021": ("EXTREME", "MEAN"), "compass42": ("extrema", "mean", "10kld")}
+MANY = 24  # with fewer images nothing that narrows a range is tried: they do not show the extremes
+MAY_DISAGREE = 0.01  # share of all images in whose class a kept step may fall behind
 EQUAL = 1e-5  # share of the largest output by which an equalised float network may differ
 
 
@@ -86,11 +88,12 @@ def planned(bench: Bench, start: State, advance: Callable[[int], None]) -> list[
     """(name, trial) of every step that is allowed; a trial gives None where it has nothing."""
     allow = bench.tune.allow
     steps: list[tuple[str, Trial]] = []
-    if "settings" in allow:
+    many = len(bench.x) >= MANY
+    if "settings" in allow and many:
         for method in _METHODS[bench.scheme]:
             if method != start.method:
                 steps.append((f"settings {method}", _method(bench, method)))
-    if "ranges" in allow:
+    if "ranges" in allow and many:
         steps.append(("ranges", _method(bench, MSE)))
     if "equalise" in allow:
         steps.append((EQUALISE, lambda state: _equalise(bench, state)))
@@ -101,7 +104,7 @@ def planned(bench: Bench, start: State, advance: Callable[[int], None]) -> list[
     kinds = tuple(kind for kind in ("bias", "rounding") if kind in allow)
     if kinds:
         steps.append((" and ".join(kinds), lambda state: _fit(bench, state, kinds, advance)))
-    if "ranges" in allow:
+    if "ranges" in allow and many:
         steps.append(("ranges one by one", lambda state: _search(bench, state)))
     return steps
 
@@ -214,8 +217,12 @@ def take_steps(
 def _words(record: dict[str, Any]) -> str:
     if record["gain_db"] is None:
         return "nothing to do"
-    verdict = "kept" if record["accepted"] else "not kept"
-    return f"{record['gain_db']:+.2f} dB on images that did not choose it, {verdict}"
+    words = f"{record['gain_db']:+.2f} dB on images that did not choose it"
+    if record["accepted"]:
+        return f"{words}, kept"
+    if record["gain_db"] >= MIN_GAIN:
+        words += f", {record['gain_chosen_db']:+.2f} dB on the others, or classes change"
+    return f"{words}, not kept"
 
 
 def _tried(
@@ -237,7 +244,11 @@ def _tried(
         bench.side = other
         record["judged"] = "by ranges of other images, with biases corrected"
     falls = scores[0].snr < before[0].snr and name not in (EQUALISE, HEADROOM)
-    accepted = gain >= MIN_GAIN and not falls
+    agreed = [sum(score.agreed for score in pair) for pair in (before, scores)]
+    disagrees = name not in (EQUALISE, HEADROOM) and (
+        agreed[1] < agreed[0] - MAY_DISAGREE * len(bench.x)
+    )
+    accepted = gain >= MIN_GAIN and not falls and not disagrees
     record |= {
         "accepted": accepted,
         "gain_db": gain,

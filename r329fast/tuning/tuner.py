@@ -134,6 +134,8 @@ def tune(
         high, low = range_paths(folder)
         paths |= {"model": str(folder / MODEL), "max": str(high), "min": str(low)}
         paths["cfg"] = str(folder / CFG)
+    elif (folder / MODEL).exists():
+        told(f"{folder / MODEL} and what belongs to it are of an earlier run")
     write_all(files)
     journal.clear()
     seconds = {"wall": time.perf_counter() - began[0], "cpu": time.process_time() - began[1]}
