@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from r329fast.program.program import Op, Program
 
@@ -75,6 +74,8 @@ def _match_weights(
                 equal = ours.ops[a].consts["weights"] == theirs.ops[b].consts["weights"]
                 alike[i, j] = equal.mean()
         nearness = np.abs(np.subtract.outer(np.arange(len(first)), np.arange(len(second))))
+        from scipy.optimize import linear_sum_assignment  # takes a third of a second
+
         rows, columns = linear_sum_assignment(alike - 1e-6 * nearness, maximize=True)
         for i, j in zip(rows, columns, strict=True):
             found[first[i]] = second[j], float(alike[i, j])
