@@ -76,7 +76,23 @@ def calibrate(
         name: choose_range(chosen[name], s, "asymmetric" not in modes[name])
         for name, s in statistics.items()
     }
-    return Ranges(found, {name: s.extrema.range() for name, s in statistics.items()})
+    seen = {name: s.extrema.range() for name, s in statistics.items()}
+    _check_numbers(graph, seen)
+    return Ranges(found, seen)
+
+
+def _check_numbers(graph: Graph, seen: Mapping[str, tuple[float, float]]) -> None:
+    """Raise DataError where the float network itself gave NaN: no range says anything then."""
+    for layer in graph:
+        for name in layer.outputs:
+            if name in seen and any(np.isnan(value) for value in seen[name]):
+                raise DataError(
+                    f"tensor {name!r} ({layer.type} {layer.name!r}): the float network gives NaN "
+                    "on the calibration set, as a logarithm or root of a negative number does; "
+                    "check the recipe of the calibration images, or cut the graph in front of it "
+                    "(output = ..)",
+                    tensor=name,
+                )
 
 
 def _by_layer(graph: Graph, text: str) -> dict[str, str]:
@@ -112,10 +128,9 @@ def _calibrate_aqt(
             if name not in statistics:
                 statistics[name] = MeanRange() if method == "MEAN" else ExtremeRange()
             statistics[name].update(values)
-    return Ranges(
-        {name: s.range() for name, s in statistics.items()},
-        {name: s.seen() for name, s in statistics.items()},
-    )
+    seen = {name: s.seen() for name, s in statistics.items()}
+    _check_numbers(graph, seen)
+    return Ranges({name: s.range() for name, s in statistics.items()}, seen)
 
 
 def _feeds(graph: Graph, dataset: Dataset) -> dict[str, np.ndarray]:

@@ -23,7 +23,8 @@ class ExtremeRange:
         self.add(F32(values.min()), F32(values.max()))
 
     def add(self, low: np.float32, high: np.float32) -> None:
-        self.low, self.high = min(self.low, low), max(self.high, high)
+        # unlike min and max, these keep NaN, which a network may give
+        self.low, self.high = np.minimum(self.low, low), np.maximum(self.high, high)
 
     def range(self) -> tuple[float, float]:
         return float(self.low), float(self.high)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from r329fast.base.reading import faults_of
 from r329fast.errors import FileError, UnsupportedModelError
+from r329fast.graph.activations import BY_OPERATOR
 from r329fast.graph.check.causes import Causes
 from r329fast.graph.check.constraints import check_inputs, check_node
 from r329fast.graph.check.head import head_cut
@@ -16,13 +17,17 @@ from r329fast.graph.ir import Given, Graph
 from r329fast.graph.issues import Issue, Unknown, Unsupported
 from r329fast.graph.lower.builder import Builder
 from r329fast.graph.lower.families import OPERATORS
+from r329fast.graph.lower.unary import TYPES as UNARY
 from r329fast.graph.onnx.batch import follow_batch
-from r329fast.graph.onnx.batch_ops import HANDLERS
+from r329fast.graph.onnx.batch_ops import HANDLERS, alike
 from r329fast.graph.onnx.einsum import write_out_einsums
 from r329fast.graph.onnx.model import Node, OnnxModel
 from r329fast.graph.onnx.norm_patterns import find_norms
 from r329fast.graph.onnx.patterns import find_patterns
 from r329fast.graph.onnx.reader import InputShapes, read_onnx
+
+# how the batch is followed through an operator; the tables know those of one element each
+_HANDLERS = {**dict.fromkeys((*BY_OPERATOR, *UNARY), alike), **HANDLERS}
 
 
 def load_model(
@@ -87,7 +92,7 @@ def _load(
         def probe() -> tuple[int, dict[str, tuple[int, ...]]] | None:
             return _with_batch(model, path, inputs, outputs, input_shapes)
 
-        mixed = follow_batch(model, HANDLERS, OPERATORS, probe)
+        mixed = follow_batch(model, _HANDLERS, OPERATORS, probe)
         causes = Causes()
         for issue in check_inputs(model):
             causes.add_input(issue)

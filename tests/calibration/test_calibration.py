@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper
 from support.programs import small_graph, small_ranges
 
 from r329fast.calibration import Ranges, calibrate
 from r329fast.calibration.calibrate import _RUN_BATCH
 from r329fast.calibration.strategies import parse_strategy
 from r329fast.errors import DataError, FileError, UsageError
-from r329fast.graph import FloatSession
+from r329fast.graph import FloatSession, load_model
 
 
 @pytest.fixture(scope="module")
@@ -226,3 +229,19 @@ def test_damaged_pickles_are_file_errors(tmp_path) -> None:
 def test_wrong_settings(dataset, setting: dict) -> None:
     with pytest.raises(UsageError, match="allowed at least 1"):
         calibrate(small_graph(), dataset, "compass42", "kld", **setting)
+
+
+@pytest.mark.filterwarnings("ignore:invalid value")
+@pytest.mark.parametrize("scheme", ["aqt2021", "compass42"])
+def test_a_network_that_gives_nan_is_refused(scheme: str, tmp_path: Path) -> None:
+    info = helper.make_tensor_value_info("x", TensorProto.FLOAT, ["N", 2, 3, 4])
+    out = helper.make_tensor_value_info("y", TensorProto.FLOAT, ["N", 2, 3, 4])
+    nodes = [helper.make_node("Tanh", ["x"], ["t"]), helper.make_node("Log", ["t"], ["y"])]
+    graph_def = helper.make_graph(nodes, "g", [info], [out])
+    opsets = [helper.make_opsetid("", 13)]
+    model = helper.make_model(graph_def, opset_imports=opsets, ir_version=8)
+    onnx.save(model, str(tmp_path / "net.onnx"))
+    graph = load_model(tmp_path / "net.onnx")
+    images = np.random.default_rng(1).normal(size=(3, 3, 4, 2)).astype(np.float32)
+    with pytest.raises(DataError, match=r"'y' \(Log .*gives NaN on the calibration set"):
+        calibrate(graph, images, scheme)

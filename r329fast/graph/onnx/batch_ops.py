@@ -21,7 +21,7 @@ def _numbers(follower: Follower, node: Node, key: str, place: int) -> list[int] 
     return None if given is None else [int(value) for value in np.reshape(given, -1)]
 
 
-def _alike(follower: Follower, node: Node) -> None:
+def alike(follower: Follower, node: Node) -> None:
     """An operator that treats all elements alike: the batch stays where it is."""
     (name, *others) = follower.computed(node)
     if others or not node.outputs[0]:
@@ -344,18 +344,14 @@ def _pad(follower: Follower, node: Node) -> None:
     follower.write(node, [name, "", node.input(2)], {target: place}, pads=words)
 
 
-# Operators that treat all elements alike, and those that meet element by element.
-_ALIKE = (
-    *("Abs", "Cast", "Celu", "Clip", "Cos", "Dropout", "Elu", "Erf", "Exp", "Gelu", "HardSigmoid"),
-    *("HardSwish", "Identity", "LeakyRelu", "Log", "Mish", "Neg", "Reciprocal", "Relu", "Selu"),
-    *("Shrink", "Sigmoid", "Sin", "Softplus", "Softsign", "Sqrt", "Swish", "Tanh"),
-    "ThresholdedRelu",
-)
+# Operators that treat all elements alike, beside activations and unary layers (`load.py` adds
+# those from their tables), and those that meet element by element.
+_ALIKE = ("Cast", "Dropout", "Identity", "Neg")
 _BROADCAST = ("Add", "Div", "Max", "Min", "Mul", "PRelu", "Pow", "Sub", "Sum", "Where")
 _REDUCE = ("ReduceL1", "ReduceL2", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd")
 
 HANDLERS: dict[str, Handler] = {
-    **dict.fromkeys(_ALIKE, _alike),
+    **dict.fromkeys(_ALIKE, alike),
     **dict.fromkeys(_BROADCAST, _broadcast),
     **dict.fromkeys((*_REDUCE, "ReduceSum", "ArgMax", "ArgMin"), _reduce),
     **dict.fromkeys(("Reshape", "Flatten", "Squeeze", "Unsqueeze"), _reshape),
