@@ -27,6 +27,7 @@ from r329fast.cfg.run_config import RunConfig
 from r329fast.cfg.sections import DEFAULT_TARGET, Common, GBuilder, Parser, Quantization
 from r329fast.cfg.values import BadValueError, Shape, parse_shapes
 from r329fast.errors import CfgError, R329Error, UsageError, nearest
+from r329fast.graph import load_model
 from r329fast.images.dataset import load_labels
 from r329fast.images.recipe import recipe_beside, recipe_text
 from r329fast.images.several import load_datasets
@@ -82,10 +83,7 @@ def new_cfg(
     config = RunConfig(
         common=Common(mode=mode),
         parser=Parser(
-            input_data_format=guess_layout(
-                # tensors inside an ONNX model have their channels first
-                [size for word, size in zip(chosen, shapes, strict=True) if word in names.inputs]
-            ),
+            input_data_format=_layout(model_path, names, chosen, ends, shapes),
             model_name=name,
             input_model=str(model_path),
             input=chosen,
@@ -160,6 +158,25 @@ def _gbuilder(
         builder = GBuilder(inputs=tuple(inputs), outputs=outputs or f"./{model_name}.r329")
     builder.profile = True
     return builder
+
+
+def _layout(
+    model_path: str | Path,
+    names: ModelNames,
+    chosen: Sequence[str],
+    ends: Sequence[str],
+    shapes: Sequence[Shape],
+) -> str:
+    """The layout of the inputs: guessed from their shapes, checked where they look like NHWC."""
+    # tensors inside an ONNX model have their channels first
+    own = [size for word, size in zip(chosen, shapes, strict=True) if word in names.inputs]
+    layout = guess_layout(own)
+    if layout == "NHWC":  # a few rows and columns of many channels look alike
+        with suppress(R329Error):
+            graph = load_model(model_path, list(chosen), list(ends), list(shapes))
+            known = [graph.input_layouts.get(tensor, "") for tensor in graph.inputs]
+            layout = next((found for found in known if found in ("NCHW", "NHWC")), layout)
+    return layout
 
 
 def guess_layout(shapes: Sequence[Shape]) -> str:

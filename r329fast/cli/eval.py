@@ -282,6 +282,10 @@ def _check(args: argparse.Namespace) -> None:
         value = getattr(args, name)
         if value is not None and value < 1:
             raise UsageError(f"--{name}: found {value}, allowed at least 1")
+    for name in ("min_top1", "max_drop"):
+        value = getattr(args, name)
+        if value is not None and not -1 <= value <= 1:
+            raise UsageError(f"--{name.replace('_', '-')}: found {value:g}, allowed a fraction")
     if args.out is None and (args.resume or args.overwrite or args.format or args.logits):
         raise UsageError("--resume, --overwrite, --format and --logits go with --out DIR")
     if args.resume and args.overwrite:

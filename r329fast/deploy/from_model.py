@@ -195,7 +195,10 @@ def _on_images(
         elif recipe.size != (shape[1], shape[0]):
             recipe = recipe.with_size(shape[1], shape[0])
         write_dataset(folder, images, recipe)
-        notes.append(f"calibrated on {len(images)} images of {path.name}")
+        also = "" if "train" in images.note or not labelled else (
+            "; accuracy counts them too, which may flatter it a little"
+        )  # fmt: skip
+        notes.append(f"calibrated on {len(images)} images of {path.name}{also}")
         if images.note:
             notes.append(images.note)
     config.recipe = recipe_text(recipe)

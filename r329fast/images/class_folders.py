@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -123,6 +123,19 @@ def folder_numbers(
     if naming.needed:
         _check_alphabet(folders, naming, where, what)
     return {folder: number for number, folder in enumerate(folders)}
+
+
+def alphabet_note(names: Iterable[str], naming: Naming) -> str:
+    """A word on classes that were numbered by the alphabet; "" where they were not."""
+    ordered = sorted(set(names))
+    numbers = all(re.fullmatch(r"\d{1,9}", name, re.ASCII) for name in ordered)
+    if naming.numbers is not None or numbers or not naming.needed:
+        return ""
+    first = ", ".join(f"{name} {number}" for number, name in enumerate(ordered[:2]))
+    return (
+        f"classes are numbered in the order of the alphabet ({first}, ..): give --classes FILE "
+        "where the network's order is another"
+    )
 
 
 def _check_alphabet(folders: Sequence[str], naming: Naming, where: Path, what: str) -> None:

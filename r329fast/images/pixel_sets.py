@@ -287,7 +287,9 @@ def label_texts(labels: np.ndarray, where: object) -> list[str]:
         labels = labels.argmax(axis=1)
     flat = labels.reshape(-1) if labels.ndim == 2 else labels
     whole = flat.ndim == 1 and flat.dtype.kind in "iuf" and bool((flat == np.floor(flat)).all())
-    if not whole or (flat.size and flat.min() < 0):
+    if whole and flat.size and flat.min() < 0:
+        raise DataError(f"{where}: found label {flat.min()}, allowed class numbers from 0")
+    if not whole:
         raise DataError(
             f"{where}: found labels {labels.dtype} {list(labels.shape)}, allowed class numbers [N]"
         )

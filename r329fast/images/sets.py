@@ -13,7 +13,7 @@ import numpy.typing as npt
 from r329fast.base.limits import IMAGE, PIXELS, TEXT
 from r329fast.base.reading import decoded, is_folder, is_there, read_bytes, read_text
 from r329fast.errors import DataError, FileError
-from r329fast.images.class_folders import Naming, class_tree, folder_numbers
+from r329fast.images.class_folders import Naming, alphabet_note, class_tree, folder_numbers
 from r329fast.images.declared_size import declared_pixels
 from r329fast.images.devkit import devkit_entries
 from r329fast.images.forms import has_label_file, is_clean, is_image, open_images
@@ -117,6 +117,7 @@ class ImageSet:
         members = list(part.names)
         known = part.labels if part.labels is not None else ["0"] * len(members)
         entries = [Entry(line, *item) for line, item in enumerate(zip(members, known, strict=True))]
+        self._remark(alphabet_note(known, naming))
         return number_labels(str(self.path), entries, naming), members
 
     def _tree(self, store: Store, naming: Naming) -> tuple[list[Labels], list[str]]:
@@ -124,6 +125,7 @@ class ImageSet:
         tree, self.note = class_tree(store.names, is_image, naming, self.path)
         if tree:
             numbers = folder_numbers(tree, naming, self.path)
+            self._remark(alphabet_note(tree, naming))
             listed = [(name, numbers[key]) for key in sorted(tree) for name in sorted(tree[key])]
         elif naming.needed:
             raise _no_labels(self.path, None)
@@ -148,7 +150,12 @@ class ImageSet:
         if not entries[0].name:
             entries = self._in_order(store, where, entries)
         numbered = number_labels(where, entries, naming)
+        self._remark(alphabet_note((entry.label for entry in entries), naming))
         return numbered, resolve(where, numbered, Members(store.names), folder, self.path)
+
+    def _remark(self, text: str) -> None:
+        """Add a word to the note."""
+        self.note = "; ".join(part for part in (self.note, text) if part)
 
     def _in_order(self, store: Store, where: str, entries: list[Entry]) -> list[Entry]:
         """Bare class numbers with the names of the images, in their order."""

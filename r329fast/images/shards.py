@@ -88,7 +88,8 @@ def _split(name: str) -> tuple[str, str]:
 
 def has_samples(names: Sequence[str]) -> bool:
     """Whether files are samples of a shard: some have labels of their own."""
-    return any(name.endswith(".cls") for name in names)
+    keys = {_key(name) for name in names if name.endswith((".cls", ".json"))}
+    return any(_key(name) in keys for name in names if not name.endswith((".cls", ".json")))
 
 
 def is_shard(name: str) -> bool:

@@ -6,7 +6,9 @@ import re
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
+from onnx import TensorProto, helper
 from support.cfg_files import GOOD, make_model, make_sum, swap, write
 
 from r329fast.cfg import (
@@ -236,7 +238,16 @@ def test_new_for_several_inputs(project: Path) -> None:
 
 
 def test_new_layout_and_file_names(project: Path) -> None:
-    make_model(project / "last.onnx", (1, 8, 6, 3))
+    # the shape alone would say NHWC; the network is asked, as it is when the cfg runs
+    make_model(project / "first.onnx", (1, 8, 6, 3))
+    assert new_cfg("first.onnx").parser.input_data_format == "NCHW"
+    info = helper.make_tensor_value_info("x", TensorProto.FLOAT, [1, 8, 6, 3])
+    out = helper.make_tensor_value_info("y", TensorProto.FLOAT, [1, 3, 8, 6])
+    turned = [helper.make_node("Transpose", ["x"], ["t"], perm=[0, 3, 1, 2])]
+    nodes = [*turned, helper.make_node("MaxPool", ["t"], ["y"], kernel_shape=[1, 1])]
+    graph = helper.make_graph(nodes, "last", [info], [out])
+    opsets = [helper.make_opsetid("", 13)]
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=8), project / "last.onnx")
     assert new_cfg("last.onnx").parser.input_data_format == "NHWC"
     assert nhwc_shape((1, 3, 8, 6), "NCHW") == (1, 8, 6, 3)
     assert nhwc_shape((1, 8, 6, 3), "NHWC") == (1, 8, 6, 3)

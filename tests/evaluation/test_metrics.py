@@ -326,3 +326,16 @@ def test_bundled_metrics_have_what_tables_need() -> None:
         assert metric.name == name
         assert metric.headline
         assert metric.better in ("higher", "lower")
+
+
+@pytest.mark.parametrize(
+    ("function", "message"),
+    [
+        (lambda: 1, r"the function failed \(TypeError: .*it is called as f\(outputs, targets\)"),
+        (lambda outputs, targets: 1 / 0, r"the function failed \(ZeroDivisionError"),
+        (lambda outputs, targets: ["a"] * len(targets), "its result is no numbers"),
+    ],
+)
+def test_a_function_that_fails(function: Any, message: str, images: Path, tmp_path: Path) -> None:
+    with pytest.raises((UsageError, DataError), match=message):
+        evaluate(small_program(tmp_path), images, metric=function, **OPTIONS)

@@ -92,3 +92,19 @@ def test_classes_that_only_sound_like_parts(tmp_path: Path) -> None:
     # images directly inside, and other names beside them: classes
     assert labels(tree(tmp_path / "a", "train/a", "test/b"), classes=2) == [0, 1]
     assert labels(tree(tmp_path / "b", "train/x/a", "car/y/b"), classes=2) == [0, 1]
+
+
+def test_the_alphabet_is_said(tmp_path: Path) -> None:
+    folder = tmp_path / "set"
+    for name in ("cat", "dog"):
+        (folder / name).mkdir(parents=True)
+        (folder / name / "a.png").write_bytes(png(pictures_of(1, 1)[0]))
+    with ImageSet(folder, naming=Naming(classes=2)) as images:
+        assert "in the order of the alphabet (cat 0, dog 1, ..): give --classes FILE" in images.note
+    with ImageSet(folder, naming=Naming({"cat": 1, "dog": 0})) as images:
+        assert images.note == ""
+        assert images.labels.tolist() == [1, 0]
+    labels = tmp_path / "names.csv"
+    labels.write_text("cat/a.png,cat\ndog/a.png,dog\n", encoding="utf-8")
+    with ImageSet(folder, labels, naming=Naming(classes=2)) as images:
+        assert "in the order of the alphabet" in images.note

@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from r329fast.errors import DataError, UsageError, nearest
+from r329fast.base.reading import reason
+from r329fast.errors import DataError, R329Error, UsageError, nearest
 from r329fast.evaluation.metrics.boxes import FORMS, CocoMap
 from r329fast.evaluation.metrics.confusion import MeanIoU, PerClass
 from r329fast.evaluation.metrics.metric import Metric, Outputs, State, joined
@@ -33,9 +34,20 @@ class FunctionMetric(Metric):
         self.name = self.headline = getattr(self.function, "__name__", "metric")
 
     def measure(self, outputs: Outputs, targets: Sequence[Any]) -> State:
-        found = self.function(outputs, targets)
+        try:
+            found = self.function(outputs, targets)
+        except R329Error:
+            raise
+        except Exception as error:  # a user's code
+            raise UsageError(
+                f"metric {self.name}: the function failed ({type(error).__name__}: "
+                f"{reason(error)}); it is called as f(outputs, targets)"
+            ) from error
         table = found if isinstance(found, dict) else {self.name: found}
-        state = {str(key): np.asarray(value, dtype=np.float64) for key, value in table.items()}
+        try:
+            state = {str(key): np.asarray(value, dtype=np.float64) for key, value in table.items()}
+        except (TypeError, ValueError) as error:
+            raise DataError(f"metric {self.name}: its result is no numbers ({error})") from error
         for key, value in state.items():
             if value.shape != (len(targets),):
                 raise DataError(
