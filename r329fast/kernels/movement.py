@@ -139,10 +139,10 @@ def prepare_depth_to_space(op: Op, inputs: list[TensorSpec], output: TensorSpec)
 
 
 def prepare_movement(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> OpPlan:
-    x, fill = inputs[0], 0
-    if op.kind == "pad":
-        fill = op.integer("value") & ((1 << 8 * x.itemsize) - 1)
-    path = "alias" if OPS[op.kind].alias else "runs"
+    x, fill, spec = inputs[0], 0, OPS[op.kind]
+    if spec.filling:
+        fill = op.integer(spec.filling) & ((1 << 8 * x.itemsize) - 1)
+    path = "alias" if spec.alias else "runs"
     return prepare_runs(moved_places(op, x, output), x, fill, path)
 
 

@@ -12,6 +12,7 @@ from math import prod
 import numpy as np
 
 from r329fast.base.limits import check_memory
+from r329fast.program.ops import OPS
 from r329fast.program.program import AttrValue, Op, TensorSpec
 from r329fast.reference.interpreter import FUNCTIONS
 
@@ -54,8 +55,8 @@ def _along(op: Op, axis: int, size: int) -> np.ndarray:
         name: (value[axis],) if isinstance(value, tuple) else value
         for name, value in op.attrs.items()
     }
-    if op.kind == "pad" and op.text("mode") == "CONSTANT":
-        attrs["value"] = -1
+    if OPS[op.kind].filling:
+        attrs[OPS[op.kind].filling] = -1
     one = Op(op.kind, op.layer, op.inputs, op.outputs, attrs)
     moved = FUNCTIONS[op.kind](one, [line[None]], [], TensorSpec("", (size,), "int8", 1.0))
     return np.asarray(moved[0])

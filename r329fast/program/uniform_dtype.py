@@ -75,8 +75,8 @@ def _stored_op(op: Op, moved: dict[str, int], dtype: str) -> Op:
             attrs["pad_value"] = op.integer("pad_value") + before
         if "pad_values" in consts:
             consts["pad_values"] = consts["pad_values"] + before
-    if op.kind == "pad" and op.text("mode") == "CONSTANT":
-        attrs["value"] = op.integer("value") + before
+    if spec.filling:
+        attrs[spec.filling] = op.integer(spec.filling) + before
     if spec.result_table in consts:
         table = consts[spec.result_table]
         if op.inputs:

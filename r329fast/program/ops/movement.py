@@ -220,6 +220,7 @@ OPS: dict[str, OpSpec] = {
         {},
         check_pad,
         moves=True,
+        filling="value",
         same_scale=True,
         reads=WORDS,
         writes=WORDS,

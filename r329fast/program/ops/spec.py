@@ -62,7 +62,8 @@ class OpSpec:
     kernel takes as index, size, count, shift or loop bound has a range, and no step of the
     arithmetic leaves int64 (`bounds.py`).
 
-    moves: each output integer is an input integer from elsewhere, or a filling; alias: even its
+    moves: each output integer is an input integer from elsewhere, or a filling; filling: the
+    attribute that holds it, an integer of the input's scale; alias: even its
     place in memory stays; same_scale: input and output integers mean the same real value;
     linear: a sum of q * weights + bias, the input's zero point inside the bias; accumulates: it
     ends in a requantisation of a sum; result_table: the constant that holds output integers;
@@ -76,6 +77,7 @@ class OpSpec:
     consts: Mapping[str, tuple[str, ...]]
     check: Check
     moves: bool = False
+    filling: str = ""
     alias: bool = False
     same_scale: bool = False
     linear: bool = False
