@@ -36,24 +36,24 @@ def identity(model: Model, plan: ChunkPlan) -> dict[str, Any]:
         },
         "float baseline": float_identity(model) if job.float_graph is not None else None,
         "logits": job.logits,
-        **metric_identity(plan),
+        "metric": metric_identity(plan),
         "chunk size": plan.size,
         "chunks": plan.chunks,
     }
 
 
-def metric_identity(plan: ChunkPlan) -> dict[str, Any]:
-    """The metric and its targets; nothing without one, so that older runs go on."""
+def metric_identity(plan: ChunkPlan) -> list[str] | None:
+    """The metric and its targets; None without one, as in runs that know of none."""
     metric = plan.job.metric
     if metric is None:
-        return {}
+        return None
     digest = hashlib.sha256()
     for target in plan.targets:
         digest.update(repr(target).encode())
         if isinstance(target, Path):
             status = target.stat()
             digest.update(f"{status.st_size} {status.st_mtime_ns}".encode())
-    return {"metric": [metric.identity(), digest.hexdigest()]}
+    return [metric.identity(), digest.hexdigest()]
 
 
 def float_identity(model: Model) -> list[str]:

@@ -339,3 +339,11 @@ def test_bundled_metrics_have_what_tables_need() -> None:
 def test_a_function_that_fails(function: Any, message: str, images: Path, tmp_path: Path) -> None:
     with pytest.raises((UsageError, DataError), match=message):
         evaluate(small_program(tmp_path), images, metric=function, **OPTIONS)
+
+
+def test_a_run_goes_on_with_the_same_metric_only(images: Path, tmp_path: Path) -> None:
+    program, out = small_program(tmp_path), tmp_path / "out"
+    for first, second in (("per_class", None), (None, "per_class")):
+        evaluate(program, images, metric=first, out=out, overwrite=True, **OPTIONS)
+        with pytest.raises(UsageError, match="made with another metric"):
+            evaluate(program, images, metric=second, out=out, resume=True, **OPTIONS)
