@@ -15,7 +15,7 @@ from r329fast.evaluation.chunk_log import pack
 from r329fast.evaluation.decode_ahead import Chunk, Decoder
 from r329fast.evaluation.encode import Encoder, Normaliser, check_input
 from r329fast.evaluation.job import Job
-from r329fast.evaluation.metrics.metric import Outputs
+from r329fast.evaluation.metrics.metric import Metric, Outputs
 from r329fast.evaluation.score import blank, score, score_float
 from r329fast.evaluation.several import SeveralEncoder, encoder_key
 from r329fast.evaluation.wall_time import Seconds, Span, WallTime
@@ -136,13 +136,15 @@ class Evaluator:
                     arrays[f"logits{index}"] = logits
             else:
                 arrays[f"saturated{index}"] = saturated.copy()
-            tensors = job.programs[index].tensors
-            reals = {name: tensors[name].dequantize(value) for name, value in outputs.items()}
-            arrays |= self._measured(running, reals, f"state{index}.")
+            if job.metric is not None:
+                tensors = job.programs[index].tensors
+                reals = {name: tensors[name].dequantize(value) for name, value in outputs.items()}
+                arrays |= self._measured(job.metric, running, reals, f"state{index}.")
         floats = running.floats
         if isinstance(floats, list):
             found = together([part.result() for part in floats])
-            arrays |= self._measured(running, found, "float.")
+            if job.metric is not None:
+                arrays |= self._measured(job.metric, running, found, "float.")
             floats = None
             if job.scored:
                 (values,) = found.values()
@@ -156,11 +158,11 @@ class Evaluator:
         running.seconds = Seconds(simulated, float_run, chunk.seconds)
         return pack(arrays)
 
-    def _measured(self, running: Running, outputs: Outputs, prefix: str) -> dict[str, np.ndarray]:
+    def _measured(
+        self, metric: Metric, running: Running, outputs: Outputs, prefix: str
+    ) -> dict[str, np.ndarray]:
         """The state of the job's metric, of the images that could be read."""
-        metric, bad = self.job.metric, running.chunk.bad
-        if metric is None:
-            return {}
+        bad = running.chunk.bad
         good = [row for row in range(len(running.classes)) if row not in bad]
         state = metric.measure(
             {name: value[good] for name, value in outputs.items()},

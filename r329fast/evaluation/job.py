@@ -84,8 +84,10 @@ class ChunkPlan:
 
     def targets_of(self, number: int) -> Sequence[Any]:
         """The targets of a chunk; the classes serve where the metric has none of its own."""
-        every = self.classes.tolist() if self.job.scored else self.targets
-        return every[self.rows(number)]
+        if self.job.metric is None:
+            return ()
+        rows = self.rows(number)
+        return self.classes[rows].tolist() if self.job.scored else self.targets[rows]
 
     def unusable(self, image: int, why: str) -> DataError:
         """The error that ends a run without --skip-bad."""

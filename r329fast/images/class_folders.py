@@ -112,7 +112,7 @@ def folder_numbers(
     given = naming.numbers
     if given is not None and all(folder in given for folder in folders):
         return given
-    if all(re.fullmatch(r"\d{1,9}", folder, re.ASCII) for folder in folders):
+    if _are_numbers(folders):
         return {folder: int(folder) for folder in folders}
     if given is not None:
         odd = next(folder for folder in folders if folder not in given)
@@ -125,11 +125,14 @@ def folder_numbers(
     return {folder: number for number, folder in enumerate(folders)}
 
 
+def _are_numbers(names: Sequence[str]) -> bool:
+    return all(re.fullmatch(r"\d{1,9}", name, re.ASCII) for name in names)
+
+
 def alphabet_note(names: Iterable[str], naming: Naming) -> str:
     """A word on classes that were numbered by the alphabet; "" where they were not."""
     ordered = sorted(set(names))
-    numbers = all(re.fullmatch(r"\d{1,9}", name, re.ASCII) for name in ordered)
-    if naming.numbers is not None or numbers or not naming.needed:
+    if naming.numbers is not None or _are_numbers(ordered) or not naming.needed:
         return ""
     first = ", ".join(f"{name} {number}" for number, name in enumerate(ordered[:2]))
     return (

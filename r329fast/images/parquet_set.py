@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import threading
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -12,11 +11,10 @@ from typing import Any
 from r329fast.base.limits import IMAGE, TENSOR, Limit
 from r329fast.base.reading import check_size, faults_of, open_regular
 from r329fast.errors import DataError, FileError, UsageError
-from r329fast.images.parts import Part, part_kind
+from r329fast.images.parts import Part, file_and_row, joined_part, part_kind, row_names
 
 _IMAGES = ("image", "img", "images", "jpg", "png", "picture")
 _LABELS = ("label", "labels", "fine_label", "class", "target", "cls")
-_KEYS = re.compile(r"(.*)\[(\d+)\]", re.ASCII | re.DOTALL)
 _KEPT = 2  # row groups in memory: threads read ahead across a border
 
 
@@ -117,30 +115,25 @@ class ParquetSet:
 
     @property
     def names(self) -> list[str]:
-        return [
-            f"{name}[{row}]" for name, table in self._tables.items() for row in range(table.rows)
-        ]
+        return [row for name, table in self._tables.items() for row in row_names(name, table.rows)]
 
     def part(self, kind: str) -> Part:
-        names: list[str] = []
-        labels: list[str] | None = []
-        for name, table in self._tables.items():
-            if table.kind == kind:
-                names += [f"{name}[{row}]" for row in range(table.rows)]
-                known = table.labels()
-                labels = None if labels is None or known is None else [*labels, *known]
-        return Part(names, labels)
+        return joined_part(
+            Part(row_names(name, table.rows), table.labels())
+            for name, table in self._tables.items()
+            if table.kind == kind
+        )
 
     def read(self, name: str, limit: Limit = IMAGE) -> bytes:
-        found = _KEYS.fullmatch(name)
-        table = self._tables.get(found[1]) if found else None
-        if found is None or table is None or int(found[2]) >= table.rows:
+        file, row = file_and_row(name)
+        table = self._tables.get(file)
+        if table is None or row >= table.rows:
             raise FileError(f"{self._where}: {name!r} is missing", path=str(self._where))
         with self._lock:
-            return table.image(int(found[2]), limit)
+            return table.image(row, limit)
 
     def stamp(self, name: str) -> str:
-        status = self._tables[name.rpartition("[")[0]].path.stat()
+        status = self._tables[file_and_row(name)[0]].path.stat()
         return f"{status.st_size} {status.st_mtime_ns}"
 
     def close(self) -> None:

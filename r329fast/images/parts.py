@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from r329fast.errors import DataError
 from r329fast.images.class_folders import SPLITS, Naming
 from r329fast.images.stores import Store
+
+_ROW = re.compile(r"(.*)\[(\d{1,18})\]", re.ASCII | re.DOTALL)
 
 
 class Part(NamedTuple):
@@ -30,6 +32,27 @@ class LabelledStore(Store, Protocol):
     kinds: Sequence[str]
 
     def part(self, kind: str) -> Part: ...
+
+
+def row_names(file: str, count: int) -> list[str]:
+    """Names of the images that are rows of one file: the file's, with the place in brackets."""
+    return [f"{file}[{index}]" for index in range(count)]
+
+
+def file_and_row(name: str) -> tuple[str, int]:
+    """What a name of `row_names` means; ("", 0) for another name."""
+    found = _ROW.fullmatch(name)
+    return (found[1], int(found[2])) if found else ("", 0)
+
+
+def joined_part(files: Iterable[Part]) -> Part:
+    """One part from those of its files; without labels where one of them has none."""
+    names: list[str] = []
+    labels: list[str] | None = []
+    for part in files:
+        names += part.names
+        labels = None if labels is None or part.labels is None else [*labels, *part.labels]
+    return Part(names, labels)
 
 
 def part_kind(name: str) -> str:

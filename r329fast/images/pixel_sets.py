@@ -26,10 +26,9 @@ from r329fast.base.npy import NpyError, map_npy, parse_npy
 from r329fast.base.reading import check_size, faults_of, is_file
 from r329fast.errors import DataError, FileError
 from r329fast.images.opencv import cv2
-from r329fast.images.parts import Part, part_kind
+from r329fast.images.parts import Part, file_and_row, joined_part, part_kind, row_names
 from r329fast.images.stores import Store
 
-_KEYS = re.compile(r"(.*)\[(\d+)\]", re.ASCII | re.DOTALL)
 _SIDE = 32  # of CIFAR's images
 Arrays = tuple[np.ndarray, Sequence[str] | None]
 
@@ -69,14 +68,11 @@ class PixelSet:
         return [name for kind in self.kinds for name in self.part(kind).names]
 
     def part(self, kind: str) -> Part:
-        names: list[str] = []
-        labels: list[str] | None = []
-        for file in self._files.values():
-            if file.kind == kind:
-                pixels, known = self._loaded(file.name)
-                names += [f"{file.name}[{index}]" for index in range(len(pixels))]
-                labels = None if labels is None or known is None else [*labels, *known]
-        return Part(names, labels)
+        files = [file.name for file in self._files.values() if file.kind == kind]
+        loaded = ((name, *self._loaded(name)) for name in files)
+        return joined_part(
+            Part(row_names(name, len(pixels)), labels) for name, pixels, labels in loaded
+        )
 
     def _loaded(self, name: str) -> Arrays:
         with self._lock:
@@ -88,18 +84,16 @@ class PixelSet:
             return self._arrays[name]
 
     def read(self, name: str, limit: Limit = IMAGE) -> bytes:
-        found = _KEYS.fullmatch(name)
-        if not found or found[1] not in self._files:
+        file, row = file_and_row(name)
+        pixels = self._loaded(file)[0] if file in self._files else ()
+        if row >= len(pixels):
             raise FileError(f"{self._where}: {name!r} is missing", path=str(self._where))
-        pixels, _ = self._loaded(found[1])
-        if int(found[2]) >= len(pixels):
-            raise FileError(f"{self._where}: {name!r} is missing", path=str(self._where))
-        data = as_bmp(pixels[int(found[2])])
+        data = as_bmp(pixels[row])
         check_size(name, len(data), limit)
         return data
 
     def stamp(self, name: str) -> str:
-        file = name.rpartition("[")[0]
+        file, _ = file_and_row(name)
         if self._base is not None:
             return self._base.stamp(file)
         status = self._where.stat()

@@ -12,6 +12,7 @@ import numpy as np
 from r329fast.base.limits import IMAGE, Limit
 from r329fast.base.reading import check_size, read_bytes
 from r329fast.errors import DataError, FileError
+from r329fast.images.parts import Part
 from r329fast.images.pixel_sets import as_bmp, label_texts
 
 _IMAGES, _LABELS = ("image", "img", "jpg", "png"), ("label", "labels", "fine_label", "cls")
@@ -45,9 +46,7 @@ class Sequences:
         if len(self._labels) != self._count:
             raise DataError(f"found {len(self._labels)} labels for {self._count} images")
 
-    def part(self, kind: str) -> Any:
-        from r329fast.images.parts import Part
-
+    def part(self, kind: str) -> Part:
         return Part(self.names, self._labels)
 
     def read(self, name: str, limit: Limit = IMAGE) -> bytes:
