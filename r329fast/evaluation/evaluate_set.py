@@ -67,15 +67,7 @@ def evaluate(
     record = options.record
     kind, warning = choose_format(record.file_format) if record.out is not None else ("", "")
     with ExitStack() as stack:
-        folder = record.out or stack.enter_context(tempfile.TemporaryDirectory(prefix="r329fast"))
-        folder = Path(folder)
-        header = identity(model, plan)
-        log = stack.enter_context(open_log(folder, header, record.resume, record.overwrite))
-        if record.merge:
-            merge_shards(log, record.merge, plan)
-        seconds = time.perf_counter() - begun + model.seconds
-        run = ChunkRun(model, plan, log, options, Timing(prepare=seconds, threads=threads))
-        run.carry_out(threads)
+        folder, header, run = carried_out(stack, model, plan, options, begun)
         result = run.result(offset)
         result.warnings += [*model.warnings, *doubts, *([warning] if warning else [])]
         result.warnings += _saturation(result, plan)
@@ -83,6 +75,25 @@ def evaluate(
             _write_rows(result, run, folder, kind)
             _write_record(result, folder, header, _places(images, labels))
     return result
+
+
+def carried_out(
+    stack: ExitStack, model: Model, plan: ChunkPlan, options: EvaluationOptions, begun: float
+) -> tuple[Path, dict[str, Any], ChunkRun]:
+    """(folder, description, finished run) of a plan; `stack` closes the log and a folder of ours.
+
+    begun: time.perf_counter() when the call began.
+    """
+    record, threads = options.record, options.execution.threads or cores()
+    kept = record.out or stack.enter_context(tempfile.TemporaryDirectory(prefix="r329fast"))
+    folder, header = Path(kept), identity(model, plan)
+    log = stack.enter_context(open_log(folder, header, record.resume, record.overwrite))
+    if record.merge:
+        merge_shards(log, record.merge, plan)
+    seconds = time.perf_counter() - begun + model.seconds
+    run = ChunkRun(model, plan, log, options, Timing(prepare=seconds, threads=threads))
+    run.carry_out(threads)
+    return folder, header, run
 
 
 def prepared_model(model: ModelLike, options: EvaluationOptions, threads: int) -> Model:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -12,13 +11,10 @@ from typing import Any
 from r329fast.base.arguments import with_arguments
 from r329fast.base.files import write_json
 from r329fast.base.machine import cores
-from r329fast.evaluation.chunk_run import ChunkRun
-from r329fast.evaluation.evaluate_set import ModelLike, plan_of, prepared_model
+from r329fast.evaluation.evaluate_set import ModelLike, carried_out, plan_of, prepared_model
 from r329fast.evaluation.metrics import Metric
 from r329fast.evaluation.options import EvaluationOptions
-from r329fast.evaluation.record import identity, open_log
 from r329fast.evaluation.result import Timing
-from r329fast.evaluation.shards import merge_shards
 
 MEASURE_FILE = "measure.json"
 
@@ -90,17 +86,10 @@ def measure(
     threads = options.execution.threads or cores()
     model = prepared_model(model, options, threads)
     plan, _, doubts = plan_of(model, images, None, options)
-    chosen, record = plan.job.metric, options.record
+    chosen = plan.job.metric
     assert chosen is not None  # the parameter is
     with ExitStack() as stack:
-        folder = record.out or stack.enter_context(tempfile.TemporaryDirectory(prefix="r329fast"))
-        header = identity(model, plan)
-        log = stack.enter_context(open_log(Path(folder), header, record.resume, record.overwrite))
-        if record.merge:
-            merge_shards(log, record.merge, plan)
-        timing = Timing(prepare=time.perf_counter() - begun + model.seconds, threads=threads)
-        run = ChunkRun(model, plan, log, options, timing)
-        run.carry_out(threads)
+        folder, header, run = carried_out(stack, model, plan, options, begun)
         records = run.records()
         figures, floats = run.measured(records)
         names = [item.name for item in model.variants]
@@ -113,10 +102,10 @@ def measure(
             len(plan.source) - len(records.bad),
             dict(zip(names, records.saturated, strict=True)),
             [(plan.source.names[image], why) for image, why in sorted(records.bad.items())],
-            timing,
+            run.timing,
             warnings=[*model.warnings, *doubts],
         )
-        if record.out is not None:
+        if options.record.out is not None:
             kept = {**result.as_json(), "identity": header, "targets": str(targets)}
-            result.files.append(write_json(Path(folder) / MEASURE_FILE, kept))
+            result.files.append(write_json(folder / MEASURE_FILE, kept))
     return result
