@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from r329fast.cli.options.execution import add_quantization, add_threads
+from r329fast.cli.options.part import add_part, part_of, refuse_part
 from r329fast.cli.options.preprocess import add_preprocess, asked_for
 from r329fast.cli.output import Console
 
@@ -35,6 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help="calibration images instead of the cfg's: dataset.npy, or a folder, zip or tar",
     )
+    add_part(parser)
     parser.add_argument("--labels", metavar="FILE", help="which images of SET (label.txt)")
     parser.add_argument("--limit", metavar="N", type=int, default=0, help="images used (0: all)")
     parser.add_argument(
@@ -63,6 +65,9 @@ def execute(args: argparse.Namespace, out: Console) -> int:
     from r329fast.report.tuning_page import tuning_page
     from r329fast.tuning.tuner import tune
 
+    if args.model.suffix != ".onnx":
+        refuse_part(args, f"{args.model} is none")
+    part = part_of(args)
     dataset, recipe = _dataset(args, out)
     with contextlib.ExitStack() as stack:
         advance = stack.enter_context(out.progress(None, "layers"))
@@ -77,6 +82,9 @@ def execute(args: argparse.Namespace, out: Console) -> int:
             rounding=args.rounding,
             method=args.method,
             per_channel=args.per_channel,
+            inputs=part.inputs,
+            outputs=part.outputs,
+            input_shapes=part.input_shapes,
             limit=args.limit,
             budget=args.budget,
             seed=args.seed,
@@ -115,10 +123,9 @@ def _recipe(args: argparse.Namespace, out: Console) -> Preprocess:
     from r329fast.deploy.guess import find_recipe
     from r329fast.deploy.pipeline import load_config, load_graph
     from r329fast.deploy.recipe import chosen_recipe, recipe_of_cfg
-    from r329fast.graph import load_model
 
     if args.model.suffix == ".onnx":
-        graph = load_model(str(args.model))
+        graph = part_of(args).load(args.model)
         height, width = graph.shapes[graph.inputs[0]][:2]
         wanted = asked_for(args, (width, height), None)
         if wanted is not None:
