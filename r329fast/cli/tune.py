@@ -7,6 +7,7 @@ import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from r329fast.cli.options.classes import add_classes, class_names
 from r329fast.cli.options.execution import add_quantization, add_threads
 from r329fast.cli.options.part import add_part, part_of, refuse_part
 from r329fast.cli.options.preprocess import add_preprocess, asked_for
@@ -49,14 +50,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--budget",
         metavar="MINUTES",
         type=float,
-        default=0.0,
-        help="no further layer after this (0: all)",
+        default=5.0,
+        help="begin no further layer or step after this (5; 0: no end)",
     )
     parser.add_argument(
         "--seed", metavar="N", type=int, default=0, help="of the places sampled (0)"
     )
     add_threads(parser)
     add_quantization(parser)
+    add_classes(parser, split="train")
     add_preprocess(parser)
 
 
@@ -113,8 +115,12 @@ def _dataset(
     from r329fast.images.sets import ImageSet
 
     recipe = _recipe(args, out)
-    with ImageSet(args.images, args.labels, args.limit or None, Naming(needed=False)) as images:
+    _, folders = class_names(args.classes)
+    naming = Naming(folders, split=args.split, needed=False)
+    with ImageSet(args.images, args.labels, args.limit or None, naming) as images:
         arrays = [recipe.apply(images.image(index)) for index in range(len(images))]
+        if images.note:
+            out.warn(images.note)
     return np.stack(arrays), recipe
 
 
