@@ -13,8 +13,9 @@ from r329fast.cli.main import COMMANDS, whole_parser
 
 PACKAGE = Path(__file__).resolve().parents[2] / "r329fast"
 _OPTION = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]*")
+_WORD = r"new|load|[A-Z][^\s;:,()]*|[^\s;:,()]*[/.][^\s;:,()]*"  # an argument, as texts have them
 _NAMED = re.compile(  # `profile RUN.cfg --sensitivity --suggest`, up to the next stop
-    rf"(?<![\w-])({'|'.join(COMMANDS)})\b((?: [A-Z][^\s;:,()]*)*(?: --[a-z][^;:()`]*))"
+    rf"(?<![\w-])({'|'.join(COMMANDS)})\b((?: (?:{_WORD}))*(?: --[a-z][^;:()`]*))"
 )
 _FOREIGN = re.compile(r"(?:python -m|dask scheduler|pip install|tf2onnx)[^;:()`]*")
 _GLOBAL = {"--json", "--verbose", "--version", "--help"}
