@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from r329fast.bench.bare import bare_rate
 from r329fast.bench.random_programs import NetworkBuilder
 from r329fast.calibration.ranges import Ranges, sum_square_key
 from r329fast.graph import ir
+from r329fast.kernels.bare import bare_rate
 from r329fast.program.program import Program
 from r329fast.quantization import quantize
 from r329fast.simulator.binding import PreparedProgram
@@ -210,6 +210,24 @@ def test_maxpool(benchmark: Any, table: list[tuple[str, ...]]) -> None:
     builder = NetworkBuilder((112, 112, 64))
     name = builder.maxpool("input", 3, 2, 1)
     measure(benchmark, table, "maxpool 3x3/2 64 of 112", builder.done(name), 0)
+
+
+@pytest.mark.parametrize(
+    ("size", "channels", "kernel", "stride", "pad"), [(35, 192, 3, 1, 1), (17, 768, 3, 1, 1)]
+)
+def test_avgpool(
+    benchmark: Any,
+    table: list[tuple[str, ...]],
+    size: int,
+    channels: int,
+    kernel: int,
+    stride: int,
+    pad: int,
+) -> None:
+    builder = NetworkBuilder((size, size, channels))
+    name = builder.avgpool("input", kernel, stride, pad)
+    case = f"average pool {kernel}x{kernel}/{stride} {channels} of {size}"
+    measure(benchmark, table, case, builder.done(name), 0)
 
 
 def test_mean(benchmark: Any, table: list[tuple[str, ...]]) -> None:
