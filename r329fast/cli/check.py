@@ -43,6 +43,8 @@ def execute(args: argparse.Namespace, out: Console) -> int:
 
     part = part_of(args)
     written: dict[str, object] = {}
+    if args.write and args.write.suffix.lower() != ".onnx":
+        raise UsageError(f"--write {args.write}: found {args.write.suffix!r}, allowed .onnx")
     if args.write and args.write.exists() and args.write.samefile(args.model):
         raise UsageError(f"--write {args.write}: that is the model itself, give another name")
     try:
