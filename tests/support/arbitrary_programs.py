@@ -302,7 +302,9 @@ def run(program: Program, seed: int) -> str:
         if rng.random() < 0.3:  # tensors as they are, instead of all in one dtype
             patch.setattr(kernels, "STORED", "")
         patch.setattr(workers, "_BUDGET", pick(rng, 100, 3000, workers._BUDGET))
-        patch.setattr(workers, "_SHARED_MACS", pick(rng, 0, 1 << 60))  # threads share ops, or never
+        patch.setattr(
+            workers, "_SHARED_SECONDS", pick(rng, 0, 1 << 60)
+        )  # threads share ops, or never
         with closing(Simulator(program, threads=threads, block=block)) as simulator:
             found = simulator.run(feeds, keep)
     for name, array in found.items():
