@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import astuple
 
 import numpy as np
 
@@ -160,7 +161,7 @@ class CallTable:
                 sections.append([stage, stage + 1, 1, 0])
         return (
             np.array(sections, dtype=np.int64).reshape(-1, 4),
-            np.array(rows, dtype=np.int64).reshape(-1, 4),
+            np.array([astuple(piece) for piece in rows], dtype=np.int64).reshape(-1, len(FIELDS)),
         )
 
 

@@ -14,9 +14,10 @@ that are being computed. A helper looks for work for a bounded time and then lea
 from __future__ import annotations
 
 import time
+from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from llvmlite import ir
@@ -33,7 +34,8 @@ _SPINS = 2_000  # turns of waiting before the core is offered to others
 _OFFERED = 64  # and how many turns lie between two offers
 
 
-class Piece(NamedTuple):
+@dataclass(frozen=True)
+class Piece:
     """A part of a call: units first..end, output channels column..column_end where it has them."""
 
     first: int
