@@ -16,11 +16,12 @@ import numpy as np
 from r329fast.base.timing import shortest_seconds
 from r329fast.kernels.bare import bare_rate
 from r329fast.kernels.leaves.vector import move_bytes
-from r329fast.kernels.runtime.isa import ISA, JIT
-from r329fast.kernels.runtime.kernel import arrays, kernel, make_frame, run_steps
+from r329fast.kernels.runtime.isa import ISA
+from r329fast.kernels.runtime.kernel import arrays, kernel
 from r329fast.kernels.runtime.op_plan import empty_aligned
 
 _IN_CACHE, _IN_MEMORY = 128 * 1024, 32 << 20  # bytes that a copy reads
+_AT_LEAST = 8 << 20  # bytes of a call: a call from Python costs as much as 100 KB in cache
 
 
 @dataclass(frozen=True)
@@ -64,18 +65,14 @@ def assumed_rates() -> Rates:
 def _copy_rate(size: int) -> float:
     source, target = empty_aligned(size, np.uint8), empty_aligned(size, np.uint8)
     source[:] = 1
-    count = np.array([size], dtype=np.int64)
-    if not JIT:
-        return 2 * size / shortest_seconds(lambda: copy_whole(count, source, target)) / 1e9
-    # several in one call: it costs microseconds, as much as a copy in cache
-    several = max(_IN_MEMORY // size // 8, 1)
-    frame = make_frame((count, source, target))
-    steps = np.array([[copy_whole.compile(), frame.ctypes.data]] * several, dtype=np.int64)
-    return several * 2 * size / shortest_seconds(lambda: run_steps(steps)) / 1e9
+    times = max(_AT_LEAST // size, 1)
+    count = np.array([size, times], dtype=np.int64)
+    seconds = shortest_seconds(lambda: copy_whole(count, source, target))
+    return 2 * size * times / seconds / 1e9
 
 
 @kernel
 def copy_whole(frame):  # type: ignore[no-untyped-def]
-    """One array into another of the same length."""
+    """count[0] bytes of one array into another, count[1] times."""
     count, x, out = arrays(frame, "iuu")
-    move_bytes(out.ctypes.data, 0, x.ctypes.data, 0, 1, count[0])
+    move_bytes(out.ctypes.data, 0, x.ctypes.data, 0, count[1], count[0])
