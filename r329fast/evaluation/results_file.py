@@ -40,7 +40,10 @@ def choose_format(wanted: str | None) -> tuple[str, str]:
             raise UsageError(
                 "parquet needs pyarrow (pip install 'r329fast[eval]')", option="format"
             ) from None
-        return "csv", "pyarrow is not installed: results.csv instead of results.parquet"
+        return "csv", (
+            "pyarrow is not installed: results.csv instead of results.parquet (pip install "
+            "pyarrow, or --format csv, which asks for it)"
+        )
     return "parquet", ""
 
 
