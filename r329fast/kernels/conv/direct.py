@@ -13,6 +13,7 @@ the mode of a layer:
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import gcd
 from typing import NamedTuple
 
 import numpy as np
@@ -29,6 +30,7 @@ from r329fast.kernels.runtime.isa import ISA
 from r329fast.kernels.runtime.kernel import arrays, kernel
 from r329fast.kernels.runtime.op_plan import OpPlan, Step
 from r329fast.kernels.runtime.parameters import pack
+from r329fast.kernels.runtime.team import Piece, cut
 
 DIRECT, BAND, PARTS, PACKED = range(4)
 _ROWS, _WIDTH = ISA.rows, ISA.width
@@ -40,12 +42,16 @@ _WASTE = 1.25  # positions of a band's tiles to output positions, at most
 _PARTS_WASTE = 2.5  # the same for parts and thin rows of a window: packing those costs more
 _COPIES = 24  # output channels whose products take as long as packing a window
 _THIN = 32  # bytes of a window's row
+_FEW_TILES = 7  # a thread with so many tiles of rows, or fewer, gets columns instead
+_LEAST_TILES = 4  # of rows in a piece: it reads all weights for them
 _FUSED = {epilogue_ir.ONCE: gemm_tile_ir.ONCE, epilogue_ir.TWICE: gemm_tile_ir.TWICE}
 
 
 class ConvRows(NamedTuple):
     first: int  # unit to begin with: an output position, or an output row (BAND, PARTS)
     end: int
+    column: int  # output channel to begin with (the whole width of tiles; one part of groups only)
+    column_end: int
     mode: int  # DIRECT, BAND, PARTS or PACKED
     block: int  # units whose rows are made ready at once
     plain: int  # 1: a packed row is a whole input position
@@ -88,8 +94,9 @@ def tile_lines(p, g, a, line_stride, row_stride, lines, width, w, epilogue, out,
     count = HALF if turned else min(HALF, width)  # positions of a run
     # Columns outside, positions inside: the weights of one tile (K x columns) are read from memory
     # once and then stay in L1, while the rows, up to _ROW_BLOCK bytes, are read again from L2.
-    column = 0
-    while column < per_out:
+    column, last = p.column, min(p.column_end, per_out)
+    w += column * column_bytes
+    while column < last:
         left = per_out - column
         wide = left >= _WIDTH or (left > _SMALL and per_out >= _WIDTH)
         columns, at_once = (_WIDTH, 2) if wide else (_SMALL, 4)
@@ -270,6 +277,8 @@ def _parameters(layout: ConvLayout, mode: int, parts: Parts) -> tuple[ConvRows, 
     parameters = ConvRows(
         first=0,
         end=layout.out_height if bands else layout.positions,
+        column=0,
+        column_end=parts.outs,
         mode=mode,
         block=block,
         plain=int(layout.plain),
@@ -303,4 +312,22 @@ def prepare_rows(layout: ConvLayout) -> OpPlan:
         arguments = (p, geometry, inputs[0], packed, layout.pads, constants, output, scratch)
         return [(conv_rows, arguments)]
 
-    return OpPlan(f"{ISA.name}-{layout.describe()}", bind, lambda batch: scratch_bytes, True)
+    def pieces(batch: int, threads: int, wanted: int) -> list[Piece]:
+        units = batch * parameters.end
+        positions = batch * layout.positions
+        if len(parts.weights) == 1 and positions <= _ROWS * _FEW_TILES * threads:
+            # few positions: every piece reads weights of its own
+            columns = cut(parts.outs, threads, wanted, _WIDTH)
+            if len(columns) >= threads:
+                return [Piece(0, units, *ends) for ends in columns]
+        at_once = 2 if parts.outs > _SMALL else 4
+        if mode in (BAND, PARTS):
+            runs = -(-layout.out_width // HALF)
+            grain = at_once // gcd(runs, at_once)
+        else:
+            grain = at_once * HALF
+        wanted = min(wanted, max(positions // (_ROWS * _LEAST_TILES), threads))
+        return [Piece(*ends, 0, parts.outs) for ends in cut(units, threads, wanted, grain)]
+
+    path = f"{ISA.name}-{layout.describe()}"
+    return OpPlan(path, bind, lambda batch: scratch_bytes, True, pieces)
