@@ -72,8 +72,8 @@ def main() -> None:
         right = sum(a <= b for a, b in zip(taken, best, strict=True))
         lost = sum(a / b for a, b in zip(taken, best, strict=True)) / len(rows) - 1
         print(
-            f"{name}: the faster one in {right} of {len(rows)}, lost {sum(taken) / sum(best) - 1:.2%}"
-            f" of all time, {lost:.2%} of a layer's on average"
+            f"{name}: the faster one in {right} of {len(rows)}, lost "
+            f"{sum(taken) / sum(best) - 1:.2%} of all time, {lost:.2%} of a layer's on average"
         )
     for row in rows:
         if len(set(row["chosen"].values())) > 1:

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from r329fast.base.timing import shortest_seconds
 from r329fast.errors import UsageError
 from r329fast.kernels.conv.choice import direct_terms, winograd_terms
 from r329fast.kernels.conv.direct import prepare_rows
@@ -121,7 +122,7 @@ def seconds_of(plan: OpPlan, batch: int, x: TensorSpec, y: TensorSpec) -> float:
         ],
         dtype=np.int64,
     )
-    return shortestseconds_of(lambda: run_steps(table), _ROUNDS)
+    return shortest_seconds(lambda: run_steps(table), _ROUNDS)
 
 
 def _wake_up(rounds: int = 15) -> float:
