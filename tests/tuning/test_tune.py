@@ -24,7 +24,7 @@ from r329fast.quantization import Options, quantize
 from r329fast.report.tuning_page import tuning_page
 from r329fast.tuning import TuneResult
 from r329fast.tuning.files import planned_files
-from r329fast.tuning.linear_step import view
+from r329fast.tuning.linear_step import layer_products, view
 from r329fast.tuning.patches import at_places, choose_places
 from r329fast.tuning.state import State, output_score, split, stored_ranges
 from r329fast.tuning.walk import Walk
@@ -79,6 +79,8 @@ def test_what_a_step_sees_is_what_the_kernels_compute(calibration: np.ndarray, s
             zero = walk.specs[layer.inputs[0]].zero_point
             bias = seen.op.consts["bias"] - zero * q.sum(axis=1)
             sums = seen.x.reshape(len(seen.x), -1) @ q.T + bias
+            products = layer_products(layer, seen.x, seen.op.consts["weights"])
+            np.testing.assert_allclose(products + bias, sums, rtol=1e-5, atol=1)
             real = np.clip(sums * seen.scale, seen.low, seen.high)
             found = spec.dequantize(at_places(outputs[layer.outputs[0]], places))
             np.testing.assert_allclose(found.reshape(real.shape), real, atol=0.51 / spec.scale)
@@ -230,3 +232,31 @@ def test_every_step_says_how_sure_its_gain_is(tuned: TuneResult) -> None:
         assert low <= after - before <= high
         low, high = step["agreement_interval_points"]
         assert -100 <= low <= high <= 100
+
+
+def test_the_record_says_what_was_reached_when(tuned: TuneResult) -> None:
+    time = tuned.record["time"]
+    history = time["history"]
+    steps = [step["step"] for step in tuned.record["steps"]]
+    assert [moment["step"] for moment in history] == ["", *steps]
+    seconds = [moment["seconds"] for moment in history]
+    assert seconds == sorted(seconds)
+    assert seconds[-1] <= time["wall"]
+    assert history[0]["snr"] == tuned.record["before"]["confirmed"]["snr"]
+    assert history[-1]["snr"] == tuned.record["after"]["confirmed"]["snr"]
+    gains = [moment["snr"] - history[0]["snr"] for moment in history]
+    most = next(
+        m["seconds"] for m, gain in zip(history, gains, strict=True) if gain >= 0.8 * gains[-1]
+    )
+    assert time["seconds_to_most"] == most
+    assert "Gain over time" in tuning_page(tuned.record)
+
+
+def test_a_budget_ends_a_run_in_good_order(calibration: np.ndarray, tmp_path: Path) -> None:
+    lines: list[str] = []
+    result = r329fast.tune(NET, tmp_path, dataset=calibration[:8], budget=1e-9, told=lines.append)
+    assert not result.gained
+    assert all(not step["begun"] for step in result.record["steps"])
+    assert len(lines) == len(result.record["steps"]) > 2
+    assert [path.name for path in tmp_path.iterdir()] == ["tune.json"]
+    assert "not begun" in tuning_page(result.record)
