@@ -19,6 +19,7 @@ from r329fast.images.opencv import cv2
 from r329fast.version import __version__
 
 LOG_NAME = "chunks.log"
+_COUNT = "number of images"
 
 
 def identity(model: Model, plan: ChunkPlan) -> dict[str, Any]:
@@ -38,6 +39,7 @@ def identity(model: Model, plan: ChunkPlan) -> dict[str, Any]:
         "logits": job.logits,
         "metric": metric_identity(plan),
         "chunk size": plan.size,
+        _COUNT: len(source),
         "chunks": plan.chunks,
     }
 
@@ -74,10 +76,10 @@ def open_log(folder: Path, header: dict[str, Any], resume: bool, overwrite: bool
     try:
         if resume:
             check_same(folder, log.header, header)
-        elif log.done and not overwrite and len(log.done) < int(log.header.get("chunks", 0)):
+        elif log.done and not overwrite and len(log.done) < _chunks_of(log.header):
             raise UsageError(
                 f"{folder} holds an evaluation that is not finished ({len(log.done)} of "
-                f"{log.header['chunks']} chunks): --resume goes on, --overwrite begins anew"
+                f"{_chunks_of(log.header)} chunks): --resume goes on, --overwrite begins anew"
             )
         else:
             log.restart(header)
@@ -87,19 +89,32 @@ def open_log(folder: Path, header: dict[str, Any], resume: bool, overwrite: bool
     return log
 
 
+def _chunks_of(header: dict[str, Any]) -> int:
+    """The chunks of the evaluation that a log is of; 0 where it does not say."""
+    chunks = header.get("chunks")
+    return chunks if isinstance(chunks, int) else 0
+
+
 def check_same(
     folder: Path, found: dict[str, Any], header: dict[str, Any], action: str = "resume"
 ) -> None:
     """Raise UsageError where a log belongs to another evaluation than the header."""
     wanted = json.loads(json.dumps(header))
-    differing = [name for name in wanted if found.get(name) != wanted[name]]
+    differing = [name for name in wanted if found.get(name) != wanted[name] and name != _COUNT]
+    count = found.get(_COUNT)
+    counts = ""
+    if isinstance(count, int) and count != wanted.get(_COUNT, count):
+        # all else of the images follows from it
+        differing = [name for name in differing if name not in ("images", "labels", "chunks")]
+        differing.append(_COUNT)
+        counts = f" ({count}, now {wanted[_COUNT]}: --limit, or a changed set)"
     # a different chunk count only follows from different images
     named = [name for name in differing if name != "chunks"] or differing
     if named:
         advice = " (--overwrite begins anew)" if action == "resume" else ""
         raise UsageError(
             f"cannot {action} {folder}: it was made with another {', another '.join(named)}"
-            f"{advice}",
+            f"{counts}{advice}",
             differing=named,
         )
 

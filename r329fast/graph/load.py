@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 
@@ -54,6 +55,19 @@ def load_model(
         more = f" ({len(issues)} findings in all)" if len(issues) > 1 else ""
         raise UnsupportedModelError(f"{path}: {issues[0]}{more}", issues, path=str(path), cut=cut)
     return found
+
+
+@dataclass(frozen=True)
+class ModelPart:
+    """Which part of a file is the network: three arguments of `load_model`."""
+
+    inputs: Sequence[str] | None = None
+    outputs: Sequence[str] | None = None
+    input_shapes: InputShapes | None = None
+
+    def load(self, path: str | PathLike[str]) -> Graph:
+        """`load_model` of this part of a file, with its errors."""
+        return load_model(path, self.inputs, self.outputs, self.input_shapes)
 
 
 def check_model(

@@ -8,6 +8,7 @@ from r329fast.kernels import (
     elementwise,
     extremes,
     matmul,
+    mean,
     moments,
     movement,
     normalise,
@@ -22,6 +23,7 @@ from r329fast.kernels.conv.choice import prepare_dense
 from r329fast.kernels.conv.depthwise import prepare_depthwise
 from r329fast.kernels.conv.depthwise_quads import prepare_quads
 from r329fast.kernels.conv.depthwise_taps import prepare_taps
+from r329fast.kernels.conv.group_lanes import prepare_lanes
 from r329fast.kernels.conv.layout import conv_layout
 from r329fast.kernels.conv.transposed import transposed_preparer
 from r329fast.kernels.conv.wide import prepare_wide
@@ -46,6 +48,9 @@ def prepare_conv(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> OpPlan
         taps = prepare_taps(op, layout, output)
         if taps is not None:
             return taps
+    lanes = prepare_lanes(layout, output)
+    if lanes is not None:
+        return lanes
     return prepare_dense(op, layout, output)
 
 
@@ -59,6 +64,7 @@ REGISTRY: dict[str, Prepare] = {
     **elementwise.PREPARE,
     **table.PREPARE,
     **pool.PREPARE,
+    **mean.PREPARE,
     **reduce.PREPARE,
     **extremes.PREPARE,
     **moments.PREPARE,

@@ -165,7 +165,7 @@ def _start(model: Path, dataset: np.ndarray | str | Path | None, tune: TuneOptio
     if model.suffix == ".onnx":
         if dataset is None:
             raise UsageError(f"{model}: a model without a cfg needs calibration images (dataset)")
-        graph = load_model(str(model))
+        graph = load_model(model, tune.inputs, tune.outputs, tune.input_shapes)
         scheme = tune.scheme or DEFAULT_SCHEME
         options = Options(rounding=tune.rounding or "half_even")
         options = with_per_channel(options) if tune.per_channel else options

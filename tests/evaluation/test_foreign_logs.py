@@ -50,6 +50,42 @@ def test_records_of_the_wrong_form(tmp_path: Path, capsys, lie: dict[str, Any]) 
     assert len(said) == 1
 
 
+@pytest.mark.parametrize("chunks", ["x", None, [], 1e400, {}])
+def test_a_log_that_says_no_number_of_chunks(tmp_path: Path, capsys, chunks: Any) -> None:
+    cfg, images = run_cfg(tmp_path), image_zip(tmp_path / "val.zip", 7)
+    words = ["eval", str(cfg), "--images", str(images), "--out", str(tmp_path / "out")]
+    words += ["--chunk", "4", "--threads", "1", "--format", "csv"]
+    assert main(words) == 0
+    with ChunkLog(tmp_path / "out" / "chunks.log", {}) as log:
+        header, first = log.header, log.read(0)
+        log.restart({**header, "chunks": chunks})
+        log.append(0, first)
+    assert main(words) == 0, capsys.readouterr().err  # another evaluation's: begun anew
+
+
+@pytest.mark.parametrize(
+    "lie", [{"pairs": None}, {"pairs": np.array([[0, 1 << 60, 1]])}, {"classes": np.zeros(3)}]
+)
+def test_records_that_a_metric_cannot_count(tmp_path: Path, capsys, lie: dict[str, Any]) -> None:
+    cfg, images = run_cfg(tmp_path), image_zip(tmp_path / "val.zip", 7)
+    words = ["eval", str(cfg), "--images", str(images), "--out", str(tmp_path / "out")]
+    words += ["--chunk", "4", "--threads", "1", "--format", "csv", "--metric", "per_class"]
+    assert main(words) == 0
+    with ChunkLog(tmp_path / "out" / "chunks.log", {}) as log:
+        header = log.header
+        chunks = {number: unpack(log.read(number)) for number in log.done}
+        log.restart(header)
+        named = {f"state0.{key}": value for key, value in lie.items()}
+        for number, arrays in chunks.items():
+            changed = {**arrays, **named}
+            log.append(number, pack({k: v for k, v in changed.items() if v is not None}))
+    capsys.readouterr()
+    assert main([*words, "--resume"]) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 1
+    assert "--overwrite begins anew" in said[0]
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="pipes of POSIX")
 def test_a_pipe_as_log(tmp_path: Path, capsys) -> None:
     cfg, images = run_cfg(tmp_path), image_zip(tmp_path / "val.zip", 7)

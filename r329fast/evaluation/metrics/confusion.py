@@ -8,12 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from r329fast.base.limits import IMAGE
-from r329fast.base.reading import is_folder, read_bytes
+from r329fast.base.limits import IMAGE, PIXELS
+from r329fast.base.reading import faults_of, is_folder, read_bytes
 from r329fast.errors import DataError, FileError, UsageError
 from r329fast.evaluation.metrics.metric import Metric, Outputs, State, only
+from r329fast.images.declared_size import declared_pixels
 from r329fast.images.opencv import cv2
 
+_MOST_CLASSES = 4096  # a matrix of them is 134 MB
 _IGNORED = 255  # in masks: counts nowhere
 
 
@@ -27,6 +29,8 @@ def count_pairs(true: np.ndarray, found: np.ndarray) -> State:
 def confusion_of(states: Sequence[State], least: int = 0) -> np.ndarray:
     """The matrix int64 [classes, classes], rows true; `least` classes at least."""
     pairs = np.concatenate([state["pairs"] for state in states])
+    if len(pairs) and not 0 <= pairs[:, :2].min() <= pairs[:, :2].max() < max(least, _MOST_CLASSES):
+        raise ValueError(f"found class numbers below 0 or above {max(least, _MOST_CLASSES) - 1}")
     size = max(least, int(pairs[:, :2].max()) + 1 if len(pairs) else 0)
     matrix = np.zeros((size, size), dtype=np.int64)
     np.add.at(matrix, (pairs[:, 0], pairs[:, 1]), pairs[:, 2])
@@ -109,7 +113,13 @@ class MeanIoU(Metric):
             numbers = np.ascontiguousarray(found.astype(np.float32))
             classes = cv2.resize(numbers, (width, height), interpolation=cv2.INTER_NEAREST)
         counted = mask != _IGNORED
-        return mask[counted], np.rint(classes[counted]).astype(np.int64)
+        numbers = np.rint(classes[counted])
+        if len(numbers) and not 0 <= numbers.min() <= numbers.max() < _MOST_CLASSES:
+            raise UsageError(
+                f"miou: found {numbers.min():g} to {numbers.max():g} in the output, allowed class "
+                f"numbers from 0 to {_MOST_CLASSES - 1}"
+            )
+        return mask[counted], numbers.astype(np.int64)
 
     def merge(self, states: Sequence[State]) -> dict[str, Any]:
         matrix = confusion_of(states)
@@ -130,6 +140,8 @@ def read_mask(path: Path) -> np.ndarray:
     Raises DataError for another form.
     """
     data = read_bytes(path, IMAGE)
+    if declared_pixels(data) > PIXELS.get() * 1_000_000:
+        raise DataError(f"{path}: too many pixels, {PIXELS.advice()}", limit=PIXELS.variable)
     if data[25:26] == b"\x03":  # a PNG with a palette: OpenCV gives its colours
         try:
             import io
@@ -139,11 +151,12 @@ def read_mask(path: Path) -> np.ndarray:
             raise UsageError(
                 f"{path}: a mask with a palette needs Pillow (pip install 'r329fast[metrics]')"
             ) from error
-        try:
-            return np.array(Image.open(io.BytesIO(data)), dtype=np.uint8)
-        except (OSError, ValueError, SyntaxError) as error:
-            raise DataError(f"{path}: not a whole PNG") from error
-    mask = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data else None
+        with faults_of(path, "a whole PNG"):
+            return np.array(Image.open(io.BytesIO(data), formats=("PNG",)), dtype=np.uint8)
+    try:
+        mask = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_UNCHANGED) if data else None
+    except cv2.error:
+        mask = None
     if mask is None or mask.ndim != 2 or mask.dtype != np.uint8:
         raise DataError(f"{path}: found no mask, allowed a PNG of one channel with class numbers")
     return np.asarray(mask)
