@@ -177,9 +177,7 @@ def fit_integers(
         products = problem.products(q)
         products *= problem.scale.astype(np.float32)
         start = (sums.mean(axis=0, dtype=np.float64) - products.mean(axis=0)) / problem.scale
-        bias = fit_bias(
-            products, problem.sums, problem.scale, start, problem.low, problem.high
-        )
+        bias = fit_bias(products, problem.sums, problem.scale, start, problem.low, problem.high)
         if number == _ROUNDS - 1:
             break
         products += (bias * problem.scale).astype(np.float32)
