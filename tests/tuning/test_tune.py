@@ -17,6 +17,7 @@ from r329fast.deploy.pipeline import cfg_options, load_graph, prepare
 from r329fast.errors import UsageError
 from r329fast.graph import load_model
 from r329fast.graph.export.float_session import FloatSession
+from r329fast.graph.ir import Layer
 from r329fast.images.preprocess import Preprocess
 from r329fast.images.sets import ImageSet
 from r329fast.program import Program
@@ -24,8 +25,8 @@ from r329fast.quantization import Options, quantize
 from r329fast.report.tuning_page import tuning_page
 from r329fast.tuning import TuneResult
 from r329fast.tuning.files import planned_files
-from r329fast.tuning.linear_step import layer_products, view
-from r329fast.tuning.patches import at_places, choose_places
+from r329fast.tuning.linear_step import grouped_inputs, layer_products, view
+from r329fast.tuning.patches import at_places, choose_places, is_fitted
 from r329fast.tuning.state import State, output_score, split, stored_ranges
 from r329fast.tuning.walk import Walk
 from r329fast.tuning.weights import scheme_of
@@ -58,6 +59,12 @@ def _snr(program: Program, x: np.ndarray) -> float:
     return output_score(program, x, expected, 1).snr
 
 
+def _groups(layer: Layer, x: np.ndarray, q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What each group of channels reads, float64 [G, S, K], and its weights [G, O, K]."""
+    inputs = grouped_inputs(layer, x)
+    return inputs.astype(np.float64), q.reshape(len(inputs), -1, inputs.shape[-1])
+
+
 @pytest.mark.parametrize("scheme", ["aqt2021", "compass42"])
 def test_what_a_step_sees_is_what_the_kernels_compute(calibration: np.ndarray, scheme: str) -> None:
     """Patches, weights and biases of every linear layer give the accumulators behind its output."""
@@ -71,16 +78,19 @@ def test_what_a_step_sees_is_what_the_kernels_compute(calibration: np.ndarray, s
     for index, layer in enumerate(graph):
         lowered = walk.lower(index, layer)
         outputs = walk.run(lowered)
-        if layer.type in ("Convolution", "FullyConnected"):
+        if is_fitted(layer):
             places = choose_places(graph, layer, len(x), 0)
             seen = view(walk, index, lowered, np.ones(len(x), dtype=bool), places)
             spec = lowered.tensors[layer.outputs[0]]
             q = seen.op.consts["weights"].astype(np.float64).reshape(len(seen.scale), -1)
             zero = walk.specs[layer.inputs[0]].zero_point
             bias = seen.op.consts["bias"] - zero * q.sum(axis=1)
-            sums = seen.x.reshape(len(seen.x), -1) @ q.T + bias
+            sums = np.concatenate(
+                [x @ w.T for x, w in zip(*_groups(layer, seen.x, q), strict=True)], axis=1
+            )
+            sums += bias
             products = layer_products(layer, seen.x, seen.op.consts["weights"])
-            np.testing.assert_allclose(products + bias, sums, rtol=1e-5, atol=1)
+            np.testing.assert_allclose(products + bias, sums, rtol=1e-5, atol=1e-3)
             real = np.clip(sums * seen.scale, seen.low, seen.high)
             found = spec.dequantize(at_places(outputs[layer.outputs[0]], places))
             np.testing.assert_allclose(found.reshape(real.shape), real, atol=0.51 / spec.scale)
