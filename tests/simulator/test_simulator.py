@@ -19,7 +19,7 @@ from r329fast.graph import load_model
 from r329fast.program.program import Program
 from r329fast.quantization import quantize
 from r329fast.reference import run_program
-from r329fast.simulator import pool, workers
+from r329fast.simulator import binding, pool, workers
 from r329fast.simulator.simulator import Simulator
 
 
@@ -51,7 +51,8 @@ def test_batch_and_threads_do_not_matter(
     block: int | None,
     least: int,
 ) -> None:
-    monkeypatch.setattr(workers, "_SHARED_MACS", least)  # threads share ops, or never
+    monkeypatch.setattr(workers, "_SHARED_SECONDS", least)  # threads share ops, or never
+    monkeypatch.setattr(binding, "_LEAST_PIECE", 1e-12)  # and every op
     simulator = Simulator(program, threads=threads, block=block)
     x = images(program, 17)[:count]
     for keep in ("all", "outputs", "all"):
@@ -82,7 +83,8 @@ def test_shared_ops_from_many_threads(
     """Runs whose threads wait for each other, of two sizes, all on the same three threads."""
     from concurrent.futures import ThreadPoolExecutor
 
-    monkeypatch.setattr(workers, "_SHARED_MACS", 0)
+    monkeypatch.setattr(workers, "_SHARED_SECONDS", 0)
+    monkeypatch.setattr(binding, "_LEAST_PIECE", 1e-12)
     simulator = Simulator(program, threads=3)
     x = images(program, 17)
     counts = [1, 2, 17, 1, 2] * 6
@@ -109,7 +111,7 @@ def test_a_thread_that_does_not_start_holds_nobody_up(
             return super().submit(*arguments, **named)  # type: ignore[arg-type]
 
     for least, count in ((0, 1), (1 << 60, 17)):
-        monkeypatch.setattr(workers, "_SHARED_MACS", least)
+        monkeypatch.setattr(workers, "_SHARED_SECONDS", least)
         monkeypatch.setattr(pool, "ThreadPoolExecutor", Pool)
         simulator = Simulator(program, threads=3, block=1)
         with pytest.raises(RuntimeError, match="new thread"):
