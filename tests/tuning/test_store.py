@@ -56,7 +56,7 @@ def test_a_full_disk_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
             raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(store, "_file", Full())
-    with pytest.raises(FileError, match="12 MB of float values .*: No space left on device"):
+    with pytest.raises(FileError, match=r"12 MB of float values .*: No space left on device"):
         store.write(("values", "a"), 0, np.zeros((4, 3), np.float32))
 
 

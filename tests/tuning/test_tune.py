@@ -33,6 +33,7 @@ from r329fast.tuning.weights import scheme_of
 from r329fast.vendor import graph_json
 
 NET = str(bundled.path("net.onnx"))
+MANY = 100  # images: enough to tell a step that helps from one that does not
 FILES = ("tuned.onnx", "tuned_max.npy", "tuned_min.npy", "tuned.cfg", "tune.json")
 
 
@@ -48,9 +49,9 @@ def calibration() -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def tuned(calibration: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> TuneResult:
+def tuned(tmp_path_factory: pytest.TempPathFactory) -> TuneResult:
     out = tmp_path_factory.mktemp("tuned")
-    return r329fast.tune(NET, out, dataset=calibration)
+    return r329fast.tune(NET, out, dataset=_images("calib.zip", MANY))
 
 
 def _snr(program: Program, x: np.ndarray) -> float:
@@ -102,7 +103,7 @@ def test_what_a_step_sees_is_what_the_kernels_compute(calibration: np.ndarray, s
 def test_gain_on_images_that_it_never_saw(tuned: TuneResult) -> None:
     graph = load_model(NET)
     x = _images("val.zip", 200)
-    base = quantize(graph, calibrate(graph, _images("calib.zip", 48), "aqt2021", "EXTREME"))
+    base = quantize(graph, calibrate(graph, _images("calib.zip", MANY), "aqt2021", "EXTREME"))
     after = prepare(tuned.files["cfg"]).program
     assert tuned.gained
     assert _snr(after, x) > _snr(base, x) + 0.5
