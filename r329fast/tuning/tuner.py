@@ -81,7 +81,9 @@ def tune(
     (NHWC, normalised), or its .npy; default: the cfg's calibration data. No labels are used.
     out: folder of tuned.onnx, tuned_max.npy, tuned_min.npy, tuned.cfg and tune.json; a run that
     was killed goes on from the steps that it finished there. Where no step helps only tune.json
-    is written. options, or the fields of TuneOptions as keywords. told(line) hears of each step.
+    is written. options, or the fields of TuneOptions as keywords: allow, scheme,
+    rounding, method, per_channel, limit, budget, seed, recipe, inputs, outputs, input_shapes,
+    threads, progress. told(line) hears of each step.
 
     Raises UsageError, DataError, CfgError, FileError and UnsupportedModelError.
     """
