@@ -51,7 +51,7 @@ def commands(folder: Path, out: Path) -> dict[str, list[str]]:
         "input": ["input", str(folder / "image.png"), "--cfg", cfg, "--out", str(out / "i.bin")],
         "report": ["report", str(folder / "profiled"), "--html", str(out / "report.html"),
                    "--csv", str(out / "layers.csv")],
-        "tune": ["tune", cfg, "--images", images, "--out", str(out), "--allow", "bias,rounding",
+        "tune": ["tune", cfg, "--images", images, "--out", str(out), "--allow", "bias",
                  "--size", "8", "6"],
         "try": ["try", str(folder / "small.onnx"), images, "--out", str(out), "--threads", "1",
                 "--size", "8", "6", "--save-cfg", str(out / "kept" / "run.cfg")],
