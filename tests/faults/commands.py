@@ -23,7 +23,7 @@ _DIFFER = (
 _OF_OUT = {
     "try": ("layers.csv", "run.cfg"),
     "demo": ("run.cfg",),
-}  # with times, with the folder's name
+}  # times, paths
 
 
 def make_folder(place: Path) -> Path:
