@@ -16,6 +16,7 @@ import numpy as np
 from r329fast.base.timing import shortest_seconds
 from r329fast.kernels.bare import bare_rate
 from r329fast.kernels.leaves.vector import move_bytes
+from r329fast.kernels.runtime.isa import ISA
 from r329fast.kernels.runtime.kernel import arrays, kernel
 from r329fast.kernels.runtime.op_plan import empty_aligned
 
@@ -53,6 +54,12 @@ class Rates:
 def measure_rates() -> Rates:
     """All three, now, on one thread; about 0.1 s, and the compilation the first time."""
     return Rates(bare_rate(), *(_copy_rate(size) for size in (_IN_CACHE, _IN_MEMORY)))
+
+
+def assumed_rates() -> Rates:
+    """What a CPU with this kernel path reaches, about, where nobody has measured."""
+    per_cycle = ISA.lanes * ISA.kgroup * (2 if ISA.lanes <= 8 else 1)
+    return Rates(gmac=3.5 * per_cycle, cache=60.0, memory=20.0)
 
 
 def _copy_rate(size: int) -> float:

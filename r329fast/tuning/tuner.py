@@ -80,7 +80,9 @@ def tune(
     (NHWC, normalised), or its .npy; default: the cfg's calibration data. No labels are used.
     out: folder of tuned.onnx, tuned_max.npy, tuned_min.npy, tuned.cfg and tune.json; a run that
     was killed goes on from the steps that it finished there. Where no step helps only tune.json
-    is written. options, or the fields of TuneOptions as keywords. told(line) hears of each step.
+    is written. options, or the fields of TuneOptions as keywords: allow, scheme,
+    rounding, method, per_channel, limit, budget, seed, recipe, inputs, outputs, input_shapes,
+    threads, progress. told(line) hears of each step.
 
     Raises UsageError, DataError, CfgError, FileError and UnsupportedModelError.
     """
@@ -168,7 +170,7 @@ def _start(model: Path, dataset: np.ndarray | str | Path | None, tune: TuneOptio
     if model.suffix == ".onnx":
         if dataset is None:
             raise UsageError(f"{model}: a model without a cfg needs calibration images (dataset)")
-        graph = load_model(str(model))
+        graph = load_model(model, tune.inputs, tune.outputs, tune.input_shapes)
         scheme = tune.scheme or DEFAULT_SCHEME
         options = Options(rounding=tune.rounding or "half_even")
         options = with_per_channel(options) if tune.per_channel else options

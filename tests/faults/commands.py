@@ -13,7 +13,12 @@ from support.pictures import png
 from r329fast.cli.main import main
 
 # Files with times in them, and the log of an evaluation, whose chunks may come in another order.
-_DIFFER = ("run.json", "profile.json", "report.html", "log.txt", "chunks.log")
+_DIFFER = (
+    "run.json", "profile.json", "report.html", "log.txt", "chunks.log", "shard.json", "demo.json",
+)  # fmt: skip
+
+
+_OF_OUT = {"try": ("layers.csv", "run.cfg")}  # with times, with the folder's name
 
 
 def make_folder(place: Path) -> Path:
@@ -25,6 +30,8 @@ def make_folder(place: Path) -> Path:
     (place / "image.png").write_bytes(png(pictures_of(1)[0]))
     (place / "aipu.bin").write_bytes(write_aipu(canonical(small_program())))
     assert main(commands(place, place / "ran")["run"]) == 0
+    for number in (1, 2):
+        assert main([*_evaluation(place, place / "sharded"), "--shard", f"{number}/2"]) == 0
     assert main(commands(place, place / "profiled")["profile"]) == 0
     return place
 
@@ -42,8 +49,23 @@ def commands(folder: Path, out: Path) -> dict[str, list[str]]:
         "input": ["input", str(folder / "image.png"), "--cfg", cfg, "--out", str(out / "i.bin")],
         "report": ["report", str(folder / "profiled"), "--html", str(out / "report.html"),
                    "--csv", str(out / "layers.csv")],
+        "try": ["try", str(folder / "small.onnx"), images, "--out", str(out), "--threads", "1",
+                "--size", "8", "6", "--save-cfg", str(out / "kept" / "run.cfg")],
+        "write": ["check", str(folder / "small.onnx"), "--write", str(out / "small.onnx")],
+        "shard": [*_evaluation(folder, out), "--shard", "2/2"],
+        "merge": [*_evaluation(folder, out), "--merge", str(folder / "sharded")],
         "aipu": ["aipu", "load", str(folder / "aipu.bin"), "--out", str(out / "m.r329")],
     }  # fmt: skip
+
+
+def _evaluation(folder: Path, out: Path) -> list[str]:
+    words = ["eval", str(folder / "run.cfg"), "--images", str(folder / "val.zip")]
+    return [*words, "--out", str(out), "--chunk", "4", "--threads", "1", "--format", "csv"]
+
+
+def long_commands(out: Path) -> dict[str, list[str]]:
+    """Commands that take too long for every n."""
+    return {"demo": ["demo", "--out", str(out), "--threads", "1"]}
 
 
 def reading_commands(folder: Path) -> dict[str, list[str]]:
@@ -54,6 +76,7 @@ def reading_commands(folder: Path) -> dict[str, list[str]]:
                   "--batch", "1"],
         "check": ["check", str(folder / "small.onnx")],
         "info": ["info"],
+        "completion": ["completion", "bash"],
     }  # fmt: skip
 
 
@@ -73,7 +96,7 @@ def check_whole(
     if code == 0:
         assert set(found) == set(expected), where
     for file, data in found.items():
-        if not file.endswith(_DIFFER):
+        if not file.endswith((*_DIFFER, *_OF_OUT.get(name, ()))):
             assert data == expected[file], (where, file)
     if name in ("run", "quantize", "dataset") and code == 2:
         assert found == {}, where
