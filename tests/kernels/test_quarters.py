@@ -4,6 +4,7 @@ one, every zero point and clamp, threads that begin anywhere. test_registry.py m
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -53,7 +54,7 @@ def agrees(rng: np.random.Generator, program: Program, path: str) -> None:
 
 
 def parts(program: Program, feeds: dict[str, np.ndarray]) -> None:
-    """The same by three threads' shares, one after the other."""
+    """The same in three parts, as threads share it."""
     op, output = program.ops[0], program.tensors["y"]
     arrays = [feeds[name] for name in op.inputs]
     expected = run_op(program, op, arrays, 3)
@@ -62,9 +63,11 @@ def parts(program: Program, feeds: dict[str, np.ndarray]) -> None:
         np.append(array.reshape(-1).view(np.uint8), np.zeros(256, np.uint8)) for array in arrays
     ]
     found = np.zeros(expected.shape, dtype=output.dtype)
-    scratches = [np.zeros(plan.scratch_bytes(3), dtype=np.uint8) for _ in range(3)]
-    for stage in plan.bind_parts(3, flat, found.reshape(-1).view(np.uint8), scratches):
-        for function, arguments in stage:
+    scratch = np.zeros(plan.scratch_bytes(3), dtype=np.uint8)
+    for function, arguments in plan.bind(3, flat, found.reshape(-1).view(np.uint8), scratch):
+        first, end = arguments[0]["first"], arguments[0]["end"]
+        cuts = [int(end[0]) * i // 3 for i in range(4)]
+        for first[0], end[0] in pairwise(cuts):
             function(*arguments)
     assert np.array_equal(found, expected)
 

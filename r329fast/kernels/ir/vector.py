@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 from llvmlite import ir
@@ -104,7 +103,11 @@ def by_form(
     with builder.if_else(is_twice(builder, epilogue)) as branches:
         for twice, branch in zip((True, False), branches, strict=True):
             with branch:
-                _each_step(builder, step, count, out, partial(value, twice=twice))
+
+                def finished(index: Value, twice: bool = twice) -> Value:
+                    return value(index, twice)
+
+                _each_step(builder, step, count, out, finished)
 
 
 def emit_affine(
