@@ -34,6 +34,7 @@ from r329fast.images.recipe import recipe_beside, recipe_text
 from r329fast.quantization import SCHEMES, Options
 from r329fast.tuning.files import CFG, MODEL, RECORD, planned_files, range_paths
 from r329fast.tuning.float_side import run_float
+from r329fast.tuning.history import time_record
 from r329fast.tuning.journal import Journal, fingerprint
 from r329fast.tuning.options import DEFAULT_SCHEME, TuneOptions
 from r329fast.tuning.state import State, split, stored_ranges
@@ -153,12 +154,8 @@ def _tune(
         paths["cfg"] = str(folder / CFG)
     elif (folder / MODEL).exists():
         told(f"{folder / MODEL} and what belongs to it are of an earlier run")
-    record["time"] = {
-        "threads": chosen.threads,
-        "wall": bench.spent(),
-        "cpu": time.process_time() - began[1],
-        "history": [vars(moment) for moment in history],
-    }
+    cpu = time.process_time() - began[1]
+    record["time"] = time_record(history, chosen.threads, bench.spent(), cpu)
     write_all([*files, (folder / RECORD, json_writer(record))])
     journal.clear()
     return TuneResult(record, paths)
