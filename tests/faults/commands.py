@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from support.aipu_canonical import canonical
@@ -15,10 +16,14 @@ from r329fast.cli.main import main
 # Files with times in them, and the log of an evaluation, whose chunks may come in another order.
 _DIFFER = (
     "run.json", "profile.json", "report.html", "log.txt", "chunks.log", "shard.json", "demo.json",
+    "tune.json", "tune.html",
 )  # fmt: skip
 
 
-_OF_OUT = {"try": ("layers.csv", "run.cfg")}  # with times, with the folder's name
+_OF_OUT = {
+    "try": ("layers.csv", "run.cfg"),
+    "demo": ("run.cfg",),
+}  # times, paths
 
 
 def make_folder(place: Path) -> Path:
@@ -49,6 +54,8 @@ def commands(folder: Path, out: Path) -> dict[str, list[str]]:
         "input": ["input", str(folder / "image.png"), "--cfg", cfg, "--out", str(out / "i.bin")],
         "report": ["report", str(folder / "profiled"), "--html", str(out / "report.html"),
                    "--csv", str(out / "layers.csv")],
+        "tune": ["tune", cfg, "--images", images, "--out", str(out), "--allow", "bias",
+                 "--size", "8", "6"],
         "try": ["try", str(folder / "small.onnx"), images, "--out", str(out), "--threads", "1",
                 "--size", "8", "6", "--save-cfg", str(out / "kept" / "run.cfg")],
         "write": ["check", str(folder / "small.onnx"), "--write", str(out / "small.onnx")],
@@ -81,11 +88,11 @@ def reading_commands(folder: Path) -> dict[str, list[str]]:
 
 
 def content(out: Path) -> dict[str, bytes]:
-    """Every file but the pixel cache and figures that differ from run to run."""
+    """Every file but the pixel cache and what a tuning goes on from; the folder's name is OUT."""
     return {
-        path.relative_to(out).as_posix(): path.read_bytes()
+        path.relative_to(out).as_posix(): path.read_bytes().replace(os.fsencode(out), b"OUT")
         for path in sorted(out.rglob("*"))
-        if path.is_file() and "cache" not in path.parts
+        if path.is_file() and not {"cache", ".tune"} & set(path.relative_to(out).parts)
     }
 
 

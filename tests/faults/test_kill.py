@@ -73,6 +73,7 @@ def test_killed_commands(tmp_path: Path) -> None:
         found = content(out)
         assert not [file for file in found if Path(file).name.startswith(".")], (name, number)
         check_whole(name, 0, found, expected[name], (name, number))
+        assert not (out / ".tune").exists(), (name, number)
     assert killed >= _KILLS // 3
     left = [file.name for file in folder.rglob("*") if "r329part" in file.name]
     assert not left
