@@ -16,8 +16,8 @@ import numpy as np
 
 from r329fast.base.machine import cpu_model
 from r329fast.bench import random_programs
-from r329fast.bench.bare import bare_rate
 from r329fast.kernels import ISA
+from r329fast.kernels.bare import bare_rate
 from r329fast.program.blocks import program_macs
 from r329fast.simulator.simulator import Simulator
 

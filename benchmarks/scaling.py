@@ -18,13 +18,13 @@ from typing import Any
 
 from r329fast.base.files import write_json
 from r329fast.base.machine import cores
-from r329fast.bench.bare import bare_tiles
 from r329fast.bench.cases import make_case
 from r329fast.bench.compare_engines import machine
 from r329fast.bench.engines import ours
 from r329fast.bench.interleaved import RoundTimes, interleave, ratio
 from r329fast.bench.memory import peak_memory
 from r329fast.bench.models import MODELS, bench_model
+from r329fast.kernels.bare import bare_tiles
 
 _SIZES = (96, 128, 160, 192, 224, 256, 320)
 _SIZES_SMALL = (16, 32, 64, 96)

@@ -15,10 +15,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from r329fast.bench.bare import bare_rate
 from r329fast.bench.random_programs import NetworkBuilder
 from r329fast.calibration.ranges import Ranges, sum_square_key
 from r329fast.graph import ir
+from r329fast.kernels.bare import bare_rate
 from r329fast.program.program import Program
 from r329fast.quantization import quantize
 from r329fast.simulator.binding import PreparedProgram

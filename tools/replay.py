@@ -77,17 +77,21 @@ _RULES = [
     # the version, beside the tool's name
     (r'(r329fast(?:": ?"| ))' + re.escape(r329fast.__version__), r"\1<version>"),
     # clock times of records and --json objects; speeds and shares made of them; kernel times
-    (_VALUE % r"seconds|\w+_seconds|images_per_second|shares|host_us", r"\1<time>"),
+    (_VALUE % r"seconds|\w+_seconds|images_per_second|shares|host_\w+", r"\1<time>"),
     # the CPU and number of cores of the host; resident memory
     (_VALUE % "machine|memory_mb", r"\1<host>"),
     # measured figures on pages, then in printed tables and last lines
     (
-        r'("(?:seconds|images (?:a|per) second|milliseconds here)(?: \(measured\))?"[,:] ?)"[^"]*"',
+        r'("(?:seconds|images (?:a|per) second|milliseconds here|ms at least here)'
+        r'(?: \((?:measured|estimate)\))?"[,:] ?)"[^"]*"',
         r"\1<>",
     ),
     (r"(?m)^( .*\(measured\) ).*$", r"\1<time>"),
     (r"(?m)^( (?:float|int8) .*%) +\d+ *$", r"\1 <time>"),
-    (r"(?m)^(\d+ images in|time: |decoding, beside|measured  ).*$", r"\1<time>"),
+    (
+        r"(?m)^(\d+ images in|time: |decoding, beside|measured  |estimate  .* ms at least).*$",
+        r"\1<time>",
+    ),
 ]
 
 

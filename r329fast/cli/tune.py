@@ -47,8 +47,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--budget",
         metavar="MINUTES",
         type=float,
-        default=0.0,
-        help="no further layer after this (0: all)",
+        default=5.0,
+        help="begin no further layer or step after this (5; 0: no end)",
     )
     parser.add_argument(
         "--seed", metavar="N", type=int, default=0, help="of the places sampled (0)"

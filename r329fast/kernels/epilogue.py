@@ -62,6 +62,11 @@ class Epilogue:
         """float32 [pitch], of the float32 forms."""
         return self.constants[epilogue_ir.HEADER :].view(np.float32)[: self.pitch]
 
+    @property
+    def biases(self) -> np.ndarray:
+        """int32 [pitch], of the float32 forms."""
+        return self.constants[epilogue_ir.HEADER :].view(np.int32)[self.pitch : 2 * self.pitch]
+
 
 def _factor_offset(
     mult: np.ndarray, shift: np.ndarray, rounding: str

@@ -22,6 +22,7 @@ from r329fast.kernels.conv.choice import prepare_dense
 from r329fast.kernels.conv.depthwise import prepare_depthwise
 from r329fast.kernels.conv.depthwise_quads import prepare_quads
 from r329fast.kernels.conv.depthwise_taps import prepare_taps
+from r329fast.kernels.conv.group_lanes import prepare_lanes
 from r329fast.kernels.conv.layout import conv_layout
 from r329fast.kernels.conv.transposed import transposed_preparer
 from r329fast.kernels.conv.wide import prepare_wide
@@ -46,6 +47,9 @@ def prepare_conv(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> OpPlan
         taps = prepare_taps(op, layout, output)
         if taps is not None:
             return taps
+    lanes = prepare_lanes(layout, output)
+    if lanes is not None:
+        return lanes
     return prepare_dense(op, layout, output)
 
 

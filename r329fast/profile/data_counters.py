@@ -7,12 +7,12 @@ counted and dropped. A normal run goes through none of this.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, closing, nullcontext
+from contextlib import closing
 from dataclasses import dataclass, field
-from importlib import import_module
 
 import numpy as np
 
+from r329fast.base.blas import one_blas_thread
 from r329fast.profile.accumulators import (
     Int64Array,
     accumulators,
@@ -92,7 +92,7 @@ class DataCounter:
 
     def add(self, tensors: Mapping[str, np.ndarray]) -> None:
         """Count one block: integers [N, *shape] of every tensor of the program by name."""
-        with _one_blas_thread():
+        with one_blas_thread():
             self._add(tensors)
 
     def _add(self, tensors: Mapping[str, np.ndarray]) -> None:
@@ -143,19 +143,6 @@ class DataCounter:
             below, above = clamped_counts(single, values, output, limits[slot])
             counters.saturated_low += below
             counters.saturated_high += 0 if index in self._capped else above
-
-
-def _one_blas_thread() -> AbstractContextManager[object]:
-    """The products here are small: threads that wait for each other cost several times the work.
-
-    Where threadpoolctl is not installed, the BLAS library does as it likes.
-    """
-    try:
-        pools = import_module("threadpoolctl")
-    except ImportError:
-        return nullcontext()
-    limits: AbstractContextManager[object] = pools.threadpool_limits(limits=1, user_api="blas")
-    return limits
 
 
 def _capped_ops(program: Program) -> set[int]:

@@ -14,6 +14,7 @@ from r329fast.profile.cost import estimate
 from r329fast.profile.data_counters import DataCounter, count_data
 from r329fast.profile.errors import analyse_errors, float_block
 from r329fast.profile.hardware import Hardware, load_hardware
+from r329fast.profile.host_time import HostTimes, host_times
 from r329fast.profile.images import Images
 from r329fast.profile.precision import precision, program_options
 from r329fast.profile.record import Findings
@@ -74,7 +75,7 @@ def collect(
     found.paths = Simulator(program).paths()
     if wanted.host_time:
         step("timing", None)
-        found.host_us = _host_times(program, images)
+        found.host = _host_times(program, images)
     if images is not None:
         watch = OutputWatch(program, source or "the images")
         found.input_saturated = _input_saturated(program, images)
@@ -133,9 +134,7 @@ def _input_saturated(program: Program, images: Images) -> float:
     return float(np.mean(shares))
 
 
-def _host_times(program: Program, images: Images | None) -> dict[str, float]:
-    from r329fast.profile.host_time import host_times
-
+def _host_times(program: Program, images: Images | None) -> HostTimes:
     if images is not None:
         x = program.quantize_input(next(iter(images)).x[:1])
     else:

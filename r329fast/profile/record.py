@@ -14,6 +14,7 @@ from r329fast.base.tabular import html_table
 from r329fast.profile.cost import CostEstimate
 from r329fast.profile.data_counters import DataCounters, level_steps
 from r329fast.profile.errors import BIN_STEPS, BINS_BEYOND, ErrorAnalysis
+from r329fast.profile.host_time import HostTimes
 from r329fast.profile.layer_details import layer_details
 from r329fast.profile.memory_use import memory_use
 from r329fast.profile.precision import Precision
@@ -38,7 +39,7 @@ class Findings:
     precision: Sequence[Precision] = ()
     cost: CostEstimate | None = None
     paths: Mapping[str, str] = field(default_factory=dict)
-    host_us: Mapping[str, float] = field(default_factory=dict)
+    host: HostTimes = field(default_factory=HostTimes)
     data: Mapping[str, DataCounters] = field(default_factory=dict)
     errors: ErrorAnalysis | None = None
     sensitivity: Mapping[str, LayerSensitivity] = field(default_factory=dict)
@@ -101,8 +102,10 @@ def _run_values(found: Findings, layer: LayerRecord) -> dict[str, Any]:
     row: dict[str, Any] = {}
     if found.paths:
         row["path"] = found.paths.get(layer.name, "")
-    if found.host_us:
-        row["host_us"] = found.host_us.get(layer.name)
+    if found.host.us:
+        spent, least = found.host.us.get(layer.name), found.host.bound_us.get(layer.name)
+        row.update(host_us=spent, host_bound_us=least)
+        row["host_of_bound"] = least / spent if spent and least else None
     if found.data:
         data = found.data[layer.name]
         row.update(
@@ -166,6 +169,7 @@ def make_record(found: Findings, totals: Mapping[str, Any]) -> dict[str, Any]:
         "layers": layer_rows(found),
         "totals": dict(totals),
         "cost": found.cost.as_json() if found.cost else None,
+        "host_rates": found.host.rates.as_json() if found.host.rates else None,
         "hardware": found.cost.hardware.as_json() if found.cost else None,
         "errors": _errors_summary(found.errors),
         "sensitivity_order": _order(found.sensitivity),

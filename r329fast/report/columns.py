@@ -56,6 +56,14 @@ def _cost(key: str, title: str, unit: str, form: str, about: str, **more: Any) -
     return Column(key, title, unit, "estimate", "cost", form, about, **more)
 
 
+def _error(key: str, title: str, unit: str, about: str) -> Column:
+    good, wide = "low" if unit == "steps" else "high", unit != "dB"
+    return _exact(key, title, "error", "real", about, unit=unit, wide=wide, good=good)
+
+
+_BEFORE = "errors of all layers before it included"
+_STEPS = "in steps of the layer's output"
+
 COLUMNS: tuple[Column, ...] = (
     _exact("name", "layer", "layer", "text", "the vendor's layer name"),
     _exact("op", "type", "layer", "text", "the vendor's layer type"),
@@ -130,6 +138,28 @@ COLUMNS: tuple[Column, ...] = (
         total="sum",
         wide=True,
         good="low",
+    ),
+    Column(
+        "host_bound_us",
+        "host bound",
+        "us",
+        "estimate",
+        "data",
+        "real",
+        "least time here: its MACs at the bare tile's rate or its bytes at a copy's, as measured",
+        total="sum",
+        wide=True,
+    ),
+    Column(
+        "host_of_bound",
+        "of host bound",
+        "",
+        "estimate",
+        "data",
+        "share",
+        "host bound over host time; Winograd may pass 100 %, layers of a few us are mostly calls",
+        wide=True,
+        good="high",
     ),
     _exact(
         "saturated_low",
@@ -255,82 +285,24 @@ COLUMNS: tuple[Column, ...] = (
     ),
     _cost("time_us", "chip us", "us", "real", "cycles over the clock", total="sum", good="low"),
     _cost("bound", "bound", "", "text", "what the layer waits for"),
-    _exact(
-        "cosine_entire",
-        "cos entire",
-        "error",
-        "real",
-        "cosine with the float network, errors of all layers before it included",
-        wide=True,
-        good="high",
-    ),
-    _exact(
-        "snr_entire",
-        "SNR entire",
-        "error",
-        "real",
-        "signal over error against float, errors of all layers before it included",
-        unit="dB",
-        good="high",
-    ),
-    _exact(
+    _error("cosine_entire", "cos entire", "", f"cosine with the float network, {_BEFORE}"),
+    _error("snr_entire", "SNR entire", "dB", f"signal over error against float, {_BEFORE}"),
+    _error(
         "cosine_single",
         "cos single",
-        "error",
-        "real",
+        "",
         "cosine when this layer alone is quantised and fed with float inputs",
-        wide=True,
-        good="high",
     ),
-    _exact(
+    _error(
         "snr_single",
         "SNR single",
-        "error",
-        "real",
+        "dB",
         "signal over error of this layer alone, fed with float inputs",
-        unit="dB",
-        good="high",
     ),
-    _exact(
-        "max_error",
-        "max err",
-        "error",
-        "real",
-        "largest error (entire) in steps of the layer's output",
-        unit="steps",
-        wide=True,
-        good="low",
-    ),
-    _exact(
-        "mean_error",
-        "mean err",
-        "error",
-        "real",
-        "mean error (entire) in steps of the layer's output",
-        unit="steps",
-        wide=True,
-        good="low",
-    ),
-    _exact(
-        "max_error_single",
-        "max err single",
-        "error",
-        "real",
-        "largest error of this layer alone",
-        unit="steps",
-        wide=True,
-        good="low",
-    ),
-    _exact(
-        "mean_error_single",
-        "mean err single",
-        "error",
-        "real",
-        "mean error of this layer alone",
-        unit="steps",
-        wide=True,
-        good="low",
-    ),
+    _error("max_error", "max err", "steps", f"largest error (entire) {_STEPS}"),
+    _error("mean_error", "mean err", "steps", f"mean error (entire) {_STEPS}"),
+    _error("max_error_single", "max err single", "steps", "largest error of this layer alone"),
+    _error("mean_error_single", "mean err single", "steps", "mean error of this layer alone"),
     _exact(
         "only_snr",
         "net SNR, only this",

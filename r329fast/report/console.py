@@ -19,11 +19,16 @@ _CONSOLE_KEYS = (
     "saturated_high",
     "time_us",
     "bound",
+    "host_us",
+    "host_of_bound",
     "snr_entire",
     "snr_single",
     "only_snr",
 )
-_DROPPED_FIRST = ("op", "weight_bytes", "macs", "saturated_low", "bound", "snr_entire", "only_snr")
+_DROPPED_FIRST = (
+    *("op", "weight_bytes", "macs", "host_us", "saturated_low", "bound", "snr_entire"),
+    *("host_of_bound", "only_snr"),
+)
 _SHORT = {"exact": "exact", "estimate": "est.", "measured": "meas."}
 _WORST_BY = ("only_snr", "snr_single", "time_us", "ops_count")
 _GAP = 3  # blanks between two columns
@@ -124,11 +129,26 @@ def summary_lines(record: Mapping[str, Any]) -> list[str]:
             f"measured  {totals['host_us'] / 1000:.2f} ms per image on one thread of "
             f"{record['machine']['cpu']} (sum of the layers' medians)"
         )
+    lines += _bound_lines(record)
     lines += _dead_lines(record["layers"])
     errors = record.get("errors")
     if errors:
         lines += _error_lines(errors, bool(record.get("evaluation")))
     return lines
+
+
+def _bound_lines(record: Mapping[str, Any]) -> list[str]:
+    """What the layers' time here is of the least that it could be."""
+    totals, rates = record["totals"], record.get("host_rates")
+    if not rates or not totals.get("host_us") or totals.get("host_bound_us") is None:
+        return []
+    least = totals["host_bound_us"]
+    return [
+        f"estimate  {least / 1000:.2f} ms at least ({least / totals['host_us']:.0%} of the bound "
+        f"reached): MACs at {rates['gmac']:.0f} GMAC/s of the bare tile, bytes at "
+        f"{rates['cache']:.0f} GB/s in cache or {rates['memory']:.0f} in memory, rates measured in "
+        "the same run"
+    ]
 
 
 def _dead_lines(layers: Sequence[Mapping[str, Any]]) -> list[str]:

@@ -39,6 +39,8 @@ def comparison_pairs(record: Mapping[str, Any]) -> list[tuple[str, str]]:
         pairs.append(("milliseconds (estimate)", f"{cost['milliseconds']:.3f}"))
     if totals.get("host_us"):
         pairs.append(("milliseconds here (measured)", f"{totals['host_us'] / 1000:.3f}"))
+    if totals.get("host_bound_us"):
+        pairs.append(("ms at least here (estimate)", f"{totals['host_bound_us'] / 1000:.3f}"))
     errors = record.get("errors")
     if errors:
         pairs.append(("output SNR, dB (exact)", f"{errors['output_snr']:.2f}"))

@@ -18,6 +18,7 @@ from r329fast.tuning.rounding import descend, move_biases, round_with_feedback
 LIMIT = 127
 _ROUNDS, _BIAS_ROUNDS = 3, 8
 _PASSES = 4
+_CHUNK = 2048  # samples whose products are summed in float32
 _SMALL = 64  # up to this width a stack of matrices is factored by NumPy, above it each by LAPACK
 _SAME_AIM = 1e-5  # change of the aim, as a share of its variance, below which it stays
 
@@ -62,8 +63,11 @@ def moments(x: np.ndarray, damping: float) -> Moments:
     """damping: pull towards the float weights, as a share of the mean variance of x [G, S, K]."""
     samples, width = x.shape[1:]
     mean = x.mean(axis=1, dtype=np.float64, keepdims=True).astype(np.float32)
-    centred = x - mean
-    gram = (centred.transpose(0, 2, 1) @ centred).astype(np.float64) / samples
+    gram = np.zeros((len(x), width, width))
+    for first in range(0, samples, _CHUNK):
+        centred = x[:, first : first + _CHUNK] - mean
+        gram += centred.transpose(0, 2, 1) @ centred
+    gram /= samples
     diagonal = np.einsum("gkk->gk", gram)
     # a quarter of a step is what no input can be told more precisely than
     pull = damping * np.maximum(diagonal.mean(axis=1), 1e-6) + 1 / 16
@@ -82,9 +86,11 @@ def inverse_factor(gram: np.ndarray) -> np.ndarray:
 
 
 def _inverse_factor(gram: np.ndarray) -> np.ndarray:
-    turned = cholesky(gram[::-1, ::-1], lower=True)[::-1, ::-1]
-    inverse, _ = lapack.dtrtri(turned, lower=0)
-    return np.triu(inverse)
+    turned = cholesky(
+        np.asfortranarray(gram[::-1, ::-1]), lower=True, overwrite_a=True, check_finite=False
+    )
+    inverse, _ = lapack.dtrtri(turned, lower=1, overwrite_c=1)
+    return np.asarray(inverse[::-1, ::-1])  # nothing stands below its diagonal
 
 
 def ideal_weights(problem: Problem, found: Moments, sums: np.ndarray) -> np.ndarray:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -12,6 +12,49 @@ from r329fast.graph.export.float_session import FloatSession
 from r329fast.graph.ir import NO_ACT, ActivationAttrs, Graph, Layer
 from r329fast.profile.errors import float_block
 from r329fast.tuning.patches import at_places, choose_places, is_fitted
+from r329fast.tuning.store import Key, Store
+
+_SUMS, _VALUES = "sums", "values"  # kinds in the store
+
+
+_CUT = {"RELU": (0.0, np.inf), "RELU6": (0.0, 6.0)}
+
+
+class Values(Mapping[str, np.ndarray]):
+    """float32 [N, P, C] by layer; behind a ReLU they are its sums, cut off when they are read."""
+
+    def __init__(self, store: Store, cut: Mapping[str, tuple[float, float]]) -> None:
+        self._store, self._cut = store, cut
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        if name not in self._cut:
+            return self._store[_VALUES, name]
+        low, high = self._cut[name]
+        return np.clip(self._store[_SUMS, name], np.float32(low), np.float32(high))
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self._cut
+        yield from (name for kind, name in self._store if kind == _VALUES)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
+
+
+class Sums(Mapping[str, np.ndarray]):
+    """float32 [N, P, C] by layer, before its activation; all that a layer without one has."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        key = (_SUMS, name)
+        return self._store[key if key in self._store else (_VALUES, name)]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(dict.fromkeys(name for _, name in self._store))
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
 
 
 @dataclass
@@ -24,11 +67,11 @@ class FloatSide:
     output: float32 [N, ...] of the network's first output.
     """
 
-    places: dict[str, np.ndarray] = field(default_factory=dict)
-    sums: dict[str, np.ndarray] = field(default_factory=dict)
-    values: dict[str, np.ndarray] = field(default_factory=dict)
-    extremes: dict[str, np.ndarray] = field(default_factory=dict)
-    output: np.ndarray = field(default_factory=lambda: np.zeros((0,), np.float32))
+    places: dict[str, np.ndarray]
+    sums: Mapping[str, np.ndarray]
+    values: Mapping[str, np.ndarray]
+    extremes: dict[str, np.ndarray]
+    output: np.ndarray
 
 
 def sums_key(layer: Layer) -> str:
@@ -56,20 +99,18 @@ def unfused(graph: Graph) -> Graph:
 
 
 def run_float(
-    graph: Graph,
-    x: np.ndarray,
-    seed: int,
-    threads: int = 1,
-    advance: Callable[[int], None] | None = None,
+    graph: Graph, x: np.ndarray, seed: int, threads: int = 1, store: Store | None = None
 ) -> FloatSide:
-    """Run all images x, float32 [N, ...]; only what is sampled stays in memory."""
-    side = FloatSide()
+    """Run all images x, float32 [N, ...]; only what is sampled is kept, in `store`."""
+    store = Store() if store is None else store
     layers = [layer for layer in graph if not layer.is_input]
+    places = {layer.name: choose_places(graph, layer, len(x), seed) for layer in layers}
+    kept = {key: name for layer in layers for key, name in _kept(layer).items()}
     for layer in layers:
-        side.places[layer.name] = choose_places(graph, layer, len(x), seed)
+        for key in _kept(layer):
+            width = graph.shapes[layer.outputs[0]][-1]
+            store.reserve(key, (*places[layer.name].shape, width))
     session = FloatSession(unfused(graph), keep="all", threads=threads)
-    sums: dict[str, list[np.ndarray]] = {}
-    values: dict[str, list[np.ndarray]] = {}
     extremes: dict[str, list[np.ndarray]] = {}
     outputs = []
     block = max(float_block(graph) // 2, 1)
@@ -77,25 +118,31 @@ def run_float(
         part = slice(first, first + block)
         tensors = {graph.inputs[0]: x[part], **session.run(np.ascontiguousarray(x[part]))}
         for name, array in tensors.items():
-            flat = array.reshape(len(array), -1)
-            pair = np.stack([flat.min(axis=1), flat.max(axis=1)], axis=1)
+            axes = tuple(range(1, array.ndim))
+            pair = np.stack([array.min(axis=axes), array.max(axis=axes)], axis=1)
             extremes.setdefault(name, []).append(pair)
-        for layer in layers:
-            places = side.places[layer.name][part]
-            values.setdefault(layer.name, []).append(at_places(tensors[layer.outputs[0]], places))
-            if is_fitted(layer) and layer.act != NO_ACT:
-                sums.setdefault(layer.name, []).append(at_places(tensors[sums_key(layer)], places))
+        for key, name in kept.items():
+            where = places[key[1]][part]
+            store.write(key, first, at_places(tensors[name], where))
         outputs.append(tensors[graph.outputs[0]])
-        if advance is not None:
-            advance(len(outputs[-1]))
-    side.extremes = {name: np.concatenate(parts) for name, parts in extremes.items()}
-    side.values = {name: np.concatenate(parts) for name, parts in values.items()}
-    side.sums = {
-        layer.name: np.concatenate(sums[layer.name])
-        if layer.name in sums
-        else side.values[layer.name]
+    cut = {
+        layer.name: _CUT[layer.act.kind]
         for layer in layers
-        if is_fitted(layer)
+        if (_VALUES, layer.name) not in _kept(layer)
     }
-    side.output = np.concatenate(outputs)
-    return side
+    return FloatSide(
+        places,
+        Sums(store),
+        Values(store, cut),
+        {name: np.concatenate(parts) for name, parts in extremes.items()},
+        np.concatenate(outputs),
+    )
+
+
+def _kept(layer: Layer) -> dict[Key, str]:
+    """Key in the store -> tensor of `unfused`: what of the layer is sampled."""
+    values: dict[Key, str] = {(_VALUES, layer.name): layer.outputs[0]}
+    if not is_fitted(layer) or layer.act == NO_ACT:
+        return values
+    sums: dict[Key, str] = {(_SUMS, layer.name): sums_key(layer)}
+    return sums if layer.act.kind in _CUT else {**sums, **values}

@@ -51,7 +51,7 @@ def best_headroom(
         narrowed = _of_images(state, side, inside)
         for index, headroom in enumerate(HEADROOMS):
             program = quantized(with_headroom(narrowed, headroom))
-            score = output_score(program, x[outside], expected[outside], threads)
+            score = output_score(program, x, expected, threads, np.flatnonzero(outside))
             noise[index] += score.noise
         signal += float((expected[outside].astype(np.float64) ** 2).sum())
     if len(x) < 2 * _FOLDS:  # a few images do not show how far others reach

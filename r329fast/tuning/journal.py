@@ -26,7 +26,7 @@ def fingerprint(graph: Graph, x: np.ndarray, words: dict[str, Any]) -> str:
         digest.update(repr((layer.name, layer.type, layer.attrs)).encode())
         for name in sorted(layer.consts):
             digest.update(np.ascontiguousarray(layer.consts[name]).tobytes())
-    digest.update(np.ascontiguousarray(x).tobytes())
+    digest.update(np.ascontiguousarray(x).data)
     return digest.hexdigest()
 
 

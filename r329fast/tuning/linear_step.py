@@ -31,7 +31,7 @@ from r329fast.tuning.walk import Lowered, Walk, with_consts
 class LinearView:
     """A lowered linear layer as numbers: real x = inputs / s_in, y = accumulator * scale.
 
-    x: float32 [N*P, taps, Cin]; scale: float64 (O,), the real value of an accumulator step, its
+    x: float32 [S, taps, Cin]; scale: float64 (O,), the real value of an accumulator step, its
     multiplier as it is; weight_scale, (O,): what the quantiser multiplies the weights by.
     """
 
@@ -57,7 +57,10 @@ def cut_off(layer: Layer, spec: TensorSpec) -> tuple[float, float]:
     return low, high
 
 
-def view(walk: Walk, index: int, lowered: Lowered, places: np.ndarray) -> LinearView:
+def view(
+    walk: Walk, index: int, lowered: Lowered, images: np.ndarray, places: np.ndarray
+) -> LinearView:
+    """Of the `images`, bool [N], at their places [N, P]: S samples."""
     layer, op = lowered.layer, lowered.ops[0]
     x_spec, y_spec = walk.specs[layer.inputs[0]], lowered.tensors[layer.outputs[0]]
     outputs = len(layer.consts["weights"])
@@ -68,9 +71,10 @@ def view(walk: Walk, index: int, lowered: Lowered, places: np.ndarray) -> Linear
     pad: np.ndarray | float = 0.0
     if "pad_values" in op.consts:
         pad = op.consts["pad_values"].astype(np.float32) + x_spec.zero_point
-    raw = walk.values[layer.inputs[0]].astype(np.int16) + np.int16(x_spec.zero_point)
+    x = walk.values[layer.inputs[0]]
+    rows = np.flatnonzero(images)
     return LinearView(
-        layer_inputs(layer, raw, places, width, pad),
+        layer_inputs(layer, x, rows, places[rows], width, x_spec.zero_point, pad),
         np.broadcast_to(real / y_spec.scale, (outputs,)),
         x_spec.scale,
         np.broadcast_to(constants.weight_scale.astype(np.float64), (outputs,)),
@@ -121,8 +125,8 @@ def snapped(rescale: float) -> float:
 class LinearStep:
     """Candidates for the layer at `index` of a walk.
 
-    fitted, judging: bool [N], the images that weights are fitted to, and those that choose among
-    candidates.
+    rows: int64 [N], the walk's images among the float side's; fitted, judging: bool [N], the
+    images that weights are fitted to, and those that choose among candidates.
     """
 
     def __init__(
@@ -130,40 +134,46 @@ class LinearStep:
         walk: Walk,
         index: int,
         side: FloatSide,
+        rows: np.ndarray,
         fitted: np.ndarray,
         judging: np.ndarray,
         damping: float = 0.01,
     ) -> None:
-        self.walk, self.index, self.side = walk, index, side
+        self.walk, self.index, self.side, self.rows = walk, index, side, rows
         self.fitted, self.judging = fitted, judging
         self.layer = walk.graph.layers[index]
         self.damping = damping
-        self.places = side.places[self.layer.name]
+        self.places = side.places[self.layer.name][rows]
         self.base = walk.lower(index, self.layer)
+
+    @cached_property
+    def _expected(self) -> np.ndarray:
+        """float32 [N, P, C]: the float layer's output at the places."""
+        return self.side.values[self.layer.name][self.rows]
+
+    @property
+    def signal(self) -> float:
+        """Of the float layer's output over the images that judge."""
+        return float((self._expected[self.judging].astype(np.float64) ** 2).sum())
 
     def judge(self, outputs: dict[str, np.ndarray], lowered: Lowered) -> tuple[float, float]:
         """Squared error at the places: over the images fitted to, over those that judge."""
         name = self.layer.outputs[0]
         spec = lowered.tensors[name]
-        real = spec.dequantize(at_places(outputs[name], self.places))
-        error = (real - self.side.values[self.layer.name]) ** 2
+        error = spec.dequantize(at_places(outputs[name], self.places))
+        error -= self._expected
+        np.square(error, out=error)
         each = error.reshape(len(error), -1).sum(axis=1, dtype=np.float64)
         return float(each[self.fitted].sum()), float(each[self.judging].sum())
 
-    def _samples(self, values: np.ndarray) -> np.ndarray:
-        """[N, P, ...] or [N * P, ...] -> samples of the fitted images."""
-        count = len(self.fitted)
-        parts = values.reshape(count, -1, *values.shape[-2:])[self.fitted]
-        return parts.reshape(-1, *values.shape[-2:])
-
     @cached_property
     def _problem(self) -> tuple[LinearView, Problem]:
-        seen = view(self.walk, self.index, self.base, self.places)
-        sums = self.side.sums[self.layer.name][self.fitted]
+        seen = view(self.walk, self.index, self.base, self.fitted, self.places)
+        sums = self.side.sums[self.layer.name][self.rows[self.fitted]]
         weights = self.layer.consts["weights"].astype(np.float64)
         _, grid = np.unique(seen.weight_scale, return_inverse=True)
         return seen, Problem(
-            grouped_inputs(self.layer, self._samples(seen.x)),
+            grouped_inputs(self.layer, seen.x),
             sums.reshape(-1, sums.shape[-1]),
             seen.scale,
             weights.reshape(len(weights), -1) / seen.input_scale,

@@ -10,6 +10,7 @@ from r329fast.images.preprocess import Preprocess
 
 KINDS = ("settings", "ranges", "equalise", "bias", "rounding")
 DEFAULT_SCHEME = "aqt2021"
+BUDGET = 5.0  # minutes
 
 
 @dataclass(frozen=True)
@@ -17,9 +18,9 @@ class TuneOptions:
     """allow: the kinds of change, of KINDS. scheme, rounding, method, per_channel: as in Settings.
 
     limit: at most so many of the calibration images (0: all); budget: minutes after which no
-    further layer is fitted (0: none); a run that it cuts short may end elsewhere on another
-    machine. recipe: how the images were prepared, where they are an array; the cfg that is left
-    notes it. seed: of the places that stand for a map. progress(done, total) counts layers.
+    further layer or step is begun (0: no end); a run that it cuts short may end elsewhere on
+    another machine. recipe: how the images were prepared, where they are an array; the cfg that
+    is left notes it. seed: of the places that stand for a map. progress(done, total) counts layers.
     """
 
     allow: tuple[str, ...] = KINDS
@@ -28,7 +29,7 @@ class TuneOptions:
     method: str | None = None
     per_channel: bool | None = None
     limit: int = 0
-    budget: float = 0.0
+    budget: float = BUDGET
     seed: int = 0
     recipe: Preprocess | None = None
     threads: int = 1

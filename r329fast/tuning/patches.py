@@ -40,21 +40,31 @@ def choose_places(graph: Graph, layer: Layer, images: int, seed: int) -> np.ndar
 
 
 def at_places(values: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """[N, ..., C] at the places: [N, P, C]."""
-    flat = values.reshape(len(values), -1, values.shape[-1])
-    return np.take_along_axis(flat, places[:, :, None], axis=1)
+    """[N, ..., C] at the places: [N, P, C]. A view in another order is read where it stands."""
+    image = np.arange(len(values))[:, None]
+    if values.ndim == 4:
+        rows, columns = np.divmod(places, values.shape[2])
+        return np.asarray(values[image, rows, columns])
+    return np.asarray(values.reshape(len(values), -1, values.shape[-1])[image, places])
 
 
 def layer_inputs(
-    layer: Layer, x: np.ndarray, places: np.ndarray, width: int, pad: np.ndarray | float = 0.0
+    layer: Layer,
+    x: np.ndarray,
+    images: np.ndarray,
+    places: np.ndarray,
+    width: int,
+    zero_point: int = 0,
+    pad: np.ndarray | float = 0.0,
 ) -> np.ndarray:
-    """What the layer multiplies by its weights at each place: float32 [N * P, kh * kw, Cin].
+    """What the layer multiplies by its weights at each place: float32 [S * P, kh * kw, Cin].
 
-    x: [N, H, W, C] (or [N, Cin] of a fully connected layer: [N, 1, Cin]); width: W of the
-    output; pad: what stands outside the map.
+    x: [N, H, W, C] (or [N, Cin] of a fully connected layer: [S, 1, Cin]); images: int64 [S] of x,
+    places: [S, P] of the output; width: W of the
+    output; zero_point: added to what is read; pad: what stands outside the map.
     """
     if layer.facts.weights is Weights.MATRIX:
-        return x.reshape(len(x), 1, -1).astype(np.float32)
+        return x[images].reshape(len(images), 1, -1).astype(np.float32) + np.float32(zero_point)
     attrs = layer.params(ConvAttrs)
     rows, columns = np.divmod(places, width)
     (high, wide), (top, left) = x.shape[1:3], attrs.pads[:2]
@@ -63,9 +73,10 @@ def layer_inputs(
         columns[..., None] * attrs.stride[1] - left + np.arange(attrs.kernel[1]) * attrs.dilation[1]
     )
     inside = ((iy >= 0) & (iy < high))[..., :, None] & ((ix >= 0) & (ix < wide))[..., None, :]
-    image = np.arange(len(x))[:, None, None, None]
+    image = images[:, None, None, None]
     found = x[image, np.clip(iy, 0, high - 1)[..., :, None], np.clip(ix, 0, wide - 1)[..., None, :]]
     result = found.astype(np.float32)
+    result += np.float32(zero_point)
     if not inside.all():
         result[~inside] = pad
     return result.reshape(-1, attrs.kernel[0] * attrs.kernel[1], x.shape[-1])

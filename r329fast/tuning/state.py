@@ -59,13 +59,20 @@ def split(count: int) -> Parts:
     return Parts(~judging & ~confirming, judging, confirming)
 
 
-def output_score(program: Program, x: np.ndarray, expected: np.ndarray, threads: int) -> ImageScore:
-    """The first output on all images x against the float one."""
+def output_score(
+    program: Program,
+    x: np.ndarray,
+    expected: np.ndarray,
+    threads: int,
+    rows: np.ndarray | None = None,
+) -> ImageScore:
+    """The first output on images x (those in `rows`, int64; all) against the float one."""
     score, name = ImageScore(), program.outputs[0]
     spec = program.tensors[name]
+    rows = np.arange(len(x)) if rows is None else rows
     with closing(Simulator(program, threads=threads)) as simulator:
-        for first in range(0, len(x), _BATCH):
-            part = slice(first, first + _BATCH)
+        for first in range(0, len(rows), _BATCH):
+            part = rows[first : first + _BATCH]
             q = simulator.run(program.quantize_input(x[part]), keep=[name])[name]
             score.add(spec.dequantize(q), expected[part], None)
     return score

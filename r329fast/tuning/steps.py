@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from r329fast.graph.ir import Graph
 from r329fast.profile.dead_channels import dead_bias_candidates, without_dead_biases
 from r329fast.profile.proposals import MIN_GAIN
 from r329fast.profile.suggestion import Setup
@@ -21,6 +22,7 @@ from r329fast.tuning.options import TuneOptions
 from r329fast.tuning.range_search import search_ranges
 from r329fast.tuning.score import ImageScore, gain_intervals
 from r329fast.tuning.state import MSE, Parts, State, output_score, ranges_of
+from r329fast.tuning.store import Store
 from r329fast.tuning.weights import fit_weights, scheme_of
 
 EQUALISE, HEADROOM = "equalise", "headroom of ranges"
@@ -28,6 +30,16 @@ _METHODS = {"aqt2021": ("EXTREME", "MEAN"), "compass42": ("extrema", "mean", "10
 MANY = 24  # with fewer images nothing that narrows a range is tried: they do not show the extremes
 MAY_DISAGREE = 0.01  # share of all images in whose class a kept step may fall behind
 EQUAL = 1e-5  # share of the largest output by which an equalised float network may differ
+
+
+@dataclass(frozen=True)
+class Moment:
+    """After a step ("": the beginning): seconds since the run began, the output's SNR in dB on the
+    images that confirm."""
+
+    step: str
+    seconds: float
+    snr: float
 
 
 @dataclass
@@ -41,13 +53,20 @@ class Bench:
     parts: Parts
     side: FloatSide
     expected: np.ndarray
+    store: Callable[[], Store] = Store
     started: float = field(default_factory=time.monotonic)
     _headroom: tuple[State, tuple[float, float, float]] | None = None
 
+    def spent(self) -> float:
+        """Seconds since the run began."""
+        return time.monotonic() - self.started
+
     def goes_on(self) -> bool:
         """Whether the budget lasts."""
-        spent = time.monotonic() - self.started
-        return not self.tune.budget or spent < 60 * self.tune.budget
+        return not self.tune.budget or self.spent() < 60 * self.tune.budget
+
+    def run_float(self, graph: Graph) -> FloatSide:
+        return run_float(graph, self.x, self.tune.seed, self.tune.threads, self.store())
 
     def choosing(self) -> np.ndarray:
         """bool [N]: the images that do not confirm (all, where there are hardly any)."""
@@ -58,7 +77,7 @@ class Bench:
         """(on the images that choose, on those that confirm)."""
         program = state.program(self.scheme, self.options)
         first, second = (
-            output_score(program, self.x[part], self.expected[part], self.tune.threads)
+            output_score(program, self.x, self.expected, self.tune.threads, np.flatnonzero(part))
             for part in (self.choosing(), self.parts.confirming)
         )
         return first, second
@@ -118,7 +137,7 @@ def _equalise(bench: Bench, state: State) -> tuple[State, dict[str, Any]] | None
     graph, factors = equalised(state.graph, program, bench.side)
     if not factors or state.method == "file":  # ranges from outside have no rule to follow
         return None
-    side = run_float(graph, bench.x, bench.tune.seed, bench.tune.threads)
+    side = bench.run_float(graph)
     largest = float(np.abs(bench.expected).max())
     difference = float(np.abs(side.output - bench.expected).max()) / max(largest, 1e-30)
     if difference > EQUAL:
@@ -189,29 +208,39 @@ def _search(bench: Bench, state: State) -> tuple[State, dict[str, Any]] | None:
 def take_steps(
     bench: Bench, state: State, journal: Journal | None, advance: Callable[[int], None],
     told: Callable[[str], None],
-) -> tuple[State, list[dict[str, Any]]]:  # fmt: skip
-    """(the state after all steps that helped, a record of every step)."""
+) -> tuple[State, list[dict[str, Any]], list[Moment]]:  # fmt: skip
+    """(the state after all steps that helped, a record of every step, when it was reached)."""
     records = []
     before = bench.score(state)
+    history = [Moment("", bench.spent(), before[1].snr)]
     for name, trial in planned(bench, state, advance):
-        base_side = bench.side
+        base_side, begun = bench.side, time.monotonic()
         found = journal.read(name, state) if journal else None
+        if found is None and not bench.goes_on():
+            records.append(
+                {"step": name, "accepted": False, "gain_db": None, "method": "", "begun": False}
+            )
+            told(f"{name}: not begun, the budget of {bench.tune.budget:g} min is over")
+            continue
         if found is None:
             record, after = _tried(bench, name, trial, state, before)
             if journal:
-                journal.write(name, record, after)
+                seconds = time.monotonic() - begun
+                journal.write(name, {**record, "seconds": seconds}, after)
         else:
             record, after = found
+            bench.started -= record.pop("seconds", 0.0)  # what it took when it was done
             if after is not None and name == EQUALISE:
-                bench.side = run_float(after.graph, bench.x, bench.tune.seed, bench.tune.threads)
+                bench.side = bench.run_float(after.graph)
         records.append(record)
         told(f"{name}: {_words(record)}")
         if after is None:
             bench.side = base_side
-            continue
-        state = after
-        before = bench.score(state)
-    return state, records
+        else:
+            state = after
+            before = bench.score(state)
+        history.append(Moment(name, bench.spent(), before[1].snr))
+    return state, records, history
 
 
 def _words(record: dict[str, Any]) -> str:

@@ -6,13 +6,15 @@ import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from r329fast.base.arguments import with_arguments
-from r329fast.base.files import json_writer, write_all
+from r329fast.base.blas import one_blas_thread
+from r329fast.base.files import Writer, json_writer, write_all
 from r329fast.calibration import calibrate
 from r329fast.cfg import RunConfig
 from r329fast.deploy.pipeline import (
@@ -36,6 +38,7 @@ from r329fast.tuning.journal import Journal, fingerprint
 from r329fast.tuning.options import DEFAULT_SCHEME, TuneOptions
 from r329fast.tuning.state import State, split, stored_ranges
 from r329fast.tuning.steps import Bench, take_steps
+from r329fast.tuning.store import Store
 from r329fast.version import __version__
 
 
@@ -82,8 +85,18 @@ def tune(
     Raises UsageError, DataError, CfgError, FileError and UnsupportedModelError.
     """
     chosen = with_arguments(options or TuneOptions(), changes, "tune", ("model", "out", "dataset"))
-    began = time.perf_counter(), time.process_time()
-    folder = Path(out)
+    with one_blas_thread():  # so that sums, and what hangs on them, are the same everywhere
+        return _tune(model, Path(out), chosen, dataset, told)
+
+
+def _tune(
+    model: str | Path,
+    folder: Path,
+    chosen: TuneOptions,
+    dataset: np.ndarray | str | Path | None,
+    told: Callable[[str], None],
+) -> TuneResult:
+    began = time.monotonic(), time.process_time()
     start = _start(Path(model), dataset, chosen)
     words = {
         "allow": sorted(chosen.allow), "seed": chosen.seed, "budget": chosen.budget,
@@ -91,10 +104,12 @@ def tune(
         "options": vars(start.options), "method": start.state.method, "version": __version__,
     }  # fmt: skip
     journal = Journal(folder, fingerprint(start.graph, start.x, words))
-    side = run_float(start.graph, start.x, chosen.seed, chosen.threads)
+    store = partial(Store, journal.folder)
+    side = run_float(start.graph, start.x, chosen.seed, chosen.threads, store())
     bench = Bench(
-        start.x, start.scheme, start.options, chosen, split(len(start.x)), side, side.output
-    )
+        start.x, start.scheme, start.options, chosen, split(len(start.x)), side, side.output, store,
+        began[0],
+    )  # fmt: skip
     done = [0]
 
     def advance(count: int) -> None:
@@ -103,7 +118,7 @@ def tune(
             chosen.progress(done[0], len(start.graph.layers))
 
     before = bench.score(start.state)
-    state, steps = take_steps(bench, start.state, journal, advance, told)
+    state, steps, history = take_steps(bench, start.state, journal, advance, told)
     after = bench.score(state)
     gained = state is not start.state
     record = {
@@ -118,28 +133,33 @@ def tune(
             "judging": int(bench.parts.judging.sum()),
             "confirming": int(bench.parts.confirming.sum()),
         },
+        "budget": chosen.budget,
         "gained": gained,
         "before": {"chosen": before[0].as_json(), "confirmed": before[1].as_json()},
         "after": {"chosen": after[0].as_json(), "confirmed": after[1].as_json()},
         "steps": steps,
     }
-    files = [(folder / RECORD, json_writer(record))]
     paths = {"record": str(folder / RECORD)}
+    files: list[tuple[Path, Writer]] = []
     if gained:
-        written, program = planned_files(
+        files, program = planned_files(
             state, start.scheme, start.options, start.config, folder, start.recipe
         )
         record["program_hash"] = program.hash()
-        files = [*written, (folder / RECORD, json_writer(record))]
         high, low = range_paths(folder)
         paths |= {"model": str(folder / MODEL), "max": str(high), "min": str(low)}
         paths["cfg"] = str(folder / CFG)
     elif (folder / MODEL).exists():
         told(f"{folder / MODEL} and what belongs to it are of an earlier run")
-    write_all(files)
+    record["time"] = {
+        "threads": chosen.threads,
+        "wall": bench.spent(),
+        "cpu": time.process_time() - began[1],
+        "history": [vars(moment) for moment in history],
+    }
+    write_all([*files, (folder / RECORD, json_writer(record))])
     journal.clear()
-    seconds = {"wall": time.perf_counter() - began[0], "cpu": time.process_time() - began[1]}
-    return TuneResult({**record, "seconds": seconds}, paths)
+    return TuneResult(record, paths)
 
 
 def _start(model: Path, dataset: np.ndarray | str | Path | None, tune: TuneOptions) -> _Start:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,8 @@ from r329fast.tuning.patches import is_fitted
 from r329fast.tuning.state import Parts, State
 from r329fast.tuning.walk import Lowered, Walk
 
+AS_IT_WAS = "as it was"
+WALK_BYTES = 512 << 20  # integers of all images that a walk holds at once
 # how far the aim leaves the float weights for those that fit the samples best
 TRUSTS = {"rounding, full": 1.0, "rounding, part": 0.4, "rounding, hardly": 0.05}
 
@@ -43,22 +45,25 @@ def fit_weights(
 
     kinds: of "bias" and "rounding"; goes_on(): False leaves the layers from there as they are.
     """
-    walk = Walk(state.graph, state.ranges, scheme, x, threads)
+    rows = walked_images(state.graph, parts)
+    fitted, judging = parts.fitted[rows], parts.judging[rows]
+    walk = Walk(state.graph, state.ranges, scheme, x[rows], threads)
     layers, records = [], []
     for index, layer in enumerate(state.graph):
         chosen = walk.lower(index, layer)
         outputs = walk.run(chosen)
         if is_fitted(layer) and goes_on():
-            step = LinearStep(walk, index, side, parts.fitted, parts.judging)
-            found = {"as it was": (chosen, outputs)}
-            for word, lowered in _candidates(step, kinds).items():
-                found[word] = lowered, walk.run(lowered)
-            errors = {word: step.judge(pair[1], pair[0]) for word, pair in found.items()}
-            # nothing that is worse for the images it was fitted to is taken for good
-            better = [w for w in errors if errors[w][0] <= errors["as it was"][0]]
-            best = min(better, key=lambda word: errors[word][1])
-            chosen, outputs = found[best]
-            records.append(_record(layer.name, best, errors, side, parts))
+            step = LinearStep(walk, index, side, rows, fitted, judging)
+            best = AS_IT_WAS
+            errors = {best: step.judge(outputs, chosen)}
+            for word, lowered in _candidates(step, kinds):
+                tried = walk.run(lowered)
+                errors[word] = step.judge(tried, lowered)
+                # nothing that is worse for the images it was fitted to is taken for good
+                fits = errors[word][0] <= errors[AS_IT_WAS][0]
+                if fits and errors[word][1] < errors[best][1]:
+                    best, chosen, outputs = word, lowered, tried
+            records.append(_record(layer.name, best, errors, step))
         walk.take(index, chosen, outputs)
         layers.append(chosen.layer)
         if advance is not None:
@@ -66,24 +71,48 @@ def fit_weights(
     return dataclasses.replace(state.graph, layers=layers), records
 
 
-def _candidates(step: LinearStep, kinds: tuple[str, ...]) -> dict[str, Lowered]:
-    found = {}
+def walked_images(graph: Graph, parts: Parts) -> np.ndarray:
+    """int64: the images that fit and judge; where their maps have no room in WALK_BYTES, evenly
+    fewer of both."""
+    room = max(WALK_BYTES // _image_bytes(graph), 2)
+    used = np.flatnonzero(parts.fitted | parts.judging)
+    if len(used) <= room:
+        return used
+    judging = np.flatnonzero(parts.judging)
+    fitted = np.flatnonzero(parts.fitted)
+    count = max(room * len(judging) // len(used), 1)
+    rows = np.concatenate([_evenly(judging, count), _evenly(fitted, room - count)])
+    return np.unique(rows)
+
+
+def _evenly(rows: np.ndarray, count: int) -> np.ndarray:
+    return rows[np.arange(min(count, len(rows))) * len(rows) // min(count, len(rows))]
+
+
+def _image_bytes(graph: Graph) -> int:
+    """Of the maps of one image that are held at once: those still read, and two of the layer."""
+    last = {name: i for i, layer in enumerate(graph) for name in layer.inputs}
+    held: dict[str, int] = {}
+    most = 1
+    for index, layer in enumerate(graph):
+        made = {name: int(np.prod(graph.shapes[name])) for name in layer.outputs}
+        most = max(most, sum(held.values()) + 2 * sum(made.values()))
+        held |= made
+        held = {name: size for name, size in held.items() if last.get(name, -1) > index}
+    return most
+
+
+def _candidates(step: LinearStep, kinds: tuple[str, ...]) -> Iterator[tuple[str, Lowered]]:
     if "bias" in kinds:
-        found["bias"] = step.bias_only()
+        yield "bias", step.bias_only()
     if "rounding" in kinds:
-        found |= dict(zip(TRUSTS, step.rounded(tuple(TRUSTS.values())), strict=False))
-    return found
+        yield from zip(TRUSTS, step.rounded(tuple(TRUSTS.values())), strict=False)
 
 
 def _record(
-    name: str,
-    best: str,
-    errors: dict[str, tuple[float, float]],
-    side: FloatSide,
-    parts: Parts,
+    name: str, best: str, errors: dict[str, tuple[float, float]], step: LinearStep
 ) -> dict[str, Any]:
     """SNR of the layer's output on the judging images: before, after, and of each candidate."""
-    signal = float((side.values[name][parts.judging].astype(np.float64) ** 2).sum())
-    tried = {word: ratio_db(signal, error[1]) for word, error in errors.items()}
-    return {"layer": name, "chosen": best, "before": tried["as it was"], "after": tried[best],
+    tried = {word: ratio_db(step.signal, error[1]) for word, error in errors.items()}
+    return {"layer": name, "chosen": best, "before": tried[AS_IT_WAS], "after": tried[best],
             "tried": tried}  # fmt: skip

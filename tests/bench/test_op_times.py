@@ -7,8 +7,9 @@ import json
 import pytest
 
 from r329fast.bench.cases import Case, make_case
-from r329fast.bench.op_times import Rates, op_times, record
+from r329fast.bench.op_times import op_times, record
 from r329fast.cli import main as cli
+from r329fast.kernels.rates import Rates
 
 
 @pytest.fixture(scope="module")

@@ -103,7 +103,7 @@ def test_csv_is_the_same_table(whole: dict, folder: Path) -> None:  # type: igno
 def test_table_says_exact_or_estimate(whole: dict) -> None:  # type: ignore[type-arg]
     table = layer_table(whole["layers"], width=200, most=0)
     assert table.heads[0] == "layer"
-    assert all(head.endswith((" exact", " est.")) for head in table.heads[2:])
+    assert all(head.endswith((" exact", " est.", " meas.")) for head in table.heads[2:])
     assert len(table.rows) == len(whole["layers"])
     assert {row[0] for row in table.rows} == {layer["name"] for layer in whole["layers"]}
 

@@ -185,7 +185,9 @@ def records() -> list[bytes]:
             "bound_cycles": {"compute": 9}, "ddr_read": 1, "ddr_write": 1, "sensitivity": {},
             "frames_per_second": 9.0}  # fmt: skip
     profile = {"kind": "profile", "version": 1, "model": "m", "scheme": "aqt2021", "images": 3,
-               "layers": [row], "totals": {**_COUNTS, "host_us": 5.0}, "options": {"rounding": "x"},
+               "layers": [row], "options": {"rounding": "x"},
+               "totals": {**_COUNTS, "host_us": 5.0, "host_bound_us": 2.0},
+               "host_rates": {"gmac": 9.0, "cache": 8.0, "memory": 7.0},
                "errors": errors, "cost": cost, "machine": {"cpu": "c"}}  # fmt: skip
     run = {"r329fast": "1", "model": "m.onnx", "top1": 0.5, "images": 3, "seconds": {"all": 1.0},
            "settings": [{"name": "a"}], "output_scale": {"y": 0.5}, "threads": 1}  # fmt: skip

@@ -15,7 +15,7 @@ from support.kernel_cases_check import check
 from r329fast.kernels import prepare
 from r329fast.kernels.conv import depthwise_quads
 from r329fast.kernels.epilogue import prepare_epilogue
-from r329fast.kernels.ir.depthwise_quads import blocks
+from r329fast.kernels.ir.channel_blocks import blocks
 from r329fast.kernels.ir.epilogue import MAGIC
 from r329fast.kernels.runtime.isa import ISA, JIT, STORED
 from r329fast.program.program import Op, Program, TensorSpec

@@ -72,7 +72,7 @@ def test_depthwise_of_any_window(
 
 
 # groups, inputs and outputs of each: several in a tile, a last part of fewer, one alone
-GROUPS = [(32, 4, 4), (13, 8, 8), (10, 16, 16), (3, 24, 24), (2, 40, 48), (5, 3, 7), (7, 64, 1)]
+GROUPS = [(32, 4, 2), (13, 8, 4), (10, 16, 8), (3, 24, 24), (2, 40, 48), (5, 3, 7), (7, 64, 1)]
 
 
 @pytest.mark.parametrize(("groups", "inputs", "outs"), GROUPS)
@@ -95,6 +95,35 @@ def test_groups_side_by_side(
         parts = merged_groups(layout)
         assert sum(map(len, parts.weights)) == groups * outs
         assert parts.outs <= max(ISA.width // 2, outs)
+
+
+@st.composite
+def small_groups(draw: st.DrawFn) -> tuple[Program, np.random.Generator]:
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    size = draw(st.sampled_from((4, 8, 16)))
+    groups = draw(st.integers(2, 200 // size))
+    kernel = draw(st.sampled_from(((3, 3), (3, 3), (1, 1), (5, 2), (1, 4))))
+    strides, dilation = (tuple(draw(st.integers(1, 3)) for _ in range(2)) for _ in range(2))
+    least = [(kernel[i] - 1) * dilation[i] + 1 for i in (0, 1)]
+    height, width = (draw(st.integers(0, 12)) + side for side in least)
+    pads = tuple(draw(st.integers(0, 3)) for _ in range(4))
+    outs = groups * size
+    program = kernel_cases.convolution(
+        rng, (height, width, outs), outs, kernel, strides, dilation, pads, groups,  # type: ignore[arg-type]
+        draw(st.sampled_from(("NONE", "RELU", "CLIP"))),
+        dtype=draw(st.sampled_from(("int8", "uint8"))),
+    )  # fmt: skip
+    return bounded(program, rng, outs), rng
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(small_groups(), st.integers(1, 3))
+def test_groups_of_few_channels(case: tuple[Program, np.random.Generator], count: int) -> None:
+    program, rng = case
+    path = check(program, kernel_cases.feeds(rng, program, count))
+    if depthwise_quads.POSSIBLE:
+        wide = program.tensors["y"].shape[1] >= 4
+        assert path == f"{ISA.name}-{'lanes' if wide else 'groups'}"
 
 
 @pytest.mark.parametrize("shape", [(5, 9, 24), (4, 4, 100), (3, 7, 33), (1, 1, 7), (2, 3, 1)])

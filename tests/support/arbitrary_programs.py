@@ -176,8 +176,10 @@ def _fit_window(rng: Rng, x: TensorSpec, attrs: dict[str, Any], consts: dict[str
     )
     attrs["stride"] = (int(rng.integers(1, 4)), int(rng.integers(1, 4)))
     if "weights" in consts:
-        group = pick(rng, 1, channels, *(n for n in (2, 3, 4) if channels % n == 0))
-        outs, inner = int(rng.integers(1, 12)), pick(rng, channels // group, channels)
+        sizes = [channels // n for n in (4, 8) if channels % n == 0]
+        group = pick(rng, 1, channels, *(n for n in (2, 3, 4, *sizes) if channels % n == 0))
+        inner = pick(rng, channels // group, channels)
+        outs = pick(rng, int(rng.integers(1, 12)), channels // group)
         attrs["group"] = group
         shape = (outs * pick(rng, 1, group), *attrs["kernel"], inner)
         consts["weights"] = numbers(rng, shape, consts["weights"].dtype.name)

@@ -8,8 +8,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from r329fast.kernels.conv.layout import ConvLayout, Geometry
-from r329fast.kernels.conv.windows import clear_rows, load_row
+from r329fast.kernels.conv.ring import fill_ring
+from r329fast.kernels.conv.windows import clear_rows
 from r329fast.kernels.epilogue import prepare_epilogue
+from r329fast.kernels.ir import channel_blocks
 from r329fast.kernels.ir import depthwise_quads as quads_ir
 from r329fast.kernels.leaves.leaf import leaf
 from r329fast.kernels.runtime.isa import ISA, JIT, target_features
@@ -42,25 +44,22 @@ def depthwise_quads(frame):  # type: ignore[no-untyped-def]
     """
     p, g, x, constants, pads, epilogue, out, scratch = arrays(frame, QuadRows, Geometry, "uuufuu")
     channels, out_height, out_width = g.channels, g.out_height, g.out_width
-    stride, row_bytes = g.stride_y, p.row_bytes
+    row_bytes = p.row_bytes
     rows = scratch[:24].view(np.int64)
     ring = scratch.ctypes.data + 64
     x_start, pads_start = x.ctypes.data, pads.ctypes.data
     x_end, pads_end = x_start + x.size, pads_start + pads.size
     columns = (out_width - 1) * g.stride_x + 3
     clear_rows(g, ring, row_bytes, 3, columns, pads_start, pads_end)
-    loaded, image = 0, -1
+    made, image = 0, -1
     for place in range(p.first, p.end):
         if place // out_height != image:
             image = place // out_height
-            loaded = 0
-        top = (place - image * out_height) * stride
-        for row in range(max(loaded, top), top + 3):
-            target = ring + row % 3 * row_bytes
-            load_row(g, target, columns, x_start, x_end, pads_start, pads_end, image, row - g.top)
-        loaded = top + 3
-        for ky in range(3):
-            rows[ky] = ring + (top + ky) % 3 * row_bytes
+            made = 0
+        made = fill_ring(
+            g, rows, ring, row_bytes, 3, columns, x_start, x_end, pads_start, pads_end, image,
+            place - image * out_height, made,
+        )  # fmt: skip
         quad_row(
             scratch.ctypes.data, channels, constants.ctypes.data, epilogue.ctypes.data, out_width,
             out.ctypes.data + place * out_width * channels, g.stride_x,
@@ -76,9 +75,9 @@ def _constants(
 ) -> np.ndarray:
     """uint8: for each block its weights [ky][shift][quarter][lane][4 taps], biases, factors."""
     channels = len(weights)
-    shifts = 2 if stride == 1 else 1
+    shifts = quads_ir.shifts(stride)
     parts = []
-    for first, lanes in quads_ir.blocks(ISA.lanes, channels):
+    for first, lanes in channel_blocks.blocks(ISA.lanes, channels):
         size = 4 * lanes
         # [quarter][lane] -> channel of the block, as interleaving leaves them
         groups = np.arange(size).reshape(lanes // 4, 4, 4).transpose(1, 0, 2).reshape(4, lanes)
@@ -100,7 +99,7 @@ def prepare_quads(op: Op, layout: ConvLayout, output: TensorSpec) -> OpPlan | No
     square = layout.kernel == (3, 3) and layout.dilation == (1, 1)
     strides = layout.stride in ((1, 1), (2, 2))
     bytes_only = output.dtype == "uint8" and layout.weights.dtype == np.int8
-    wide = layout.out_width >= quads_ir.AT_ONCE
+    wide = layout.out_width >= channel_blocks.AT_ONCE
     if not (POSSIBLE and square and strides and bytes_only and wide):
         return None
     weights = layout.weights.reshape(channels, 3, 3)

@@ -15,7 +15,7 @@ from r329fast.kernels.conv.depthwise_quads import POSSIBLE
 from r329fast.kernels.conv.layout import ConvLayout, Geometry
 from r329fast.kernels.conv.windows import clear_rows, load_row
 from r329fast.kernels.epilogue import prepare_epilogue
-from r329fast.kernels.ir import depthwise_quads as quads_ir
+from r329fast.kernels.ir import channel_blocks
 from r329fast.kernels.ir import depthwise_taps as taps_ir
 from r329fast.kernels.leaves.leaf import leaf
 from r329fast.kernels.runtime.isa import ISA
@@ -107,12 +107,12 @@ def _constants(
     """uint8: for each block its weights [ky][group][output][quarter][lane][4 columns], biases,
     factors; weights: int8 (C, kh, kw)."""
     channels, kernel_y, kernel_x = weights.shape
-    spread = np.zeros((channels, kernel_y, quads_ir.AT_ONCE, 4 * groups), dtype=np.int8)
-    for column in range(quads_ir.AT_ONCE):
+    spread = np.zeros((channels, kernel_y, channel_blocks.AT_ONCE, 4 * groups), dtype=np.int8)
+    for column in range(channel_blocks.AT_ONCE):
         spread[:, :, column, column * stride : column * stride + kernel_x] = weights
-    by_group = spread.reshape(channels, kernel_y, quads_ir.AT_ONCE, groups, 4)
+    by_group = spread.reshape(channels, kernel_y, channel_blocks.AT_ONCE, groups, 4)
     parts = []
-    for first, lanes in quads_ir.blocks(ISA.lanes, channels):
+    for first, lanes in channel_blocks.blocks(ISA.lanes, channels):
         # [quarter][lane] -> channel of the block, as interleaving leaves them
         order = np.arange(4 * lanes).reshape(lanes // 4, 4, 4).transpose(1, 0, 2)
         places = first + order.reshape(4, lanes)
@@ -129,7 +129,7 @@ def prepare_taps(op: Op, layout: ConvLayout, output: TensorSpec) -> OpPlan | Non
     """The path for a layer to uint8; None where it is not exact or columns are dilated."""
     outs, stride = len(layout.weights), layout.stride[1]
     bytes_only = output.dtype == "uint8" and layout.weights.dtype == np.int8
-    wide = layout.out_width >= quads_ir.AT_ONCE
+    wide = layout.out_width >= channel_blocks.AT_ONCE
     if not (POSSIBLE and bytes_only and wide and layout.dilation[1] == 1):
         return None
     weights = layout.weights.reshape(outs, *layout.kernel)

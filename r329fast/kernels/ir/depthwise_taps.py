@@ -11,11 +11,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from llvmlite import ir
-
-from r329fast.kernels.ir.depthwise_quads import AT_ONCE, BlockRow, Bounds, Quads, finish
+from r329fast.kernels.ir.channel_blocks import AT_ONCE, Block, BlockRow
 from r329fast.kernels.ir.emit import BYTES, I64, Builder, Loop, Pointer, Value, at, dot, load
-from r329fast.kernels.ir.epilogue import is_twice
 from r329fast.kernels.runtime.isa import Isa
 
 
@@ -37,33 +34,19 @@ class TapsRow(BlockRow):
     ) -> None:
         super().__init__(builder, isa, *rest)
         self.kernel_y, self.group_count, self.step = kernel_y, columns, step
-        with builder.goto_entry_block():
-            self.slots = {
-                lanes: [builder.alloca(ir.VectorType(ir.IntType(32), lanes)) for _ in range(16)]
-                for lanes in (isa.lanes, isa.lanes // 2, isa.lanes // 4)
-            }
 
     def stride(self, known: int) -> Value:
         return self.step
 
-    def block_bytes(self, lanes: int, stride: int) -> Value:
-        builder = self.builder
-        count = builder.mul(self.kernel_y, self.group_count)
-        weights = builder.mul(count, I64(group_bytes(lanes)))
-        return builder.add(weights, I64(2 * 16 * lanes))
+    def weight_bytes(self, lanes: int, stride: int) -> Value:
+        count = self.builder.mul(self.kernel_y, self.group_count)
+        return self.builder.mul(count, I64(group_bytes(lanes)))
 
-    def columns_at(
-        self, quads: Quads, source: Value, place: Pointer, bounds: Bounds, twice: bool
-    ) -> list[Value]:
-        builder, lanes = self.builder, quads.lanes
-        size = group_bytes(lanes)
-        behind = builder.sub(self.block_bytes(lanes, 0), I64(2 * 16 * lanes))
-        constants = at(builder, place, behind)
-        slots = [self.slots[lanes][4 * column : 4 * column + 4] for column in range(AT_ONCE)]
-        for quarter in range(4):
-            bias = load(builder, at(builder, constants, quarter * quads.bytes), quads.words)
-            for column in slots:
-                builder.store(bias, column[quarter])
+    def sums(
+        self, block: Block, stride: int, source: Value, place: Pointer, constants: Pointer
+    ) -> list[list[Value]]:
+        builder, size = self.builder, group_bytes(block.lanes)
+        slots = self.slots(block, constants)
         with Loop(builder, self.kernel_y, 1, "taps.row") as ky:
             row = load(builder, at(builder, self.rows, builder.shl(ky, I64(3))), I64)
             start = at(builder, builder.inttoptr(row, BYTES), source)
@@ -71,29 +54,28 @@ class TapsRow(BlockRow):
             with Loop(builder, self.group_count, 1, "taps.group") as group:
                 index = builder.mul(builder.add(first, group), I64(size))
                 columns = builder.mul(builder.shl(group, I64(2)), self.channels)
-                self.group(quads, at(builder, start, columns), at(builder, place, index), slots)
-        sums = [[builder.load(slot, typ=quads.words) for slot in column] for column in slots]
-        return finish(quads, sums, constants, bounds, twice)
+                self.group(block, at(builder, start, columns), at(builder, place, index), slots)
+        return [[builder.load(slot, typ=block.words) for slot in column] for column in slots]
 
     def group(
-        self, quads: Quads, start: Pointer, weights: Pointer, slots: list[list[Value]]
+        self, block: Block, start: Pointer, weights: Pointer, slots: list[list[Value]]
     ) -> None:
         """Add four columns from `start` on to all outputs."""
         builder = self.builder
         loaded = [
-            load(builder, at(builder, start, builder.mul(self.channels, I64(x))), quads.octets)
+            load(builder, at(builder, start, builder.mul(self.channels, I64(x))), block.octets)
             for x in range(4)
         ]
-        a = [quads.unpack(loaded[0], loaded[1], 1, high) for high in (False, True)]
-        b = [quads.unpack(loaded[2], loaded[3], 1, high) for high in (False, True)]
+        a = [block.unpack(loaded[0], loaded[1], 1, high) for high in (False, True)]
+        b = [block.unpack(loaded[2], loaded[3], 1, high) for high in (False, True)]
         for quarter in range(4):
-            quad = quads.unpack(a[quarter // 2], b[quarter // 2], 2, quarter % 2 == 1)
-            value = builder.bitcast(quad, quads.words)
+            quad = block.unpack(a[quarter // 2], b[quarter // 2], 2, quarter % 2 == 1)
+            value = builder.bitcast(quad, block.words)
             for column, sums in enumerate(slots):
-                place = at(builder, weights, (4 * column + quarter) * quads.bytes)
-                taps = load(builder, place, quads.words)
-                total = builder.load(sums[quarter], typ=quads.words)
-                builder.store(dot(builder, quads.isa, total, value, taps), sums[quarter])
+                place = at(builder, weights, (4 * column + quarter) * block.bytes)
+                taps = load(builder, place, block.words)
+                total = builder.load(sums[quarter], typ=block.words)
+                builder.store(dot(builder, block.isa, total, value, taps), sums[quarter])
 
 
 def emit_taps_row(
@@ -119,7 +101,4 @@ def emit_taps_row(
     row = TapsRow(
         builder, isa, kernel_y, groups, stride, rows, channels, constants, epilogue, columns, out
     )
-    with builder.if_else(is_twice(builder, epilogue)) as forms:
-        for twice, chosen in zip((True, False), forms, strict=True):
-            with chosen:
-                row.all_channels(1, twice)
+    row.all_channels(1)

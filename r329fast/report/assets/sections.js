@@ -20,6 +20,7 @@ function summary(box, record) {
     for (const [label, value] of Object.entries(cost.sensitivity)) box.append(card("with " + label, value.milliseconds.toFixed(2) + " ms", "estimate"));
   }
   if (totals.host_us) box.append(card("on this PC", (totals.host_us / 1000).toFixed(2) + " ms", "measured", record.machine.cpu + ", one thread"));
+  if (totals.host_us && totals.host_bound_us) box.append(card("at least, on this PC", (totals.host_bound_us / 1000).toFixed(2) + " ms", "estimate", Math.round(100 * totals.host_bound_us / totals.host_us) + "% of the bound reached"));
   if (errors) {
     box.append(card("output SNR against float", errors.output_snr.toFixed(2) + " dB", "exact", `cosine ${errors.output_cosine.toFixed(5)}, ${errors.images} images`));
     box.append(card("top class agrees with float", (100 * errors.agreement).toFixed(1) + "%", "exact"));

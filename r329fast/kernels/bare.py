@@ -9,16 +9,16 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from numba import njit
 
-from r329fast.kernels import ISA
 from r329fast.kernels.ir.gemm_tile import STORE
 from r329fast.kernels.leaves.gemm_tile import HALF, row_tile_wide
+from r329fast.kernels.runtime.isa import ISA
 
 _INNER = 576  # K of one call: a 3x3 kernel on 64 channels
 _ROW = _INNER * ISA.element + 64
 _REPEAT = 400
 
 
-@njit(nogil=True)
+@njit(nogil=True, cache=True)
 def _repeat_tile(a, w, acc, steps, repeat):  # type: ignore[no-untyped-def]
     first = a.ctypes.data
     for _ in range(repeat):

@@ -1,0 +1,275 @@
+"""LLVM IR that rows of outputs by blocks of channels share: 3x3 and other windows, small groups.
+
+A block is a vector of 4 * lanes channels, of which int32 sums fill four vectors ("quarters"). Four
+columns of outputs are made at once, their sums rounded in float32 and joined to bytes by packs
+that saturate, so that bounds are applied to all channels of a column in two instructions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from llvmlite import ir
+
+from r329fast.kernels.ir.emit import (
+    F32,
+    F64,
+    I8,
+    I16,
+    I32,
+    I64,
+    Builder,
+    Loop,
+    Pointer,
+    Value,
+    at,
+    copy_bytes,
+    declare,
+    join,
+    load,
+    splat,
+    store,
+)
+from r329fast.kernels.ir.epilogue import HIGH, LOW, ZERO_POINT, is_twice, round_once
+from r329fast.kernels.runtime.isa import Isa
+
+AT_ONCE = 4  # output columns
+Bounds = tuple[Value, Value, Value]  # what the rounded sums are moved by, lowest byte, highest
+_MAGIC_BITS = 0x4B400000  # of the float32 MAGIC
+
+
+def blocks(lanes: int, channels: int) -> list[tuple[int, int]]:
+    """(first channel, lanes) of the blocks: whole ones, a half and a quarter one, the last may
+    reach past the channels."""
+    whole = 4 * lanes
+    count = (channels + whole // 4 - 1) // whole
+    result = [(index * whole, lanes) for index in range(count)]
+    first = count * whole
+    if channels - first > whole // 4:
+        result.append((first, lanes // 2))
+        first += whole // 2
+    if channels > first:
+        result.append((first, lanes // 4))
+    return result
+
+
+class Block:
+    """One block of 4 * lanes channels."""
+
+    def __init__(self, builder: Builder, isa: Isa, lanes: int) -> None:
+        self.builder = builder
+        self.isa = replace(isa, lanes=lanes)
+        self.lanes, self.bytes = lanes, 4 * lanes
+        self.octets = ir.VectorType(I8, self.bytes)
+        self.words = ir.VectorType(I32, lanes)
+
+    def unpack(self, a: Value, b: Value, size: int, high: bool) -> Value:
+        """Interleave elements of `size` bytes from the low or high halves of 16-byte groups."""
+        kind = ir.VectorType(ir.IntType(8 * size), self.bytes // size)
+        group, count = 16 // size, self.bytes // size
+        picked = []
+        for first in range(0, count, group):
+            start = first + (group // 2 if high else 0)
+            for index in range(start, start + group // 2):
+                picked += [index, count + index]
+        mask = ir.Constant(ir.VectorType(I32, count), picked)
+        mixed = self.builder.shuffle_vector(
+            self.builder.bitcast(a, kind), self.builder.bitcast(b, kind), mask
+        )
+        return self.builder.bitcast(mixed, self.octets)
+
+    def biases(self, constants: Pointer) -> list[Value]:
+        """int32 [quarter], at the beginning of `constants`."""
+        return [
+            load(self.builder, at(self.builder, constants, quarter * self.bytes), self.words)
+            for quarter in range(4)
+        ]
+
+    def factors(self, constants: Pointer) -> list[Value]:
+        """float32 [quarter], behind the biases."""
+        floats = ir.VectorType(F32, self.lanes)
+        return [
+            load(self.builder, at(self.builder, constants, (4 + quarter) * self.bytes), floats)
+            for quarter in range(4)
+        ]
+
+    def rounded(
+        self, sums: list[Value], factors: list[Value], bounds: Bounds, twice: bool
+    ) -> Value:
+        """Sums [quarter] of a column, bias included -> bytes as the packs leave them."""
+        builder = self.builder
+        zero, low, high = bounds
+        results = []
+        for total, factor in zip(sums, factors, strict=True):
+            x = round_once(builder, builder.sitofp(total, factor.type), factor, twice)
+            results.append(builder.sub(builder.bitcast(x, self.words), zero))
+        value = self.bytes_of(results)
+        value = builder.select(builder.icmp_unsigned("<", value, low), low, value)
+        return builder.select(builder.icmp_unsigned(">", value, high), high, value)
+
+    def bytes_of(self, results: list[Value]) -> Value:
+        """Four int32 vectors in interleaved order -> bytes of all channels, saturated at 0..255."""
+        builder = self.builder
+        if self.isa.emulated:
+            parts = []
+            zero, most = (ir.Constant(self.words, [v] * self.lanes) for v in (0, 255))
+            for value in results:
+                value = builder.select(builder.icmp_signed("<", value, zero), zero, value)
+                value = builder.select(builder.icmp_signed(">", value, most), most, value)
+                parts.append(builder.trunc(value, ir.VectorType(I8, self.lanes)))
+            joined = join(builder, parts)
+            order = [
+                quarter * self.lanes + 4 * group + i
+                for group in range(self.lanes // 4)
+                for quarter in range(4)
+                for i in range(4)
+            ]
+            mask = ir.Constant(ir.VectorType(I32, self.bytes), order)
+            return builder.shuffle_vector(joined, joined, mask)
+        names = {
+            16: ("avx512.packssdw.512", "avx512.packuswb.512"),
+            8: ("avx2.packssdw", "avx2.packuswb"),
+            4: ("sse2.packssdw.128", "sse2.packuswb.128"),
+        }[self.lanes]
+        halves = ir.VectorType(I16, 2 * self.lanes)
+        narrow = declare(builder, f"llvm.x86.{names[0]}", halves, [self.words] * 2)
+        last = declare(builder, f"llvm.x86.{names[1]}", self.octets, [halves] * 2)
+        low, high = (builder.call(narrow, results[i : i + 2]) for i in (0, 2))
+        return builder.call(last, [low, high])
+
+
+class BlockRow:
+    """Emits one output row, block of channels after block; how sums come about is a subclass's."""
+
+    def __init__(
+        self,
+        builder: Builder,
+        isa: Isa,
+        rows: Pointer,
+        channels: Value,
+        constants: Pointer,
+        epilogue: Pointer,
+        columns: Value,
+        out: Pointer,
+    ) -> None:
+        self.builder, self.isa, self.rows = builder, isa, rows
+        self.channels, self.constants, self.columns, self.out = channels, constants, columns, out
+        scalars = [load(builder, at(builder, epilogue, 8 * name), F64) for name in (LOW, HIGH)]
+        zero = builder.fptosi(load(builder, at(builder, epilogue, 8 * ZERO_POINT), F64), I32)
+        self.low, self.high = (
+            builder.trunc(builder.sub(builder.fptosi(value, I32), zero), I8) for value in scalars
+        )
+        self.offset = builder.add(zero, I32(_MAGIC_BITS))
+        self.twice = is_twice(builder, epilogue)
+        self.last = builder.sub(columns, I64(AT_ONCE))
+        with builder.goto_entry_block():
+            self.spare = builder.alloca(ir.VectorType(I8, 4 * isa.lanes))
+
+    def stride(self, known: int) -> Value:
+        """Input columns between two outputs."""
+        return I64(known)
+
+    def weight_bytes(self, lanes: int, stride: int) -> Value:
+        """Of 4 * lanes channels; their int32 biases and float32 factors follow."""
+        raise NotImplementedError
+
+    def sums(
+        self, block: Block, stride: int, source: Value, place: Pointer, constants: Pointer
+    ) -> list[list[Value]]:
+        """[column][quarter] of AT_ONCE output columns, whose inputs begin `source` bytes on.
+
+        place: of the block's weights; constants: of its biases.
+        """
+        raise NotImplementedError
+
+    def slots(self, block: Block, constants: Pointer) -> list[list[Value]]:
+        """[column][quarter]: variables for sums, which begin at the biases."""
+        builder = self.builder
+        with builder.goto_entry_block():
+            made = [[builder.alloca(block.words) for _ in range(4)] for _ in range(AT_ONCE)]
+        for quarter, bias in enumerate(block.biases(constants)):
+            for column in made:
+                builder.store(bias, column[quarter])
+        return made
+
+    def ordered(self, block: Block, value: Value) -> Value:
+        """Bytes as the packs leave them -> in the order of the channels."""
+        return value
+
+    def finish(
+        self, block: Block, sums: list[list[Value]], factors: list[Value], bounds: Bounds
+    ) -> list[Value]:
+        """Sums [column][quarter] -> bytes of each column; the two float32 forms by a branch."""
+        builder = self.builder
+        finished: list[list[Value]] = []
+        ends = []
+        with builder.if_else(self.twice) as forms:
+            for twice, chosen in zip((True, False), forms, strict=True):
+                with chosen:
+                    finished.append([block.rounded(c, factors, bounds, twice) for c in sums])
+                    ends.append(builder.basic_block)
+        result = [builder.phi(block.octets) for _ in sums]
+        for values, end in zip(finished, ends, strict=True):
+            for phi, value in zip(result, values, strict=True):
+                phi.add_incoming(value, end)
+        return [self.ordered(block, phi) for phi in result]
+
+    def block(self, lanes: int, stride: int, first: Value, place: Pointer) -> None:
+        """All columns of 4 * lanes channels from `first` on, whose constants are at `place`."""
+        builder, channels = self.builder, self.channels
+        block = Block(builder, self.isa, lanes)
+        bounds = (
+            splat(builder, self.offset, lanes),
+            splat(builder, self.low, block.bytes),
+            splat(builder, self.high, block.bytes),
+        )
+        constants = at(builder, place, self.weight_bytes(lanes, stride))
+        left = builder.sub(channels, first)
+        full = builder.icmp_signed(">=", left, I64(block.bytes))
+        with Loop(builder, self.columns, AT_ONCE, "block.column") as index:
+            # the last four begin earlier where fewer are left
+            inside = builder.icmp_signed("<", index, self.last)
+            column = builder.select(inside, index, self.last)
+            moved = builder.mul(column, self.stride(stride))
+            source = builder.add(first, builder.mul(channels, moved))
+            sums = self.sums(block, stride, source, place, constants)
+            values = self.finish(block, sums, block.factors(constants), bounds)
+            target = at(builder, self.out, builder.add(first, builder.mul(column, channels)))
+            for value in values:
+                with builder.if_else(full, likely=True) as (then, otherwise):
+                    with then:
+                        store(builder, value, target)
+                    with otherwise:
+                        store(builder, value, self.spare)
+                        copy_bytes(builder, target, self.spare, left)
+                target = at(builder, target, channels)
+
+    def all_channels(self, stride: int) -> None:
+        """Whole blocks, then a half and a quarter one for what is left (see `blocks`)."""
+        builder, isa, channels = self.builder, self.isa, self.channels
+        whole = 4 * isa.lanes
+
+        def size(lanes: int) -> Value:
+            return builder.add(self.weight_bytes(lanes, stride), I64(2 * 16 * lanes))
+
+        count = builder.sdiv(builder.add(channels, I64(whole // 4 - 1)), I64(whole))
+        step = size(isa.lanes)
+        with Loop(builder, count, 1, "blocks") as index:
+            place = at(builder, self.constants, builder.mul(index, step))
+            self.block(isa.lanes, stride, builder.mul(index, I64(whole)), place)
+        first = builder.mul(count, I64(whole))
+        place = at(builder, self.constants, builder.mul(count, step))
+        half = whole // 2
+        more = builder.icmp_signed(">", builder.sub(channels, first), I64(half // 2))
+        before = builder.basic_block
+        with builder.if_then(more):
+            self.block(isa.lanes // 2, stride, first, place)
+            first_next = builder.add(first, I64(half))
+            place_next = at(builder, place, size(isa.lanes // 2))
+            inside = builder.basic_block
+        phis = builder.phi(I64), builder.phi(place.type)
+        for phi, old, new in zip(phis, (first, place), (first_next, place_next), strict=True):
+            phi.add_incoming(old, before)
+            phi.add_incoming(new, inside)
+        with builder.if_then(builder.icmp_signed(">", channels, phis[0])):
+            self.block(isa.lanes // 4, stride, *phis)
