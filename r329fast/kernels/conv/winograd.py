@@ -214,7 +214,7 @@ def winograd_tiles(frame):  # type: ignore[no-untyped-def]
         # all tiles are of the size that has every point: all four ranges are the whole block
         if sizes == 1:
             rows[:2] = 0
-        w = weights.ctypes.data
+        w = np.int64(weights.ctypes.data)
         for start in range(0, outs, group):
             columns = min(group, outs - start)
             w = multiply(p, g, v, m, w, rows, columns)

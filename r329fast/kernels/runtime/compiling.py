@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import llvmlite.binding as llvm
+from numba import types
 from numba.core import codegen as numba_codegen
 from numba.core import compiler as numba_compiler
 from numba.core import registry as numba_registry
@@ -124,8 +125,17 @@ def uncollected() -> Iterator[None]:
             gc.enable()
 
 
+def _as_int64(kind: Any) -> Any:
+    whole = kind == types.uint64 or isinstance(kind, types.IntegerLiteral)
+    return types.int64 if whole else kind
+
+
 class _Part(registry.CPUDispatcher):  # type: ignore[misc]
     """A jitted function that only jitted functions can call."""
+
+    def get_call_template(self, args: Any, kws: Any) -> Any:
+        """As Numba finds it, but compiled once for int64, for addresses (uint64) and constants."""
+        return super().get_call_template(tuple(map(_as_int64, args)), kws)
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         raise TypeError(f"{self.__name__} is part of kernels: Python cannot call it")
