@@ -212,6 +212,24 @@ def test_maxpool(benchmark: Any, table: list[tuple[str, ...]]) -> None:
     measure(benchmark, table, "maxpool 3x3/2 64 of 112", builder.done(name), 0)
 
 
+@pytest.mark.parametrize(
+    ("size", "channels", "kernel", "stride", "pad"), [(35, 192, 3, 1, 1), (17, 768, 3, 1, 1)]
+)
+def test_avgpool(
+    benchmark: Any,
+    table: list[tuple[str, ...]],
+    size: int,
+    channels: int,
+    kernel: int,
+    stride: int,
+    pad: int,
+) -> None:
+    builder = NetworkBuilder((size, size, channels))
+    name = builder.avgpool("input", kernel, stride, pad)
+    case = f"average pool {kernel}x{kernel}/{stride} {channels} of {size}"
+    measure(benchmark, table, case, builder.done(name), 0)
+
+
 def test_mean(benchmark: Any, table: list[tuple[str, ...]]) -> None:
     builder = NetworkBuilder((7, 7, 512))
     name = builder.mean("input")

@@ -131,8 +131,8 @@ class Network:
         self.name, self.threads = name, threads
         self.path = data_folder() / "models" / f"{name}.onnx"
         self.calibration, parts = images_of(name)
-        graph = load_model(str(self.path))
-        session, output = FloatSession(graph, threads=threads), graph.outputs[0]
+        self.graph = load_model(str(self.path))
+        session, output = FloatSession(self.graph, threads=threads), self.graph.outputs[0]
         self.parts = []
         for word, x, labels in parts:
             rows = [session.run(x[i : i + _BATCH])[output] for i in range(0, len(x), _BATCH)]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,10 @@ CALIBRATION_IMAGES = 4
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """One network in every form. macs: multiply-accumulates of an image (exact)."""
+    """One network in every form. macs: multiply-accumulates of an image (exact).
+
+    trials: (family, form) -> how a process ended that tried it, see `engine_trial`.
+    """
 
     name: str
     size: int
@@ -31,6 +34,7 @@ class Case:
     ranges: Ranges
     program: Program
     macs: int
+    trials: dict[tuple[str, str], str] = field(default_factory=dict)
 
     def images(self, count: int) -> np.ndarray:
         """float32 NHWC images of normal deviates, as the calibration saw them."""

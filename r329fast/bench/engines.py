@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from r329fast.bench.cases import Case
+from r329fast.bench.engine_trial import survives
 from r329fast.bench.qdq import to_qdq
 from r329fast.bench.static_form import static_form
 from r329fast.simulator.simulator import Simulator
@@ -80,23 +81,35 @@ def peers(
 ) -> list[Engine]:
     """The engines of one family: one for each form of the int8 model that it is tried with.
 
-    A form that the engine cannot run on this machine goes to `failed`, with the engine's word.
+    A form that the engine cannot run on this machine goes to `failed`, with the engine's word; each
+    is tried once in a process of its own, since some end the process.
     """
     images = np.ascontiguousarray(case.images(batch).transpose(0, 3, 1, 2))
     if family == "onnxruntime float":
         run = _onnxruntime(case.onnx.SerializeToString(), images, threads)
         return [Engine(family, "", run)]
-    make = _onnxruntime if family == "onnxruntime int8" else _openvino
     engines = []
     for variant in _VARIANTS[family]:
         try:
-            run = make(*_form(case, variant, images), threads)
+            form = _form(case, variant, images)
+            if ended := _trial(case, family, variant, form):
+                failed[f"{family} ({variant})"] = ended
+                continue
+            run = MAKERS[family](*form, threads)
             run()
         except Exception as error:  # the engines raise what they like
             failed[f"{family} ({variant})"] = str(error).strip().splitlines()[-1][:200]
             continue
         engines.append(Engine(family, variant, run))
     return engines
+
+
+def _trial(case: Case, family: str, variant: str, form: tuple[bytes, np.ndarray]) -> str:
+    """How a process ended that ran this form; empty where it did not. Once for each case."""
+    key = (family, variant)
+    if key not in case.trials:
+        case.trials[key] = survives(family, form[0], form[1])
+    return case.trials[key]
 
 
 def _form(case: Case, variant: str, images: np.ndarray) -> tuple[bytes, np.ndarray]:
@@ -145,3 +158,7 @@ def _openvino(model: bytes, x: np.ndarray, threads: int) -> Callable[[], np.ndar
         return np.asarray(request.get_output_tensor(0).data)
 
     return run
+
+
+# family of an int8 engine -> what binds (model, images, threads)
+MAKERS = {"onnxruntime int8": _onnxruntime, "OpenVINO int8": _openvino}

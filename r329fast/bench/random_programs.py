@@ -80,15 +80,36 @@ class NetworkBuilder:
         return self.add(kind, (x,), (*size, out), attrs, consts)
 
     def maxpool(self, x: str, kernel: int, stride: int, pad: int = 0) -> str:
+        return self._pool("maxpool", x, kernel, stride, pad, {}, {})
+
+    def avgpool(self, x: str, kernel: int, stride: int, pad: int = 0) -> str:
+        area = kernel * kernel
+        consts = {
+            "mult": np.array([[round(2**12 / area)]], dtype=np.int32),
+            "shift": np.array([[12]], dtype=np.int32),
+        }
+        return self._pool("avgpool", x, kernel, stride, pad, {"rounding": "half_even"}, consts)
+
+    def _pool(
+        self,
+        kind: str,
+        x: str,
+        kernel: int,
+        stride: int,
+        pad: int,
+        more: dict[str, Any],
+        consts: dict[str, np.ndarray],
+    ) -> str:
         height, width, channels = self.shape(x)
         size = [(n + 2 * pad - kernel) // stride + 1 for n in (height, width)]
-        attrs = {
+        attrs: dict[str, Any] = {
             "kernel": (kernel, kernel),
             "stride": (stride, stride),
             "dilation": (1, 1),
             "pads": (pad, pad, pad, pad),
+            **more,
         }
-        return self.add("maxpool", (x,), (*size, channels), attrs, {})
+        return self.add(kind, (x,), (*size, channels), attrs, consts)
 
     def eltwise(self, a: str, b: str, act: str = "RELU") -> str:
         consts = {"scales": np.array([200, 171], dtype=np.int32), **self.requant(1, 12000)}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -48,15 +48,16 @@ def new_cfg(
     outputs: str = "",
     input: Sequence[str] = (),
     output: Sequence[str] = (),
-    input_shape: str | Sequence[Shape] = "",
+    input_shape: str | Sequence[Sequence[int]] | Mapping[str, Sequence[int]] = "",
     model_name: str = "",
     calibration_method: str = "",
 ) -> RunConfig:
     """A vendor cfg for a model, with everything that the model tells filled in.
 
     A dynamic batch becomes 1. `input` and `output` choose among the model's tensors and nodes
-    (default: all its inputs and outputs); `inputs` and `outputs` are the files that the run reads
-    and writes.
+    (default: all its outputs, and the inputs that these need). input_shape: ONNX shapes with the
+    batch axis, in order, by input name, or as the cfg has them; needed where the file leaves an
+    axis free. `inputs` and `outputs` are the files that the run reads and writes.
     calibration_data, calibration_label: by default `./dataset/dataset.npy` (for several inputs
     `./dataset/dataset.npz`) and the `label.npy` beside the data, where there is one or where the
     data is still to be made. Data for several inputs: one .npy for each, separated by commas, or
@@ -73,10 +74,10 @@ def new_cfg(
     if scheme not in ("aqt2021", "compass42"):
         raise UsageError(f"scheme: found {scheme!r}, allowed aqt2021, compass42")
     names = read_model_names(model_path)
-    chosen = tuple(input) or tuple(names.inputs)
     ends = tuple(output) or names.outputs
-    check_input_names(chosen, names)
     check_output_names(ends, names)
+    chosen = tuple(input) or (names.inputs_of(ends) if output else tuple(names.inputs))
+    check_input_names(chosen, names)
     chosen = tuple(names.tensor(word) for word in chosen)
     shapes = _shapes(chosen, names, input_shape)
     name = model_name or Path(model_path).stem
@@ -189,23 +190,55 @@ def guess_layout(shapes: Sequence[Shape]) -> str:
 
 
 def _shapes(
-    chosen: Sequence[str], names: ModelNames, given: str | Sequence[Shape]
+    chosen: Sequence[str],
+    names: ModelNames,
+    given: str | Sequence[Sequence[int]] | Mapping[str, Sequence[int]],
 ) -> tuple[Shape, ...]:
     """The fixed shapes of the chosen inputs, from the model or from the user."""
-    if given:
-        try:
-            shapes = parse_shapes(given) if isinstance(given, str) else tuple(map(tuple, given))
-        except BadValueError as error:
-            raise CfgError(f"input shape: {error}", key="input_shape") from error
-        if len(shapes) != len(chosen):
+    wanted = _given_shapes(chosen, names, given)
+    shapes = []
+    for name in chosen:
+        dims, shape = names.inputs.get(name, ()), wanted.get(name)
+        if shape is None:
+            shapes.append(fixed_shape(name, dims))
+            continue
+        reason = shape_mismatch(shape, dims)
+        if reason:
+            raise CfgError(f"input shape of {name}: {reason}", key="input_shape")
+        if any(size < 1 for size in shape):
             raise CfgError(
-                f"input shape: found {len(shapes)} shapes, allowed: one for each of "
-                f"{', '.join(chosen)}",
+                f"input shape of {name}: found {list(shape)}, allowed: dimensions of at least 1",
                 key="input_shape",
             )
-        for name, shape in zip(chosen, shapes, strict=True):
-            reason = shape_mismatch(shape, names.inputs.get(name, ()))
-            if reason:
-                raise CfgError(f"input shape of {name}: {reason}", key="input_shape")
-        return shapes
-    return tuple(fixed_shape(name, names.inputs.get(name, ())) for name in chosen)
+        shapes.append(shape)
+    return tuple(shapes)
+
+
+def _given_shapes(
+    chosen: Sequence[str],
+    names: ModelNames,
+    given: str | Sequence[Sequence[int]] | Mapping[str, Sequence[int]],
+) -> dict[str, Shape]:
+    """The shapes that the user gave, by tensor; CfgError for another number or name."""
+    if not given:
+        return {}
+    if isinstance(given, Mapping):
+        for name in given:
+            if names.tensor(name) not in chosen:
+                raise CfgError(
+                    f"input shape for {name!r}, which is no input, allowed "
+                    f"{', '.join(chosen)}{nearest(name, chosen)}",
+                    key="input_shape",
+                )
+        return {names.tensor(name): tuple(shape) for name, shape in given.items()}
+    try:
+        shapes = parse_shapes(given) if isinstance(given, str) else tuple(map(tuple, given))
+    except BadValueError as error:
+        raise CfgError(f"input shape: {error}", key="input_shape") from error
+    if len(shapes) != len(chosen):
+        raise CfgError(
+            f"input shape: found {len(shapes)} shapes, allowed: one for each of "
+            f"{', '.join(chosen)}",
+            key="input_shape",
+        )
+    return dict(zip(chosen, shapes, strict=True))

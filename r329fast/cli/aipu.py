@@ -6,9 +6,11 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from r329fast.cli.options.part import add_part, part_of, refuse_part
 from r329fast.cli.output import Console
 
 if TYPE_CHECKING:
+    from r329fast.graph.ir import Graph
     from r329fast.program.program import Program
     from r329fast.vendor.aipu.diff import LayerDiff, ProgramDiff
 
@@ -65,6 +67,7 @@ def _add_sources(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help="its float model gives names, layers, input layout, and scales from the biases",
     )
+    add_part(parser)
 
 
 def execute(args: argparse.Namespace, out: Console) -> int:
@@ -83,7 +86,7 @@ def _load(args: argparse.Namespace, out: Console) -> int:
         args.file,
         max_file=args.max,
         min_file=args.min,
-        model=args.model,
+        model=_float_graph(args),
         rounding=args.rounding,
     )
     program.save(str(args.out))
@@ -105,6 +108,13 @@ def _load(args: argparse.Namespace, out: Console) -> int:
         }
     )
     return 0
+
+
+def _float_graph(args: argparse.Namespace) -> Graph | None:
+    if args.model is None:
+        refuse_part(args, "give it with --model")
+        return None
+    return part_of(args).load(args.model)
 
 
 # --- inspect ----------------------------------------------------------------------------------
@@ -132,9 +142,10 @@ def _names(args: argparse.Namespace) -> tuple[dict[str, str], dict[str, float]]:
     if args.max is None and args.min is None and args.model is None:
         return {}, {}
     plain = load_aipu(args.file)
-    named = load_aipu(args.file, max_file=args.max, min_file=args.min, model=args.model)
+    graph = _float_graph(args)
+    named = load_aipu(args.file, max_file=args.max, min_file=args.min, model=graph)
     scales = {name: spec.scale for name, spec in named.tensors.items()}
-    if args.model is None:
+    if graph is None:
         pairs = zip(plain.layers, named.layers, strict=True)
         return {old.outputs[0]: new.outputs[0] for old, new in pairs}, scales
     names = {

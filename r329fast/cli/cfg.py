@@ -6,6 +6,7 @@ import argparse
 from pathlib import Path
 
 from r329fast.cfg import Finding
+from r329fast.cli.options.part import add_part, names, part_of
 from r329fast.cli.output import Console
 
 NAME = "cfg"
@@ -45,13 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     new.add_argument("--inputs", metavar="FILES", help="input file(s) of the run, comma separated")
     new.add_argument("--outputs", metavar="FILE", help="the file that the run writes")
-    new.add_argument("--input", metavar="NAMES", help="input tensor(s) or node(s)")
-    new.add_argument("--output", metavar="NAMES", help="output tensor(s) or node(s)")
-    new.add_argument(
-        "--input-shape",
-        metavar="SHAPES",
-        help="such as '[1, 3, 224, 224]', where it is not fixed or --input is inside the model",
-    )
+    add_part(new)
     new.add_argument("--model-name", metavar="NAME", help="default: the name of the model file")
     check = commands.add_parser(
         "check",
@@ -68,17 +63,18 @@ def execute(args: argparse.Namespace, out: Console) -> int:
 def _new(args: argparse.Namespace, out: Console) -> int:
     from r329fast.cfg import new_cfg
 
+    part = part_of(args)
     config = new_cfg(
         args.model,
         mode=args.mode,
         scheme=args.scheme,
         calibration_data=args.calibration_data,
         calibration_label=args.calibration_label,
-        inputs=_words(args.inputs),
+        inputs=names(args.inputs) or (),
         outputs=args.outputs or "",
-        input=_words(args.input),
-        output=_words(args.output),
-        input_shape=args.input_shape or "",
+        input=part.inputs or (),
+        output=part.outputs or (),
+        input_shape=part.input_shapes or "",
         model_name=args.model_name or "",
         calibration_method=args.calibration_method or "",
     )
@@ -132,7 +128,3 @@ def _as_json(item: Finding) -> dict[str, str]:
 
 def _count(number: int, word: str) -> str:
     return f"{number} {word}{'' if number == 1 else 's'}"
-
-
-def _words(text: str | None) -> tuple[str, ...]:
-    return tuple(word.strip() for word in (text or "").split(",") if word.strip())

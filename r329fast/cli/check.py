@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import argparse
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from r329fast.cli.options.part import add_part, part_of
 from r329fast.cli.output import Console
 
 if TYPE_CHECKING:
     from r329fast.graph.ir import Graph
     from r329fast.graph.issues import Issue
+    from r329fast.graph.load import ModelPart
 
 NAME = "check"
 HELP = "which ops of a model are supported"
@@ -23,20 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "lists every operator or form that is not supported, with what to do about it."
     )
     parser.add_argument("model", metavar="MODEL.onnx", type=Path)
-    parser.add_argument(
-        "--inputs", metavar="NAME[,NAME]", help="tensors or nodes where the graph begins"
-    )
-    parser.add_argument(
-        "--outputs", metavar="NAME[,NAME]", help="tensors or nodes where the graph ends"
-    )
-    parser.add_argument(
-        "--input-shape",
-        metavar="[NAME=]1,3,224,224",
-        action="append",
-        default=[],
-        help="shape of an input with the batch axis, where the file leaves axes free; "
-        "once per input, by name or in order",
-    )
+    add_part(parser, plural=True)
     parser.add_argument(
         "--write",
         metavar="FILE.onnx",
@@ -49,20 +39,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(args: argparse.Namespace, out: Console) -> int:
     from r329fast.errors import UnsupportedModelError, UsageError
-    from r329fast.graph import Issue, load_model
+    from r329fast.graph import Issue
 
-    outputs = _names(args.outputs)
+    part = part_of(args)
     written: dict[str, object] = {}
+    if args.write and args.write.suffix.lower() != ".onnx":
+        raise UsageError(f"--write {args.write}: found {args.write.suffix!r}, allowed .onnx")
     if args.write and args.write.exists() and args.write.samefile(args.model):
         raise UsageError(f"--write {args.write}: that is the model itself, give another name")
     try:
-        graph = load_model(args.model, _names(args.inputs), outputs, _shapes(args.input_shape))
+        graph = part.load(args.model)
     except UnsupportedModelError as error:
         issues = [item for item in error.issues if isinstance(item, Issue)]
         cut = list(error.cut)
         _show_issues(out, args, issues, cut)
         if args.write and cut:
-            written = _write(out, args, cut)
+            written = _write(out, args, replace(part, outputs=cut))
         elif args.write:
             out.warn(f"{args.write} is not written: what is refused is no head that can be cut off")
         out.result(
@@ -76,18 +68,16 @@ def execute(args: argparse.Namespace, out: Console) -> int:
         )
         return error.exit_code if not written else 0
     if args.write:
-        written = _write(out, args, outputs)
+        written = _write(out, args, part)
     _show_graph(out, args.model, graph, args.layers, written)
     return 0
 
 
-def _write(out: Console, args: argparse.Namespace, outputs: list[str] | None) -> dict[str, object]:
+def _write(out: Console, args: argparse.Namespace, part: ModelPart) -> dict[str, object]:
     """Write the folded or cut model and say how it compares with the original."""
     from r329fast.graph.export.cleaned import write_cleaned
 
-    cleaned = write_cleaned(
-        args.model, args.write, _names(args.inputs), outputs, _shapes(args.input_shape)
-    )
+    cleaned = write_cleaned(args.model, args.write, part.inputs, part.outputs, part.input_shapes)
     if cleaned.difference is None:
         same = "not compared with the original, which onnxruntime cannot run from these inputs"
     else:
@@ -96,34 +86,7 @@ def _write(out: Console, args: argparse.Namespace, outputs: list[str] | None) ->
         f"{args.write}: {cleaned.nodes} of {cleaned.nodes_before} nodes, inputs "
         f"{', '.join(cleaned.inputs)}, outputs {', '.join(cleaned.outputs)}, {same}"
     )
-    return {"written": str(args.write), "difference": cleaned.difference, "cut": outputs or []}
-
-
-def _names(text: str | None) -> list[str] | None:
-    if text is None:
-        return None
-    return [name.strip() for name in text.split(",") if name.strip()]
-
-
-def _shapes(words: list[str]) -> dict[str, list[int]] | list[list[int]] | None:
-    """`--input-shape` values: by name if one has a name, else in order."""
-    from r329fast.errors import UsageError
-
-    named: dict[str, list[int]] = {}
-    plain: list[list[int]] = []
-    for word in words:
-        name, _, text = word.rpartition("=")
-        try:
-            shape = [int(size) for size in text.strip("[] ").split(",")]
-        except ValueError:
-            raise UsageError(f"--input-shape: found {word!r}, allowed [NAME=]1,3,224,224") from None
-        if name:
-            named[name] = shape
-        else:
-            plain.append(shape)
-    if named and plain:
-        raise UsageError("--input-shape: name all inputs or none")
-    return named or plain or None
+    return {"written": str(args.write), "difference": cleaned.difference, "cut": part.outputs or []}
 
 
 def _show_issues(
@@ -137,8 +100,9 @@ def _show_issues(
     if cut and not args.write:
         names = ",".join(cut)
         out.wrapped(
-            f"Up to {names} it is supported. --write FILE.onnx writes that part; in a cfg "
-            f"output = {names} takes it; the rest is then computed from these outputs."
+            f"Up to {names} it is supported. --write FILE.onnx writes that part; --output {names} "
+            f"takes it in other commands, output = {names} in a cfg; the rest is then computed "
+            "from these outputs."
         )
 
 

@@ -32,6 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         help="lines 'filename label', on disk or inside the set (default: label.txt inside)",
     )
+    parser.add_argument(
+        "--labels", dest="other_labels", metavar="FILE", help="the same as LABEL_FILE"
+    )
     parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="where to write")
     parser.add_argument("--limit", metavar="N", type=int, help="only the first N images")
     add_classes(parser, split="train")
@@ -48,13 +51,15 @@ def execute(args: argparse.Namespace, out: Console) -> int:
 
     if args.limit is not None and args.limit < 1:
         raise UsageError(f"--limit: found {args.limit}, allowed at least 1")
+    if args.labels is not None and args.other_labels is not None:
+        raise UsageError("LABEL_FILE and --labels are the same, give one of them")
     recipe = preprocess_from(args)
     _, folders = class_names(args.classes)
     naming = Naming(folders, split=args.split)
     start = time.perf_counter()
     low, high = float("inf"), float("-inf")
     with (
-        ImageSet(args.images, args.labels, args.limit, naming) as images,
+        ImageSet(args.images, args.labels or args.other_labels, args.limit, naming) as images,
         out.progress(len(images), "images") as advance,
     ):
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from r329fast.cli.options.classes import add_classes, class_names
 from r329fast.cli.options.model import add_model, made_for
+from r329fast.cli.options.part import part_of
 from r329fast.cli.options.preprocess import add_preprocess, asked_for
 from r329fast.cli.output import Console
 
@@ -162,7 +163,11 @@ def execute(args: argparse.Namespace, out: Console) -> int:
     _check(args)
     wants_float = args.float or args.max_drop is not None or args.float_model is not None
     start = time.perf_counter()
-    with made_for(args.model, args, out) as made, out.progress(None, "calibrating"):
+    has_float = args.float_model is not None
+    with (
+        made_for(args.model, args, out, part_used=has_float) as made,
+        out.progress(None, "calibrating"),
+    ):
         model = prepare_model(
             made.config if made else args.model,
             schemes=args.scheme,
@@ -170,6 +175,7 @@ def execute(args: argparse.Namespace, out: Console) -> int:
             methods=args.method,
             per_channel=_flags(args.per_channel),
             float_model=args.float_model,
+            float_part=part_of(args),
             threads=args.threads or cores(),
         )
     model.seconds = time.perf_counter() - start

@@ -207,11 +207,11 @@ def _main(argv: list[str] | None) -> int:
 
 
 def _warner(other: Any) -> Any:
-    """Shows our own warnings as one line; others as Python shows them."""
+    """Shows our own warnings as `Console.warn` does; others as Python shows them."""
 
     def show(message: Warning | str, category: type[Warning], *place: Any) -> None:
         if issubclass(category, R329Warning):
-            sys.stderr.write(f"r329fast: warning: {message}\n")
+            Console().warn(str(message))
         else:
             other(message, category, *place)
 

@@ -19,6 +19,8 @@ _LEAD = re.compile(r" *(?:\d+\. |-> )?")
 _NUMBER = re.compile(r"[-+]?[0-9][0-9,]*(\.[0-9]+)?([eE][-+]?[0-9]+)? ?([%kMGT]|us|dB)?")
 _GAP = 3  # blanks between two columns
 _NAME = 30  # columns that a name may ask for before numbers go into another table
+_WIDTH = 80  # columns of a terminal that does not say how many it has
+_NARROWEST = 40  # columns that sentences get at least
 _UNBOUNDED = 100_000  # columns of a table in a pipe: as many as it needs
 
 
@@ -50,16 +52,7 @@ class Console:
         if width is None:
             self.print(indent + text)
             return
-        self.print(
-            textwrap.fill(
-                text,
-                max(width, 40),
-                initial_indent=indent,
-                subsequent_indent=indent + "  ",
-                break_long_words=False,
-                break_on_hyphens=False,
-            )
-        )
+        self.print(_folded(text, width, indent + "  ", indent))
 
     def _width(self) -> int | None:
         """Columns of the terminal, or as COLUMNS says; None in a pipe, where nothing is cut."""
@@ -73,8 +66,8 @@ class Console:
             self.print(text)
 
     def warn(self, text: str) -> None:
-        """A line on stderr that changes no exit code."""
-        self._stderr(f"r329fast: warning: {text}")
+        """A warning on stderr, which changes no exit code."""
+        say(f"r329fast: warning: {' '.join(text.split())}")
 
     @property
     def width(self) -> int:
@@ -91,14 +84,7 @@ class Console:
             return
         for line in lines:
             indent = " " * len(_LEAD.match(line)[0])  # type: ignore[index]  # matches ""
-            folded = textwrap.wrap(
-                line,
-                max(self.width, 40),
-                subsequent_indent=indent,
-                break_long_words=False,
-                break_on_hyphens=False,
-            )
-            self.print("\n".join(folded))
+            self.print(_folded(line, self.width, indent))
 
     def table(
         self, columns: Sequence[str], rows: Sequence[Sequence[object]], title: str = ""
@@ -148,7 +134,7 @@ class Console:
         if self.json:
             self.result(value)
         else:
-            self._stderr(line)
+            say(line)
 
     @contextmanager
     def progress(self, total: int | None, label: str) -> Iterator[Callable[..., None]]:
@@ -162,14 +148,42 @@ class Console:
             task = bar.add_task(label, total=total)
             yield lambda step=1: bar.advance(task, step)
 
-    def _stderr(self, line: str) -> None:
-        sys.stderr.write(line + "\n")
-        sys.stderr.flush()
-
     def _rich(self, stream: TextIO, width: int | None = None) -> RichConsole:
         from rich.console import Console as RichConsole
 
         return RichConsole(file=stream, width=width, highlight=False, markup=False, emoji=False)
+
+
+def say(text: str) -> None:
+    """Lines on stderr, each folded between words to a terminal's width; in a pipe each is one."""
+    width = _columns(sys.stderr)
+    for line in text.split("\n"):
+        sys.stderr.write((_folded(line, width, "  ") if width else line) + "\n")
+    sys.stderr.flush()
+
+
+def _columns(stream: TextIO) -> int | None:
+    """Columns of the terminal behind a stream, COLUMNS first; None where there is none."""
+    if not stream.isatty():
+        return None
+    if os.environ.get("COLUMNS", "").isdigit():
+        return shutil.get_terminal_size().columns
+    try:  # not stdout's, which may be a pipe
+        return os.get_terminal_size(stream.fileno()).columns or _WIDTH
+    except (OSError, ValueError):
+        return _WIDTH
+
+
+def _folded(line: str, width: int, hanging: str, indent: str = "") -> str:
+    """A line folded between words. hanging: the indent of the lines that follow."""
+    return textwrap.fill(
+        line,
+        max(width, _NARROWEST),
+        initial_indent=indent,
+        subsequent_indent=hanging,
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
 
 
 def _is_number(value: object) -> bool:

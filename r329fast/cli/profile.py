@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from r329fast.cli.options.classes import add_classes, class_names
 from r329fast.cli.options.execution import add_quantization, prepare_cfg
 from r329fast.cli.options.model import add_model, made_for
+from r329fast.cli.options.part import part_of
 from r329fast.cli.options.preprocess import add_preprocess, asked_for
 from r329fast.cli.output import Console
 
@@ -94,7 +95,7 @@ def execute(args: argparse.Namespace, out: Console) -> int:
         raise UsageError("--limit, --sensitivity-images and --threads must not be negative")
     if args.fill_profile and args.out is None:
         raise UsageError("--fill-profile needs --out, where profile_data.bin is written")
-    with made_for(args.model, args, out) as made:
+    with made_for(args.model, args, out, part_used=args.float is not None) as made:
         return _profile(args, made, out)
 
 
@@ -135,6 +136,7 @@ def _profile(args: argparse.Namespace, made: ModelRun | None, out: Console) -> i
     for line in saturation_warning(found.input_saturated or 0.0):
         out.warn(line)
     record = make_record(found, totals(layer_rows(found)))
+    record["given"] = str(args.model)
     if args.evaluation is not None:
         from r329fast.report.evaluation_run import evaluation_part
 
@@ -156,15 +158,14 @@ def _profile(args: argparse.Namespace, made: ModelRun | None, out: Console) -> i
 def _load(
     args: argparse.Namespace, made: ModelRun | None, out: Console
 ) -> tuple[Program, Graph | None, Prepared | None]:
-    from r329fast.graph import load_model
     from r329fast.vendor.aipu.load import is_program, read_program
     from r329fast.vendor.aipu.program import scale_warning
 
     if made is None and is_program(args.model):
-        program = read_program(args.model, args.float)
+        graph = part_of(args).load(args.float) if args.float else None
+        program = read_program(args.model, graph)
         if args.images is not None and (warning := scale_warning(program)):
             out.warn(warning)
-        graph = load_model(args.float, outputs=None) if args.float else None
         if graph is not None:
             _check_same(program, graph)
         return program, graph, None

@@ -30,6 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def execute(args: argparse.Namespace, out: Console) -> int:
     from r329fast.errors import UsageError
 
+    if str(args.out) == "-":
+        raise UsageError("--out -: a program is written to a file, allowed a name with .r329")
     if args.out.suffix != ".r329":
         raise UsageError(f"--out {args.out}: found {args.out.suffix!r}, allowed .r329")
     with made_for(args.cfg, args, out) as made:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from r329fast.cli.options.classes import add_classes
 from r329fast.cli.options.execution import add_execution, add_quantization, settings_from
-from r329fast.cli.options.model import add_model, made_for
+from r329fast.cli.options.model import add_model, made_for, refuse_model_options
 from r329fast.cli.options.preprocess import add_preprocess
 from r329fast.cli.output import Console
 
@@ -73,6 +73,7 @@ def _run_program(args: argparse.Namespace, out: Console) -> int:
         raise UsageError(
             "a program is quantised already: scheme, rounding, method and per-channel go with a cfg"
         )
+    refuse_model_options(args, f"{args.cfg} is a program")
     if args.inputs is None:
         raise UsageError(f"{args.cfg} is a program: give its raw input files with --inputs")
     record = run_program(
@@ -83,6 +84,8 @@ def _run_program(args: argparse.Namespace, out: Console) -> int:
         backend=args.backend,
         threads=args.threads,
     )
+    for line in cast("list[str]", record["warnings"]):
+        out.warn(line)
     out.print(f"{record['model_name']}: {record['images']} images, {record['macs']:,} MACs each")
     for name, spec in cast("dict[str, Any]", record["outputs"]).items():
         out.print(f"output {name}: {spec['dtype']} {spec['shape']}")

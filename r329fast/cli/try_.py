@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from r329fast.cli.options.classes import add_classes, class_names
 from r329fast.cli.options.compiling import compile_progress
 from r329fast.cli.options.execution import add_quantization
+from r329fast.cli.options.part import add_part, part_of
 from r329fast.cli.options.preprocess import add_preprocess, asked_for
 from r329fast.cli.output import Console
 
@@ -49,6 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--limit", metavar="N", type=int, default=200, help="images evaluated (200; 0: all)"
     )
     parser.add_argument("--threads", metavar="N", type=int, help="all cores where absent")
+    add_part(parser)
     add_classes(parser)
     add_quantization(parser)
     add_preprocess(parser)
@@ -63,6 +65,7 @@ def execute(args: argparse.Namespace, out: Console) -> int:
         raise UsageError(
             f"{args.model}: found no MODEL.onnx; `profile` and `eval` take a cfg or a program"
         )
+    part = part_of(args)
     names, folders = class_names(args.classes)
     with compile_progress(out):
         trial = try_model(
@@ -80,6 +83,9 @@ def execute(args: argparse.Namespace, out: Console) -> int:
             per_channel=args.per_channel,
             limit=args.limit,
             save_cfg=args.save_cfg,
+            inputs=part.inputs,
+            outputs=part.outputs,
+            input_shapes=part.input_shapes,
             threads=args.threads,
             step=lambda sentence: out.print(f"{sentence} .."),
         )
@@ -97,8 +103,7 @@ def _show(trial: Trial, out: Console) -> None:
     from r329fast.report.findings import finding_lines, findings
 
     out.print()
-    for line in trial.notes:
-        out.print(line)
+    out.paragraphs(trial.notes)
     out.print("What to look at")
     out.paragraphs(finding_lines(findings(trial.record)))
     out.print()

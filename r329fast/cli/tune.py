@@ -7,7 +7,9 @@ import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from r329fast.cli.options.classes import add_classes, class_names
 from r329fast.cli.options.execution import add_quantization, add_threads
+from r329fast.cli.options.part import add_part, part_of, refuse_part
 from r329fast.cli.options.preprocess import add_preprocess, asked_for
 from r329fast.cli.output import Console
 
@@ -35,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help="calibration images instead of the cfg's: dataset.npy, or a folder, zip or tar",
     )
+    add_part(parser)
     parser.add_argument("--labels", metavar="FILE", help="which images of SET (label.txt)")
     parser.add_argument("--limit", metavar="N", type=int, default=0, help="images used (0: all)")
     parser.add_argument(
@@ -55,6 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_threads(parser)
     add_quantization(parser)
+    add_classes(parser, split="train")
     add_preprocess(parser)
 
 
@@ -63,6 +67,9 @@ def execute(args: argparse.Namespace, out: Console) -> int:
     from r329fast.report.tuning_page import tuning_page
     from r329fast.tuning.tuner import tune
 
+    if args.model.suffix != ".onnx":
+        refuse_part(args, f"{args.model} is none")
+    part = part_of(args)
     dataset, recipe = _dataset(args, out)
     with contextlib.ExitStack() as stack:
         advance = stack.enter_context(out.progress(None, "layers"))
@@ -77,6 +84,9 @@ def execute(args: argparse.Namespace, out: Console) -> int:
             rounding=args.rounding,
             method=args.method,
             per_channel=args.per_channel,
+            inputs=part.inputs,
+            outputs=part.outputs,
+            input_shapes=part.input_shapes,
             limit=args.limit,
             budget=args.budget,
             seed=args.seed,
@@ -105,8 +115,12 @@ def _dataset(
     from r329fast.images.sets import ImageSet
 
     recipe = _recipe(args, out)
-    with ImageSet(args.images, args.labels, args.limit or None, Naming(needed=False)) as images:
+    _, folders = class_names(args.classes)
+    naming = Naming(folders, split=args.split, needed=False)
+    with ImageSet(args.images, args.labels, args.limit or None, naming) as images:
         arrays = [recipe.apply(images.image(index)) for index in range(len(images))]
+        if images.note:
+            out.warn(images.note)
     return np.stack(arrays), recipe
 
 
@@ -115,10 +129,9 @@ def _recipe(args: argparse.Namespace, out: Console) -> Preprocess:
     from r329fast.deploy.guess import find_recipe
     from r329fast.deploy.pipeline import load_config, load_graph
     from r329fast.deploy.recipe import chosen_recipe, recipe_of_cfg
-    from r329fast.graph import load_model
 
     if args.model.suffix == ".onnx":
-        graph = load_model(str(args.model))
+        graph = part_of(args).load(args.model)
         height, width = graph.shapes[graph.inputs[0]][:2]
         wanted = asked_for(args, (width, height), None)
         if wanted is not None:
@@ -140,12 +153,30 @@ def _recipe(args: argparse.Namespace, out: Console) -> Preprocess:
 def _show(record: dict[str, Any], files: dict[str, str], out: Console) -> None:
     before, after = record["before"]["confirmed"], record["after"]["confirmed"]
     if record["gained"]:
-        out.print(
+        out.wrapped(
             f"output SNR {before['snr']:.2f} -> {after['snr']:.2f} dB, agreement with float "
             f"{before['agreement']:.1%} -> {after['agreement']:.1%}, on "
             f"{record['images']['confirming']} images that chose nothing"
         )
     else:
-        out.print("nothing helped on images that did not choose it: the network stays as it is")
+        out.wrapped("nothing helped on images that did not choose it: the network stays as it is")
+    time = record["time"]
+    if time["seconds_to_most"] is not None:
+        out.wrapped(
+            f"{time['most']:.0%} of the gain after {time['seconds_to_most']:.0f} s, all steps "
+            f"after {time['wall']:.0f} s"
+        )
     for kind, path in files.items():
         out.print(f"{kind}: {path}")
+    cut = [step["step"] for step in record["steps"] if not step.get("begun", True)]
+    if cut:
+        out.warn(
+            f"the budget of {record['budget']:g} min was over before {', '.join(cut)}; what was "
+            f"kept by then is written. --budget {2 * record['budget']:g} goes on longer, 0 to the "
+            "end"
+        )
+    if record["gained"]:
+        out.wrapped(
+            f"next: r329fast eval {files['cfg']} --images SET, with labels, says what it "
+            "is worth in accuracy"
+        )

@@ -16,6 +16,7 @@ from r329fast.comparison.classes import Ranked, top_k
 from r329fast.errors import DataError, FileError
 
 RECORD = "run.json"
+_LARGEST, _MOST_AXES = 1 << 31, 32  # what an array can be shaped to
 _DTYPES = ("int8", "uint8", "int16", "uint16", "int32")
 
 
@@ -91,8 +92,12 @@ def _outputs(found: Path, record: Any) -> tuple[Output, ...] | None:
             )
             for name, entry in record["outputs"].items()
         )
-        good = all(
-            output.dtype in _DTYPES and all(size > 0 for size in output.shape) for output in outputs
+        good = bool(outputs) and all(
+            output.dtype in _DTYPES
+            and all(0 < size < _LARGEST for size in output.shape)
+            and 0 < output.images < _LARGEST
+            and len(output.shape) < _MOST_AXES
+            for output in outputs
         )
     except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
         good = False

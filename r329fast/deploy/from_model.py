@@ -20,6 +20,7 @@ from r329fast.deploy.pipeline import input_program, load_graph
 from r329fast.deploy.settings import Settings
 from r329fast.errors import DataError, FileError, UsageError
 from r329fast.graph.ir import LINEAR_TYPES, Graph
+from r329fast.graph.load import ModelPart
 from r329fast.images.class_folders import Naming
 from r329fast.images.dataset import write_dataset
 from r329fast.images.preprocess import Preprocess
@@ -57,7 +58,8 @@ class ModelOptions:
 
     images: to calibrate on, labelled or not; labels: their label file. numbers: class by folder.
     preprocess: their recipe; without it one is looked for, then guessed. calibration_images: at
-    most so many, evenly spaced. scheme: of the cfg. mode: "run" or "build".
+    most so many, evenly spaced. scheme: of the cfg. mode: "run" or "build". part: of the file that
+    is the network, and the sizes that it leaves open.
     """
 
     images: str | Path | None = None
@@ -68,6 +70,7 @@ class ModelOptions:
     scheme: str = "aqt2021"
     mode: str = "build"
     threads: int = 1
+    part: ModelPart = field(default_factory=ModelPart)
 
 
 def is_model(path: object) -> bool:
@@ -94,14 +97,18 @@ def config_of_model(model: str | Path, folder: Path, options: ModelOptions) -> M
     DataError, CfgError, UsageError and UnsupportedModelError.
     """
     model = Path(model)
-    name = folder / ("dataset.npy" if _inputs(model) == 1 else "dataset.npz")
+    count = _inputs(model, options.part)
+    name = folder / ("dataset.npy" if count == 1 else "dataset.npz")
     config = new_cfg(
         model,
         mode=options.mode,
         scheme=options.scheme,
         calibration_data=str(name),
         calibration_label=str(folder / LABEL_FILE),
-        inputs=_input_files(model, folder) if options.mode == "run" else (),
+        inputs=_input_files(count, folder) if options.mode == "run" else (),
+        input=options.part.inputs or (),
+        output=options.part.outputs or (),
+        input_shape=options.part.input_shapes or "",
     )
     graph = load_graph(config)
     if options.images is None:
@@ -141,12 +148,15 @@ def save_cfg(made: ModelRun, path: Path, settings: Settings | None = None) -> Pa
     return config.write(path)
 
 
-def _inputs(model: Path) -> int:
-    return len(read_model_names(model).inputs)
+def _inputs(model: Path, part: ModelPart) -> int:
+    """Inputs of the network."""
+    if part.inputs:
+        return len(part.inputs)
+    names = read_model_names(model)
+    return len(names.inputs_of(part.outputs) if part.outputs else names.inputs)
 
 
-def _input_files(model: Path, folder: Path) -> list[str]:
-    count = _inputs(model)
+def _input_files(count: int, folder: Path) -> list[str]:
     names = ["input.bin"] if count == 1 else [f"input{number}.bin" for number in range(count)]
     return [str(folder / name) for name in names]
 

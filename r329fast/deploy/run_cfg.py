@@ -27,7 +27,7 @@ from r329fast.deploy.pipeline import (
 )
 from r329fast.deploy.settings import Settings
 from r329fast.errors import CfgError, FileError, UsageError
-from r329fast.profile.silent_failures import IMAGES, OutputWatch
+from r329fast.profile.silent_failures import IMAGES, OF_RUN, OutputWatch
 from r329fast.program.archive import program_writer
 from r329fast.program.counters import layer_counters
 from r329fast.simulator.simulator import Simulator
@@ -70,7 +70,8 @@ def run_cfg(
 ) -> RunResult:
     """Parse, calibrate, quantise and (mode run) simulate what a cfg names; write the files.
 
-    settings, or its fields as keywords (`run_cfg("run.cfg", scheme="compass42", threads=2)`).
+    settings, or its fields as keywords: scheme, rounding, method, per_channel, threads, progress
+    (`run_cfg("run.cfg", scheme="compass42", threads=2)`).
     out: folder for all that is written, by default the working folder, as the vendor's tool
     does; a relative `outputs` of the cfg then lies below it. In mode build, `outputs` becomes a
     `.r329` program, which is no vendor binary. dump: folder for every layer's integers (.npy).
@@ -96,8 +97,7 @@ def run_cfg(
                 outputs = {name: tensors[name] for name in program.outputs}
             else:
                 outputs = simulator.run(feeds)
-            if backend == "numba":  # the reference would take minutes
-                prepared.warnings += _dull_outputs(prepared, simulator)
+            prepared.warnings += _dull_outputs(prepared, simulator, outputs)
     simulated = time.perf_counter()
     folder = Path("." if out is None else out)
     planned = _planned(prepared, outputs, folder)
@@ -119,10 +119,18 @@ def run_cfg(
     return RunResult(prepared, outputs, files, record)
 
 
-def _dull_outputs(prepared: Prepared, simulator: Simulator) -> list[str]:
-    """Warnings on outputs that are constant, zero or saturated over the calibration images."""
-    if prepared.method == "file":
-        return []
+def _dull_outputs(
+    prepared: Prepared, simulator: Simulator, outputs: dict[str, np.ndarray]
+) -> list[str]:
+    """Warnings on outputs that are constant, zero or saturated over the calibration images.
+
+    Over the run's own images where the cfg has no others, or where the reference, which would take
+    minutes for more, is to run them.
+    """
+    if prepared.method == "file" or simulator.backend != "numba":
+        own = OutputWatch(prepared.program, OF_RUN)
+        own.add(outputs)
+        return [item.text for item in own.failures()]
     dataset = calibration_dataset(prepared.config, prepared.graph)
     program, total = prepared.program, len(next(iter(dataset.values())))
     watch = OutputWatch(program)

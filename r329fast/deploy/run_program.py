@@ -14,6 +14,7 @@ from r329fast.base.files import Writer, bytes_writer, json_writer, write_all
 from r329fast.deploy.pipeline import read_input
 from r329fast.deploy.run_cfg import planned_dump, remove_old_dump
 from r329fast.errors import UsageError
+from r329fast.profile.silent_failures import OF_RUN, OutputWatch
 from r329fast.program.counters import layer_counters
 from r329fast.simulator.simulator import Simulator
 from r329fast.vendor.aipu.load import read_program
@@ -56,6 +57,8 @@ def run_program(
     with closing(Simulator(program, backend=backend, threads=threads)) as simulator:
         tensors = {**feeds, **simulator.run(feeds, keep=names)}
     outputs = {name: np.ascontiguousarray(tensors[name]) for name in program.outputs}
+    watch = OutputWatch(program, OF_RUN)
+    watch.add(outputs)
     folder = Path("." if out is None else out)
     target = folder / OUTPUT_FILE
     files: list[tuple[Path, Writer]] = [
@@ -91,6 +94,7 @@ def run_program(
             "prepare": round(ready - start, 4),
             "simulate": round(time.perf_counter() - ready, 4),
         },
+        "warnings": [item.text for item in watch.failures()],
     }
     write_all([*files, (folder / RECORD_FILE, json_writer(record))])
     return record

@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+from r329fast.base.reading import faults_of
 from r329fast.errors import DataError
 from r329fast.evaluation.chunk_log import ChunkLog, unpack
 from r329fast.evaluation.evaluator import Evaluator
@@ -124,8 +125,10 @@ class ChunkRun:
         metric = self.plan.job.metric
         if metric is None:
             return [], None
-        floats = metric.merge(records.float_states) if records.float_states else None
-        return [metric.merge(states) for states in records.states], floats
+        advice = "; --overwrite begins anew"
+        with faults_of(self.log.path, f"a record that metric {metric.name} can count", advice):
+            floats = metric.merge(records.float_states) if records.float_states else None
+            return [metric.merge(states) for states in records.states], floats
 
     def result(self, offset: int) -> Evaluation:
         """Figures from the complete log. Raises DataError for images that must not be skipped."""

@@ -19,6 +19,7 @@ from r329fast.images.opencv import cv2
 from r329fast.version import __version__
 
 LOG_NAME = "chunks.log"
+_COUNT = "number of images"
 
 
 def identity(model: Model, plan: ChunkPlan) -> dict[str, Any]:
@@ -38,6 +39,7 @@ def identity(model: Model, plan: ChunkPlan) -> dict[str, Any]:
         "logits": job.logits,
         "metric": metric_identity(plan),
         "chunk size": plan.size,
+        _COUNT: len(source),
         "chunks": plan.chunks,
     }
 
@@ -74,10 +76,10 @@ def open_log(folder: Path, header: dict[str, Any], resume: bool, overwrite: bool
     try:
         if resume:
             check_same(folder, log.header, header)
-        elif log.done and not overwrite and len(log.done) < int(log.header.get("chunks", 0)):
+        elif log.done and not overwrite and len(log.done) < _chunks_of(log.header):
             raise UsageError(
                 f"{folder} holds an evaluation that is not finished ({len(log.done)} of "
-                f"{log.header['chunks']} chunks): --resume goes on, --overwrite begins anew"
+                f"{_chunks_of(log.header)} chunks): --resume goes on, --overwrite begins anew"
             )
         else:
             log.restart(header)
@@ -87,19 +89,32 @@ def open_log(folder: Path, header: dict[str, Any], resume: bool, overwrite: bool
     return log
 
 
+def _chunks_of(header: dict[str, Any]) -> int:
+    """The chunks of the evaluation that a log is of; 0 where it does not say."""
+    chunks = header.get("chunks")
+    return chunks if isinstance(chunks, int) else 0
+
+
 def check_same(
     folder: Path, found: dict[str, Any], header: dict[str, Any], action: str = "resume"
 ) -> None:
     """Raise UsageError where a log belongs to another evaluation than the header."""
     wanted = json.loads(json.dumps(header))
-    differing = [name for name in wanted if found.get(name) != wanted[name]]
+    differing = [name for name in wanted if found.get(name) != wanted[name] and name != _COUNT]
+    count = found.get(_COUNT)
+    counts = ""
+    if isinstance(count, int) and count != wanted.get(_COUNT, count):
+        # all else of the images follows from it
+        differing = [name for name in differing if name not in ("images", "labels", "chunks")]
+        differing.append(_COUNT)
+        counts = f" ({count}, now {wanted[_COUNT]}: --limit, or a changed set)"
     # a different chunk count only follows from different images
     named = [name for name in differing if name != "chunks"] or differing
     if named:
         advice = " (--overwrite begins anew)" if action == "resume" else ""
         raise UsageError(
             f"cannot {action} {folder}: it was made with another {', another '.join(named)}"
-            f"{advice}",
+            f"{counts}{advice}",
             differing=named,
         )
 
@@ -123,7 +138,7 @@ class Records:
             self._read(log, plan)
 
     def _read(self, log: ChunkLog, plan: ChunkPlan) -> None:
-        from r329fast.evaluation.score import FLOAT_SCORE
+        from r329fast.evaluation.score import FLOAT_SCORE, SCORE
 
         count = len(plan.source)
         seen = 0
@@ -131,14 +146,15 @@ class Records:
             payload = unpack(log.read(number))
             first = plan.rows(number).start
             for index, scores in enumerate(self.scores):
-                part = payload[f"score{index}"]
+                part = _of_dtype(payload[f"score{index}"], SCORE)
                 scores[first : first + len(part)] = part
             self._add_states(payload, plan)
             seen += plan.length(number)
             if "float" in payload:
                 if self.floats is None:
                     self.floats = np.zeros(count, dtype=FLOAT_SCORE)
-                self.floats[first : first + len(payload["float"])] = payload["float"]
+                part = _of_dtype(payload["float"], FLOAT_SCORE)
+                self.floats[first : first + len(part)] = part
             for row, why in bad_rows(payload).items():
                 self.bad[first + row] = why
         if seen != count:
@@ -154,6 +170,13 @@ class Records:
                 self.saturated[index] += int(payload[f"saturated{index}"].sum())
         found = _below(payload, "float.")
         self.float_states += [found] if found else []
+
+
+def _of_dtype(array: np.ndarray, wanted: np.dtype) -> np.ndarray:
+    """An array of a record, which has the fields that result files show."""
+    if array.dtype != wanted or array.ndim != 1:
+        raise ValueError(f"found {array.dtype} {list(array.shape)}")
+    return array
 
 
 def bad_rows(payload: dict[str, np.ndarray]) -> dict[int, str]:

@@ -80,10 +80,21 @@ def evaluate_shard(
         chunks = [number for number in range(plan.chunks) if own.takes(number)]
         found = ShardRun(
             own, folder, len(chunks), sum(map(plan.length, chunks)), timing,
-            (*model.warnings, *doubts),
+            (*model.warnings, *doubts, *_empty(own, plan.chunks)),
         )  # fmt: skip
         write_json(folder / SHARD_FILE, found.as_json())
     return found
+
+
+def _empty(shard: Shard, chunks: int) -> list[str]:
+    """A word where a shard has nothing to do."""
+    if shard.number <= chunks:
+        return []
+    number = "one chunk" if chunks == 1 else f"{chunks} chunks"
+    return [
+        f"shard {shard.number} of {shard.of} has no images: the set is {number}; fewer shards, or "
+        "smaller chunks (--chunk), give each something to do"
+    ]
 
 
 def _shard_log(folder: Path, header: dict[str, Any], overwrite: bool) -> ChunkLog:

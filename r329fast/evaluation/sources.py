@@ -89,7 +89,8 @@ class ImageReader:
                 raise BadImageError(
                     f"too large ({error.details['limit']} raises the limit)"
                 ) from None
-            raise BadImageError("the file is empty or cannot be read") from None
+            why = error.details.get("why", "the file is empty or cannot be read")
+            raise BadImageError(str(why)) from None
 
     def close(self) -> None:
         """Close the archive; the next image opens it again."""

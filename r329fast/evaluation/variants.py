@@ -26,8 +26,8 @@ from r329fast.deploy.settings import Settings
 from r329fast.errors import UsageError
 from r329fast.evaluation.files import results_stem
 from r329fast.evaluation.options import Grid
-from r329fast.graph import load_model
 from r329fast.graph.ir import Graph
+from r329fast.graph.load import ModelPart
 from r329fast.program.program import Program
 from r329fast.quantization import quantize
 from r329fast.quantization.aqt2021 import amplified_concats
@@ -80,6 +80,7 @@ def prepare_model(
     grid: Grid | None = None,
     *,
     float_model: str | Path | None = None,
+    float_part: ModelPart | None = None,
     threads: int = 1,
     progress: Progress | None = None,
     **changes: Any,
@@ -87,13 +88,15 @@ def prepare_model(
     """The programs of a cfg (every combination of the grid) or of a `.r329` or aipu.bin file.
 
     grid, or its fields as keywords (`schemes=["aqt2021", "compass42"]`). float_model: an ONNX file
-    for the baseline, needed where `model` is a program. threads, progress: of calibration.
+    for the baseline, needed where `model` is a program; float_part: of that file. threads,
+    progress: of calibration.
     Raises what `pipeline.prepare` raises.
     """
-    own = ("float_model", "threads", "progress")
+    own = ("float_model", "float_part", "threads", "progress")
     grid = with_arguments(grid or Grid(), changes, "prepare_model", own)
+    graph = (float_part or ModelPart()).load(float_model) if float_model is not None else None
     if not isinstance(model, RunConfig | Program) and is_program(model):
-        model = read_program(model, float_model)
+        model = read_program(model, graph)
     if not isinstance(model, Program):
         found = _of_cfg(load_config(model), grid, Settings(threads=threads, progress=progress))
     elif grid.given:
@@ -103,7 +106,7 @@ def prepare_model(
     else:
         found = _of_program(model)
     if float_model is not None:
-        found.graph = load_model(str(float_model))
+        found.graph = graph
         found.float_id = _file_hash(float_model)
     return found
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 
@@ -56,6 +57,19 @@ def load_model(
     return found
 
 
+@dataclass(frozen=True)
+class ModelPart:
+    """Which part of a file is the network: three arguments of `load_model`."""
+
+    inputs: Sequence[str] | None = None
+    outputs: Sequence[str] | None = None
+    input_shapes: InputShapes | None = None
+
+    def load(self, path: str | PathLike[str]) -> Graph:
+        """`load_model` of this part of a file, with its errors."""
+        return load_model(path, self.inputs, self.outputs, self.input_shapes)
+
+
 def check_model(
     path: str | PathLike[str],
     inputs: Sequence[str] | None = None,
@@ -65,7 +79,8 @@ def check_model(
     """Everything in the model that is not supported, one finding per cause; an empty list if
     nothing.
 
-    Raises FileError and UsageError as `load_model` does.
+    An `Issue` has the op, the layer, the reason and what to do. inputs, outputs, input_shapes: as
+    in `load_model`. Raises FileError and UsageError as `load_model` does.
     """
     try:
         found = _load(path, inputs, outputs, input_shapes, None)

@@ -37,6 +37,7 @@ class _Table:
             with faults_of(path, "a parquet file"):
                 self._file = parquet.ParquetFile(self._stream)
                 columns = self._file.schema_arrow.names
+                kinds = {field.name: field.type for field in self._file.schema_arrow}
                 sizes = [
                     (self._file.metadata.row_group(group).num_rows,
                      self._file.metadata.row_group(group).total_byte_size)
@@ -48,6 +49,7 @@ class _Table:
                 raise DataError(
                     f"{path}: found the columns {', '.join(columns[:8])}, allowed: image and label"
                 )
+            _check_kind(path, self._image, kinds[self._image])
         except BaseException:
             self._stream.close()
             raise
@@ -85,13 +87,38 @@ class _Table:
         item = self._groups[group][row - self._starts[group]]
         data = item.get("bytes") if isinstance(item, dict) else item
         if not isinstance(data, bytes):
-            raise FileError(f"row {row} of {self.path}: found no image bytes", path=str(self.path))
+            why = "the row holds no image bytes"
+            if isinstance(item, dict) and item.get("path"):
+                why = f"the row holds the path {str(item['path'])[:60]!r} and no bytes"
+            raise FileError(f"row {row} of {self.path}: {why}", path=str(self.path), why=why)
         check_size(f"row {row} of {self.path}", len(data), limit)
         return data
 
     def close(self) -> None:
         self._groups.clear()
         self._stream.close()
+
+
+def _check_kind(path: Path, name: str, kind: Any) -> None:
+    """Raise DataError for a column that holds no bytes: paths, pixels, numbers."""
+    from pyarrow import types
+
+    inner = kind
+    if types.is_struct(kind):
+        place = kind.get_field_index("bytes")
+        inner = kind.field(place).type if place >= 0 else kind
+    if types.is_dictionary(inner):
+        inner = inner.value_type
+    bytes_kinds = (types.is_binary, types.is_large_binary, types.is_fixed_size_binary)
+    if not any(holds(inner) for holds in (*bytes_kinds, types.is_null)):
+        text = types.is_string(kind) or types.is_large_string(kind)
+        found = "texts (paths?)" if text else str(kind)[:60]
+        raise DataError(
+            f"{path}: the column {name} holds {found}, allowed: the bytes of image files, or "
+            "{bytes, path} with the bytes in it; of paths, give the folder of the images and a "
+            "label file",
+            path=str(path),
+        )
 
 
 def _column(columns: Sequence[str], known: Sequence[str]) -> str | None:

@@ -1,4 +1,4 @@
-"""Max and average pooling: windows cut at the image's border, vectors of channels."""
+"""Max pooling: windows cut at the image's border, vectors of channels."""
 
 from __future__ import annotations
 
@@ -7,11 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from r329fast.base.integers import INT32_MAX
-from r329fast.base.limits import check_memory
-from r329fast.errors import UnsupportedModelError
-from r329fast.kernels.epilogue import prepare_epilogue
-from r329fast.kernels.leaves.rows import epilogue_rows, max_columns, max_rows
+from r329fast.kernels.leaves.rows import max_columns, max_rows
 from r329fast.kernels.runtime.kernel import arrays, kernel
 from r329fast.kernels.runtime.op_plan import OpPlan, Step, flip_of
 from r329fast.kernels.runtime.parameters import pack
@@ -44,14 +40,6 @@ class MaxPool(NamedTuple):
     lowest: int  # the smallest integer, in unsigned order: what an empty window gives
 
 
-class AvgPool(NamedTuple):
-    first: int  # output position (over all images) to begin with
-    end: int
-    move: int  # added to (byte ^ flip): the integer with its zero point
-    pitch: int  # entries of a row of epilogue constants
-    padded: int  # of which so many belong to one pair of multiplier and shift
-
-
 @kernel
 def maxpool_rows(frame):  # type: ignore[no-untyped-def]
     """Output rows first..end; bytes are compared as q + 128 when int8.
@@ -79,48 +67,8 @@ def maxpool_rows(frame):  # type: ignore[no-untyped-def]
         )  # fmt: skip
 
 
-@kernel
-def avgpool_rows(frame):  # type: ignore[no-untyped-def]
-    """Output positions first..end; which: which constants each position takes."""
-    p, g, x, which, epilogue, out, scratch = arrays(frame, AvgPool, Window, "uifuu")
-    height, width, channels = g.height, g.width, g.channels
-    out_height, out_width = g.out_height, g.out_width
-    flip, move = np.uint8(g.flip), np.int32(p.move)
-    acc = scratch[: 4 * channels].view(np.int32)
-    for position in range(p.first, p.end):
-        image = position // (out_height * out_width)
-        place = position - image * out_height * out_width
-        y0 = place // out_width * g.stride_y - g.top
-        x0 = place % out_width * g.stride_x - g.left
-        # Taps outside, channels inside: LLVM makes vectors of the inner loop.
-        acc[:] = 0
-        for ky in range(g.kernel_y):
-            source_y = y0 + ky * g.dilation_y
-            if source_y < 0 or source_y >= height:
-                continue
-            for kx in range(g.kernel_x):
-                source_x = x0 + kx * g.dilation_x
-                if source_x < 0 or source_x >= width:
-                    continue
-                start = ((image * height + source_y) * width + source_x) * channels
-                values = x[start : start + channels]
-                for c in range(channels):
-                    acc[c] += np.int32(np.int32(values[c] ^ flip) + move)
-        epilogue_rows(
-            scratch.ctypes.data,
-            0,
-            epilogue.ctypes.data,
-            which[place] * p.padded,
-            p.pitch,
-            channels,
-            1,
-            out.ctypes.data + position * channels,
-            channels,
-        )
-
-
-def _window(op: Op, x: TensorSpec, output: TensorSpec) -> np.ndarray:
-    """The packed geometry."""
+def pool_window(op: Op, x: TensorSpec, output: TensorSpec) -> np.ndarray:
+    """The packed geometry, a `Window`."""
     height, width, channels = x.shape
     out_height, out_width = output.shape[:2]
     kernel, stride, dilation = op.integers("kernel"), op.integers("stride"), op.integers("dilation")
@@ -144,13 +92,17 @@ def _window(op: Op, x: TensorSpec, output: TensorSpec) -> np.ndarray:
     )
 
 
-def prepare_maxpool(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> OpPlan:
-    x = inputs[0]
-    window, lowest = _window(op, x, output), (x.qmin & 255) ^ flip_of(x)
-    rows, left = output.shape[0], op.integers("pads")[1]
+def padded_columns(op: Op, x: TensorSpec, output: TensorSpec) -> int:
+    """Columns of a row that every window of it lies in."""
     reach = (output.shape[1] - 1) * op.integers("stride")[1]
     reach += (op.integers("kernel")[1] - 1) * op.integers("dilation")[1] + 1
-    columns = max(reach, left + x.shape[1])
+    return max(reach, op.integers("pads")[1] + x.shape[1])
+
+
+def prepare_maxpool(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> OpPlan:
+    x = inputs[0]
+    window, lowest = pool_window(op, x, output), (x.qmin & 255) ^ flip_of(x)
+    rows, columns = output.shape[0], padded_columns(op, x, output)
     parameters = MaxPool(first=0, end=rows, columns=columns, lowest=lowest)
     room = columns * x.shape[2]
 
@@ -163,47 +115,4 @@ def prepare_maxpool(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> OpP
     return OpPlan("vector-maxpool", bind, lambda batch: room, True)
 
 
-def prepare_avgpool(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> OpPlan:
-    """mult and shift (Ho, Wo) or (1, 1): distinct pairs get a row of constants each."""
-    x, channels = inputs[0], output.shape[2]
-    positions = output.shape[0] * output.shape[1]
-    shape = output.shape[:2]
-    check_memory("an average at each place", 160 * positions)
-    pairs = np.stack(
-        [np.broadcast_to(op.consts[name], shape).reshape(-1) for name in ("mult", "shift")], axis=1
-    )
-    distinct, which = np.unique(pairs, axis=0, return_inverse=True)
-    padded = -(-channels // 32) * 32
-    reach = max(abs(v + x.zero_point) for v in (-flip_of(x), 255 - flip_of(x)))
-    bound = reach * int(np.prod(op.integers("kernel"), dtype=np.int64))
-    mult, shift = (np.repeat(distinct[:, i], padded) for i in (0, 1))
-    epilogue = prepare_epilogue(op, output, len(mult), bound, mult=mult, shift=shift)
-    if epilogue.wide or bound > INT32_MAX:
-        raise UnsupportedModelError(
-            f"layer {op.layer!r}: avgpool window {op.integers('kernel')} or zero point "
-            f"{output.zero_point} is too large for 32-bit sums",
-            layer=op.layer,
-        )
-    window = _window(op, x, output)
-    parameters = AvgPool(
-        first=0,
-        end=positions,
-        move=x.zero_point - flip_of(x),
-        pitch=epilogue.pitch,
-        padded=padded,
-    )
-    index = which.reshape(-1).astype(np.int64)
-
-    def bind(
-        batch: int, inputs: Sequence[np.ndarray], output: np.ndarray, scratch: np.ndarray
-    ) -> list[Step]:
-        p = pack(parameters._replace(end=batch * positions))
-        return [(avgpool_rows, (p, window, inputs[0], index, epilogue.constants, output, scratch))]
-
-    return OpPlan("vector-avgpool", bind, lambda batch: 4 * channels + 256, True)
-
-
-PREPARE = {
-    "maxpool": prepare_maxpool,
-    "avgpool": prepare_avgpool,
-}
+PREPARE = {"maxpool": prepare_maxpool}

@@ -10,18 +10,24 @@ import numpy as np
 from r329fast.base.integers import INT32_MAX, INT32_MIN
 from r329fast.kernels.epilogue import prepare_epilogue
 from r329fast.kernels.epilogue_wide import epilogue_wide
-from r329fast.kernels.leaves.rows import epilogue_rows
+from r329fast.kernels.ir.mean import MOST
+from r329fast.kernels.leaves.rows import epilogue_rows, sum_rows
 from r329fast.kernels.places import sum_places
 from r329fast.kernels.runtime.kernel import arrays, kernel
 from r329fast.kernels.runtime.op_plan import OpPlan, Step, flip_of
 from r329fast.kernels.runtime.parameters import pack
 from r329fast.program.program import Op, TensorSpec
 
+_BLOCK = 512  # neighbouring sums of one part
+
 
 class SumRows(NamedTuple):
-    outer: int  # x [outer, summed, inner]
-    summed: int
+    first: int  # part (of all images) to begin with
+    end: int
+    summed: int  # x [outer, summed, inner]
     inner: int
+    parts: int  # of inner, `block` sums each but for the last
+    block: int
     flip: int  # 128 for int8, 0 for uint8
     move: int  # added to (byte ^ flip): the integer with its zero point
     pitch: int  # entries of a row of epilogue constants
@@ -38,30 +44,24 @@ class SumAny(NamedTuple):
 
 @kernel
 def reduce_rows(frame):  # type: ignore[no-untyped-def]
-    """x [outer, summed, inner] -> out [outer, inner]; int32 sums, vectors of `inner`."""
+    """x [outer, summed, inner] -> out [outer, inner]: parts of neighbouring sums, in int32."""
     p, x, epilogue, out, scratch = arrays(frame, SumRows, "ufuu")
-    outer, summed, inner = p.outer, p.summed, p.inner
-    flip, move = np.uint8(p.flip), np.int32(p.move)
-    acc = scratch[: 4 * inner].view(np.int32)
-    for o in range(outer):
-        # The summed axis outside, `inner` inside: neighbouring bytes, vectors of accumulators.
-        acc[:] = 0
-        for s in range(summed):
-            start = (o * summed + s) * inner
-            values = x[start : start + inner]
-            for c in range(inner):
-                acc[c] += np.int32(np.int32(values[c] ^ flip) + move)
+    summed, inner, block = p.summed, p.inner, p.block
+    acc, words = scratch[: 4 * block].view(np.int32), scratch[4 * block : 6 * block].view(np.uint16)
+    for place in range(p.first, p.end):
+        outer = place // p.parts
+        column = (place - outer * p.parts) * block
+        count = min(block, inner - column)
+        acc[:] = np.int32(summed * p.move)
+        for s in range(0, summed, MOST):
+            start = x.ctypes.data + (outer * summed + s) * inner + column
+            sum_rows(words.ctypes.data, start, inner, min(MOST, summed - s), count, p.flip)
+            for c in range(block):
+                acc[c] += np.int32(words[c])
         epilogue_rows(
-            scratch.ctypes.data,
-            0,
-            epilogue.ctypes.data,
-            0,
-            p.pitch,
-            inner,
-            1,
-            out.ctypes.data + o * inner,
-            inner,
-        )
+            acc.ctypes.data, 0, epilogue.ctypes.data, column, p.pitch, count, 1,
+            out.ctypes.data + outer * inner + column, inner,
+        )  # fmt: skip
 
 
 @kernel
@@ -99,17 +99,27 @@ def prepare_reduce_sum(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> 
         )
         epilogue = prepare_epilogue(op, output, inner, bound, mult=mult, shift=shift)
         if not epilogue.wide:
+            block = min(_BLOCK, inner)
+            parts = -(-inner // block)
             sums = SumRows(
-                outer=outer, summed=summed, inner=inner, flip=flip, move=move, pitch=epilogue.pitch
+                first=0,
+                end=outer * parts,
+                summed=summed,
+                inner=inner,
+                parts=parts,
+                block=block,
+                flip=flip,
+                move=move,
+                pitch=epilogue.pitch,
             )
 
             def bind(
                 batch: int, inputs: Sequence[np.ndarray], output: np.ndarray, scratch: np.ndarray
             ) -> list[Step]:
-                p = pack(sums._replace(outer=batch * outer))
+                p = pack(sums._replace(end=batch * outer * parts))
                 return [(reduce_rows, (p, inputs[0], epilogue.constants, output, scratch))]
 
-            return OpPlan("vector-reduce", bind, lambda batch: 4 * inner + 256)
+            return OpPlan("vector-reduce", bind, lambda batch: 6 * block + 256, True)
 
     base, offsets = sum_places(x.shape, axes)
     wide = prepare_epilogue(op, output, last_kept, min(bound, INT32_MAX + 1))

@@ -20,6 +20,7 @@ from r329fast.quantization.aqt2021 import amplified_concats
 _UNEQUAL = 100.0  # largest over smallest range of the parts of one Concat
 _SATURATED = 0.5  # share of an output's values at one end of its integers
 IMAGES = 16  # of the calibration set that `run` looks at
+OF_RUN = "the inputs of the run"  # a source
 
 
 @dataclass(frozen=True)
@@ -126,7 +127,8 @@ class OutputWatch:
         """At most one per output."""
         found = []
         for name, seen in self.seen.items():
-            over = f"over {self.images} images ({self.source})"
+            plural = "" if self.images == 1 else "s"
+            over = f"over {self.images} image{plural} ({self.source})"
             advice = "`r329fast profile` shows the layer where it is lost"
             if seen.zero:
                 text = f"output {name!r} is all zero {over}: {advice}"

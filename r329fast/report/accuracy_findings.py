@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Mapping
+from pathlib import PurePath
 from typing import Any
 
 from r329fast.report.finding import Finding, Link, number_word, percent, points, sentence_start
@@ -20,10 +22,11 @@ def _accuracy(record: Record) -> Finding:
     evaluation = record.get("evaluation") or {}
     found = evaluation.get("accuracy") or {}
     if found.get("top1") is not None:
-        return _top1(found, "sec-images" if evaluation.get("worst") else "sec-summary")
+        section = "sec-images" if evaluation.get("worst") else "sec-summary"
+        return _top1(found, section, _find_layer(record))
     errors = record.get("errors")
     if errors and errors.get("top1") is not None:
-        return _top1(errors, "sec-error")
+        return _top1(errors, "sec-error", _find_layer(record))
     if errors:
         return Finding(
             "accuracy",
@@ -38,20 +41,49 @@ def _accuracy(record: Record) -> Finding:
             "Labels give the accuracy: profile --images SET --labels FILE, or eval",
         )
     if not record["layers"] or record.get("kind") == "vendor":
-        return Finding("accuracy", False, ("The record says nothing about accuracy.",), _EVALUATE)
+        return Finding(
+            "accuracy", False, ("The record says nothing about accuracy.",), _measure(record)
+        )
     return Finding(
         "accuracy",
         False,
         ("Cost and memory only: the record has no images, so it says nothing about accuracy.",),
-        _EVALUATE,
+        _measure(record),
     )
 
 
-_EVALUATE = "Measure it: r329fast eval RUN.cfg --images SET --float --out DIR"
+def _measure(record: Record) -> str:
+    """What counts the accuracy of what the record is of."""
+    given, kind = _given(record)
+    if kind == "model":
+        return f"Measure it: r329fast try {given} IMAGES"
+    floats = "--float" if kind == "cfg" else "--float-model MODEL.onnx"
+    return f"Measure it: r329fast eval {given} --images SET {floats} --out DIR"
 
 
-def _top1(found: Mapping[str, Any], section: str) -> Finding:
-    """int8 against float, from an evaluation's figures or a profile's errors."""
+def _find_layer(record: Record) -> str:
+    """What shows the layers that lose it."""
+    given, kind = _given(record)
+    options = {
+        "cfg": "--sensitivity --suggest",
+        "model": "--images SET --sensitivity --suggest",
+        "program": "--images SET --float MODEL.onnx --sensitivity",
+    }
+    return f"See which layer loses it: r329fast profile {given} {options[kind]}"
+
+
+def _given(record: Record) -> tuple[str, str]:
+    """(the file that the command was given, as a shell takes it; cfg, model or program)."""
+    name = str(record.get("given") or "RUN.cfg")
+    kinds = {".onnx": "model", ".r329": "program", ".bin": "program"}
+    return shlex.quote(name), kinds.get(PurePath(name).suffix.lower(), "cfg")
+
+
+def _top1(found: Mapping[str, Any], section: str, next_step: str) -> Finding:
+    """int8 against float, from an evaluation's figures or a profile's errors.
+
+    next_step: what to do about a loss that chance does not explain.
+    """
     top1, floats, images = found["top1"], found.get("float_top1"), int(found.get("images") or 0)
     right = f"top-1 is {percent(top1)} of {images:,} images"
     if floats is None:
@@ -83,7 +115,7 @@ def _top1(found: Mapping[str, Any], section: str) -> Finding:
     elif loss and chance is not None and chance >= _CHANCE:
         action = "More images would tell whether it is chance"
     elif loss > 0 and chance is not None:
-        action = "See which layer loses it: r329fast profile RUN.cfg --sensitivity --suggest"
+        action = next_step
     return Finding("accuracy", loss > 0, tuple(parts), action)
 
 

@@ -13,6 +13,10 @@ from r329fast.program.ops import OPS
 from r329fast.program.planner import BufferPlan, plan
 from r329fast.program.program import Program
 from r329fast.program.uniform_dtype import uniform_program
+from r329fast.simulator.op_bounds import op_bound
+
+_LEAST_PIECE = 4e-6  # seconds of a piece at its bound: a claim and a wait cost a fifth of one
+_PIECES = 4  # of an op for each thread
 
 if TYPE_CHECKING:
     from r329fast.kernels import CallTable, OpPlan
@@ -97,10 +101,22 @@ class PreparedProgram:
                         continue  # the planner gave both the same bytes
                     inputs = [view(name, start, size) for name in op.inputs]
                     output = view(op.outputs[0], start, size)
-                    stages = self.plans[index].bind_parts(size, inputs, output, scratches)
-                    calls.add(index, stages)
+                    wanted = self._pieces(index, size, parts)
+                    plan_of = self.plans[index]
+                    calls.add(index, *plan_of.bind_parts(size, inputs, output, scratches, wanted))
         whole = [name for name in buffers.offsets if buffers.images[name] == images]
         return BoundProgram(images, calls, {name: view(name, 0, images) for name in whole})
+
+    def _pieces(self, index: int, images: int, parts: int) -> int:
+        """How many pieces an op is worth: each of a few microseconds, some for every thread."""
+        from r329fast.kernels.rates import assumed_rates
+
+        if parts == 1:
+            return 1
+        seconds = op_bound(self.program, self.program.ops[index], assumed_rates(), images)
+        if seconds < _LEAST_PIECE * parts / 2:
+            return 1
+        return min(max(int(seconds / _LEAST_PIECE) // parts, 1), _PIECES) * parts
 
 
 def pieces(sizes: list[int]) -> list[np.ndarray]:

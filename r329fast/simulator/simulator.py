@@ -25,10 +25,17 @@ Tensors = dict[str, np.ndarray]
 
 
 def layer_tensors(program: Program) -> dict[str, str]:
-    """Vendor layer name -> the tensor that it makes (its last one)."""
-    if program.layers:
-        return {layer.name: layer.outputs[0] for layer in program.layers if layer.outputs}
-    return {op.layer: op.outputs[0] for op in program.ops}
+    """Name in the result of `keep="all"` -> tensor: the layer's name, where it makes one tensor.
+
+    A layer that makes several (a Split) has no tensor of its name: each is there by its own.
+    """
+    if not program.layers:
+        return {op.layer: op.outputs[0] for op in program.ops}
+    return {
+        layer.name if len(layer.outputs) == 1 else tensor: tensor
+        for layer in program.layers
+        for tensor in layer.outputs
+    }
 
 
 @dataclass
@@ -52,6 +59,9 @@ class Simulator:
     blocks of images; block: images of a block, None lets the activations' size decide. The
     integers do not depend on any of them. A process that is forked after a run can run too, with
     threads of its own; a pickled simulator is its program and settings.
+
+    Raises ProgramError for a program that breaks its spec, and UsageError for another backend or
+    numbers below 1.
     """
 
     def __init__(
@@ -103,10 +113,14 @@ class Simulator:
     def run(
         self, x: np.ndarray | Mapping[str, np.ndarray], keep: str | Iterable[str] = "outputs"
     ) -> dict[str, np.ndarray]:
-        """Integers [N, *shape] by name, for int8/uint8 input [N, *shape] (or a dict by name).
+        """Integers [N, *shape] by name, for integers [N, *input shape] (or a dict by name).
 
-        keep: "outputs" (by tensor name), "all" (every layer, by vendor layer name), or names of
-        layers or tensors. Raises DataError on a wrong dtype or shape, UsageError on a wrong name.
+        x: of the input's dtype, int8 or uint8 (int16 in networks of 16 bits), as
+        `Program.quantize_input` makes them; feature maps are [N, H, W, C].
+
+        keep: "outputs" (by tensor name), "all" (every layer, by vendor layer name; of a layer with
+        several outputs each by its tensor's name), or names of layers or tensors. Raises DataError
+        on a wrong dtype or shape, UsageError on a wrong name.
         """
         feeds = self._feeds(x)
         wanted = self._wanted(keep)
@@ -127,7 +141,8 @@ class Simulator:
         """Begin what `run` does and return at once, so that no thread idles between two batches.
 
         x must stay as it is until the result is there. pool: of at most `threads` threads, takes
-        blocks in the order in which they come; the simulator's own where absent.
+        blocks in the order in which they come; the simulator's own where absent. Returns what
+        gives the arrays: `submit(x).result()`. Raises what `run` raises.
         """
         feeds = self._feeds(x)
         wanted = self._wanted(keep)
@@ -182,12 +197,16 @@ class Simulator:
             return {name: name for name in self.program.outputs}
         if keep == "all":
             return layers
+        several = {layer.name: layer.outputs for layer in self.program.layers}
         wanted = {}
         for name in [keep] if isinstance(keep, str) else keep:
-            if name not in layers and name not in self.program.tensors:
+            if name in layers or name in self.program.tensors:
+                wanted[name] = layers.get(name, name)
+            elif name in several:
+                wanted |= {tensor: tensor for tensor in several[name]}
+            else:
                 known = (*layers, *self.program.tensors)
                 raise UsageError(f"no layer or tensor {name!r}{nearest(name, known)}")
-            wanted[name] = layers.get(name, name)
         return wanted
 
     def _arrays(self, wanted: Mapping[str, str], count: int) -> Tensors:

@@ -11,16 +11,18 @@ import numpy as np
 
 from r329fast.base.fork import renew_after_fork
 from r329fast.base.limits import MEMORY, check_memory
-from r329fast.program.blocks import largest_op, program_macs
+from r329fast.kernels.rates import assumed_rates
+from r329fast.program.blocks import largest_op
 from r329fast.program.program import Program
 from r329fast.simulator.binding import BoundProgram, PreparedProgram
+from r329fast.simulator.op_bounds import op_bound
 from r329fast.simulator.pool import LazyPool
 
 Feeds = dict[str, np.ndarray]
 
 _BUDGET = 8 << 20  # bytes of an op's activations, about: cache holds them
 _LEAST_BLOCK, _MAX_BLOCK = 16, 64  # images that a thread takes at once: late layers want many
-_SHARED_MACS = 100_000_000  # work below it is done before another thread has woken up
+_SHARED_SECONDS = 100e-6  # at its bound: work below it is done before a thread that slept comes
 _BINDINGS = 3  # arenas that a worker holds: a batch has one or two sizes of blocks
 
 
@@ -74,7 +76,7 @@ class Workers:
         self.threads, self.block, self._pool = pool.threads, block, pool
         self._prepared = PreparedProgram(program)
         self._most = min(max(_BUDGET // largest_op(program), _LEAST_BLOCK), _MAX_BLOCK)
-        self._macs = program_macs(program)
+        self._seconds = sum(op_bound(program, op, assumed_rates()) for op in program.ops)
         self._lock, self._sharing = threading.Lock(), threading.Lock()
         self._idle: dict[tuple[frozenset[str], int], SimpleQueue[Worker]] = {}
         self._fitting: dict[frozenset[str], int] = {}
@@ -102,7 +104,7 @@ class Workers:
         feeds, results = _flat(feeds, count), _flat(results, count)
         keep = frozenset(results)
         most = self._most_images(keep)
-        if count < self.threads and count <= most and count * self._macs >= _SHARED_MACS:
+        if count < self.threads and count <= most and count * self._seconds >= _SHARED_SECONDS:
             # too few images for all threads: they share each op
             workers = self._workers_for(keep, self.threads)
             # parts wait for each other: two such runs could wait for ever

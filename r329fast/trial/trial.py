@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,6 +24,8 @@ from r329fast.deploy.settings import Settings
 from r329fast.errors import UsageError
 from r329fast.evaluation import Evaluation, Model, evaluate
 from r329fast.evaluation.variants import model_of
+from r329fast.graph.load import ModelPart
+from r329fast.graph.onnx.reader import InputShapes
 from r329fast.images.class_folders import Naming
 from r329fast.images.preprocess import Preprocess
 from r329fast.profile.images import Images, SetImages
@@ -47,7 +49,8 @@ class TrialOptions:
     the texts of the worst images. split: the part of a set with parts
     that is evaluated. method, rounding, per_channel: as in
     `Settings`. limit: images evaluated, evenly spaced (0: all). save_cfg: a file for the cfg that
-    does the same; the calibration set then stays beside it. threads: all cores where absent.
+    does the same; the calibration set then stays beside it. inputs, outputs, input_shapes: as in
+    `load_model`. threads: all cores where absent.
     step(sentence) is told what begins; progress(done, total) counts evaluated images.
     """
 
@@ -62,6 +65,9 @@ class TrialOptions:
     per_channel: bool | None = None
     limit: int = LIMIT
     save_cfg: str | Path | None = None
+    inputs: Sequence[str] | None = None
+    outputs: Sequence[str] | None = None
+    input_shapes: InputShapes | None = None
     threads: int | None = None
     step: Callable[[str], None] | None = None
     progress: Progress | None = None
@@ -113,7 +119,9 @@ def try_model(
     model: an ONNX file. images: a labelled set (accuracy is counted), images without labels
     (errors against float only) or None (random data: only cost and memory mean anything). out:
     folder for `report.html`, `profile.json`, `layers.csv` and the evaluation's files; what an
-    earlier trial left there is replaced. options: `TrialOptions`; its fields are keywords too.
+    earlier trial left there is replaced. options: `TrialOptions`; its fields are keywords too:
+    labels, numbers, classes, split, preprocess, scheme, method, rounding, per_channel, limit,
+    save_cfg, inputs, outputs, input_shapes, threads, step, progress.
     Raises the typed errors of `r329fast.errors`.
     """
     start = time.perf_counter()
@@ -152,6 +160,7 @@ def _model_options(images: str | Path | None, options: TrialOptions, threads: in
         scheme=options.scheme,
         mode="build" if options.save_cfg is None else "run",
         threads=threads,
+        part=ModelPart(options.inputs, options.outputs, options.input_shapes),
     )
 
 
@@ -204,6 +213,7 @@ def _profiled(
     )
     record = make_record(found, totals(layer_rows(found)))
     record["notes"] = made.notes
+    record["given"] = prepared.config.parser.input_model
     warnings = [*prepared.warnings, *(evaluation.warnings if evaluation else [])]
     files: dict[str, str] = {}
     if evaluation is not None:

@@ -15,7 +15,15 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.optimize import minimize
 
-from r329fast.graph.ir import ConcatAttrs, EltwiseAttrs, Graph, Layer, Weights
+from r329fast.graph.ir import (
+    ConcatAttrs,
+    EltwiseAttrs,
+    Graph,
+    Layer,
+    PoolingAttrs,
+    ReduceAttrs,
+    Weights,
+)
 from r329fast.program.program import Program
 from r329fast.tuning.channels import Channels, find_channels
 from r329fast.tuning.float_side import FloatSide
@@ -37,13 +45,15 @@ class _Step:
 
 @dataclass(frozen=True)
 class _WeightStep:
-    """noise = (max |w_oi| a_o / a_i) ** 2 * (sum_o 1 / a_o ** 2) * sum_i energy_i a_i ** 2."""
+    """noise = (max |w_oi| a_o / a_i) ** 2 * (sum_o weight_o / a_o ** 2) * energy, where
+    energy = sum_i energy_i a_i ** 2."""
 
     rows: np.ndarray
     columns: np.ndarray
     powers: np.ndarray  # |w_oi| ** _POWER, of the largest tap, over `largest`
     largest: float
     energy: np.ndarray
+    weight: np.ndarray  # of noise in each output channel
 
 
 Stats = tuple[np.ndarray, np.ndarray, np.ndarray]
@@ -58,10 +68,35 @@ def _channel_stats(side: FloatSide, layer: Layer) -> Stats:
     return largest, square, flat.var(axis=0, dtype=np.float64)
 
 
+def rounded_alike(graph: Graph, program: Program) -> dict[str, list[str]]:
+    """Tensor -> the averages that are rounded to its steps, its own or those of its maxima."""
+    found: dict[str, list[str]] = {}
+    origin: dict[str, str] = {}
+    for layer in graph:
+        if layer.is_input or len(layer.inputs) != 1:
+            continue
+        name, source = layer.outputs[0], layer.inputs[0]
+        if not layer.facts.free_range or isinstance(layer.attrs, ReduceAttrs):
+            if program.tensors[name].scale != program.tensors[source].scale:
+                continue
+            origin[name] = origin.get(source, source)
+            average = isinstance(layer.attrs, PoolingAttrs) and layer.attrs.method == "AVG"
+            if average or isinstance(layer.attrs, ReduceAttrs):
+                found.setdefault(origin[name], []).append(name)
+    return found
+
+
 class NoiseModel:
     """What quantisation does to a network, as a function of the logarithms of its factors."""
 
-    def __init__(self, graph: Graph, program: Program, side: FloatSide, channels: Channels) -> None:
+    def __init__(
+        self,
+        graph: Graph,
+        program: Program,
+        side: FloatSide,
+        channels: Channels,
+        arriving: dict[str, np.ndarray] | None = None,
+    ) -> None:
         self.count = len(channels.fixed)
         self.steps: list[_Step] = []
         self.weight_steps: list[_WeightStep] = []
@@ -69,8 +104,9 @@ class NoiseModel:
         stats = {
             layer.outputs[0]: _channel_stats(side, layer) for layer in graph if not layer.is_input
         }
+        followers = rounded_alike(graph, program)
         records = {op.layer: op for op in program.ops}
-        gains = self._gains(graph, stats)
+        gains = arriving or self._gains(graph, stats)
         for layer in graph:
             if layer.is_input:
                 continue
@@ -80,10 +116,16 @@ class NoiseModel:
                 size = stats[name][0] / levels
                 if size.any():
                     self.steps.append(_Step(of[name], size, of[name], gains[name] / 12))
+                    for other in followers.get(name, ()):
+                        self.steps.append(_Step(of[name], size, of[other], gains[other] / 12))
             per_tensor = is_fitted(layer) and records[layer.name].consts["mult"].size == 1
             source = layer.inputs[0]
             if per_tensor and source in stats and layer.facts.weights is not Weights.DEPTHWISE:
-                self._add_weights(layer, of, stats)
+                signal = float(stats[name][2].sum()) + 1e-12
+                weight = arriving.get(name) if arriving else None
+                if weight is None:
+                    weight = np.full(len(layer.consts["weights"]), 1 / signal)
+                self._add_weights(layer, of, stats, weight)
 
     @staticmethod
     def _gains(graph: Graph, stats: dict[str, Stats]) -> dict[str, np.ndarray]:
@@ -120,7 +162,7 @@ class NoiseModel:
         return gains
 
     def _add_weights(
-        self, layer: Layer, of: dict[str, np.ndarray], stats: dict[str, Stats]
+        self, layer: Layer, of: dict[str, np.ndarray], stats: dict[str, Stats], weight: np.ndarray
     ) -> None:
         weights = np.abs(layer.consts["weights"].astype(np.float64))
         taps = int(np.prod(weights.shape[1:-1]))
@@ -129,10 +171,9 @@ class NoiseModel:
         largest = float(matrix.max())
         if largest == 0 or matrix.shape != (len(rows), len(columns)):
             return
-        signal = float(stats[layer.outputs[0]][2].sum()) + 1e-12
-        energy = taps * stats[layer.inputs[0]][1] / signal / 12 / 127**2
+        energy = taps * stats[layer.inputs[0]][1] / 12 / 127**2
         powers = (matrix / largest) ** _POWER
-        self.weight_steps.append(_WeightStep(rows, columns, powers, largest, energy))
+        self.weight_steps.append(_WeightStep(rows, columns, powers, largest, energy, weight))
 
     def __call__(self, logs: np.ndarray) -> tuple[float, np.ndarray]:
         """(noise over signal, summed over all places; its gradient)."""
@@ -155,7 +196,7 @@ class NoiseModel:
             product = item.powers @ right
             norm = max(float(left @ product), 1e-300)
             size = item.largest**2 * np.exp(2 * (high - low)) * norm ** (2 / _POWER)
-            out, into = np.exp(-2 * rows), item.energy * np.exp(2 * columns)
+            out, into = item.weight * np.exp(-2 * rows), item.energy * np.exp(2 * columns)
             noise = size * out.sum() * into.sum()
             total += noise
             np.add.at(slope, item.rows, 2 * noise * left * product / norm)
@@ -196,12 +237,19 @@ def _bounds(graph: Graph, channels: Channels) -> tuple[np.ndarray, np.ndarray]:
 
 
 def equalised(
-    graph: Graph, program: Program, side: FloatSide
+    graph: Graph,
+    program: Program,
+    side: FloatSide,
+    arriving: dict[str, np.ndarray] | None = None,
 ) -> tuple[Graph, dict[str, np.ndarray]]:
-    """(the network with factors in its weights, tensor -> float64 (C,), its factors)."""
+    """(the network with factors in its weights, tensor -> float64 (C,), its factors).
+
+    arriving: as `arrivals` gives it; without it, noise counts by what of it arrives in the layers
+    that read it.
+    """
     channels = find_channels(graph)
     low, high = _bounds(graph, channels)
-    model = NoiseModel(graph, program, side, channels)
+    model = NoiseModel(graph, program, side, channels, arriving)
     free = np.flatnonzero(high > low)
     if not len(free):
         return graph, {}

@@ -11,7 +11,10 @@ from typing import Any
 import numpy as np
 
 from r329fast.base.files import Writer, json_writer, write_all
+from r329fast.base.reading import faults_of, read_json
 from r329fast.calibration import Ranges
+from r329fast.comparison.result_files import read_tensors
+from r329fast.errors import DataError, R329Error
 from r329fast.graph.ir import Graph
 from r329fast.tuning.state import State
 
@@ -37,24 +40,34 @@ class Journal:
         self.folder, self.key = folder / FOLDER, key
 
     def read(self, name: str, base: State) -> tuple[dict[str, Any], State | None] | None:
-        """The record of a step and the state after it (None: not accepted); None if not there."""
+        """The record of a step and the state after it (None: not accepted).
+
+        None where there is no such step, or one that is damaged or of other work: it is done again.
+        """
         try:
-            record = json.loads((self.folder / f"{name}.json").read_text())
-            if record.pop("key") != self.key:
-                return None
-            if not record["accepted"]:
-                return record, None
-            with np.load(self.folder / f"{name}.npz", allow_pickle=False) as arrays:
-                return record, _restored(arrays, base, record["method"])
-        except (OSError, ValueError, KeyError):
-            return None  # missing or cut off: the step is done again
+            with faults_of(self.folder / name, "a step"):
+                return self._read(name, base)
+        except R329Error:
+            return None
+
+    def _read(self, name: str, base: State) -> tuple[dict[str, Any], State | None] | None:
+        record = read_json(self.folder / f"{name}.json")
+        names = record.pop("names", None)
+        if record.pop("key") != self.key or not _is_sound(record):
+            return None
+        if not record["accepted"]:
+            return record, None
+        arrays = read_tensors(self.folder / f"{name}.npz")
+        return record, _restored(arrays, names, base, record["method"])
 
     def write(self, name: str, record: dict[str, Any], state: State | None) -> None:
         """All of it or nothing; the record last."""
         files: list[tuple[Path, Writer]] = []
+        own: dict[str, Any] = {"key": self.key}
         if state is not None:
             files.append((self.folder / f"{name}.npz", _npz_writer(_arrays(state))))
-        files.append((self.folder / f"{name}.json", json_writer({**record, "key": self.key})))
+            own["names"] = list(state.ranges.values)
+        files.append((self.folder / f"{name}.json", json_writer({**record, **own})))
         write_all(files)
 
     def clear(self) -> None:
@@ -77,16 +90,37 @@ def _arrays(state: State) -> dict[str, np.ndarray]:
         for name in _CONSTS
         if name in layer.consts
     }
-    arrays["names"] = np.array(list(state.ranges.values), dtype=np.str_)
     arrays["ranges"] = np.array(list(state.ranges.values.values()), dtype=np.float64)
     return arrays
 
 
-def _restored(arrays: Any, base: State, method: str) -> State:
+def _is_sound(record: dict[str, Any]) -> bool:
+    """Whether a record has what is told of a step."""
+    gains = [record["gain_db"]]
+    if record["gain_db"] is not None:
+        gains.append(record["gain_chosen_db"])
+    return (
+        isinstance(record["accepted"], bool)
+        and isinstance(record["method"], str)
+        and all(gain is None or isinstance(gain, (int, float)) for gain in gains)
+    )
+
+
+def _restored(arrays: dict[str, np.ndarray], names: Any, base: State, method: str) -> State:
+    """The state of a step; DataError for arrays that are not those of `base`."""
     layers = []
     for index, layer in enumerate(base.graph):
         found = {name: arrays[f"{index}.{name}"] for name in _CONSTS if name in layer.consts}
+        for name, array in found.items():
+            wanted = layer.consts[name]
+            if array.shape != wanted.shape or array.dtype.kind != "f":
+                raise DataError(f"{layer.name}: {name} of another form")
+            if not np.isfinite(array).all():
+                raise DataError(f"{layer.name}: {name} with NaN or infinity")
         layers.append(dataclasses.replace(layer, consts={**layer.consts, **found}))
-    pairs = zip(arrays["names"].tolist(), arrays["ranges"].tolist(), strict=True)
-    ranges = Ranges({name: (low, high) for name, (low, high) in pairs})
+    pairs = arrays["ranges"].tolist()
+    needed = {name for name in base.graph.shapes if name in base.ranges.values}
+    if not needed <= set(names) or not np.isfinite(arrays["ranges"]).all():
+        raise DataError("ranges of other tensors")
+    ranges = Ranges({name: (low, high) for name, (low, high) in zip(names, pairs, strict=True)})
     return State(dataclasses.replace(base.graph, layers=layers), ranges, method)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from r329fast.base.arguments import Progress, at_least_one
 from r329fast.errors import UsageError, nearest
+from r329fast.graph.onnx.reader import InputShapes
 from r329fast.images.preprocess import Preprocess
 
 KINDS = ("settings", "ranges", "equalise", "bias", "rounding")
@@ -20,7 +22,8 @@ class TuneOptions:
     limit: at most so many of the calibration images (0: all); budget: minutes after which no
     further layer or step is begun (0: no end); a run that it cuts short may end elsewhere on
     another machine. recipe: how the images were prepared, where they are an array; the cfg that
-    is left notes it. seed: of the places that stand for a map. progress(done, total) counts layers.
+    is left notes it. seed: of the places that stand for a map. inputs, outputs, input_shapes: as
+    in `load_model`, for a model that comes alone. progress(done, total) counts layers.
     """
 
     allow: tuple[str, ...] = KINDS
@@ -32,6 +35,9 @@ class TuneOptions:
     budget: float = BUDGET
     seed: int = 0
     recipe: Preprocess | None = None
+    inputs: Sequence[str] | None = None
+    outputs: Sequence[str] | None = None
+    input_shapes: InputShapes | None = None
     threads: int = 1
     progress: Progress | None = None
 

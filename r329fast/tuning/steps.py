@@ -14,9 +14,12 @@ from r329fast.profile.dead_channels import dead_bias_candidates, without_dead_bi
 from r329fast.profile.proposals import MIN_GAIN
 from r329fast.profile.suggestion import Setup
 from r329fast.quantization import Options
+from r329fast.tuning.arrivals import arrivals
+from r329fast.tuning.centre import centred
 from r329fast.tuning.equalise import equalised
 from r329fast.tuning.float_side import FloatSide, run_float
 from r329fast.tuning.headroom import best_headroom, with_headroom
+from r329fast.tuning.history import Moment
 from r329fast.tuning.journal import Journal
 from r329fast.tuning.options import TuneOptions
 from r329fast.tuning.range_search import search_ranges
@@ -25,21 +28,13 @@ from r329fast.tuning.state import MSE, Parts, State, output_score, ranges_of
 from r329fast.tuning.store import Store
 from r329fast.tuning.weights import fit_weights, scheme_of
 
-EQUALISE, HEADROOM = "equalise", "headroom of ranges"
+ABSORB, EQUALISE, HEADROOM = "absorbed biases", "equalise", "headroom of ranges"
+_SAME_FLOAT = (ABSORB, EQUALISE)  # other constants, the same float network, ranges of its own
+_BY_OTHERS = (*_SAME_FLOAT, HEADROOM)  # judged by ranges that other images show
 _METHODS = {"aqt2021": ("EXTREME", "MEAN"), "compass42": ("extrema", "mean", "10kld")}
 MANY = 24  # with fewer images nothing that narrows a range is tried: they do not show the extremes
 MAY_DISAGREE = 0.01  # share of all images in whose class a kept step may fall behind
 EQUAL = 1e-5  # share of the largest output by which an equalised float network may differ
-
-
-@dataclass(frozen=True)
-class Moment:
-    """After a step ("": the beginning): seconds since the run began, the output's SNR in dB on the
-    images that confirm."""
-
-    step: str
-    seconds: float
-    snr: float
 
 
 @dataclass
@@ -55,7 +50,7 @@ class Bench:
     expected: np.ndarray
     store: Callable[[], Store] = Store
     started: float = field(default_factory=time.monotonic)
-    _headroom: tuple[State, tuple[float, float, float]] | None = None
+    _headrooms: list[tuple[State, tuple[float, float, float]]] = field(default_factory=list)
 
     def spent(self) -> float:
         """Seconds since the run began."""
@@ -84,14 +79,17 @@ class Bench:
 
     def headroom(self, state: State) -> tuple[float, float, float]:
         """`best_headroom` of the state with corrected biases."""
-        if self._headroom is None or self._headroom[0] is not state:
-            found = best_headroom(
-                _behind_biases(self, state),
-                lambda trial: trial.program(self.scheme, self.options),
-                self.x, self.expected, self.side, self.tune.threads,
-            )  # fmt: skip
-            self._headroom = state, found
-        return self._headroom[1]
+        for known, found in self._headrooms:
+            if known is state:
+                return found
+        found = best_headroom(
+            _behind_biases(self, state),
+            lambda trial: trial.program(self.scheme, self.options),
+            self.x, self.expected, self.side, self.tune.threads,
+        )  # fmt: skip
+        # the state before a step and the one after it: the next step begins with either
+        self._headrooms = [*self._headrooms[-1:], (state, found)]
+        return found
 
     def ranges_as(self, state: State, method: str) -> State:
         ranges = ranges_of(
@@ -115,6 +113,7 @@ def planned(bench: Bench, start: State, advance: Callable[[int], None]) -> list[
     if "ranges" in allow and many:
         steps.append(("ranges", _method(bench, MSE)))
     if "equalise" in allow:
+        steps.append((ABSORB, lambda state: _absorb(bench, state)))
         steps.append((EQUALISE, lambda state: _equalise(bench, state)))
     if "ranges" in allow:
         steps.append((HEADROOM, lambda state: _headroom(bench, state)))
@@ -132,10 +131,33 @@ def _method(bench: Bench, method: str) -> Trial:
     return lambda state: (bench.ranges_as(state, method), {})
 
 
+def _absorb(bench: Bench, state: State) -> tuple[State, dict[str, Any]] | None:
+    graph, moves = centred(state.graph, bench.side)
+    return _with_float_kept(bench, state, graph, {"shifts": _spans(moves, 0)}) if moves else None
+
+
 def _equalise(bench: Bench, state: State) -> tuple[State, dict[str, Any]] | None:
     program = state.program(bench.scheme, bench.options)
-    graph, factors = equalised(state.graph, program, bench.side)
-    if not factors or state.method == "file":  # ranges from outside have no rule to follow
+    arriving = arrivals(state.graph, bench.x, bench.tune.seed, bench.tune.threads)
+    graph, factors = equalised(state.graph, program, bench.side, arriving)
+    details = {"factors": _spans(factors, 1)}
+    return _with_float_kept(bench, state, graph, details) if factors else None
+
+
+def _spans(channels: dict[str, np.ndarray], idle: float) -> dict[str, list[float]]:
+    """Tensor -> the least and the largest of its channels' numbers, where any is not idle."""
+    return {
+        name: [float(values.min()), float(values.max())]
+        for name, values in channels.items()
+        if np.any(values != idle)
+    }
+
+
+def _with_float_kept(
+    bench: Bench, state: State, graph: Graph, details: dict[str, Any]
+) -> tuple[State, dict[str, Any]] | None:
+    """`graph` with ranges of its own, if the float network's outputs stay as they were."""
+    if state.method == "file":  # ranges from outside have no rule to follow
         return None
     side = bench.run_float(graph)
     largest = float(np.abs(bench.expected).max())
@@ -145,14 +167,8 @@ def _equalise(bench: Bench, state: State) -> tuple[State, dict[str, Any]] | None
     ranges = ranges_of(
         graph, state.method, bench.x, bench.scheme, bench.options, side, bench.tune.threads
     )
-    channels = {
-        name: [float(values.min()), float(values.max())]
-        for name, values in factors.items()
-        if np.any(values != 1)
-    }
     bench.side = side
-    details = {"float_difference": difference, "factors": channels}
-    return State(graph, ranges, state.method), details
+    return State(graph, ranges, state.method), {"float_difference": difference, **details}
 
 
 def _headroom(bench: Bench, state: State) -> tuple[State, dict[str, Any]] | None:
@@ -230,7 +246,7 @@ def take_steps(
         else:
             record, after = found
             bench.started -= record.pop("seconds", 0.0)  # what it took when it was done
-            if after is not None and name == EQUALISE:
+            if after is not None and name in _SAME_FLOAT:
                 bench.side = bench.run_float(after.graph)
         records.append(record)
         told(f"{name}: {_words(record)}")
@@ -265,18 +281,16 @@ def _tried(
     after, details = result
     scores = bench.score(after)
     gain = scores[1].snr - before[1].snr
-    if name in (EQUALISE, HEADROOM):
+    if name in _BY_OTHERS:
         # these trade rounding against cutting off: every image is judged by others' ranges
-        found = bench.headroom(after if name == EQUALISE else state)
+        found = bench.headroom(after if name in _SAME_FLOAT else state)
         bench.side, other = own, bench.side
-        gain = found[1] - (bench.headroom(state)[1] if name == EQUALISE else found[2])
+        gain = found[1] - (bench.headroom(state)[1] if name in _SAME_FLOAT else found[2])
         bench.side = other
         record["judged"] = "by ranges of other images, with biases corrected"
-    falls = scores[0].snr < before[0].snr and name not in (EQUALISE, HEADROOM)
+    falls = scores[0].snr < before[0].snr and name not in _BY_OTHERS
     agreed = [sum(score.agreed for score in pair) for pair in (before, scores)]
-    disagrees = name not in (EQUALISE, HEADROOM) and (
-        agreed[1] < agreed[0] - MAY_DISAGREE * len(bench.x)
-    )
+    disagrees = name not in _BY_OTHERS and (agreed[1] < agreed[0] - MAY_DISAGREE * len(bench.x))
     accepted = gain >= MIN_GAIN and not falls and not disagrees
     record |= {
         "accepted": accepted,

@@ -6,6 +6,7 @@ import importlib.util
 import json
 import runpy
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ import onnx
 import pytest
 
 from r329fast.bench import compare_engines as compare
-from r329fast.bench import engines, memory
+from r329fast.bench import engine_trial, engines, memory
 from r329fast.bench import interleaved as timing
 from r329fast.bench.cases import Case, make_case
 from r329fast.bench.models import MODELS
@@ -147,6 +148,22 @@ def test_bench_without_peers() -> None:
         rate = result["gmac"] * entry["images_per_second"]
         assert entry["gmac_per_second"] == pytest.approx(rate)
         assert "ratio" not in result
+
+
+def test_an_engine_that_ends_the_process_is_named(
+    case: Case, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """OpenVINO ends the process on one form of DenseNet-121; here every engine does."""
+    monkeypatch.setattr(engine_trial, "_RUN", "import os, signal; os.kill(os.getpid(), 11)")
+    failed: dict[str, str] = {}
+    assert engines.peers(replace(case, trials={}), "OpenVINO int8", 1, 1, failed) == []
+    assert failed["OpenVINO int8 (u8)"] == "ends the process (SIGSEGV)"
+
+
+def test_an_engine_that_hangs_is_named(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_trial, "_RUN", "import time; time.sleep(60)")
+    monkeypatch.setattr(engine_trial, "SECONDS", 1)
+    assert engine_trial.survives("", b"", np.zeros(1)) == "no answer within 1 s"
 
 
 def test_bench_with_peers() -> None:

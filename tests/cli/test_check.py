@@ -157,6 +157,11 @@ def test_write_fixes_sizes_and_folds(run, good: Path, tmp_path: Path) -> None:
     assert found["difference"] == 0
     assert found["supported"] is True
     assert run("check", target)[0] == 0
+    for ending in ("", ".r329", ".txt"):
+        code, _, err = run("check", good, "--write", tmp_path / f"new{ending}")
+        assert code == 2
+        assert f"found {ending!r}, allowed .onnx" in err
+        assert not (tmp_path / f"new{ending}").exists()
     code, _, err = run("check", good, "--input-shape", "1,4,6,7", "--write", good)
     assert code == 2
     assert "another name" in err

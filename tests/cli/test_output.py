@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import warnings
+
 import pytest
 
+from r329fast.cli.main import main
 from r329fast.cli.output import Console
+from r329fast.errors import R329Warning
 
 NAMES = [f"aqt2021 half_even EXTREME per-channel number {number}" for number in range(3)]
 HEADS = ["setting", "top-1", "top-5", "agrees with float", "mean rank", "lost", "gained",
@@ -74,3 +80,55 @@ def test_texts_that_are_numbers_stand_right(
     text = "" if value is None else str(value)
     at = len(" name   ") + (len("a head that is wide") - len(text) if right else 0)
     assert line.rstrip() == f" x      {text:>{at - 8 + len(text)}}".rstrip()
+
+
+LONG = "calibrated on few images: " + "the range of layer conv1_0 covers little of it, " * 6
+PATH = "/a/folder/with/a-long-name/" + "and-another/" * 9 + "file.bin"
+
+
+@pytest.mark.parametrize("width", [20, 80, 160])
+def test_warnings_fold_in_a_terminal(
+    width: int, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between words, at the terminal's width; what follows is indented, paths stay whole."""
+    monkeypatch.delenv("COLUMNS", raising=False)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setattr(os, "get_terminal_size", lambda *_: os.terminal_size((width, 24)))
+    monkeypatch.setattr(sys.stderr, "fileno", lambda: 2)
+    Console().warn(f"{LONG}{PATH}")
+    Console().error(f"r329fast: error: {LONG}", {})
+    lines = capsys.readouterr().err.splitlines()
+    assert PATH in " ".join(lines)
+    assert max(len(line) for line in lines if PATH not in line) <= max(width, 40)
+    firsts = [line for line in lines if not line.startswith("  ")]
+    assert [line.split(":")[1] for line in firsts] == [" warning", " error"]
+    assert " ".join(" ".join(lines).split()).count("covers little of it,") == 12
+
+
+def test_a_terminal_that_does_not_say_its_width(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    Console().warn(LONG)
+    assert max(map(len, capsys.readouterr().err.splitlines())) <= 80
+
+
+@pytest.mark.usefixtures("narrow")
+def test_a_warning_is_one_line_in_a_pipe(capsys: pytest.CaptureFixture[str]) -> None:
+    Console().warn(f"{LONG}\nand more")
+    assert capsys.readouterr().err == f"r329fast: warning: {LONG}and more\n"
+
+
+def test_warnings_of_the_library_are_shown_alike(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def execute(args: object, out: Console) -> int:
+        warnings.warn(f"{LONG}\nand more", R329Warning, stacklevel=2)
+        return 0
+
+    monkeypatch.setattr("r329fast.cli.info.execute", execute)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        assert main(["info"]) == 0
+    assert capsys.readouterr().err == f"r329fast: warning: {LONG}and more\n"

@@ -85,6 +85,25 @@ def test_a_record_of_other_sizes_or_no_record_of_a_run(tmp_path: Path) -> None:
     assert not compare_files(write_run(tmp_path / "b", mode="build")).recorded
 
 
+@pytest.mark.parametrize(
+    ("images", "outputs"),
+    [
+        (0, {"a": {"dtype": "int8", "shape": [3]}}),
+        (-1, {"a": {"dtype": "int8", "shape": [3]}}),
+        (1, {}),
+        (0, {"a": {"dtype": "int8", "shape": [1 << 62, 9]}}),
+        (1, {"a": {"dtype": "int8", "shape": [1] * 99}}),
+        (1, {"a": {"dtype": "int8", "shape": [1 << 80]}}),
+    ],
+)
+def test_a_record_of_what_no_file_holds(tmp_path: Path, images: int, outputs: dict) -> None:
+    (tmp_path / "output.bin").write_bytes(b"")
+    record = {"mode": "run", "images": images, "outputs": outputs}
+    (tmp_path / "run.json").write_text(json.dumps(record))
+    with pytest.raises(FileError, match="found no record of a run"):
+        compare_files(tmp_path / "output.bin")
+
+
 def test_command_says_output_and_tie(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = write_run(tmp_path)
     assert main(["compare", str(path)]) == 0

@@ -28,6 +28,21 @@ from r329fast.evaluation.chunk_log import ChunkLog, pack, unpack
         {"score0": np.zeros(4, np.int8)},
         {"score0": np.zeros((99, 2), np.float32)},
         {"score0": np.array(3)},
+        {
+            "score0": np.zeros(
+                3,
+                [
+                    ("rank", "i4"),
+                    ("tied", "i4"),
+                    ("saturated", "i4"),
+                    ("tup", "i4", (5,)),
+                    ("value", "i4", (5,)),
+                ],
+            )
+        },
+        {"logits0": np.zeros((3, 2), np.float32)},
+        {"logits0": np.zeros((9, 2), np.int8)},
+        {"logits0": np.zeros(3, np.int8)},
     ],
 )
 def test_records_of_the_wrong_form(tmp_path: Path, capsys, lie: dict[str, Any]) -> None:
@@ -48,6 +63,42 @@ def test_records_of_the_wrong_form(tmp_path: Path, capsys, lie: dict[str, Any]) 
     said = capsys.readouterr().err.splitlines()
     assert code == 2, said
     assert len(said) == 1
+
+
+@pytest.mark.parametrize("chunks", ["x", None, [], 1e400, {}])
+def test_a_log_that_says_no_number_of_chunks(tmp_path: Path, capsys, chunks: Any) -> None:
+    cfg, images = run_cfg(tmp_path), image_zip(tmp_path / "val.zip", 7)
+    words = ["eval", str(cfg), "--images", str(images), "--out", str(tmp_path / "out")]
+    words += ["--chunk", "4", "--threads", "1", "--format", "csv"]
+    assert main(words) == 0
+    with ChunkLog(tmp_path / "out" / "chunks.log", {}) as log:
+        header, first = log.header, log.read(0)
+        log.restart({**header, "chunks": chunks})
+        log.append(0, first)
+    assert main(words) == 0, capsys.readouterr().err  # another evaluation's: begun anew
+
+
+@pytest.mark.parametrize(
+    "lie", [{"pairs": None}, {"pairs": np.array([[0, 1 << 60, 1]])}, {"classes": np.zeros(3)}]
+)
+def test_records_that_a_metric_cannot_count(tmp_path: Path, capsys, lie: dict[str, Any]) -> None:
+    cfg, images = run_cfg(tmp_path), image_zip(tmp_path / "val.zip", 7)
+    words = ["eval", str(cfg), "--images", str(images), "--out", str(tmp_path / "out")]
+    words += ["--chunk", "4", "--threads", "1", "--format", "csv", "--metric", "per_class"]
+    assert main(words) == 0
+    with ChunkLog(tmp_path / "out" / "chunks.log", {}) as log:
+        header = log.header
+        chunks = {number: unpack(log.read(number)) for number in log.done}
+        log.restart(header)
+        named = {f"state0.{key}": value for key, value in lie.items()}
+        for number, arrays in chunks.items():
+            changed = {**arrays, **named}
+            log.append(number, pack({k: v for k, v in changed.items() if v is not None}))
+    capsys.readouterr()
+    assert main([*words, "--resume"]) == 2
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 1
+    assert "--overwrite begins anew" in said[0]
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="pipes of POSIX")

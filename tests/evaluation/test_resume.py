@@ -89,7 +89,7 @@ def test_a_chunk_written_twice_counts_once(whole: Path, tmp_path: Path) -> None:
         ({"logits": True}, ["logits"]),
         ({"chunk": 9}, ["chunk size"]),
         ({"label_offset": 1, "labels": "shifted.txt"}, ["labels"]),
-        ({"limit": 40}, ["images", "labels"]),
+        ({"limit": 40}, ["number of images"]),
     ],
 )
 def test_resume_refuses_another_run_and_says_why(
@@ -107,6 +107,7 @@ def test_resume_refuses_another_run_and_says_why(
     assert caught.value.details["differing"] == named
     for name in named:
         assert name in caught.value.message
+    assert ("--limit" in caught.value.message) == ("limit" in change)
 
 
 def test_another_image_file_is_another_set(whole: Path, tmp_path: Path) -> None:

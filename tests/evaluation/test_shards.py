@@ -83,6 +83,8 @@ def test_more_shards_than_chunks(folder: Path, tmp_path: Path) -> None:
             folder / "run.cfg", folder / "set.zip", out=tmp_path, shard=Shard(number, 5), **options
         )
         assert found.images == [8, 8, 4, 0, 0][number - 1]
+        empty = [line for line in found.warnings if "has no images: the set is 3 chunks" in line]
+        assert len(empty) == (number > 3)
     result = evaluate(
         folder / "run.cfg", folder / "set.zip", out=tmp_path, merge=[tmp_path], **options
     )

@@ -237,6 +237,61 @@ def program(data: bytes, rng: Rng) -> bytes:
     return _zip(entries)
 
 
+def chunk_log(data: bytes, rng: Rng) -> bytes:
+    """A log of chunks that says something else, under right checksums.
+
+    A line of JSON with its sum, then records: magic, number, length, sum of number and payload.
+    """
+    if rng.random() < 0.2:
+        return damaged(data, rng)
+    line, _, rest = data.partition(b"\n")
+    start = line.index(b"{")
+    name, header = line[: start - 65], line[start:]
+    records = _records(rest)
+    kind = rng.randrange(5)
+    if kind == 0:
+        changed = value(json.loads(header), rng)
+        header = json.dumps(changed).encode()
+    elif kind == 1:
+        at = rng.randrange(len(records))
+        records[at] = (rng.choice(_NUMBERS) & 0xFFFFFFFF, records[at][1])
+    elif kind == 2:
+        records.insert(rng.randrange(len(records)), rng.choice(records))
+        del records[rng.randrange(len(records))]
+    else:
+        at = rng.randrange(len(records))
+        records[at] = (records[at][0], _bent_arrays(records[at][1], rng))
+    out = name + hashlib.sha256(header).hexdigest().encode() + b" " + header + b"\n"
+    for number, payload in records:
+        check = hashlib.sha256(struct.pack("<I", number) + payload).digest()
+        out += struct.pack("<4sIQ32s", b"CHNK", number, len(payload), check) + payload
+    return out
+
+
+def _records(data: bytes) -> list[tuple[int, bytes]]:
+    found, place = [], 0
+    while place < len(data):
+        _, number, length, _ = struct.unpack_from("<4sIQ32s", data, place)
+        place += 48
+        found.append((number, data[place : place + length]))
+        place += length
+    return found
+
+
+def _bent_arrays(data: bytes, rng: Rng) -> bytes:
+    """Arrays in a zip, one of them with another shape, type or other bytes."""
+    if rng.random() < 0.4:
+        return zipped(data, rng)
+    entries = _entries(data)
+    name = rng.choice(list(entries))
+    start = entries[name].index(b"\n") + 1
+    body = bytearray(entries[name][start:])
+    for _ in range(rng.choice((1, 2, 8)) if body else 0):
+        body[rng.randrange(len(body))] = rng.choice((0, 1, 127, 128, 255, rng.randrange(256)))
+    entries[name] = entries[name][:start] + bytes(body)
+    return _zip(entries)
+
+
 def words(data: bytes, rng: Rng) -> bytes:
     """A file of 32-bit words: some become odd numbers, or those of other places."""
     if rng.random() < 0.2:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from fuzz import bases, image_sets, mutators
+from fuzz import bases, image_sets, leavings, mutators
+from fuzz.commands import commands
 
 
 @dataclass(frozen=True)
@@ -176,30 +177,22 @@ def _hardware(path: Path) -> None:
 
 def _record(path: Path) -> None:
     """The command itself: what it shows is a part of reading a record."""
-    _command("report", path, "--html", path.parent / "out.html")
+    (path.parent / "results.csv").write_bytes(bases.results()[0])
+    (path.parent / "run.json").write_bytes(path.read_bytes())
+    commands(["report", path, "--html", path.parent / "out.html"])
 
 
 def _results(path: Path) -> None:
     (path.parent / "run.json").write_text('{"top1": 0.5, "images": 3}')
-    _command("report", path.parent, "--html", path.parent / "out.html")
-
-
-def _command(*words: object) -> None:
-    import contextlib
-    import io
-
-    from r329fast.cli.main import main
-
-    with (
-        contextlib.redirect_stdout(io.StringIO()),
-        contextlib.redirect_stderr(io.StringIO()) as said,
-    ):
-        code = main([str(word) for word in words])
-    if code not in (0, 1, 2, 3):
-        raise AssertionError(f"exit {code}: {said.getvalue()}")
+    commands(["report", path.parent, "--html", path.parent / "out.html"])
 
 
 _set = image_sets.read
+
+
+_counted, _measured = leavings.Evaluation(), leavings.Evaluation("--metric", "per_class")
+_pixels = leavings.Pixels()
+_step, _state = leavings.Steps(".json"), leavings.Steps(".npz")
 
 
 def _plain(make: Callable[[], list[bytes]]) -> Callable[[Path], list[bytes]]:
@@ -224,6 +217,10 @@ TARGETS = (
     Target("pixels", "p.npz", _plain(image_sets.pixels), mutators.zipped, _set),
     Target("parquet", "p.parquet", _plain(image_sets.tables), mutators.damaged, _set),
     Target("shard", "p.tar", _plain(image_sets.shards), mutators.damaged, _set),
+    Target("tree", "set.zip", _plain(leavings.class_trees), mutators.zipped, _set),
+    Target(
+        "dev kit", "devkit.tar", _plain(leavings.dev_kits), mutators.damaged, leavings.read_dev_kit
+    ),
     Target("cfg", "run.cfg", _plain(bases.cfgs), mutators.cfg, _cfg),
     Target("classes", "classes.txt", _plain(bases.classes), mutators.text, _classes),
     Target("name map", "map.json", _plain(bases.name_maps), mutators.text, _name_map),
@@ -231,4 +228,41 @@ TARGETS = (
     Target("hardware", "board.toml", _plain(bases.hardware), mutators.text, _hardware),
     Target("record", "profile.json", _plain(bases.records), mutators.record, _record),
     Target("results", "results.csv", _plain(bases.results), mutators.text, _results),
+    Target("chunks", "chunks.log", _counted.base, mutators.chunk_log, _counted.read),
+    Target("measured", "chunks.log", _measured.base, mutators.chunk_log, _measured.read),
+    Target("pixel log", "chunks.log", _pixels.base, mutators.chunk_log, _pixels.read),
+    Target("step", "a.json", _step.base, mutators.record, _step.read),
+    Target("step state", "a.npz", _state.base, mutators.zipped, _state.read),
+    Target(
+        "dump",
+        "index.json",
+        _plain(leavings.dump_indexes),
+        mutators.record,
+        leavings.read_dump_index,
+    ),
+    Target(
+        "outputs",
+        "run.json",
+        _plain(leavings.result_records),
+        mutators.record,
+        leavings.read_result_record,
+    ),
+    Target(
+        "boxes",
+        "boxes.json",
+        _plain(leavings.annotations),
+        mutators.record,
+        leavings.read_annotations,
+    ),
+    Target(
+        "numbers", "y.csv", _plain(leavings.number_sheets), mutators.text, leavings.read_numbers
+    ),
+    Target("mask", "1.png", _plain(leavings.masks), mutators.damaged, leavings.read_mask),
+    Target(
+        "graph.json",
+        "graph.json",
+        _plain(leavings.vendor_graphs),
+        mutators.record,
+        leavings.read_vendor_folder,
+    ),
 )

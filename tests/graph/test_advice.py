@@ -71,7 +71,6 @@ def test_advice(name: str, tmp_path: Path) -> None:
 
 def test_onnxslim_folds_what_loading_leaves(tmp_path: Path) -> None:
     """The advice on constants that are too large to fold while loading."""
-    pytest.importorskip("onnxslim")
     path, slim = save(CASES["constraint_has_activation"].broken, tmp_path), tmp_path / "slim.onnx"
     command = [sys.executable, "-m", "onnxslim", str(path), str(slim)]
     subprocess.run(command, check=True, capture_output=True, timeout=120)

@@ -14,9 +14,11 @@ from support.kernel_cases_check import check
 
 from r329fast.kernels import prepare
 from r329fast.kernels.conv import depthwise_quads
+from r329fast.kernels.conv.direct import tiled_positions
 from r329fast.kernels.epilogue import prepare_epilogue
 from r329fast.kernels.ir.channel_blocks import blocks
 from r329fast.kernels.ir.epilogue import MAGIC
+from r329fast.kernels.leaves.gemm_tile import HALF
 from r329fast.kernels.runtime.isa import ISA, JIT, STORED
 from r329fast.program.program import Op, Program, TensorSpec
 from r329fast.program.uniform_dtype import offset, uniform_program
@@ -82,7 +84,7 @@ def test_one_by_one_at_full_and_broken_tiles(
             check(program, kernel_cases.feeds(rng, program, count))
 
 
-@pytest.mark.parametrize("size", [(7, 7), (14, 28), (13, 15), (30, 21)])
+@pytest.mark.parametrize("size", [(7, 7), (14, 28), (13, 15), (30, 21), (17, 17), (8, 8), (23, 3)])
 @pytest.mark.parametrize("stride", [1, 2, 3])
 @pytest.mark.parametrize("kernel", [(3, 3), (7, 7), (2, 5), (1, 1)])
 def test_bands(size: tuple[int, int], stride: int, kernel: tuple[int, int]) -> None:
@@ -92,6 +94,15 @@ def test_bands(size: tuple[int, int], stride: int, kernel: tuple[int, int]) -> N
         rng, (*size, 3), 40, kernel, (stride, stride), pads=pads, chosen="RELU"
     )
     check(program, kernel_cases.feeds(rng, program, 3))
+
+
+@pytest.mark.parametrize("lines", [1, 7, 8, 17, 24])
+@pytest.mark.parametrize("width", [1, 3, 7, 8, 10, 13, 17, 21, 35])
+def test_runs_cover_all_positions(lines: int, width: int) -> None:
+    tiled = tiled_positions(lines, width)
+    assert tiled >= lines * width
+    assert tiled <= lines * -(-width // HALF) * HALF  # never more than runs along lines alone
+    assert tiled % HALF == 0
 
 
 def epilogue_op(mult: int, shift: int, act: str = "NONE", clip: int = 0) -> Op:

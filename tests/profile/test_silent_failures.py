@@ -9,7 +9,9 @@ import pytest
 from support.graph_nets import F, Step, net, random, save
 
 from r329fast.calibration import calibrate
+from r329fast.cfg import read_cfg
 from r329fast.deploy.run_cfg import run_cfg
+from r329fast.deploy.run_program import run_program
 from r329fast.graph import load_model
 from r329fast.profile import Wanted, collect
 from r329fast.profile.images import ArrayImages
@@ -28,7 +30,12 @@ BOXES: list[Step] = [
 
 
 def run(
-    steps: list[Step], consts: dict[str, np.ndarray], folder: Path, scheme: str, data: np.ndarray
+    steps: list[Step],
+    consts: dict[str, np.ndarray],
+    folder: Path,
+    scheme: str,
+    data: np.ndarray,
+    backend: str = "numba",
 ) -> list[str]:
     """The warnings of a run."""
     save(net(steps, SHAPE, consts), folder)
@@ -41,7 +48,7 @@ def run(
         f"quantize_method = SYMMETRIC\ncalibration_data = {folder}/data.npy\n"
         f"[GBuilder]\ntarget = Z1_0701\ninputs = {folder}/input.bin\noutputs = out.bin\n"
     )
-    result = run_cfg(cfg, out=folder, scheme=scheme)
+    result = run_cfg(cfg, out=folder, scheme=scheme, backend=backend)
     warnings = result.record["warnings"]
     assert isinstance(warnings, list)
     return [str(line) for line in warnings]
@@ -112,6 +119,34 @@ def test_dull_outputs(
     steps: list[Step] = [("Conv", "x w b", "c", {}), ("Relu", "c", "y", {})]
     lines = run(steps, consts, tmp_path, scheme, random(20, 6, 7, 4))
     assert [words in line and "16 images" in line for line in lines] == [True]
+
+
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_outputs_of_the_reference(scheme: str, tmp_path: Path) -> None:
+    """It is too slow for the calibration images: the run's own are looked at, ranges given too."""
+    steps: list[Step] = [("Conv", "x w b", "c", {}), ("Relu", "c", "y", {})]
+    data = random(20, 6, 7, 4)
+    (line,) = run(steps, ZERO, tmp_path, scheme, data, backend="reference")
+    assert "is all zero over 1 image (the inputs of the run)" in line
+    cfg = read_cfg(tmp_path / "run.cfg")
+    assert cfg.quantization is not None
+    cfg.quantization.ts_max_file, cfg.quantization.ts_min_file = (
+        str(next((tmp_path / "max_min").glob(f"*{end}*.npy"))) for end in ("max", "min")
+    )
+    result = run_cfg(cfg, out=tmp_path / "again")
+    assert any("(the inputs of the run)" in item for item in result.prepared.warnings)
+
+
+def test_outputs_of_a_program(tmp_path: Path) -> None:
+    steps: list[Step] = [("Conv", "x w b", "c", {}), ("Relu", "c", "y", {})]
+    graph = load_model(save(net(steps, SHAPE, ZERO), tmp_path))
+    quantize(graph, calibrate(graph, random(4, 6, 7, 4), "aqt2021"), "aqt2021").save(
+        str(tmp_path / "m.r329")
+    )
+    np.zeros(168, np.int8).tofile(tmp_path / "input.bin")
+    record = run_program(tmp_path / "m.r329", [tmp_path / "input.bin"], out=tmp_path)
+    (line,) = record["warnings"]  # type: ignore[misc]
+    assert "is all zero over 1 image (the inputs of the run)" in line
 
 
 @pytest.mark.parametrize("value", [0.0, 0.5])

@@ -6,14 +6,20 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import numpy as np
 import pytest
+from support.graph_nets import ints, net, random, save
 
 from r329fast.bench import random_programs
+from r329fast.calibration import calibrate
 from r329fast.errors import DataError, UsageError
+from r329fast.graph import load_model
 from r329fast.program.program import Program
-from r329fast.simulator import pool, workers
+from r329fast.quantization import quantize
+from r329fast.reference import run_program
+from r329fast.simulator import binding, pool, workers
 from r329fast.simulator.simulator import Simulator
 
 
@@ -45,7 +51,8 @@ def test_batch_and_threads_do_not_matter(
     block: int | None,
     least: int,
 ) -> None:
-    monkeypatch.setattr(workers, "_SHARED_MACS", least)  # threads share ops, or never
+    monkeypatch.setattr(workers, "_SHARED_SECONDS", least)  # threads share ops, or never
+    monkeypatch.setattr(binding, "_LEAST_PIECE", 1e-12)  # and every op
     simulator = Simulator(program, threads=threads, block=block)
     x = images(program, 17)[:count]
     for keep in ("all", "outputs", "all"):
@@ -76,7 +83,8 @@ def test_shared_ops_from_many_threads(
     """Runs whose threads wait for each other, of two sizes, all on the same three threads."""
     from concurrent.futures import ThreadPoolExecutor
 
-    monkeypatch.setattr(workers, "_SHARED_MACS", 0)
+    monkeypatch.setattr(workers, "_SHARED_SECONDS", 0)
+    monkeypatch.setattr(binding, "_LEAST_PIECE", 1e-12)
     simulator = Simulator(program, threads=3)
     x = images(program, 17)
     counts = [1, 2, 17, 1, 2] * 6
@@ -103,7 +111,7 @@ def test_a_thread_that_does_not_start_holds_nobody_up(
             return super().submit(*arguments, **named)  # type: ignore[arg-type]
 
     for least, count in ((0, 1), (1 << 60, 17)):
-        monkeypatch.setattr(workers, "_SHARED_MACS", least)
+        monkeypatch.setattr(workers, "_SHARED_SECONDS", least)
         monkeypatch.setattr(pool, "ThreadPoolExecutor", Pool)
         simulator = Simulator(program, threads=3, block=1)
         with pytest.raises(RuntimeError, match="new thread"):
@@ -194,3 +202,28 @@ def test_input_may_be_read_only_or_strided(program: Program) -> None:
     halves = simulator.run(x[::2])
     for name in program.outputs:
         assert np.array_equal(whole[name][::2], halves[name])
+
+
+@pytest.mark.parametrize("backend", ["numba", "reference"])
+def test_a_layer_of_several_tensors_has_none_of_its_name(backend: str, tmp_path: Path) -> None:
+    """A Split: each of its outputs by its own name, as the reference's list has it."""
+    steps = [
+        ("Conv", "x w", "c", {}),
+        ("Split", "c sizes", "a b", {"axis": 1}),
+        ("Add", "a b", "y", {}),
+    ]
+    consts = {"w": random(4, 3, 1, 1), "sizes": ints(2, 2)}
+    graph = load_model(save(net(steps, (1, 3, 6, 7), consts), tmp_path))
+    x = random(3, 6, 7, 3)
+    program = quantize(graph, calibrate(graph, x, "aqt2021"), "aqt2021")
+    (split,) = (layer for layer in program.layers if len(layer.outputs) == 2)
+    q = program.quantize_input(x)
+    expected = run_program(program, {program.inputs[0]: q})
+    simulator = Simulator(program, backend=backend)
+    for keep in ("all", [split.name]):
+        found = simulator.run(q, keep=keep)
+        assert split.name not in found
+        assert set(split.outputs) <= set(found)
+        for name, array in found.items():
+            assert np.array_equal(array, expected[name]), name
+    assert list(found) == list(split.outputs)

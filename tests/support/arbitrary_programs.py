@@ -23,7 +23,7 @@ from r329fast.program.ops import OPS
 from r329fast.program.ops.spec import Int
 from r329fast.program.program import Op, Program, TensorSpec
 from r329fast.reference import run_program
-from r329fast.simulator import workers
+from r329fast.simulator import binding, workers
 from r329fast.simulator.simulator import Simulator
 from support import kernel_cases
 from support.exact_steps import exact_steps
@@ -302,7 +302,9 @@ def run(program: Program, seed: int) -> str:
         if rng.random() < 0.3:  # tensors as they are, instead of all in one dtype
             patch.setattr(kernels, "STORED", "")
         patch.setattr(workers, "_BUDGET", pick(rng, 100, 3000, workers._BUDGET))
-        patch.setattr(workers, "_SHARED_MACS", pick(rng, 0, 1 << 60))  # threads share ops, or never
+        # threads share ops, or never; in pieces as small as may be
+        patch.setattr(workers, "_SHARED_SECONDS", pick(rng, 0, 1 << 60))
+        patch.setattr(binding, "_LEAST_PIECE", pick(rng, 1e-12, 4e-6))
         with closing(Simulator(program, threads=threads, block=block)) as simulator:
             found = simulator.run(feeds, keep)
     for name, array in found.items():

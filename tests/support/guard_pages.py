@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import mmap
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import numpy as np
@@ -15,6 +15,7 @@ import pytest
 
 from r329fast.kernels.runtime.call_table import CallTable
 from r329fast.kernels.runtime.op_plan import SLACK, Step
+from r329fast.kernels.runtime.team import Piece
 from r329fast.simulator import binding
 
 _PAGE = mmap.PAGESIZE
@@ -75,12 +76,13 @@ def guarded_buffers() -> Iterator[None]:
             constants[id(array)] = array, copy
         return constants[id(array)][1]
 
-    def add_moved(table: CallTable, op: int, stages: list[list[Step]]) -> None:
-        add(
-            table,
-            op,
-            [[(kernel, tuple(map(moved, arrays))) for kernel, arrays in s] for s in stages],
-        )
+    def add_moved(
+        table: CallTable, op: int, stages: list[list[Step]], pieces: Sequence[Sequence[Piece]] = ()
+    ) -> None:
+        guarded_steps = [
+            [(kernel, tuple(map(moved, arrays))) for kernel, arrays in s] for s in stages
+        ]
+        add(table, op, guarded_steps, pieces)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(binding, "pieces", pieces)

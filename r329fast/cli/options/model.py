@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from r329fast.cli.options.classes import class_names
+from r329fast.cli.options.part import add_part, part_of, refuse_part
 from r329fast.cli.options.preprocess import asked_for
 from r329fast.cli.output import Console
 from r329fast.errors import UsageError
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def add_model(parser: argparse.ArgumentParser, images: bool = True) -> None:
-    """--save-cfg, and --images and --labels where the command has none of its own."""
+    """--save-cfg and the part; --images and --labels where the command has none of its own."""
     group = parser.add_argument_group(
         "a model instead of a cfg",
         "MODEL.onnx runs with a cfg made in memory, calibrated on at most 64 of the images\n"
@@ -37,13 +38,29 @@ def add_model(parser: argparse.ArgumentParser, images: bool = True) -> None:
         type=Path,
         help="keep the cfg, and its calibration set in a folder beside it",
     )
+    add_part(group)
+
+
+def refuse_model_options(args: argparse.Namespace, what: str, part_used: bool = False) -> None:
+    """UsageError for options that go with a model, where a cfg or a program was given."""
+    if args.save_cfg is not None:
+        raise UsageError(f"--save-cfg goes with a MODEL.onnx, {what}")
+    if not part_used:
+        refuse_part(args, what)
 
 
 @contextmanager
 def made_for(
-    model: Path, args: argparse.Namespace, out: Console, mode: str = "build"
+    model: Path,
+    args: argparse.Namespace,
+    out: Console,
+    mode: str = "build",
+    part_used: bool = False,
 ) -> Iterator[ModelRun | None]:
-    """What is made for a model that comes alone, while its files are there; None for a cfg."""
+    """What is made for a model that comes alone, while its files are there; None for a cfg.
+
+    part_used: the options for a part of a model are meant for another file of the command.
+    """
     from r329fast.deploy.from_model import (
         ModelOptions,
         calibration_folder,
@@ -53,8 +70,7 @@ def made_for(
     )
 
     if not is_model(model):
-        if args.save_cfg is not None:
-            raise UsageError("--save-cfg goes with a MODEL.onnx, a cfg is there already")
+        refuse_model_options(args, f"{model} is none", part_used)
         yield None
         return
     scheme = getattr(args, "scheme", None)
@@ -71,10 +87,10 @@ def made_for(
                 preprocess=asked_for(args, None, None) if hasattr(args, "preprocess") else None,
                 scheme=scheme or "aqt2021",
                 mode="run" if args.save_cfg is not None else mode,
+                part=part_of(args),
             ),
         )
-        for line in made.notes:
-            out.print(line)
+        out.paragraphs(made.notes)
         if args.save_cfg is not None:
             out.print(f"cfg: {save_cfg(made, args.save_cfg, _settings(args))}")
         yield made

@@ -11,12 +11,14 @@ from typing import Any
 
 import numpy as np
 
-from r329fast.base.reading import read_json
+from r329fast.base.reading import faults_of, read_json
 from r329fast.errors import DataError, FileError, UsageError
 from r329fast.evaluation.metrics.metric import Metric, Outputs, State, joined, only
 from r329fast.images.opencv import cv2
 
 FORMS = ("yolov5", "yolov8", "boxes")
+_NEEDED = ("id", "image_id", "category_id", "bbox", "area", "iscrowd")  # of an annotation
+_LARGEST = 2.0**31  # ids and sides; beyond is no image
 _COLUMNS = 7  # image id, x, y, width, height, score, class
 
 
@@ -51,7 +53,7 @@ class CocoMap(Metric):
     def load(self, path: Path, names: Sequence[str], size: tuple[int, int]) -> list[Any]:
         """path: COCO's `instances` JSON; images are known by the last part of their names."""
         table = read_json(path)
-        try:
+        with faults_of(path, "COCO annotations"):
             images = {
                 PurePosixPath(str(image["file_name"])).name: (
                     int(image["id"]),
@@ -61,12 +63,11 @@ class CocoMap(Metric):
                 for image in table["images"]
             }
             self.categories = tuple(sorted(int(item["id"]) for item in table["categories"]))
-            boxes = [item["bbox"] for item in table["annotations"]]
-            good = all(len(box) == 4 for box in boxes)
-        except (KeyError, TypeError, ValueError) as error:
-            raise FileError(f"{path}: not COCO annotations ({error!r})", path=str(path)) from error
-        if not good:
-            raise FileError(f"{path}: not COCO annotations (a box without four sides)")
+            ids = (*(image[0] for image in images.values()), *self.categories)
+            if any(abs(number) >= _LARGEST for number in ids):
+                raise ValueError("an id of more than 31 bits")
+            for number, item in enumerate(table["annotations"]):
+                _check_annotation(path, number, item)
         self.truth = str(path)
         return [images.get(PurePosixPath(name).name) for name in names]
 
@@ -109,7 +110,10 @@ class CocoMap(Metric):
             ) from error
         rows = joined(states, "found")
         rows[:, 6] = np.array(self.categories, dtype=np.float64)[rows[:, 6].astype(np.int64)]
-        with contextlib.redirect_stdout(io.StringIO()):
+        with (
+            faults_of(self.truth, "COCO annotations"),
+            contextlib.redirect_stdout(io.StringIO()),
+        ):
             truth = COCO(self.truth)
             if len(rows):
                 run = COCOeval(truth, truth.loadRes(rows), "bbox")
@@ -125,6 +129,24 @@ class CocoMap(Metric):
             *("recall1", "recall10", "recall100"),
         )
         return {**dict(zip(names, stats, strict=False)), "boxes": len(rows)}
+
+
+def _check_annotation(path: Path, number: int, item: Any) -> None:
+    """Raise FileError for an annotation that pycocotools cannot count."""
+    missing = [key for key in _NEEDED if key not in item]
+    if missing:
+        raise FileError(
+            f"{path}: annotation {number} has no {', '.join(missing)}, allowed: annotations with "
+            f"{', '.join(_NEEDED)}",
+            path=str(path),
+        )
+    sides = item["bbox"]
+    if len(sides) != 4 or not all(abs(float(side)) < _LARGEST for side in sides):
+        raise FileError(
+            f"{path}: annotation {number}: found the box {str(sides)[:60]}, allowed: x, y, width, "
+            "height in pixels",
+            path=str(path),
+        )
 
 
 def decode_boxes(output: np.ndarray, form: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

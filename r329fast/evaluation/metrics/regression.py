@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -32,8 +32,11 @@ class Regression(Metric):
             ):
                 raise DataError(f"{path}: found {values.dtype} {list(values.shape)}, allowed a row "
                                 f"of numbers for each of the {len(names)} images")  # fmt: skip
-            return [np.atleast_1d(row).astype(np.float64) for row in values[: len(names)]]
+            rows = [np.atleast_1d(row).astype(np.float64) for row in values[: len(names)]]
+            _check_rows(path, dict(zip(names, rows, strict=False)))
+            return rows
         known = self._rows(path)
+        _check_rows(path, known)
         return [known.get(name, known.get(PurePosixPath(name).name)) for name in names]
 
     def _rows(self, path: Path) -> dict[str, np.ndarray]:
@@ -74,3 +77,16 @@ class Regression(Metric):
             "mae_per_value": np.abs(errors).mean(axis=0).tolist(),
             "rmse_per_value": np.sqrt((errors**2).mean(axis=0)).tolist(),
         }
+
+
+def _check_rows(path: Path, rows: Mapping[str, np.ndarray]) -> None:
+    """Raise DataError where rows differ in length, or hold what is no number."""
+    first = next(iter(rows), "")
+    for name, row in rows.items():
+        if len(row) != len(rows[first]):
+            raise DataError(
+                f"{path}: found {len(row)} values for {name!r} and {len(rows[first])} for "
+                f"{first!r}, allowed: equally many for every image"
+            )
+        if not np.isfinite(row).all():
+            raise DataError(f"{path}: found NaN or infinity for {name!r}, allowed numbers")

@@ -26,7 +26,7 @@ _OP_ADVICE = {
     "ConvInteger": _FLOAT_MODEL,
     "MatMulInteger": _FLOAT_MODEL,
     "DynamicQuantizeLinear": _FLOAT_MODEL,
-    "NonMaxSuppression": "cut the graph in front of it (--outputs), do the detection afterwards",
+    "NonMaxSuppression": "cut the graph in front of it (--output), do the detection afterwards",
     "If": "fold its condition into the file: onnxslim MODEL.onnx OUT.onnx (or onnxsim)",
     "Einsum": "write it as Einsums of one or two tensors, no letter twice in one of them",
     "Loop": "export with its rounds written out",
@@ -44,7 +44,7 @@ _OF_SIZES = {
     "Mod",
     "Equal",
 }
-_DEFAULT_ADVICE = "write it by supported operators, or cut the graph in front of it (--outputs)"
+_DEFAULT_ADVICE = "write it by supported operators, or cut the graph in front of it (--output)"
 
 
 def check_node(node: Node, model: OnnxModel) -> list[Issue]:
@@ -104,7 +104,7 @@ def check_inputs(model: OnnxModel) -> list[Issue]:
         if not kind.startswith(("float", "bfloat")):
             reason = f"type {kind}, must be float, uint8 or int8"
             issues.append(
-                Issue("Input", name, reason, "begin behind its Cast (--inputs) and feed that")
+                Issue("Input", name, reason, "begin behind its Cast (--input) and feed that")
             )
     return issues
 

@@ -15,7 +15,7 @@ from r329fast.graph.onnx.writer import Writer
 from r329fast.graph.rule import Result, advise
 
 
-@advise("cut the graph in front of it (--outputs) and cast outside of the model", FORM)
+@advise("cut the graph in front of it (--output) and cast outside of the model", FORM)
 def constraint_float_cast(node: Node, model: OnnxModel) -> Result:
     """The cast must be from a floating-point type to another."""
     code = int(node.attr("to", 1))

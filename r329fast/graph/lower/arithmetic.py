@@ -52,14 +52,14 @@ def constraint_one_constant(node: Node, model: OnnxModel) -> Result:
     return not constants or len(node.inputs) <= 2, f"{len(node.inputs)} inputs"
 
 
-@advise("a quotient by zero is no number: cut the graph in front of it (--outputs)", FORM)
+@advise("a quotient by zero is no number: cut the graph in front of it (--output)", FORM)
 def constraint_divisor(node: Node, model: OnnxModel) -> Result:
     """A constant divisor must have no zeros."""
     value = model.const(node.inputs[1])
     return value is None or bool(np.all(value != 0)), "it has a zero"
 
 
-@advise("cut the graph in front of it (--outputs)", FORM)
+@advise("cut the graph in front of it (--output)", FORM)
 def constraint_exponent(node: Node, model: OnnxModel) -> Result:
     """The exponent must be a constant number."""
     value = model.const(node.input(1))
@@ -69,7 +69,7 @@ def constraint_exponent(node: Node, model: OnnxModel) -> Result:
 
 
 @advise(
-    "cut the graph in front of it (--outputs); in front of a Softmax a constant of -10000 does "
+    "cut the graph in front of it (--output); in front of a Softmax a constant of -10000 does "
     "what an infinite one does",
     VALUES,
 )

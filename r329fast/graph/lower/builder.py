@@ -167,7 +167,7 @@ class Builder:
             raise Unsupported(
                 "a flattened feature map is read in an order that only fully connected layers "
                 "can follow",
-                "cut the graph in front of it (--outputs)",
+                "cut the graph in front of it (--output)",
             )
         if value.perm == perm:
             return value

@@ -15,7 +15,7 @@ from r329fast.graph.onnx.writer import Writer
 from r329fast.graph.rule import Result, advise, first_shape, show
 
 
-@advise("export with a batch of 1, or cut the graph in front of it (--outputs)", VALUES)
+@advise("export with a batch of 1, or cut the graph in front of it (--output)", VALUES)
 def constraint_joined_constants(node: Node, model: OnnxModel) -> Result:
     """A constant among the inputs must be the same for all images (first axis of size 1)."""
     shapes = [model.consts[name].shape for name in node.inputs if name in model.consts]

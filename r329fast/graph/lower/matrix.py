@@ -24,7 +24,7 @@ from r329fast.graph.onnx.writer import Writer
 from r329fast.graph.rule import Result, advise, first_shape, show
 
 
-@advise("transA mixes the images: cut the graph in front of it (--outputs)", FORM)
+@advise("transA mixes the images: cut the graph in front of it (--output)", FORM)
 def constraint_gemm_rows(node: Node, model: OnnxModel) -> Result:
     """The first input must be (N, K) and transA 0, or both matrices of the one image of a file,
     with alpha 1 and nothing added."""
@@ -38,7 +38,7 @@ def constraint_gemm_rows(node: Node, model: OnnxModel) -> Result:
     return ok, f"inputs {show(shape)} and {show(other)}, alpha {alpha:g}{more}"
 
 
-@advise("cut the graph in front of it (--outputs)", VALUES)
+@advise("cut the graph in front of it (--output)", VALUES)
 def constraint_gemm_weights(node: Node, model: OnnxModel) -> Result:
     """The first input must be computed, a third constant."""
     found = [name for name in node.inputs[2:] if name and name not in model.consts]

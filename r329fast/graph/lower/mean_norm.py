@@ -21,7 +21,7 @@ def norm_axes(node: Node, rank: int) -> list[int]:
     return list(range(batch_axis(int(node.attr("axis", -1)), rank), rank - 1))
 
 
-@advise("cut the graph in front of it (--outputs)")
+@advise("cut the graph in front of it (--output)")
 def constraint_norm_axes(node: Node, model: OnnxModel) -> Result:
     """The normalised axes must not include the batch."""
     shape = first_shape(node, model)

@@ -45,7 +45,7 @@ def reduce_axes(node: Node, model: OnnxModel) -> list[int] | None:
 
 @advise(
     "make the axes constants and reduce with keepdims 1; cut the graph in front of a reduction "
-    "over the batch (--outputs)",
+    "over the batch (--output)",
 )
 def constraint_reduced_axes(node: Node, model: OnnxModel) -> Result:
     """The axes must be constants, not the batch, and leave an axis or keep all (keepdims 1)."""
@@ -111,7 +111,7 @@ def _axis(node: Node, model: OnnxModel) -> int:
     return batch_axis(int(node.attr("axis", default)), len(first_shape(node, model)))
 
 
-@advise("cut the graph in front of it (--outputs) and compute it from the output", FORM)
+@advise("cut the graph in front of it (--output) and compute it from the output", FORM)
 def constraint_ends_the_graph(node: Node, model: OnnxModel) -> Result:
     """The axis must not be the batch, and indices must be outputs of the model that no node
     reads."""

@@ -19,7 +19,7 @@ from r329fast.graph.rule import Result, advise, first_shape, show
 _COORDINATES = ("half_pixel", "pytorch_half_pixel", "align_corners", "asymmetric")
 
 
-@advise("cut the graph in front of it (--outputs): another mode would be another function", FORM)
+@advise("cut the graph in front of it (--output): another mode would be another function", FORM)
 def constraint_resize_mode(node: Node, model: OnnxModel) -> Result:
     """mode must be nearest or linear; coordinate_transformation_mode half_pixel,
     pytorch_half_pixel, align_corners or asymmetric; no antialias; policy stretch."""
@@ -35,7 +35,7 @@ def constraint_resize_mode(node: Node, model: OnnxModel) -> Result:
 
 @advise(
     "make the sizes constants; where a scale hits no whole size, or other axes change, cut the "
-    "graph in front of it (--outputs)",
+    "graph in front of it (--output)",
     VALUES,
 )
 def constraint_resize_factors(node: Node, model: OnnxModel) -> Result:

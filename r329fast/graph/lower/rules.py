@@ -85,7 +85,7 @@ def constraint_map_or_row(node: Node, model: OnnxModel) -> Result:
 
 @advise(
     "fold the weights into the file: constant folding at export, or onnxslim MODEL.onnx OUT.onnx "
-    "(or onnxsim); where they depend on the input, cut the graph in front (--outputs)",
+    "(or onnxsim); where they depend on the input, cut the graph in front (--output)",
     VALUES,
 )
 def constraint_constant_weights(node: Node, model: OnnxModel) -> Result:

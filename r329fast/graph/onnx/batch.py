@@ -18,7 +18,7 @@ from r329fast.graph.onnx.model import Node, OnnxModel
 from r329fast.graph.onnx.places import FIRST, WHOLE, Place, Shape, after_reshape
 
 RULE = "Images must not mix, and the batch must be followed"
-ADVICE = "export with a fixed batch of 1, or cut the graph in front of it (--outputs)"
+ADVICE = "export with a fixed batch of 1, or cut the graph in front of it (--output)"
 # name of a tensor -> its shape with another batch, whose size comes first; None: not known
 Probe = Callable[[], tuple[int, dict[str, Shape]] | None]
 

@@ -23,6 +23,7 @@ from r329fast.kernels.ir.winograd import POSITIONS
 from r329fast.kernels.leaves.winograd import FEW, WORDS
 from r329fast.kernels.runtime.isa import ISA
 from r329fast.kernels.runtime.op_plan import OpPlan, Step
+from r329fast.kernels.runtime.team import Piece
 from r329fast.program.program import Op, TensorSpec
 
 VARIABLE = "R329FAST_WINOGRAD"
@@ -102,8 +103,13 @@ def prepare_dense(op: Op, layout: ConvLayout, output: TensorSpec) -> OpPlan:
     def scratch_bytes(batch: int) -> int:
         return max(winograd.scratch_bytes(batch), direct.scratch_bytes(batch))
 
+    def pieces(batch: int, threads: int, wanted: int) -> list[Piece]:
+        cutter = (winograd if batch >= least else direct).cutter
+        assert cutter is not None
+        return cutter(batch, threads, wanted)
+
     name = f"{winograd.path}, {direct.path} below {least} images"
-    return OpPlan(name, bind, scratch_bytes, True)
+    return OpPlan(name, bind, scratch_bytes, True, pieces)
 
 
 def _unit(layout: ConvLayout) -> bool:

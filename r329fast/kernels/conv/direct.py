@@ -13,6 +13,7 @@ the mode of a layer:
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import gcd
 from typing import NamedTuple
 
 import numpy as np
@@ -29,6 +30,7 @@ from r329fast.kernels.runtime.isa import ISA
 from r329fast.kernels.runtime.kernel import arrays, kernel
 from r329fast.kernels.runtime.op_plan import OpPlan, Step
 from r329fast.kernels.runtime.parameters import pack
+from r329fast.kernels.runtime.team import Piece, cut
 
 DIRECT, BAND, PARTS, PACKED = range(4)
 _ROWS, _WIDTH = ISA.rows, ISA.width
@@ -38,13 +40,18 @@ _MAX_ROWS = 420 // _ROWS * _ROWS
 _PART_BLOCK = 16 * 1024  # bytes of a part's band: inside L1
 _WASTE = 1.25  # positions of a band's tiles to output positions, at most
 _PARTS_WASTE = 2.5  # the same for parts and thin rows of a window: packing those costs more
+_COPIES = 24  # output channels whose products take as long as packing a window
 _THIN = 32  # bytes of a window's row
+_FEW_TILES = 7  # a thread with so many tiles of rows, or fewer, gets columns instead
+_LEAST_TILES = 4  # of rows in a piece: it reads all weights for them
 _FUSED = {epilogue_ir.ONCE: gemm_tile_ir.ONCE, epilogue_ir.TWICE: gemm_tile_ir.TWICE}
 
 
 class ConvRows(NamedTuple):
     first: int  # unit to begin with: an output position, or an output row (BAND, PARTS)
     end: int
+    column: int  # output channel to begin with (the whole width of tiles; one part of groups only)
+    column_end: int
     mode: int  # DIRECT, BAND, PARTS or PACKED
     block: int  # units whose rows are made ready at once
     plain: int  # 1: a packed row is a whole input position
@@ -58,13 +65,15 @@ class ConvRows(NamedTuple):
 
 
 @kernel_part
-def run_at(run, runs, width, count, line_stride, row_stride, outs):  # type: ignore[no-untyped-def]
-    """Where the rows of a tile's run begin, and its outputs; bytes from those of the first."""
-    per_line = (width + HALF - 1) // HALF
-    run = min(run, runs - 1)
-    line = run // per_line
-    x = min((run - line * per_line) * HALF, width - count)
-    return line * line_stride + x * row_stride, (line * width + x) * outs
+def run_at(run, runs, per, length, count, across_in, along_in, across_out, along_out):  # type: ignore[no-untyped-def]
+    """Where the rows of a tile's run begin, and its outputs; bytes from those of the first.
+
+    per: runs of a line (or column) of `length` positions; the last begins earlier if need be.
+    """
+    run = min(run, runs - 1)  # past the last run, it is made again
+    line = run // per
+    place = min((run - line * per) * HALF, length - count)
+    return line * across_in + place * along_in, line * across_out + place * along_out
 
 
 @kernel_part
@@ -77,12 +86,17 @@ def tile_lines(p, g, a, line_stride, row_stride, lines, width, w, epilogue, out,
     outs, pitch, fuse = g.outs, p.pitch, p.fuse
     per_out = min(g.group_outs, outs - channel)
     steps, taps, jump, column_bytes = p.steps, p.taps, p.row_bytes, p.column_bytes
-    count = min(HALF, width)  # positions of a run: the last of a line begins earlier if need be
-    runs = lines * ((width + HALF - 1) // HALF)
+    # The columns that whole runs of lines leave over: by runs along columns, where those are fewer.
+    whole = width // HALF
+    rest = width - whole * HALF
+    up = (lines + HALF - 1) // HALF
+    turned = lines >= HALF and rest * up < lines
+    count = HALF if turned else min(HALF, width)  # positions of a run
     # Columns outside, positions inside: the weights of one tile (K x columns) are read from memory
     # once and then stay in L1, while the rows, up to _ROW_BLOCK bytes, are read again from L2.
-    column = 0
-    while column < per_out:
+    column, last = p.column, min(p.column_end, per_out)
+    w += column * column_bytes
+    while column < last:
         left = per_out - column
         wide = left >= _WIDTH or (left > _SMALL and per_out >= _WIDTH)
         columns, at_once = (_WIDTH, 2) if wide else (_SMALL, 4)
@@ -96,33 +110,52 @@ def tile_lines(p, g, a, line_stride, row_stride, lines, width, w, epilogue, out,
         # leaves int32 sums of all of them, of which the epilogue takes the existing ones.
         now = fuse if left >= columns and count == HALF else gemm_tile_ir.STORE
         left = min(left, columns)
-        for run in range(0, runs, at_once):
-            # past the last run, it is made again
-            a_in, a_out = run_at(run, runs, width, count, line_stride, row_stride, outs)
-            b_in, b_out = run_at(run + 1, runs, width, count, line_stride, row_stride, outs)
-            if wide:
-                row_tile_wide(
-                    a + a_in, a + b_in, row_stride, taps, jump, steps, w, epilogue, first, pitch,
-                    now, acc, out + first + a_out, out + first + b_out, outs,
-                )  # fmt: skip
+        for turn in range(2 if turned else 1):
+            if turn:
+                per, length, runs = up, lines, rest * up
+                beside, along, beside_out, along_out = row_stride, line_stride, outs, width * outs
+                a_now, o = a + whole * HALF * row_stride, out + first + whole * HALF * outs
             else:
-                c_in, c_out = run_at(run + 2, runs, width, count, line_stride, row_stride, outs)
-                d_in, d_out = run_at(run + 3, runs, width, count, line_stride, row_stride, outs)
-                row_tile_narrow(
-                    a + a_in, a + b_in, a + c_in, a + d_in, row_stride, taps, jump, steps, w,
-                    epilogue, first, pitch, now, acc, out + first + a_out, out + first + b_out,
-                    out + first + c_out, out + first + d_out, outs,
-                )  # fmt: skip
-            if not now:
-                for index in range(min(at_once, runs - run)):
-                    _, place = run_at(
-                        run + index, runs, width, count, line_stride, row_stride, outs
-                    )
-                    sums = acc + index * HALF * 4 * columns
-                    epilogue_rows(
-                        sums, 4 * columns, epilogue, first, pitch, left, count, out + first + place,
-                        outs,
+                length = whole * HALF if turned else width
+                per = (length + HALF - 1) // HALF
+                runs = lines * per
+                beside, along, beside_out, along_out = line_stride, row_stride, width * outs, outs
+                a_now, o = a, out + first
+            for run in range(0, runs, at_once):
+                a_in, a_out = run_at(
+                    run, runs, per, length, count, beside, along, beside_out, along_out
+                )
+                b_in, b_out = run_at(
+                    run + 1, runs, per, length, count, beside, along, beside_out, along_out
+                )
+                if wide:
+                    row_tile_wide(
+                        a_now + a_in, a_now + b_in, along, taps, jump, steps, w, epilogue, first,
+                        pitch, now, acc, o + a_out, o + b_out, along_out,
                     )  # fmt: skip
+                else:
+                    c_in, c_out = run_at(
+                        run + 2, runs, per, length, count, beside, along, beside_out, along_out
+                    )
+                    d_in, d_out = run_at(
+                        run + 3, runs, per, length, count, beside, along, beside_out, along_out
+                    )
+                    row_tile_narrow(
+                        a_now + a_in, a_now + b_in, a_now + c_in, a_now + d_in, along, taps, jump,
+                        steps, w, epilogue, first, pitch, now, acc, o + a_out, o + b_out, o + c_out,
+                        o + d_out, along_out,
+                    )  # fmt: skip
+                if not now:
+                    for index in range(min(at_once, runs - run)):
+                        _, place = run_at(
+                            run + index, runs, per, length, count, beside, along, beside_out,
+                            along_out,
+                        )  # fmt: skip
+                        sums = acc + index * HALF * 4 * columns
+                        epilogue_rows(
+                            sums, 4 * columns, epilogue, first, pitch, left, count, o + place,
+                            along_out,
+                        )  # fmt: skip
         w += columns * column_bytes
 
 
@@ -197,19 +230,27 @@ def conv_rows(frame):  # type: ignore[no-untyped-def]
             )
 
 
+def tiled_positions(lines: int, width: int) -> int:
+    """Positions that runs of HALF make of so many lines, as `tile_lines` lays them out."""
+    rest, up = width % HALF, -(-lines // HALF)
+    turned = lines >= HALF and rest * up < lines
+    return HALF * (lines * (width // HALF) + (rest * up if turned else lines * (rest > 0)))
+
+
 def choose_mode(layout: ConvLayout) -> int:
     """Where the rows of a layer lie."""
     if ISA.element > 1 or layout.dilation != (1, 1):
         return PACKED
-    tiled = -(-layout.out_width // HALF) * HALF
+    tiled, exact = tiled_positions(layout.out_height, layout.out_width), layout.positions
     if layout.group > 1:
-        return PARTS if tiled <= _PARTS_WASTE * layout.out_width else PACKED
+        return PARTS if tiled <= _PARTS_WASTE * exact else PACKED
     if layout.plain and not layout.tile_flip:
         return DIRECT
     if layout.plain or layout.kernel == (1, 1) == layout.stride:
         return PACKED
     thin = layout.kernel[1] * layout.channels < _THIN
-    return BAND if tiled <= (_PARTS_WASTE if thin else _WASTE) * layout.out_width else PACKED
+    waste = _PARTS_WASTE if thin else min(_WASTE, 1 + _COPIES / len(layout.weights))
+    return BAND if tiled <= waste * exact else PACKED
 
 
 def _parameters(layout: ConvLayout, mode: int, parts: Parts) -> tuple[ConvRows, np.ndarray, int]:
@@ -236,6 +277,8 @@ def _parameters(layout: ConvLayout, mode: int, parts: Parts) -> tuple[ConvRows, 
     parameters = ConvRows(
         first=0,
         end=layout.out_height if bands else layout.positions,
+        column=0,
+        column_end=parts.outs,
         mode=mode,
         block=block,
         plain=int(layout.plain),
@@ -269,4 +312,22 @@ def prepare_rows(layout: ConvLayout) -> OpPlan:
         arguments = (p, geometry, inputs[0], packed, layout.pads, constants, output, scratch)
         return [(conv_rows, arguments)]
 
-    return OpPlan(f"{ISA.name}-{layout.describe()}", bind, lambda batch: scratch_bytes, True)
+    def pieces(batch: int, threads: int, wanted: int) -> list[Piece]:
+        units = batch * parameters.end
+        positions = batch * layout.positions
+        if len(parts.weights) == 1 and positions <= _ROWS * _FEW_TILES * threads:
+            # few positions: every piece reads weights of its own
+            columns = cut(parts.outs, threads, wanted, _WIDTH)
+            if len(columns) >= threads:
+                return [Piece(0, units, *ends) for ends in columns]
+        at_once = 2 if parts.outs > _SMALL else 4
+        if mode in (BAND, PARTS):
+            runs = -(-layout.out_width // HALF)
+            grain = at_once // gcd(runs, at_once)
+        else:
+            grain = at_once * HALF
+        wanted = min(wanted, max(positions // (_ROWS * _LEAST_TILES), threads))
+        return [Piece(*ends, 0, parts.outs) for ends in cut(units, threads, wanted, grain)]
+
+    path = f"{ISA.name}-{layout.describe()}"
+    return OpPlan(path, bind, lambda batch: scratch_bytes, True, pieces)

@@ -39,6 +39,7 @@ from r329fast.kernels.runtime.isa import ISA
 from r329fast.kernels.runtime.kernel import arrays, kernel
 from r329fast.kernels.runtime.op_plan import OpPlan, Step
 from r329fast.kernels.runtime.parameters import pack
+from r329fast.kernels.runtime.team import Piece, cut
 from r329fast.program.program import Op, TensorSpec
 
 _ROWS, _FEW, _WIDTH = WORDS.rows, FEW.rows, WORDS.width
@@ -51,10 +52,13 @@ _BLOCKS = ((1 << 20, _ROWS), (8 << 20, 3 * _ROWS), (1 << 62, 6 * _ROWS))
 class WinogradTiles(NamedTuple):
     first: int  # unit to begin with: a tile, or an image where tiles of several sizes are mixed
     end: int
+    column: int  # output channel to begin with, a multiple of `group_columns`
+    column_end: int
     block: int  # units that are transformed and multiplied together
     chunk: int  # input channels of one exact sum
     chunks: int
     group_columns: int  # output channels whose products are there at once
+    group_bytes: int  # of their packed weights
     row_bytes: int  # of a packed row: one point of one transformed window
     band_bytes: int  # of an image row in the band
     input_pitch: int  # bytes from one point of the transformed inputs to the next
@@ -214,8 +218,8 @@ def winograd_tiles(frame):  # type: ignore[no-untyped-def]
         # all tiles are of the size that has every point: all four ranges are the whole block
         if sizes == 1:
             rows[:2] = 0
-        w = np.int64(weights.ctypes.data)
-        for start in range(0, outs, group):
+        w = np.int64(weights.ctypes.data) + p.column // group * p.group_bytes
+        for start in range(p.column, p.column_end, group):
             columns = min(group, outs - start)
             w = multiply(p, g, v, m, w, rows, columns)
             for column in range(0, columns, _WIDTH):
@@ -243,6 +247,9 @@ def _parameters(
     """Parameters of `winograd_tiles` for `units`, of which `block` go together; scratch bytes."""
     rows = block * (sum(group.tiles for group in groups) if len(groups) > 1 else 1)
     chunks = -(-layout.channels // chunk)
+    steps = sum(
+        (min(chunk, layout.channels - i) + 1) // 2 for i in range(0, layout.channels, chunk)
+    )
     vector = 2 * WORDS.lanes  # whole vectors are written
     row_bytes = -(-min(chunk, layout.channels) // vector) * 2 * vector + _GAP
     columns = layout.out_width + 2 + WINDOW  # tiles may reach past the map
@@ -255,10 +262,13 @@ def _parameters(
     parameters = WinogradTiles(
         first=0,
         end=units,
+        column=0,
+        column_end=len(layout.weights),
         block=block,
         chunk=chunk,
         chunks=chunks,
         group_columns=panels * _WIDTH,
+        group_bytes=POSITIONS * steps * 4 * panels * _WIDTH,
         row_bytes=row_bytes,
         band_bytes=band_bytes,
         input_pitch=input_pitch,
@@ -320,4 +330,17 @@ def prepare_winograd(op: Op, layout: ConvLayout, output: TensorSpec) -> OpPlan |
         )  # fmt: skip
         return [(winograd_tiles, arguments)]
 
-    return OpPlan(f"winograd4 {ISA.name}", bind, lambda batch: settings(batch)[2], True)
+    def pieces(batch: int, threads: int, wanted: int) -> list[Piece]:
+        _, parameters, _ = settings(batch)
+        units, outs = parameters.end, parameters.column_end
+        if units <= threads * parameters.block:
+            # a piece transforms all inputs, but reads weights of its own
+            columns = cut(outs, threads, threads, parameters.group_columns)
+            if len(columns) == threads:
+                return [Piece(0, units, *ends) for ends in columns]
+        grain = _ROWS if units >= 2 * threads * _ROWS else _FEW if units >= threads * _FEW else 1
+        wanted = min(wanted, max(units // parameters.block, threads))
+        return [Piece(*ends, 0, outs) for ends in cut(units, threads, wanted, grain)]
+
+    path = f"winograd4 {ISA.name}"
+    return OpPlan(path, bind, lambda batch: settings(batch)[2], True, pieces)

@@ -14,6 +14,7 @@ from r329fast.kernels.ir import depthwise as depthwise_ir
 from r329fast.kernels.ir import epilogue as epilogue_ir
 from r329fast.kernels.ir.copy_rows import emit_copy
 from r329fast.kernels.ir.max_pool import emit_max_columns, emit_max_rows
+from r329fast.kernels.ir.mean import emit_mean_columns, emit_sum_rows
 from r329fast.kernels.leaves.leaf import leaf, memory
 from r329fast.kernels.runtime.isa import ISA, JIT
 
@@ -123,6 +124,35 @@ def _max_columns_twin(
         memory(dst + window * channels, channels)[:] = largest ^ np.uint8(flip)
 
 
+def _sum_rows_twin(dst: int, src: int, row_stride: int, rows: int, count: int, flip: int) -> None:
+    total = np.zeros(count, dtype=np.uint16)
+    for row in range(rows):
+        total += memory(src + row * row_stride, count) ^ np.uint8(flip)
+    memory(dst, count, np.uint16)[:] = total
+
+
+def _mean_columns_twin(
+    dst: int,
+    src: int,
+    windows: int,
+    stride: int,
+    column_stride: int,
+    columns: int,
+    channels: int,
+    which: int,
+    epilogue: int,
+    pitch: int,
+) -> None:
+    for window, entry in enumerate(memory(which, windows, np.int64)):
+        places = [src + window * stride + column * column_stride for column in range(columns)]
+        words = np.stack([memory(place, channels, np.uint16) for place in places])
+        sums = words.sum(axis=0, dtype=np.int32)
+        for channel in range(channels):  # one entry serves all
+            place = dst + window * channels + channel
+            value = sums[channel : channel + 1].ctypes.data
+            _epilogue_twin(value, 0, epilogue, int(entry), pitch, 1, 1, place, 0)
+
+
 copy_rows: Any  # in the form of the tile
 widen_rows: Any  # as int16
 copy_bytes: Any  # as they are, or flipped
@@ -130,6 +160,8 @@ depthwise_row: Any
 epilogue_rows: Any
 max_rows: Any
 max_columns: Any
+sum_rows: Any
+mean_columns: Any
 if JIT:
     copy_bytes, widen_rows = (
         leaf(f"copy_rows_{element}", emit_copy, element) for element in (1, 2)
@@ -139,8 +171,11 @@ if JIT:
     epilogue_rows = leaf("epilogue_rows", epilogue_ir.emit_epilogue)
     max_rows = leaf("max_rows", emit_max_rows)
     max_columns = leaf("max_columns", emit_max_columns)
+    sum_rows = leaf("sum_rows", emit_sum_rows)
+    mean_columns = leaf("mean_columns", emit_mean_columns)
 else:
     copy_rows = widen_rows = _widen_twin
     copy_bytes = copy_twin
     depthwise_row, epilogue_rows = _depthwise_twin, _epilogue_twin
     max_rows, max_columns = _max_rows_twin, _max_columns_twin
+    sum_rows, mean_columns = _sum_rows_twin, _mean_columns_twin

@@ -2,8 +2,8 @@
 
 A frame is int64 [2 * n]: address and length of each of n flat arrays. Every kernel is compiled to
 `void(int64 frame)` when it is first wanted, so that a whole op list is a table of addresses that
-one compiled loop calls: no time is spent in Python between ops, and threads that share ops meet
-at a barrier that costs microseconds. Un-jitted, a frame is a tuple of arrays.
+one compiled loop calls: no time is spent in Python between ops. Threads that share ops go through
+the table together (team.py). Un-jitted, a frame is a tuple of arrays.
 """
 
 from __future__ import annotations
@@ -32,7 +32,6 @@ _KINDS = {"i": types.int64, "u": types.uint8, "f": types.float64}
 _DTYPES = {"i": np.int64, "u": np.uint8, "f": np.float64}
 _COMPILING = threading.Lock()
 hold_during_fork(_COMPILING)
-_SPINS = 2_000  # turns of waiting at a barrier before the core is offered to others
 
 
 class Kernel:
@@ -157,30 +156,6 @@ def _call(typingctx: Any, address: Any, frame: Any) -> Any:
 
 
 @intrinsic
-def _arrive(typingctx: Any, counter: Any) -> Any:
-    """Add one to the int64 at address `counter`, for all threads to see."""
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        i64 = ir.IntType(64)
-        place = builder.inttoptr(args[0], i64.as_pointer())
-        builder.atomic_rmw("add", place, i64(1), "seq_cst")
-        return context.get_dummy_value()
-
-    return types.void(types.int64), codegen
-
-
-@intrinsic
-def _arrived(typingctx: Any, counter: Any) -> Any:
-    """The int64 at address `counter`."""
-
-    def codegen(context: Any, builder: Any, signature: Any, args: Any) -> Any:
-        place = builder.inttoptr(args[0], ir.IntType(64).as_pointer())
-        return builder.load_atomic(place, "seq_cst", 8)
-
-    return types.int64(types.int64), codegen
-
-
-@intrinsic
 def _pause(typingctx: Any) -> Any:
     """Tell the core that this thread only waits, so that its other thread gets more of it."""
 
@@ -202,8 +177,6 @@ def _pause(typingctx: Any) -> Any:
 
 call: Any = _call
 pause: Any = _pause
-arrive: Any = _arrive
-arrived: Any = _arrived
 
 
 @njit(nogil=True, cache=True)
@@ -211,25 +184,6 @@ def run_steps(steps):  # type: ignore[no-untyped-def]
     """Call every kernel of steps int64 [n, 2]: its address and its frame's."""
     for index in range(len(steps)):
         call(steps[index, 0], steps[index, 1])
-
-
-@njit(nogil=True, cache=True)
-def run_shared_steps(steps, parts, counter, give_way):  # type: ignore[no-untyped-def]
-    """One thread's share of steps int64 [n, 2] (address 0: none), all threads in step.
-
-    counter: address of an int64 that starts at zero; give_way: address of a function that offers
-    the core to other threads, or 0.
-    """
-    for index in range(len(steps)):
-        if steps[index, 0]:
-            call(steps[index, 0], steps[index, 1])
-        arrive(counter)
-        spins = 0
-        while arrived(counter) < (index + 1) * parts:
-            pause()
-            spins += 1
-            if spins > _SPINS and give_way:
-                call(give_way, 0)
 
 
 @cache

@@ -9,12 +9,15 @@ from typing import Any
 import numpy as np
 
 from r329fast.kernels.runtime.kernel import Kernel
+from r329fast.kernels.runtime.team import Piece, cut
 from r329fast.program.program import TensorSpec
 
 Step = tuple[Kernel, tuple[np.ndarray, ...]]  # a kernel and its flat arrays
 BindCalls = Callable[[int, Sequence[np.ndarray], np.ndarray, np.ndarray], list[Step]]
+CutCalls = Callable[[int, int, int], list[Piece]]
 
 _ALIGN = 64
+_FINE = 16  # a piece of so many cache lines is cut between two of them
 SLACK = 256  # bytes behind every buffer: kernels may read whole vectors past its last
 
 
@@ -44,13 +47,15 @@ class OpPlan:
 
     path: name of the chosen kernel path; binder: (batch, flat uint8 inputs, flat uint8 output,
     scratch) -> kernel calls; scratch: batch -> bytes; ranged: the first argument of every call
-    has the parameters `first` and `end`, so that threads can share the work.
+    has the parameters `first` and `end`, so that threads can share the work; cutter: (batch,
+    threads, pieces wanted) -> the pieces, where they are not just parts of first..end.
     """
 
     path: str
     binder: BindCalls
     scratch: Callable[[int], int]
     ranged: bool = False
+    cutter: CutCalls | None = None
 
     def scratch_bytes(self, batch: int) -> int:
         """Bytes of working memory that `run` needs for `batch` images."""
@@ -72,23 +77,30 @@ class OpPlan:
         inputs: Sequence[np.ndarray],
         output: np.ndarray,
         scratches: Sequence[np.ndarray],
-    ) -> list[list[Step]]:
-        """The same in stages, each a list of calls that may run at once, one for a scratch."""
+        wanted: int = 1,
+    ) -> tuple[list[list[Step]], list[list[Piece]]]:
+        """The same in stages: each is one call, or (in pieces) the same call in every scratch.
+
+        wanted: about how many pieces a call is worth. The second result holds the pieces of each
+        stage, none where it is one call.
+        """
         whole = self.bind(batch, inputs, output, scratches[0])
-        if not self.ranged or len(scratches) == 1:
-            return [[step] for step in whole]
+        threads = len(scratches)
+        if not self.ranged or threads == 1 or wanted < 2:
+            return [[step] for step in whole], [[] for _ in whole]
         others = [self.bind(batch, inputs, output, scratch) for scratch in scratches[1:]]
-        stages = []
+        stages, cuts = [], []
         for steps in zip(whole, *others, strict=True):
-            parts = []
-            for index, (function, arguments) in enumerate(steps):
-                first, end = arguments[0]["first"], arguments[0]["end"]
-                length = int(end[0])
-                first[0], end[0] = (length * i // len(scratches) for i in (index, index + 1))
-                if first[0] < end[0]:
-                    parts.append((function, arguments))
-            stages.append(parts)
-        return stages
+            pieces = self._cut(batch, int(steps[0][1][0]["end"][0]), threads, wanted)
+            stages.append(list(steps) if len(pieces) > 1 else [steps[0]])
+            cuts.append(pieces if len(pieces) > 1 else [])
+        return stages, cuts
+
+    def _cut(self, batch: int, length: int, threads: int, wanted: int) -> list[Piece]:
+        if self.cutter is not None:
+            return self.cutter(batch, threads, wanted)
+        grain = 64 if length >= 64 * _FINE * wanted else 1  # bytes, mostly: whole cache lines
+        return [Piece(*ends) for ends in cut(length, threads, wanted, grain)]
 
     def run(self, inputs: list[np.ndarray], output: np.ndarray, scratch: np.ndarray) -> None:
         """Compute int8/uint8 [n, *shape] C-contiguous `output` from such `inputs`."""

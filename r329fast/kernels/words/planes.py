@@ -27,6 +27,7 @@ from r329fast.kernels.runtime.isa import ISA
 from r329fast.kernels.runtime.kernel import arrays, kernel
 from r329fast.kernels.runtime.op_plan import OpPlan, Step, aligned
 from r329fast.kernels.runtime.parameters import pack
+from r329fast.kernels.runtime.team import Piece, cut
 from r329fast.kernels.words.elements import code_of, finish, write
 from r329fast.program.program import Op, TensorSpec
 
@@ -362,4 +363,8 @@ def prepare_planes(
         fixed = (packed, flat_padding, constants, table)
         return [(conv_planes, (p, packed_geometry, inputs[0], *fixed, output, scratch))]
 
-    return OpPlan(f"{ISA.name}-planes", bind, lambda batch: size, True)
+    def pieces(batch: int, threads: int, wanted: int) -> list[Piece]:
+        # every call takes whole inputs apart: one for each thread
+        return [Piece(*ends) for ends in cut(batch * positions, threads, threads)]
+
+    return OpPlan(f"{ISA.name}-planes", bind, lambda batch: size, True, pieces)

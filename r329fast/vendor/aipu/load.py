@@ -8,6 +8,7 @@ from r329fast.base.reading import open_regular
 from r329fast.calibration.ranges import Ranges
 from r329fast.errors import FileError, UsageError
 from r329fast.graph import load_model
+from r329fast.graph.ir import Graph
 from r329fast.program.program import Program
 from r329fast.program.storage import load_program
 from r329fast.vendor.aipu.container import MAGIC, is_aipu
@@ -23,15 +24,16 @@ def load_aipu(
     *,
     max_file: str | Path | None = None,
     min_file: str | Path | None = None,
-    model: str | Path | None = None,
+    model: str | Path | Graph | None = None,
     rounding: str = "half_even",
 ) -> Program:
     """The program of a vendor's aipu.bin (Z1_0701, graph version 0.4).
 
     Without more, layers are named by op and RO entry (`conv3`) and every scale is 1. max_file,
     min_file: the calibration dicts that it was built from, which give names and scales; model: its
-    float ONNX, whose layers, names and input layout the program then has, with scales from the
-    dicts or recovered from the biases (docs/aipu.md). rounding: of shifts, as in `Options`.
+    float ONNX (or what `load_model` made of it), whose layers, names and input layout the program
+    then has, with scales from the dicts or recovered from the biases (docs/aipu.md). rounding: of
+    shifts, as in `Options`.
 
     Raises FileError for a damaged file or dicts that are not its own, DataError for another model,
     UnsupportedModelError with the words found for a form that is not known, and UsageError.
@@ -43,7 +45,8 @@ def load_aipu(
     if max_file is not None and min_file is not None:
         ranges = Ranges.load_max_min(Path(max_file), Path(min_file))
     if model is not None:
-        return on_model(program, load_model(str(model)), ranges).program
+        graph = model if isinstance(model, Graph) else load_model(str(model))
+        return on_model(program, graph, ranges).program
     return program if ranges is None else with_ranges(program, ranges)
 
 
@@ -60,7 +63,7 @@ def is_program(path: str | Path) -> bool:
     return head.startswith(_ZIP) or is_aipu(head)
 
 
-def read_program(path: str | Path, float_model: str | Path | None = None) -> Program:
+def read_program(path: str | Path, float_model: str | Path | Graph | None = None) -> Program:
     """The program of a `.r329` or aipu.bin file; the latter on its float model where there is one.
 
     Raises what `load_program` and `load_aipu` raise.
