@@ -33,7 +33,7 @@ def test_the_least_noise(best: float, images: int, monkeypatch: pytest.MonkeyPat
     x = x.astype(np.float32)
     side = run_float(graph, x, 0)
     side.extremes[name][:] = (-1.0, 1.0)  # so that every fold shows the whole
-    state = State(graph, Ranges({tensor: (-1.0, 1.0) for tensor in graph.shapes}), "EXTREME")
+    state = State(graph, Ranges(dict.fromkeys(graph.shapes, (-1.0, 1.0))), "EXTREME")
     tried: list[float] = []
 
     def score(program: Any, *others: Any) -> _Score:
