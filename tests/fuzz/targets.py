@@ -265,4 +265,5 @@ TARGETS = (
         mutators.record,
         leavings.read_vendor_folder,
     ),
+    Target("machine", "m.json", _plain(leavings.machines), mutators.machine, leavings.read_machine),
 )
