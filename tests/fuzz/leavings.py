@@ -161,7 +161,7 @@ def read_result_record(path: Path) -> None:
              ["report", path.parent, "--html", page])  # fmt: skip
 
 
-def annotations() -> list[bytes]:
+def truths() -> list[bytes]:
     images = [{"id": k, "file_name": f"{k}.png", "width": 8, "height": 6} for k in (1, 2)]
     boxes = [
         {"id": k, "image_id": 1 + k % 2, "category_id": 3, "bbox": [1, 1, 4, 3], "area": 12,
@@ -172,7 +172,7 @@ def annotations() -> list[bytes]:
     return [json.dumps({"images": images, "annotations": boxes, "categories": categories}).encode()]
 
 
-def read_annotations(path: Path) -> None:
+def read_truth(path: Path) -> None:
     from r329fast.evaluation.metrics import choose_metric
 
     boxes = np.array([[[1, 1, 5, 4, 0.9, 0], [0, 0, 3, 3, 0.5, 1]]] * 2, np.float32)

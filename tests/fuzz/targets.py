@@ -250,9 +250,9 @@ TARGETS = (
     Target(
         "boxes",
         "boxes.json",
-        _plain(leavings.annotations),
+        _plain(leavings.truths),
         mutators.record,
-        leavings.read_annotations,
+        leavings.read_truth,
     ),
     Target(
         "numbers", "y.csv", _plain(leavings.number_sheets), mutators.text, leavings.read_numbers
