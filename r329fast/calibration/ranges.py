@@ -33,10 +33,11 @@ def sum_square_key(layer: str) -> str:
 
 @dataclass
 class Ranges:
-    """Tensor name -> (min, max), float32 values.
+    """Tensor name -> (min, max), real values (float32): what `calibrate` finds.
 
-    seen: smallest and largest value over the whole calibration set, where known. It decides
-    whether an input is unsigned (spec A and B.2), and shows what a range cuts off.
+    `ranges["conv1"]` is one of them, `values` has all. seen: smallest and largest value over the
+    whole calibration set, where known. It decides whether an input is unsigned (spec A and B.2),
+    and shows what a range cuts off.
     """
 
     values: dict[str, tuple[float, float]]

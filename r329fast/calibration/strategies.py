@@ -46,6 +46,11 @@ def parse_strategy(text: str) -> Strategy:
     return Strategy(word, float(match["number"]) if match["number"] else default)
 
 
+def simple_strategy(text: str) -> bool:
+    """Whether a method is one strategy for all layers, and not the vendor's words with scopes."""
+    return "&" not in text and "<" not in text
+
+
 def choose_range(
     strategy: Strategy, statistics: RunningStatistics, symmetric: bool
 ) -> tuple[float, float]:

@@ -103,8 +103,7 @@ def _show(trial: Trial, out: Console) -> None:
     from r329fast.report.findings import finding_lines, findings
 
     out.print()
-    for line in trial.notes:
-        out.print(line)
+    out.paragraphs(trial.notes)
     out.print("What to look at")
     out.paragraphs(finding_lines(findings(trial.record)))
     out.print()

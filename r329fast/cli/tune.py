@@ -153,12 +153,30 @@ def _recipe(args: argparse.Namespace, out: Console) -> Preprocess:
 def _show(record: dict[str, Any], files: dict[str, str], out: Console) -> None:
     before, after = record["before"]["confirmed"], record["after"]["confirmed"]
     if record["gained"]:
-        out.print(
+        out.wrapped(
             f"output SNR {before['snr']:.2f} -> {after['snr']:.2f} dB, agreement with float "
             f"{before['agreement']:.1%} -> {after['agreement']:.1%}, on "
             f"{record['images']['confirming']} images that chose nothing"
         )
     else:
-        out.print("nothing helped on images that did not choose it: the network stays as it is")
+        out.wrapped("nothing helped on images that did not choose it: the network stays as it is")
+    time = record["time"]
+    if time["seconds_to_most"] is not None:
+        out.wrapped(
+            f"{time['most']:.0%} of the gain after {time['seconds_to_most']:.0f} s, all steps "
+            f"after {time['wall']:.0f} s"
+        )
     for kind, path in files.items():
         out.print(f"{kind}: {path}")
+    cut = [step["step"] for step in record["steps"] if not step.get("begun", True)]
+    if cut:
+        out.warn(
+            f"the budget of {record['budget']:g} min was over before {', '.join(cut)}; what was "
+            f"kept by then is written. --budget {2 * record['budget']:g} goes on longer, 0 to the "
+            "end"
+        )
+    if record["gained"]:
+        out.wrapped(
+            f"next: r329fast eval {files['cfg']} --images SET, with labels, says what it "
+            "is worth in accuracy"
+        )

@@ -238,9 +238,10 @@ def prepare(
 ) -> Prepared:
     """Carry out a cfg up to the quantised program.
 
-    settings, or its fields as keywords (`prepare("run.cfg", scheme="compass42", threads=2)`),
-    overrule the cfg. Paths in the cfg are relative to the working folder, as the vendor's are.
-    Raises CfgError, FileError, DataError, UnsupportedModelError and UsageError.
+    settings, or its fields as keywords (scheme, rounding, method, per_channel, threads, progress),
+    overrule the cfg: `prepare("run.cfg", scheme="compass42", threads=2)`. Paths in the cfg are
+    relative to the working folder, as the vendor's are. Raises CfgError, FileError, DataError,
+    UnsupportedModelError and UsageError.
     """
     settings = with_arguments(settings or Settings(), changes, "prepare")
     config = load_config(cfg)

@@ -70,7 +70,8 @@ def run_cfg(
 ) -> RunResult:
     """Parse, calibrate, quantise and (mode run) simulate what a cfg names; write the files.
 
-    settings, or its fields as keywords (`run_cfg("run.cfg", scheme="compass42", threads=2)`).
+    settings, or its fields as keywords: scheme, rounding, method, per_channel, threads, progress
+    (`run_cfg("run.cfg", scheme="compass42", threads=2)`).
     out: folder for all that is written, by default the working folder, as the vendor's tool
     does; a relative `outputs` of the cfg then lies below it. In mode build, `outputs` becomes a
     `.r329` program, which is no vendor binary. dump: folder for every layer's integers (.npy).

@@ -48,10 +48,13 @@ def evaluate(
     """Accuracy of a cfg or `.r329` program on a labelled image set.
 
     model: a path, or what such a path leads to. images: the path of a set, or a sequence or
-    iterable of (image, label), as `Sequences` has them; images, labels: see `open_source`.
-    options: see `EvaluationOptions`; what its parts (`Grid`, `Selection`, `RecordOptions`,
-    `Execution`) hold is a keyword here too: `evaluate("run.cfg", "val.zip", float_baseline=True,
-    threads=2)`.
+    iterable of (image, label), as `Sequences` has them; images, labels: see `open_source`. options:
+    see `EvaluationOptions`; what its parts (`Grid`, `Selection`, `RecordOptions`, `Execution`) hold
+    is a keyword here too: `evaluate("run.cfg", "val.zip", float_baseline=True, threads=2)`.
+    Keywords: schemes, roundings, methods, per_channel; preprocess, limit, spread, label_offset,
+    class_folders, split, skip_bad; out, resume, overwrite, file_format, logits, chunk, merge;
+    threads, backend, cache, scheduler, scheduler_file, client, ship_images, progress;
+    float_baseline, float_model, metric, targets.
 
     Raises the typed errors of `r329fast.errors`: UsageError for unknown keywords, arguments that
     do not go together and a resume that does not fit, DataError for labels out of range and

@@ -138,7 +138,7 @@ class Records:
             self._read(log, plan)
 
     def _read(self, log: ChunkLog, plan: ChunkPlan) -> None:
-        from r329fast.evaluation.score import FLOAT_SCORE
+        from r329fast.evaluation.score import FLOAT_SCORE, SCORE
 
         count = len(plan.source)
         seen = 0
@@ -146,14 +146,15 @@ class Records:
             payload = unpack(log.read(number))
             first = plan.rows(number).start
             for index, scores in enumerate(self.scores):
-                part = payload[f"score{index}"]
+                part = _of_dtype(payload[f"score{index}"], SCORE)
                 scores[first : first + len(part)] = part
             self._add_states(payload, plan)
             seen += plan.length(number)
             if "float" in payload:
                 if self.floats is None:
                     self.floats = np.zeros(count, dtype=FLOAT_SCORE)
-                self.floats[first : first + len(payload["float"])] = payload["float"]
+                part = _of_dtype(payload["float"], FLOAT_SCORE)
+                self.floats[first : first + len(part)] = part
             for row, why in bad_rows(payload).items():
                 self.bad[first + row] = why
         if seen != count:
@@ -169,6 +170,13 @@ class Records:
                 self.saturated[index] += int(payload[f"saturated{index}"].sum())
         found = _below(payload, "float.")
         self.float_states += [found] if found else []
+
+
+def _of_dtype(array: np.ndarray, wanted: np.dtype) -> np.ndarray:
+    """An array of a record, which has the fields that result files show."""
+    if array.dtype != wanted or array.ndim != 1:
+        raise ValueError(f"found {array.dtype} {list(array.shape)}")
+    return array
 
 
 def bad_rows(payload: dict[str, np.ndarray]) -> dict[int, str]:

@@ -15,6 +15,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from r329fast.base.files import write_atomic
+from r329fast.base.reading import faults_of
 from r329fast.base.sheets import as_cell
 from r329fast.errors import UsageError
 from r329fast.evaluation.chunk_log import ChunkLog, unpack
@@ -39,7 +40,10 @@ def choose_format(wanted: str | None) -> tuple[str, str]:
             raise UsageError(
                 "parquet needs pyarrow (pip install 'r329fast[eval]')", option="format"
             ) from None
-        return "csv", "pyarrow is not installed: results.csv instead of results.parquet"
+        return "csv", (
+            "pyarrow is not installed: results.csv instead of results.parquet (pip install "
+            "pyarrow, or --format csv, which asks for it)"
+        )
     return "parquet", ""
 
 
@@ -68,15 +72,22 @@ def columns_of(
         for place in range(TOP):
             found[f"float_top{place + 1}"] = payload["float"]["top"][:, place].tolist()
     if f"logits{variant}" in payload:
-        found["logits"] = payload[f"logits{variant}"].tolist()
+        logits = payload[f"logits{variant}"]
+        if logits.ndim != 2 or logits.dtype.kind not in "iu" or logits.itemsize > 2:
+            raise ValueError(f"found logits {logits.dtype} {list(logits.shape)}")
+        found["logits"] = logits.tolist()
+    if {len(column) for column in found.values()} != {count}:
+        raise ValueError("found columns of different lengths")
     return found
 
 
 def _chunks(log: ChunkLog, variant: int, plan: ChunkPlan) -> Iterator[Columns]:
     names, classes = plan.source.names, plan.classes
     for number in sorted(log.done):
-        payload = unpack(log.read(number))
-        yield columns_of(payload, variant, plan.rows(number).start, names, classes)
+        with faults_of(log.path, "a record of this evaluation", "; --overwrite begins anew"):
+            payload = unpack(log.read(number))
+            columns = columns_of(payload, variant, plan.rows(number).start, names, classes)
+        yield columns
 
 
 def write_results(path: Path, log: ChunkLog, variant: int, plan: ChunkPlan) -> Path:

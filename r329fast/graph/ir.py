@@ -165,12 +165,15 @@ class Layer:
 
 @dataclass
 class Graph:
-    """Layers in execution order, the shape of every tensor, and the graph's ends.
+    """A float network in the vendor's layers: what `load_model` reads from an ONNX file.
 
-    onnx_names: tensor name -> name of the ONNX tensor that holds the same float values, where
-    there is one; input_layouts: input name -> "NCHW", "NHWC" or "plain" as the ONNX file has it;
-    onnx_axes: tensor name -> for each of our per-image axes the ONNX tensor's one ((1, 2, 0) for a
-    feature map that is NCHW there); given: tensor name -> scale and zero point of a quantised file;
+    layers: in execution order, norms folded and activations fused; `for layer in graph` goes over
+    them. shapes: of every tensor, for one image and without the batch: (H, W, C) for a feature map.
+    outputs: names of tensors; a tensor has the name of the layer that makes it. onnx_names: tensor
+    name -> name of the ONNX tensor that holds the same float values, where there is one;
+    input_layouts: input name -> "NCHW", "NHWC" or "plain" as the ONNX file has it; onnx_axes:
+    tensor name -> for each of our per-image axes the ONNX tensor's one ((1, 2, 0) for a feature map
+    that is NCHW there); given: tensor name -> scale and zero point of a quantised file;
     given_again: ONNX tensors that the file quantises a second time, with another scale.
     """
 
@@ -213,4 +216,5 @@ class Graph:
         raise KeyError(tensor)
 
     def consumers(self, tensor: str) -> list[Layer]:
+        """The layers that read `tensor`, in execution order."""
         return [layer for layer in self.layers if tensor in layer.inputs]

@@ -79,7 +79,8 @@ def check_model(
     """Everything in the model that is not supported, one finding per cause; an empty list if
     nothing.
 
-    Raises FileError and UsageError as `load_model` does.
+    An `Issue` has the op, the layer, the reason and what to do. inputs, outputs, input_shapes: as
+    in `load_model`. Raises FileError and UsageError as `load_model` does.
     """
     try:
         found = _load(path, inputs, outputs, input_shapes, None)

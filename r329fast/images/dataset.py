@@ -134,9 +134,11 @@ def _check_layout(
             path=str(path),
         )
     if wanted is not None:
+        images = len(one) == len(wanted) == 3 and wanted[2] == one[2] == 3
+        made = f" (`r329fast dataset IMAGES --size {wanted[1]}x{wanted[0]} --out DIR`)"
         raise DataError(
             f"{path}: found {list(shape)}, the network's input needs [N, "
-            f"{', '.join(str(size) for size in wanted)}]",
+            f"{', '.join(str(size) for size in wanted)}]{made if images else ''}",
             path=str(path),
         )
 

@@ -11,9 +11,16 @@ from r329fast.base.integers import INT32_MAX
 from r329fast.kernels.epilogue import FLOAT32_INTEGERS, prepare_epilogue
 from r329fast.kernels.epilogue_wide import epilogue_wide
 from r329fast.kernels.leaves.rows import epilogue_rows
-from r329fast.kernels.leaves.vector import add_bytes, multiply_bytes, scale_rows
+from r329fast.kernels.leaves.vector import (
+    add_bytes,
+    affine_bytes,
+    move_bytes,
+    multiply_bytes,
+    row_width,
+    spread_factors,
+)
 from r329fast.kernels.runtime.kernel import arrays, kernel
-from r329fast.kernels.runtime.op_plan import OpPlan, Step, flip_of
+from r329fast.kernels.runtime.op_plan import SLACK, OpPlan, Step, flip_of
 from r329fast.kernels.runtime.parameters import pack
 from r329fast.program.program import Op, TensorSpec
 
@@ -63,6 +70,7 @@ class ScaleRows(NamedTuple):
     end: int
     rows: int  # of one image
     channels: int
+    width: int  # columns with constants, as if so many channels: a multiple of them
     flip_a: int  # 128 for int8, 0 for uint8
     flip_b: int
 
@@ -171,19 +179,32 @@ def multiply_range(frame):  # type: ignore[no-untyped-def]
 
 @kernel
 def scale_channels(frame):  # type: ignore[no-untyped-def]
-    """Rows first..end times the image's b, one value per channel; scratch: float32 of those."""
+    """Rows first..end times the image's b, one value per channel, several as one long row.
+
+    moves: int32. scratch: b for each column of such a row, then their constants.
+    """
     p, a, b, moves, epilogue, out, scratch = arrays(frame, ScaleRows, "uuufuu")
-    rows, channels = p.rows, p.channels
+    rows, channels, width = p.rows, p.channels, p.width
+    spread, constants = scratch.ctypes.data, scratch.ctypes.data + width + SLACK
     place = p.first
     while place < p.end:
         image = place // rows
-        count = min((image + 1) * rows, p.end) - place
-        scale_rows(
-            a.ctypes.data + place * channels, b.ctypes.data + image * channels, p.flip_a, p.flip_b,
-            moves.ctypes.data, epilogue.ctypes.data, channels, count,
-            out.ctypes.data + place * channels, scratch.ctypes.data,
-        )  # fmt: skip
-        place += count
+        length = (min((image + 1) * rows, p.end) - place) * channels
+        size = min(width, length)
+        move_bytes(
+            spread, channels, b.ctypes.data + image * channels, 0, size // channels, channels
+        )
+        spread_factors(spread, p.flip_b, moves.ctypes.data, epilogue.ctypes.data, size, constants)
+        source, target = a.ctypes.data + place * channels, out.ctypes.data + place * channels
+        whole = length // size
+        affine_bytes(source, p.flip_a, constants, epilogue.ctypes.data, size, whole, target)
+        done = whole * size
+        if done < length:
+            affine_bytes(
+                source + done, p.flip_a, constants, epilogue.ctypes.data, length - done, 1,
+                target + done,
+            )  # fmt: skip
+        place += length // channels
 
 
 def prepare_eltwise(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> OpPlan:
@@ -294,18 +315,26 @@ def _prepare_multiply(
         return OpPlan("vector-multiply", bind, lambda batch: 0, True)
     channels = a.shape[-1]
     rows = a.elements // channels
+    width = row_width(channels)
     scaled = ScaleRows(
-        first=0, end=rows, rows=rows, channels=channels, flip_a=flips[0], flip_b=flips[1]
+        first=0,
+        end=rows,
+        rows=rows,
+        channels=channels,
+        width=width,
+        flip_a=flips[0],
+        flip_b=flips[1],
     )
+    whole_moves = np.array(moves, dtype=np.int32).view(np.uint8)
 
     def bind_rows(
         batch: int, inputs: Sequence[np.ndarray], output: np.ndarray, scratch: np.ndarray
     ) -> list[Step]:
         p = pack(scaled._replace(end=batch * rows))
-        arguments = (p, inputs[0], inputs[1], packed, constants, output, scratch)
+        arguments = (p, inputs[0], inputs[1], whole_moves, constants, output, scratch)
         return [(scale_channels, arguments)]
 
-    return OpPlan("vector-scale", bind_rows, lambda batch: 4 * channels + 256, True)
+    return OpPlan("vector-scale", bind_rows, lambda batch: 13 * (width + SLACK), True)
 
 
 PREPARE = {"eltwise": prepare_eltwise}

@@ -1,10 +1,10 @@
 """What this machine reaches now: products of the bare tile, bytes of a copy; and the bound of work.
 
-An op can be no faster than its multiply-accumulates at the rate of the bare register tile, and no
-faster than the bytes that it reads and writes (activations and weights) at the rate of a plain copy
-that stays in L2, or of one that does not. The bound is an estimate: all three rates are measured,
-but which of them limits an op is a model. Winograd may pass it: its products are fewer than those
-that count.
+An op can be no faster than its multiply-accumulates, and what its results take of the same units
+(`op_products`), at the rate of the bare register tile, and no faster than the bytes that it reads
+and writes (activations and weights) at the rate of a plain copy that stays in L2, or of one that
+does not. The bound is an estimate: all three rates are measured, but which of them limits an op is
+a model. Winograd may pass it: its products are fewer than those that count.
 """
 
 from __future__ import annotations

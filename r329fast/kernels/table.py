@@ -13,8 +13,13 @@ import numpy as np
 from r329fast.base.integers import INT32_MAX
 from r329fast.base.limits import check_memory
 from r329fast.kernels.epilogue import prepare_epilogue
-from r329fast.kernels.ir import epilogue as epilogue_ir
-from r329fast.kernels.leaves.vector import affine_bytes, lookup_bytes, move_bytes
+from r329fast.kernels.leaves.vector import (
+    affine_bytes,
+    affine_constants,
+    lookup_bytes,
+    move_bytes,
+    row_width,
+)
 from r329fast.kernels.runtime.kernel import arrays, kernel
 from r329fast.kernels.runtime.op_plan import OpPlan, Step, aligned, empty_aligned, flip_of
 from r329fast.kernels.runtime.parameters import pack
@@ -41,8 +46,8 @@ class Affine(NamedTuple):
     first: int  # row (over all images) to begin with
     end: int
     channels: int
+    width: int  # columns with constants, as if so many channels: a multiple of them
     flip: int  # 128 for int8, 0 for uint8
-    pitch: int  # entries of a row of epilogue constants
 
 
 @kernel
@@ -71,13 +76,20 @@ def table_channels(frame):  # type: ignore[no-untyped-def]
 
 @kernel
 def affine_rows(frame):  # type: ignore[no-untyped-def]
-    """Rows first..end: finish(x * weights[channel] + bias[channel]); weights: int32 as bytes."""
-    p, x, weights, epilogue, out = arrays(frame, Affine, "uufu")
-    first = p.first * p.channels
+    """Rows first..end: finish(x * weights[channel] + bias[channel]), several as one long row."""
+    p, x, constants, epilogue, out = arrays(frame, Affine, "uufu")
+    length = (p.end - p.first) * p.channels
+    source, target = x.ctypes.data + p.first * p.channels, out.ctypes.data + p.first * p.channels
+    rows = length // p.width
     affine_bytes(
-        x.ctypes.data + first, p.flip, weights.ctypes.data, epilogue.ctypes.data, p.pitch,
-        p.channels, p.end - p.first, out.ctypes.data + first,
+        source, p.flip, constants.ctypes.data, epilogue.ctypes.data, p.width, rows, target
     )  # fmt: skip
+    done = rows * p.width
+    if done < length:
+        affine_bytes(
+            source + done, p.flip, constants.ctypes.data, epilogue.ctypes.data, length - done, 1,
+            target + done,
+        )  # fmt: skip
 
 
 _AT_ONCE = 1024  # channels whose tables are computed at once, in int64
@@ -146,17 +158,17 @@ def _prepare_affine(op: Op, x: TensorSpec, output: TensorSpec) -> OpPlan | None:
     epilogue = prepare_epilogue(op, output, channels, bound, bias)
     if not epilogue.rounds_once or bound > INT32_MAX:
         return None
-    packed = np.zeros(channels + epilogue_ir.LANES, dtype=np.int32)  # read in whole vectors
-    packed[:channels] = weights
-    rows, constants = x.elements // channels, epilogue.constants
-    words = aligned(packed.view(np.uint8))
-    affine = Affine(first=0, end=rows, channels=channels, flip=flip, pitch=epilogue.pitch)
+    rows, header = x.elements // channels, epilogue.constants
+    width = row_width(channels)
+    columns = (weights, bias, epilogue.factors[:channels])
+    constants = aligned(affine_constants(*(np.tile(each, width // channels) for each in columns)))
+    affine = Affine(first=0, end=rows, channels=channels, width=width, flip=flip)
 
     def bind(
         batch: int, inputs: Sequence[np.ndarray], output: np.ndarray, scratch: np.ndarray
     ) -> list[Step]:
         p = pack(affine._replace(end=batch * rows))
-        return [(affine_rows, (p, inputs[0], words, constants, output))]
+        return [(affine_rows, (p, inputs[0], constants, header, output))]
 
     return OpPlan("vector-affine", bind, lambda batch: 0, True)
 

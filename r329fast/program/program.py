@@ -23,7 +23,14 @@ __all__ = ["AttrValue", "LayerRecord", "Op", "Program", "TensorSpec"]
 
 @dataclass
 class Program:
-    """Everything a backend needs, and everything a table or dump wants to name."""
+    """A quantised network as data: what `quantize` makes, and `save` keeps as a `.r329` file.
+
+    name, scheme: of the network, and "aqt2021", "compass42" or what an aipu.bin was read as.
+    tensors: name -> dtype, shape of one image (feature maps H, W, C), scale and zero point: the
+    real value is (integer + zero_point) / scale. ops: the list that a backend carries out, in
+    order. layers: the vendor's layers, each with its tensors and the ops that it became. inputs,
+    outputs: names of tensors. options: what it was quantised with, as text.
+    """
 
     name: str
     scheme: str
@@ -59,7 +66,8 @@ class Program:
     def quantize_input(self, x: np.ndarray, name: str | None = None) -> np.ndarray:
         """Float input NHWC float32 [N, ...] -> integers of the input's dtype (spec B.3).
 
-        Raises DataError when the shape is not [N, *input shape].
+        name: of the input, where there are several (the first one where absent). Values beyond the
+        range saturate, NaN becomes 0. Raises DataError when the shape is not [N, *input shape].
         """
         spec = self.tensors[self.inputs[0] if name is None else name]
         q = np.nan_to_num(np.clip(_rounded(spec, x), spec.qmin, spec.qmax), nan=0.0)

@@ -33,6 +33,7 @@ def tuning_page(record: Mapping[str, Any]) -> str:
              "95 %", ""),
             [_step(step) for step in record["steps"]],
         ),
+        *_times(record),
         *(_changes(step) for step in record["steps"] if step["accepted"]),
         *(_layers(step) for step in record["steps"] if step.get("layers")),
     ]  # fmt: skip
@@ -46,10 +47,29 @@ def tuning_page(record: Mapping[str, Any]) -> str:
     )
 
 
+def _times(record: Mapping[str, Any]) -> list[str]:
+    """What was reached after how many seconds; '' for records without times."""
+    time = record.get("time")
+    if not time:
+        return []
+    first, last = time["history"][0]["snr"], time["history"][-1]["snr"]
+    rows = []
+    for moment in time["history"]:
+        share = (moment["snr"] - first) / (last - first) if last > first else 0.0
+        rows.append(
+            (moment["step"] or "as it was", f"{moment['seconds']:.1f}", _db(moment["snr"]),
+             f"{share:.0%}")
+        )  # fmt: skip
+    head = ("after", "seconds", "SNR where confirmed, dB", "of the gain")
+    words = f"{time['wall']:.0f} s with {time['threads']} threads, {time['cpu']:.0f} s of CPU time."
+    return ["<h2>Gain over time</h2>", f"<p>{words}</p>", _table(head, rows)]
+
+
 def _step(step: Mapping[str, Any]) -> tuple[str, ...]:
     """One line of the table of steps; gains beside their intervals, on the confirming images."""
     if step["gain_db"] is None:
-        return (step["step"], "", "", "", "", "", "nothing to do")
+        why = "nothing to do" if step.get("begun", True) else "not begun: budget over"
+        return (step["step"], "", "", "", "", "", why)
     before, after = step["before"]["confirmed"], step["after"]["confirmed"]
     points = 100 * (after["agreement"] - before["agreement"])
     return (

@@ -59,6 +59,9 @@ class Simulator:
     blocks of images; block: images of a block, None lets the activations' size decide. The
     integers do not depend on any of them. A process that is forked after a run can run too, with
     threads of its own; a pickled simulator is its program and settings.
+
+    Raises ProgramError for a program that breaks its spec, and UsageError for another backend or
+    numbers below 1.
     """
 
     def __init__(
@@ -110,7 +113,10 @@ class Simulator:
     def run(
         self, x: np.ndarray | Mapping[str, np.ndarray], keep: str | Iterable[str] = "outputs"
     ) -> dict[str, np.ndarray]:
-        """Integers [N, *shape] by name, for int8/uint8 input [N, *shape] (or a dict by name).
+        """Integers [N, *shape] by name, for integers [N, *input shape] (or a dict by name).
+
+        x: of the input's dtype, int8 or uint8 (int16 in networks of 16 bits), as
+        `Program.quantize_input` makes them; feature maps are [N, H, W, C].
 
         keep: "outputs" (by tensor name), "all" (every layer, by vendor layer name; of a layer with
         several outputs each by its tensor's name), or names of layers or tensors. Raises DataError
@@ -135,7 +141,8 @@ class Simulator:
         """Begin what `run` does and return at once, so that no thread idles between two batches.
 
         x must stay as it is until the result is there. pool: of at most `threads` threads, takes
-        blocks in the order in which they come; the simulator's own where absent.
+        blocks in the order in which they come; the simulator's own where absent. Returns what
+        gives the arrays: `submit(x).result()`. Raises what `run` raises.
         """
         feeds = self._feeds(x)
         wanted = self._wanted(keep)

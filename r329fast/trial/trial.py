@@ -119,7 +119,9 @@ def try_model(
     model: an ONNX file. images: a labelled set (accuracy is counted), images without labels
     (errors against float only) or None (random data: only cost and memory mean anything). out:
     folder for `report.html`, `profile.json`, `layers.csv` and the evaluation's files; what an
-    earlier trial left there is replaced. options: `TrialOptions`; its fields are keywords too.
+    earlier trial left there is replaced. options: `TrialOptions`; its fields are keywords too:
+    labels, numbers, classes, split, preprocess, scheme, method, rounding, per_channel, limit,
+    save_cfg, inputs, outputs, input_shapes, threads, step, progress.
     Raises the typed errors of `r329fast.errors`.
     """
     start = time.perf_counter()

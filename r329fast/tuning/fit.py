@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.linalg import cholesky, lapack
 
-from r329fast.tuning.rounding import descend, move_biases, round_with_feedback
+from r329fast.tuning.rounding import descend, move_biases, round_with_feedback, take_aim
 
 LIMIT = 127
 _ROUNDS, _BIAS_ROUNDS = 3, 8
@@ -51,16 +51,20 @@ class Problem:
 
 @dataclass(frozen=True)
 class Moments:
-    """Of a problem's inputs: gram (G, K, K), damped; upper: the Cholesky factor of its inverse
-    (inverse = upper^T upper); damping (G,)."""
+    """Of a problem's inputs: gram, float32 (G, K, K), damped; upper, float64, and near, float32:
+    the Cholesky factor of its inverse (inverse = upper^T upper); damping (G,)."""
 
     gram: np.ndarray
     upper: np.ndarray
+    near: np.ndarray
     damping: np.ndarray
 
 
-def moments(x: np.ndarray, damping: float) -> Moments:
-    """damping: pull towards the float weights, as a share of the mean variance of x [G, S, K]."""
+def damped_gram(x: np.ndarray, damping: float) -> tuple[np.ndarray, np.ndarray]:
+    """(float64 (G, K, K) of x [G, S, K], its damping (G,)).
+
+    damping: pull towards the float weights, as a share of the mean variance of x.
+    """
     samples, width = x.shape[1:]
     mean = x.mean(axis=1, dtype=np.float64, keepdims=True).astype(np.float32)
     gram = np.zeros((len(x), width, width))
@@ -74,7 +78,13 @@ def moments(x: np.ndarray, damping: float) -> Moments:
     # few samples say little: pull harder, so that weights stay where the float network has them
     pull *= 1 + width / samples
     diagonal += pull[:, None]  # a view into gram
-    return Moments(gram, inverse_factor(gram), pull)
+    return gram, pull
+
+
+def moments(x: np.ndarray, damping: float) -> Moments:
+    gram, pull = damped_gram(x, damping)
+    upper = inverse_factor(gram)
+    return Moments(gram.astype(np.float32), upper, upper.astype(np.float32), pull)
 
 
 def inverse_factor(gram: np.ndarray) -> np.ndarray:
@@ -94,29 +104,44 @@ def _inverse_factor(gram: np.ndarray) -> np.ndarray:
 
 
 def ideal_weights(problem: Problem, found: Moments, sums: np.ndarray) -> np.ndarray:
-    """float64 (O, K): the real weights, in steps, that fit `sums` best."""
+    """float64 (O, K): the real weights that fit `sums` best."""
     groups, samples, width = problem.x.shape
-    target = ((sums - sums.mean(axis=0, dtype=np.float64)) / problem.scale).astype(np.float32)
-    target = target.reshape(samples, groups, -1).transpose(1, 0, 2)
+    mean = sums.mean(axis=0, dtype=np.float64).astype(np.float32)
+    target = (sums - mean).reshape(samples, groups, -1).transpose(1, 0, 2)
     cross = (problem.x.transpose(0, 2, 1) @ target).astype(np.float64) / samples
-    steps = (problem.weights / problem.scale[:, None]).reshape(groups, -1, width)
-    cross += found.damping[:, None, None] * steps.transpose(0, 2, 1)
+    now = problem.weights.reshape(groups, -1, width)
+    cross += found.damping[:, None, None] * now.transpose(0, 2, 1)
     best = found.upper.transpose(0, 2, 1) @ (found.upper @ cross)
     return best.transpose(0, 2, 1).reshape(-1, width)
 
 
-def reachable(problem: Problem, found: np.ndarray) -> np.ndarray:
-    """The sums to aim at, where the layer gives `found` now: what is cut off anyway may stay."""
-    aim = np.where(problem.sums <= problem.low, np.minimum(found, problem.low), problem.sums)
-    return np.where(problem.sums >= problem.high, np.maximum(found, problem.high), aim)
+@dataclass(frozen=True)
+class Aim:
+    """sums: float32 [S, O], what to meet; weights: float64 (O, K), real, those that fit it best."""
+
+    sums: np.ndarray
+    weights: np.ndarray
 
 
-def fit_bias(problem: Problem, products: np.ndarray, start: np.ndarray) -> np.ndarray:
-    """float64 (O,): the bias, in steps, for w x = `products` (in values)."""
-    bias = start * problem.scale
-    low, high = problem.low, problem.high
-    move_biases(products, problem.sums, bias, problem.scale / 4, low, high, _BIAS_ROUNDS)
-    return bias / problem.scale
+def first_aim(problem: Problem, found: Moments, now: np.ndarray) -> Aim:
+    """Where the layer gives `now`, float32 [S, O]. It does not depend on any scale."""
+    sums = np.zeros_like(now)
+    take_aim(problem.sums, now, problem.low, problem.high, sums)
+    return Aim(sums, ideal_weights(problem, found, sums))
+
+
+def fit_bias(
+    products: np.ndarray,
+    sums: np.ndarray,
+    scale: np.ndarray,
+    start: np.ndarray,
+    low: float,
+    high: float,
+) -> np.ndarray:
+    """float64 (O,): the bias, in steps, for which `products` [S, O] (in values) meet `sums`."""
+    bias = start * scale
+    move_biases(products, sums, bias, scale / 4, low, high, _BIAS_ROUNDS)
+    return bias / scale
 
 
 def held_weights(ideal: np.ndarray, grid: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -132,37 +157,32 @@ def held_weights(ideal: np.ndarray, grid: np.ndarray) -> tuple[np.ndarray, np.nd
 
 
 def fit_integers(
-    problem: Problem, found: Moments, start: np.ndarray, trust: float
+    problem: Problem, found: Moments, first: Aim, trust: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """(int64 weights (O, K), float64 biases (O,) in steps).
 
-    start: what the layer gives now [S, O]; trust: how far the aim goes from the float weights (0)
-    to those that fit the samples best (1).
+    trust: how far the aim goes from the float weights (0) to those that fit the samples best (1).
     """
     groups, _, width = problem.x.shape
-    gram, upper = found.gram.astype(np.float32), found.upper.astype(np.float32)
-    limit, last = np.float32(LIMIT), None
-    now = start
+    limit = np.float32(LIMIT)
+    sums, best = first.sums.copy(), first.weights
     q = bias = np.zeros(0)
-    for _ in range(_ROUNDS):
-        aim = reachable(problem, now)
-        if last is not None and _hardly_differs(aim, last):
-            break
-        last = aim
-        ideal = problem.weights / problem.scale[:, None]
-        if trust > 0:
-            ideal = ideal + trust * (ideal_weights(problem, found, aim) - ideal)
+    for number in range(_ROUNDS):
+        ideal = (problem.weights + trust * (best - problem.weights)) / problem.scale[:, None]
         held, q = held_weights(ideal, problem.grid)
-        round_with_feedback(ideal.astype(np.float32), upper, q, held, limit)
+        round_with_feedback(ideal.astype(np.float32), found.near, q, held, limit)
         shape = (groups, -1, width)
-        slope = (q.reshape(shape) - ideal.reshape(shape)).astype(np.float32) @ gram
-        descend(gram, slope.reshape(q.shape), q, held, limit, _PASSES)
-        products = problem.products(q) * problem.scale.astype(np.float32)
-        first = (aim.mean(axis=0, dtype=np.float64) - products.mean(axis=0)) / problem.scale
-        bias = fit_bias(problem, products, first)
-        now = products + (bias * problem.scale).astype(np.float32)
+        slope = (q.reshape(shape) - ideal.reshape(shape)).astype(np.float32) @ found.gram
+        descend(found.gram, slope.reshape(q.shape), q, held, limit, _PASSES)
+        products = problem.products(q)
+        products *= problem.scale.astype(np.float32)
+        start = (sums.mean(axis=0, dtype=np.float64) - products.mean(axis=0)) / problem.scale
+        bias = fit_bias(products, problem.sums, problem.scale, start, problem.low, problem.high)
+        if number == _ROUNDS - 1:
+            break
+        products += (bias * problem.scale).astype(np.float32)
+        change = take_aim(problem.sums, products, problem.low, problem.high, sums)
+        if change <= _SAME_AIM * sums.size * float(sums.var()):
+            break
+        best = ideal_weights(problem, found, sums)
     return q.astype(np.int64), bias
-
-
-def _hardly_differs(aim: np.ndarray, last: np.ndarray) -> bool:
-    return float(np.square(aim - last).mean()) <= _SAME_AIM * float(aim.var())

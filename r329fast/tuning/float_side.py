@@ -59,7 +59,7 @@ class Sums(Mapping[str, np.ndarray]):
 
 @dataclass
 class FloatSide:
-    """Float values of the network on N images.
+    """Float values of the network `graph` on N images.
 
     places: layer -> int64 [N, P]; sums: linear layer -> float32 [N, P, C], before its activation;
     values: any layer's first output -> float32 [N, P, C] at its places; extremes: tensor -> float32
@@ -67,6 +67,7 @@ class FloatSide:
     output: float32 [N, ...] of the network's first output.
     """
 
+    graph: Graph
     places: dict[str, np.ndarray]
     sums: Mapping[str, np.ndarray]
     values: Mapping[str, np.ndarray]
@@ -131,6 +132,7 @@ def run_float(
         if (_VALUES, layer.name) not in _kept(layer)
     }
     return FloatSide(
+        graph,
         places,
         Sums(store),
         Values(store, cut),

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 
@@ -14,13 +15,13 @@ from r329fast.graph.ir import ConvAttrs, Layer, Weights
 from r329fast.program.program import Op, TensorSpec
 from r329fast.tuning.fit import (
     LIMIT,
+    Aim,
     Moments,
     Problem,
+    first_aim,
     fit_bias,
     fit_integers,
-    ideal_weights,
     moments,
-    reachable,
 )
 from r329fast.tuning.float_side import FloatSide
 from r329fast.tuning.patches import at_places, layer_inputs
@@ -42,6 +43,9 @@ class LinearView:
     low: float
     high: float
     op: Op
+
+
+_TURNED = 64  # samples
 
 
 def cut_off(layer: Layer, spec: TensorSpec) -> tuple[float, float]:
@@ -90,7 +94,28 @@ def grouped_inputs(layer: Layer, x: np.ndarray) -> np.ndarray:
     if layer.facts.weights is Weights.DEPTHWISE:
         groups = channels
     parts = x.reshape(samples, taps, groups, channels // groups).transpose(2, 0, 1, 3)
-    return np.ascontiguousarray(parts).reshape(groups, samples, -1)
+    if groups == 1:
+        return parts.reshape(groups, samples, -1)
+    result = np.empty(parts.shape, dtype=np.float32)
+    for first in range(0, samples, _TURNED):  # what is turned at once stays in the cache
+        result[:, first : first + _TURNED] = parts[:, first : first + _TURNED]
+    return result.reshape(groups, samples, -1)
+
+
+def layer_products(layer: Layer, x: np.ndarray, q: np.ndarray) -> np.ndarray:
+    """float32 [S, O]: sums of x [S, taps, Cin] times the integers q, of the weights' shape."""
+    samples, taps, channels = x.shape
+    weights = q.astype(np.float32)
+    if layer.facts.weights is Weights.DEPTHWISE and len(weights) == channels:
+        columns = np.ascontiguousarray(weights.reshape(channels, taps).T)
+        found = x[:, 0] * columns[0]
+        for tap in range(1, taps):
+            found += x[:, tap] * columns[tap]
+        return found
+    groups = grouped_inputs(layer, x)
+    each = weights.reshape(len(groups), -1, groups.shape[-1])
+    found = (groups @ each.transpose(0, 2, 1)).transpose(1, 0, 2)
+    return np.ascontiguousarray(found).reshape(samples, -1)
 
 
 def _safe(scale: np.ndarray) -> np.ndarray:
@@ -167,15 +192,22 @@ class LinearStep:
         return float(each[self.fitted].sum()), float(each[self.judging].sum())
 
     @cached_property
-    def _problem(self) -> tuple[LinearView, Problem]:
-        seen = view(self.walk, self.index, self.base, self.fitted, self.places)
+    def _seen(self) -> LinearView:
+        return view(self.walk, self.index, self.base, self.fitted, self.places)
+
+    @cached_property
+    def _sums(self) -> np.ndarray:
+        """float32 [S, O]: the float layer's sums on the images fitted to."""
         sums = self.side.sums[self.layer.name][self.rows[self.fitted]]
-        weights = self.layer.consts["weights"].astype(np.float64)
+        return sums.reshape(-1, sums.shape[-1])
+
+    def _problem(self) -> Problem:
+        seen, weights = self._seen, self.layer.consts["weights"].astype(np.float64)
         _, grid = np.unique(seen.weight_scale, return_inverse=True)
-        return seen, Problem(
+        return Problem(
             grouped_inputs(self.layer, seen.x),
-            sums.reshape(-1, sums.shape[-1]),
-            seen.scale,
+            self._sums,
+            _safe(seen.scale),
             weights.reshape(len(weights), -1) / seen.input_scale,
             grid,
             seen.low,
@@ -184,33 +216,33 @@ class LinearStep:
 
     def bias_only(self) -> Lowered:
         """The weights as they are, every bias corrected."""
-        seen, problem = self._problem
-        q = seen.op.consts["weights"]
-        products = problem.products(q.reshape(len(q), -1)) * _safe(problem.scale)
-        start = self.layer.consts["bias"] / _safe(problem.scale)
-        bias = fit_bias(dataclasses.replace(problem, scale=_safe(problem.scale)), products, start)
+        seen, scale = self._seen, _safe(self._seen.scale)
+        products = layer_products(self.layer, seen.x, seen.op.consts["weights"])
+        products *= scale.astype(np.float32)
+        start = self.layer.consts["bias"] / scale
+        bias = fit_bias(products, self._sums, scale, start, seen.low, seen.high)
         return self._written(None, bias, seen.weight_scale, seen)
 
     def rounded(self, trusts: Sequence[float]) -> list[Lowered]:
         """Weights and biases fitted together, once for each trust (see `fit_integers`)."""
-        seen, problem = self._problem
-        if not problem.weights.any():
+        if not self.layer.consts["weights"].any():
             return []
+        seen, problem = self._seen, self._problem()
         found, weight_scale = moments(problem.x, self.damping), seen.weight_scale
-        problem = dataclasses.replace(problem, scale=_safe(problem.scale))
-        if seen.op.consts["mult"].size == 1 and len(problem.x) == 1:
-            problem, weight_scale = self._on_best_grid(problem, found, seen)
         now = problem.products(problem.weights) + self.layer.consts["bias"]
-        fits = (fit_integers(problem, found, now, trust) for trust in trusts)
+        aim = first_aim(problem, found, now)
+        if seen.op.consts["mult"].size == 1 and len(problem.x) == 1:
+            problem, weight_scale = self._on_best_grid(problem, found, aim, seen)
+        with ThreadPoolExecutor(self.walk.threads) as pool:
+            fits = list(pool.map(partial(fit_integers, problem, found, aim), trusts))
         return [self._written(q, bias, weight_scale, seen) for q, bias in fits]
 
     def _on_best_grid(
-        self, problem: Problem, found: Moments, seen: LinearView
+        self, problem: Problem, found: Moments, aim: Aim, seen: LinearView
     ) -> tuple[Problem, np.ndarray]:
         """(the problem in steps of the grid that rounds its weights best, the weights' scale)."""
-        now = problem.products(problem.weights) + self.layer.consts["bias"]
-        ideal = ideal_weights(problem, found, reachable(problem, now))
-        factor = grid_factor(ideal, np.diag(found.gram[0]))
+        ideal = aim.weights / problem.scale[:, None]
+        factor = grid_factor(ideal, np.diag(found.gram[0]).astype(np.float64))
         output = self.base.tensors[self.layer.outputs[0]].scale
         rescale = snapped(float(seen.scale[0]) * factor * output)
         count = len(seen.scale)

@@ -96,3 +96,22 @@ def move_biases(products, sums, bias, least, low, high, rounds):  # type: ignore
             moved = moved or abs(step) > least[o]
         if not moved:
             break
+
+
+@njit(nogil=True, cache=True)
+def take_aim(sums, found, low, high, aim):  # type: ignore[no-untyped-def]
+    """Into aim: `sums`, but `found` where both are cut off alike, at `low` and below or at `high`
+    and above, and the edge where only the sums are. The squared change of aim. float32 (S, O) all.
+    """
+    samples, outputs = sums.shape
+    change = 0.0
+    for s in range(samples):
+        for o in range(outputs):
+            value = sums[s, o]
+            if value >= high:
+                value = max(found[s, o], high)
+            elif value <= low:
+                value = min(found[s, o], low)
+            change += np.float64(value - aim[s, o]) ** 2
+            aim[s, o] = value
+    return change

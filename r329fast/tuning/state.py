@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from r329fast.calibration import Ranges, calibrate
+from r329fast.calibration.of_extremes import ranges_of_extremes
 from r329fast.graph.ir import Graph
 from r329fast.profile.proposals import least_loss_factor
 from r329fast.program.program import Program
@@ -96,11 +97,16 @@ def ranges_of(
     side: FloatSide,
     threads: int,
 ) -> Ranges:
-    """The ranges that a method gives for all images."""
-    if method != MSE:
-        return stored_ranges(calibrate(graph, x, scheme, method, threads=threads))
+    """The ranges that a method gives for all images x, which `side` has run."""
     widest = "EXTREME" if scheme == "aqt2021" else "extrema"
-    ranges = calibrate(graph, x, scheme, widest, threads=threads)
+    plain = widest if method == MSE else method
+    ranges = None
+    if side.graph is graph:
+        ranges = ranges_of_extremes(graph, side.extremes, scheme, plain)
+    if ranges is None:
+        ranges = calibrate(graph, x, scheme, plain, threads=threads)
+    if method != MSE:
+        return stored_ranges(ranges)
     program = quantize(graph, ranges, scheme, options)
     values = dict(ranges.values)
     for layer in graph:

@@ -19,6 +19,7 @@ from r329fast.tuning.centre import centred
 from r329fast.tuning.equalise import equalised
 from r329fast.tuning.float_side import FloatSide, run_float
 from r329fast.tuning.headroom import best_headroom, with_headroom
+from r329fast.tuning.history import Moment
 from r329fast.tuning.journal import Journal
 from r329fast.tuning.options import TuneOptions
 from r329fast.tuning.range_search import search_ranges
@@ -37,16 +38,6 @@ MAY_DISAGREE = 0.01  # share of all images in whose class a kept step may fall b
 EQUAL = 1e-5  # share of the largest output by which an equalised float network may differ
 
 
-@dataclass(frozen=True)
-class Moment:
-    """After a step ("": the beginning): seconds since the run began, the output's SNR in dB on the
-    images that confirm."""
-
-    step: str
-    seconds: float
-    snr: float
-
-
 @dataclass
 class Bench:
     """What every step needs: the images, the float network's answers, how to judge."""
@@ -61,7 +52,7 @@ class Bench:
     store: Callable[[], Store] = Store
     started: float = field(default_factory=time.monotonic)
     unfitted: State | None = None  # what stood before weights and biases were fitted
-    _headroom: tuple[State, tuple[float, float, float]] | None = None
+    _headrooms: list[tuple[State, tuple[float, float, float]]] = field(default_factory=list)
 
     def spent(self) -> float:
         """Seconds since the run began."""
@@ -90,14 +81,17 @@ class Bench:
 
     def headroom(self, state: State) -> tuple[float, float, float]:
         """`best_headroom` of the state with corrected biases."""
-        if self._headroom is None or self._headroom[0] is not state:
-            found = best_headroom(
-                _behind_biases(self, state),
-                lambda trial: trial.program(self.scheme, self.options),
-                self.x, self.expected, self.side, self.tune.threads,
-            )  # fmt: skip
-            self._headroom = state, found
-        return self._headroom[1]
+        for known, found in self._headrooms:
+            if known is state:
+                return found
+        found = best_headroom(
+            _behind_biases(self, state),
+            lambda trial: trial.program(self.scheme, self.options),
+            self.x, self.expected, self.side, self.tune.threads,
+        )  # fmt: skip
+        # the state before a step and the one after it: the next step begins with either
+        self._headrooms = [*self._headrooms[-1:], (state, found)]
+        return found
 
     def ranges_as(self, state: State, method: str) -> State:
         ranges = ranges_of(

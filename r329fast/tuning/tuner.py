@@ -34,6 +34,7 @@ from r329fast.images.recipe import recipe_beside, recipe_text
 from r329fast.quantization import SCHEMES, Options
 from r329fast.tuning.files import CFG, MODEL, RECORD, planned_files, range_paths
 from r329fast.tuning.float_side import run_float
+from r329fast.tuning.history import time_record
 from r329fast.tuning.journal import Journal, fingerprint
 from r329fast.tuning.options import DEFAULT_SCHEME, TuneOptions
 from r329fast.tuning.state import State, split, stored_ranges
@@ -80,7 +81,9 @@ def tune(
     (NHWC, normalised), or its .npy; default: the cfg's calibration data. No labels are used.
     out: folder of tuned.onnx, tuned_max.npy, tuned_min.npy, tuned.cfg and tune.json; a run that
     was killed goes on from the steps that it finished there. Where no step helps only tune.json
-    is written. options, or the fields of TuneOptions as keywords. told(line) hears of each step.
+    is written. options, or the fields of TuneOptions as keywords: allow, scheme,
+    rounding, method, per_channel, limit, budget, seed, recipe, inputs, outputs, input_shapes,
+    threads, progress. told(line) hears of each step.
 
     Raises UsageError, DataError, CfgError, FileError and UnsupportedModelError.
     """
@@ -151,12 +154,8 @@ def _tune(
         paths["cfg"] = str(folder / CFG)
     elif (folder / MODEL).exists():
         told(f"{folder / MODEL} and what belongs to it are of an earlier run")
-    record["time"] = {
-        "threads": chosen.threads,
-        "wall": bench.spent(),
-        "cpu": time.process_time() - began[1],
-        "history": [vars(moment) for moment in history],
-    }
+    cpu = time.process_time() - began[1]
+    record["time"] = time_record(history, chosen.threads, bench.spent(), cpu)
     write_all([*files, (folder / RECORD, json_writer(record))])
     journal.clear()
     return TuneResult(record, paths)

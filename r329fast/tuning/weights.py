@@ -74,7 +74,7 @@ def fit_weights(
 def walked_images(graph: Graph, parts: Parts) -> np.ndarray:
     """int64: the images that fit and judge; where their maps have no room in WALK_BYTES, evenly
     fewer of both."""
-    room = max(WALK_BYTES // _image_bytes(graph), 2)
+    room = max(WALK_BYTES // image_bytes(graph), 2)
     used = np.flatnonzero(parts.fitted | parts.judging)
     if len(used) <= room:
         return used
@@ -89,7 +89,7 @@ def _evenly(rows: np.ndarray, count: int) -> np.ndarray:
     return rows[np.arange(min(count, len(rows))) * len(rows) // min(count, len(rows))]
 
 
-def _image_bytes(graph: Graph) -> int:
+def image_bytes(graph: Graph) -> int:
     """Of the maps of one image that are held at once: those still read, and two of the layer."""
     last = {name: i for i, layer in enumerate(graph) for name in layer.inputs}
     held: dict[str, int] = {}

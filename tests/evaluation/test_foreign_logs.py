@@ -28,6 +28,21 @@ from r329fast.evaluation.chunk_log import ChunkLog, pack, unpack
         {"score0": np.zeros(4, np.int8)},
         {"score0": np.zeros((99, 2), np.float32)},
         {"score0": np.array(3)},
+        {
+            "score0": np.zeros(
+                3,
+                [
+                    ("rank", "i4"),
+                    ("tied", "i4"),
+                    ("saturated", "i4"),
+                    ("tup", "i4", (5,)),
+                    ("value", "i4", (5,)),
+                ],
+            )
+        },
+        {"logits0": np.zeros((3, 2), np.float32)},
+        {"logits0": np.zeros((9, 2), np.int8)},
+        {"logits0": np.zeros(3, np.int8)},
     ],
 )
 def test_records_of_the_wrong_form(tmp_path: Path, capsys, lie: dict[str, Any]) -> None:

@@ -11,7 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from faults.commands import check_whole, commands, content, make_folder, reading_commands
+from faults.commands import (
+    check_whole,
+    commands,
+    content,
+    long_commands,
+    make_folder,
+    reading_commands,
+)
 
 ROOT = Path(__file__).resolve().parents[2]
 _KILLS = int(os.environ.get("R329FAST_KILLS", "10"))  # a hundred by hand
@@ -38,9 +45,9 @@ def test_killed_commands(tmp_path: Path) -> None:
     reading = reading_commands(folder)
 
     def words_of(name: str, out: Path) -> list[str]:
-        return reading.get(name) or commands(folder, out)[name]
+        return reading.get(name) or {**commands(folder, out), **long_commands(out)}[name]
 
-    names = [*commands(folder, tmp_path), *reading]
+    names = [*commands(folder, tmp_path), *reading, *long_commands(tmp_path)]
     expected, seconds = {}, {}
     for name in names:
         begun = time.monotonic()
@@ -66,6 +73,7 @@ def test_killed_commands(tmp_path: Path) -> None:
         found = content(out)
         assert not [file for file in found if Path(file).name.startswith(".")], (name, number)
         check_whole(name, 0, found, expected[name], (name, number))
+        assert not (out / ".tune").exists(), (name, number)
     assert killed >= _KILLS // 3
     left = [file.name for file in folder.rglob("*") if "r329part" in file.name]
     assert not left

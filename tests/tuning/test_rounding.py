@@ -10,12 +10,14 @@ import pytest
 from r329fast.tuning.fit import (
     LIMIT,
     Problem,
+    damped_gram,
+    first_aim,
     fit_bias,
     fit_integers,
     inverse_factor,
     moments,
 )
-from r329fast.tuning.rounding import descend, round_with_feedback
+from r329fast.tuning.rounding import descend, round_with_feedback, take_aim
 
 
 def _loss(q: np.ndarray, ideal: np.ndarray, gram: np.ndarray) -> float:
@@ -69,22 +71,20 @@ def test_bias_leaves_out_what_both_sides_cut_off() -> None:
     sums = np.concatenate([rng.uniform(1, 5, 500), rng.uniform(-500, -300, 500)])[:, None]
     products = (sums - 0.7).astype(np.float32)
     products[500:] += 100  # an error that nobody sees
-    problem = Problem(
-        np.zeros((1, 1000, 1), np.float32), sums.astype(np.float32), np.array([0.01]),
-        np.zeros((1, 1)), np.zeros(1, np.int64), 0.0, 6.0,
-    )  # fmt: skip
-    bias = fit_bias(problem, products, np.zeros(1))
+    sums = sums.astype(np.float32)
+    bias = fit_bias(products, sums, np.array([0.01]), np.zeros(1), 0.0, 6.0)
     np.testing.assert_allclose(bias * 0.01, 0.7, atol=1e-4)
 
 
 @pytest.mark.parametrize("width", [9, 100])
 def test_the_factor_of_the_inverse(width: int) -> None:
     x = np.stack([_correlated(400, width, seed) for seed in range(3)])
-    found = moments(x, 0.01)
-    for gram, upper in zip(found.gram, found.upper, strict=True):
+    grams, _ = damped_gram(x, 0.01)
+    uppers = inverse_factor(grams)
+    for gram, upper in zip(grams, uppers, strict=True):
         np.testing.assert_array_equal(upper, np.triu(upper))
         np.testing.assert_allclose(upper.T @ upper @ gram, np.eye(width), atol=1e-6)
-    np.testing.assert_array_equal(inverse_factor(found.gram), found.upper)
+    np.testing.assert_array_equal(moments(x, 0.01).upper, uppers)
 
 
 def test_groups_are_fitted_as_if_each_were_alone() -> None:
@@ -94,14 +94,29 @@ def test_groups_are_fitted_as_if_each_were_alone() -> None:
     scale = np.abs(weights).max(axis=1) / LIMIT
     sums = np.einsum("gsk,gk->sg", x, weights).astype(np.float32)
     whole = Problem(x, sums, scale, weights, np.arange(4), -np.inf, np.inf)
-    q, bias = fit_integers(whole, moments(x, 0.01), sums, 1.0)
+    found = moments(x, 0.01)
+    q, bias = fit_integers(whole, found, first_aim(whole, found, sums), 1.0)
     for g in range(4):
         part = slice(g, g + 1)
         one = Problem(
             x[part], sums[:, part], scale[part], weights[part], np.zeros(1, np.int64), -np.inf,
             np.inf,
         )  # fmt: skip
-        alone, own = fit_integers(one, moments(x[part], 0.01), sums[:, part], 1.0)
+        found = moments(x[part], 0.01)
+        alone, own = fit_integers(one, found, first_aim(one, found, sums[:, part].copy()), 1.0)
         np.testing.assert_array_equal(q[part], alone)
         np.testing.assert_allclose(bias[part], own, atol=0.5)
     assert np.abs(q).max(axis=1).tolist() == [LIMIT] * 4
+
+
+def test_the_aim_leaves_what_is_cut_off_alike() -> None:
+    rng = np.random.default_rng(5)
+    sums, found = (rng.integers(-3, 10, (40, 7)).astype(np.float32) for _ in range(2))
+    low, high = 0.0, 6.0
+    aim = np.zeros_like(sums)
+    change = take_aim(sums, found, low, high, aim)
+    expected = np.where(sums <= low, np.minimum(found, low), sums)
+    expected = np.where(sums >= high, np.maximum(found, high), expected)
+    np.testing.assert_array_equal(aim, expected)
+    assert change == float((expected.astype(np.float64) ** 2).sum())
+    assert take_aim(sums, found, low, high, aim) == 0

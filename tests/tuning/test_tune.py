@@ -17,6 +17,7 @@ from r329fast.deploy.pipeline import cfg_options, load_graph, prepare
 from r329fast.errors import UsageError
 from r329fast.graph import load_model
 from r329fast.graph.export.float_session import FloatSession
+from r329fast.graph.ir import Layer
 from r329fast.images.preprocess import Preprocess
 from r329fast.images.sets import ImageSet
 from r329fast.program import Program
@@ -24,14 +25,15 @@ from r329fast.quantization import Options, quantize
 from r329fast.report.tuning_page import tuning_page
 from r329fast.tuning import TuneResult
 from r329fast.tuning.files import planned_files
-from r329fast.tuning.linear_step import view
-from r329fast.tuning.patches import at_places, choose_places
+from r329fast.tuning.linear_step import grouped_inputs, layer_products, view
+from r329fast.tuning.patches import at_places, choose_places, is_fitted
 from r329fast.tuning.state import State, output_score, split, stored_ranges
 from r329fast.tuning.walk import Walk
 from r329fast.tuning.weights import scheme_of
 from r329fast.vendor import graph_json
 
 NET = str(bundled.path("net.onnx"))
+MANY = 100  # images: enough to tell a step that helps from one that does not
 FILES = ("tuned.onnx", "tuned_max.npy", "tuned_min.npy", "tuned.cfg", "tune.json")
 
 
@@ -47,15 +49,21 @@ def calibration() -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def tuned(calibration: np.ndarray, tmp_path_factory: pytest.TempPathFactory) -> TuneResult:
+def tuned(tmp_path_factory: pytest.TempPathFactory) -> TuneResult:
     out = tmp_path_factory.mktemp("tuned")
-    return r329fast.tune(NET, out, dataset=calibration)
+    return r329fast.tune(NET, out, dataset=_images("calib.zip", MANY))
 
 
 def _snr(program: Program, x: np.ndarray) -> float:
     graph = load_model(NET)
     expected = FloatSession(graph).run(x)[graph.outputs[0]]
     return output_score(program, x, expected, 1).snr
+
+
+def _groups(layer: Layer, x: np.ndarray, q: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """What each group of channels reads, float64 [G, S, K], and its weights [G, O, K]."""
+    inputs = grouped_inputs(layer, x)
+    return inputs.astype(np.float64), q.reshape(len(inputs), -1, inputs.shape[-1])
 
 
 @pytest.mark.parametrize("scheme", ["aqt2021", "compass42"])
@@ -71,14 +79,19 @@ def test_what_a_step_sees_is_what_the_kernels_compute(calibration: np.ndarray, s
     for index, layer in enumerate(graph):
         lowered = walk.lower(index, layer)
         outputs = walk.run(lowered)
-        if layer.type in ("Convolution", "FullyConnected"):
+        if is_fitted(layer):
             places = choose_places(graph, layer, len(x), 0)
             seen = view(walk, index, lowered, np.ones(len(x), dtype=bool), places)
             spec = lowered.tensors[layer.outputs[0]]
             q = seen.op.consts["weights"].astype(np.float64).reshape(len(seen.scale), -1)
             zero = walk.specs[layer.inputs[0]].zero_point
             bias = seen.op.consts["bias"] - zero * q.sum(axis=1)
-            sums = seen.x.reshape(len(seen.x), -1) @ q.T + bias
+            sums = np.concatenate(
+                [x @ w.T for x, w in zip(*_groups(layer, seen.x, q), strict=True)], axis=1
+            )
+            sums += bias
+            products = layer_products(layer, seen.x, seen.op.consts["weights"])
+            np.testing.assert_allclose(products + bias, sums, rtol=1e-5, atol=1e-3)
             real = np.clip(sums * seen.scale, seen.low, seen.high)
             found = spec.dequantize(at_places(outputs[layer.outputs[0]], places))
             np.testing.assert_allclose(found.reshape(real.shape), real, atol=0.51 / spec.scale)
@@ -90,7 +103,7 @@ def test_what_a_step_sees_is_what_the_kernels_compute(calibration: np.ndarray, s
 def test_gain_on_images_that_it_never_saw(tuned: TuneResult) -> None:
     graph = load_model(NET)
     x = _images("val.zip", 200)
-    base = quantize(graph, calibrate(graph, _images("calib.zip", 48), "aqt2021", "EXTREME"))
+    base = quantize(graph, calibrate(graph, _images("calib.zip", MANY), "aqt2021", "EXTREME"))
     after = prepare(tuned.files["cfg"]).program
     assert tuned.gained
     assert _snr(after, x) > _snr(base, x) + 0.5
@@ -230,3 +243,31 @@ def test_every_step_says_how_sure_its_gain_is(tuned: TuneResult) -> None:
         assert low <= after - before <= high
         low, high = step["agreement_interval_points"]
         assert -100 <= low <= high <= 100
+
+
+def test_the_record_says_what_was_reached_when(tuned: TuneResult) -> None:
+    time = tuned.record["time"]
+    history = time["history"]
+    steps = [step["step"] for step in tuned.record["steps"]]
+    assert [moment["step"] for moment in history] == ["", *steps]
+    seconds = [moment["seconds"] for moment in history]
+    assert seconds == sorted(seconds)
+    assert seconds[-1] <= time["wall"]
+    assert history[0]["snr"] == tuned.record["before"]["confirmed"]["snr"]
+    assert history[-1]["snr"] == tuned.record["after"]["confirmed"]["snr"]
+    gains = [moment["snr"] - history[0]["snr"] for moment in history]
+    most = next(
+        m["seconds"] for m, gain in zip(history, gains, strict=True) if gain >= 0.8 * gains[-1]
+    )
+    assert time["seconds_to_most"] == most
+    assert "Gain over time" in tuning_page(tuned.record)
+
+
+def test_a_budget_ends_a_run_in_good_order(calibration: np.ndarray, tmp_path: Path) -> None:
+    lines: list[str] = []
+    result = r329fast.tune(NET, tmp_path, dataset=calibration[:8], budget=1e-9, told=lines.append)
+    assert not result.gained
+    assert all(not step["begun"] for step in result.record["steps"])
+    assert len(lines) == len(result.record["steps"]) > 2
+    assert [path.name for path in tmp_path.iterdir()] == ["tune.json"]
+    assert "not begun" in tuning_page(result.record)

@@ -90,8 +90,7 @@ def made_for(
                 part=part_of(args),
             ),
         )
-        for line in made.notes:
-            out.print(line)
+        out.paragraphs(made.notes)
         if args.save_cfg is not None:
             out.print(f"cfg: {save_cfg(made, args.save_cfg, _settings(args))}")
         yield made

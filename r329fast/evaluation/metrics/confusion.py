@@ -16,14 +16,24 @@ from r329fast.images.declared_size import declared_pixels
 from r329fast.images.opencv import cv2
 
 _MOST_CLASSES = 4096  # a matrix of them is 134 MB
+_BLOCK = 1 << 20  # pairs counted at once
 _IGNORED = 255  # in masks: counts nowhere
 
 
 def count_pairs(true: np.ndarray, found: np.ndarray) -> State:
-    """pairs: int64 [k, 3] of true class, found class and how often, sorted."""
-    both = np.stack([true.reshape(-1), found.reshape(-1)], axis=1).astype(np.int64)
-    pairs, counts = np.unique(both, axis=0, return_counts=True)
-    return {"pairs": np.concatenate([pairs, counts[:, None]], axis=1)}
+    """pairs: int64 [k, 3] of true class, found class and how often, sorted; classes from 0."""
+    true, found = true.reshape(-1), found.reshape(-1)
+    keys, counts = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
+    for first in range(0, len(true), _BLOCK):  # so that a large mask takes no memory of its own
+        part = slice(first, first + _BLOCK)
+        both = true[part].astype(np.int64) << 32 | found[part].astype(np.int64)
+        some, often = np.unique(both, return_counts=True)
+        keys.append(some)
+        counts.append(often)
+    every, places = np.unique(np.concatenate(keys), return_inverse=True)
+    total = np.zeros(len(every), dtype=np.int64)
+    np.add.at(total, places, np.concatenate(counts))
+    return {"pairs": np.stack([every >> 32, every & 0xFFFFFFFF, total], axis=1)}
 
 
 def confusion_of(states: Sequence[State], least: int = 0) -> np.ndarray:
@@ -95,31 +105,21 @@ class MeanIoU(Metric):
             raise UsageError(
                 f"miou needs an output [height, width, classes] or [height, width], found {found}"
             )
-        sides = [self._pair(one, mask) for one, mask in zip(maps, targets, strict=True)]
-        empty = np.zeros(0, dtype=np.int64)
-        true = np.concatenate([empty, *(side[0] for side in sides)])
-        return count_pairs(true, np.concatenate([empty, *(side[1] for side in sides)]))
+        states = [self._counted(one, mask) for one, mask in zip(maps, targets, strict=True)]
+        return {"pairs": np.concatenate([np.zeros((0, 3), np.int64), *states])}
 
-    def _pair(self, found: np.ndarray, path: Path) -> tuple[np.ndarray, np.ndarray]:
+    def _counted(self, found: np.ndarray, path: Path) -> np.ndarray:
+        """The pairs of one map."""
         mask = read_mask(path)
-        height, width = mask.shape
-        if found.ndim == 3:
-            planes = [
-                cv2.resize(np.ascontiguousarray(found[..., channel]), (width, height))
-                for channel in range(found.shape[2])
-            ]
-            classes = np.argmax(np.stack(planes, axis=-1), axis=-1)
-        else:
-            numbers = np.ascontiguousarray(found.astype(np.float32))
-            classes = cv2.resize(numbers, (width, height), interpolation=cv2.INTER_NEAREST)
+        classes = _classes_of(found, mask.shape)
         counted = mask != _IGNORED
-        numbers = np.rint(classes[counted])
+        numbers = classes[counted]
         if len(numbers) and not 0 <= numbers.min() <= numbers.max() < _MOST_CLASSES:
             raise UsageError(
                 f"miou: found {numbers.min():g} to {numbers.max():g} in the output, allowed class "
                 f"numbers from 0 to {_MOST_CLASSES - 1}"
             )
-        return mask[counted], numbers.astype(np.int64)
+        return count_pairs(mask[counted], numbers)["pairs"]
 
     def merge(self, states: Sequence[State]) -> dict[str, Any]:
         matrix = confusion_of(states)
@@ -132,6 +132,22 @@ class MeanIoU(Metric):
             "pixel_accuracy": float(both.sum() / total) if total else 0.0,
             "iou": {int(number): float(iou[number]) for number in np.flatnonzero(there)},
         }
+
+
+def _classes_of(found: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """The classes of a map [height, width(, classes)] at the size of its mask, [height, width]."""
+    height, width = shape
+    if found.ndim == 2:
+        numbers = np.ascontiguousarray(found.astype(np.float32))
+        return np.rint(cv2.resize(numbers, (width, height), interpolation=cv2.INTER_NEAREST))
+    best = np.full(shape, -np.inf, dtype=np.float32)
+    classes = np.zeros(shape, dtype=np.int16 if found.shape[2] < 1 << 15 else np.int32)
+    for channel in range(found.shape[2]):  # plane by plane: a mask may be large
+        plane = cv2.resize(np.ascontiguousarray(found[..., channel]), (width, height))
+        better = plane > best  # the first of equals
+        np.copyto(best, plane, where=better)
+        classes[better] = channel
+    return classes
 
 
 def read_mask(path: Path) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 A block is a vector of 4 * lanes channels, of which int32 sums fill four vectors ("quarters"). Four
 columns of outputs are made at once, their sums rounded in float32 and joined to bytes by packs
-that saturate, so that bounds are applied to all channels of a column in two instructions.
+that saturate, so that bounds are applied to all channels of a column at once.
 """
 
 from __future__ import annotations
@@ -34,7 +34,8 @@ from r329fast.kernels.ir.epilogue import HIGH, LOW, ZERO_POINT, is_twice, round_
 from r329fast.kernels.runtime.isa import Isa
 
 AT_ONCE = 4  # output columns
-Bounds = tuple[Value, Value, Value]  # what the rounded sums are moved by, lowest byte, highest
+# Vectors: what makes rounded sums begin at zero, the highest byte then, what makes bytes of them
+Bounds = tuple[Value, Value, Value]
 _MAGIC_BITS = 0x4B400000  # of the float32 MAGIC
 
 
@@ -98,14 +99,23 @@ class Block:
     ) -> Value:
         """Sums [quarter] of a column, bias included -> bytes as the packs leave them."""
         builder = self.builder
-        zero, low, high = bounds
+        lowest, highest, move = bounds
         results = []
         for total, factor in zip(sums, factors, strict=True):
             x = round_once(builder, builder.sitofp(total, factor.type), factor, twice)
-            results.append(builder.sub(builder.bitcast(x, self.words), zero))
+            results.append(builder.sub(builder.bitcast(x, self.words), lowest))
         value = self.bytes_of(results)
-        value = builder.select(builder.icmp_unsigned("<", value, low), low, value)
-        return builder.select(builder.icmp_unsigned(">", value, high), high, value)
+        value = builder.select(builder.icmp_unsigned(">", value, highest), highest, value)
+        return builder.add(value, move)
+
+    def bounds(self, scalars: tuple[Value, Value, Value]) -> Bounds:
+        """Vectors of what `limits` gives."""
+        lowest, highest, move = scalars
+        return (
+            splat(self.builder, lowest, self.lanes),
+            splat(self.builder, highest, self.bytes),
+            splat(self.builder, move, self.bytes),
+        )
 
     def bytes_of(self, results: list[Value]) -> Value:
         """Four int32 vectors in interleaved order -> bytes of all channels, saturated at 0..255."""
@@ -138,6 +148,24 @@ class Block:
         return builder.call(last, [low, high])
 
 
+def limits(builder: Builder, epilogue: Pointer) -> tuple[Value, Value, Value]:
+    """Of a float32 form: i32 lowest result as rounded, i8 highest above it, i8 it as a byte.
+
+    Bytes begin at the lowest result until they are clamped, so that packs to unsigned bytes serve
+    outputs of either sign.
+    """
+    low, high, zero = (
+        builder.fptosi(load(builder, at(builder, epilogue, 8 * name), F64), I32)
+        for name in (LOW, HIGH, ZERO_POINT)
+    )
+    lowest = builder.add(low, I32(_MAGIC_BITS))
+    return (
+        lowest,
+        builder.trunc(builder.sub(high, low), I8),
+        builder.trunc(builder.sub(low, zero), I8),
+    )
+
+
 class BlockRow:
     """Emits one output row, block of channels after block; how sums come about is a subclass's."""
 
@@ -154,12 +182,7 @@ class BlockRow:
     ) -> None:
         self.builder, self.isa, self.rows = builder, isa, rows
         self.channels, self.constants, self.columns, self.out = channels, constants, columns, out
-        scalars = [load(builder, at(builder, epilogue, 8 * name), F64) for name in (LOW, HIGH)]
-        zero = builder.fptosi(load(builder, at(builder, epilogue, 8 * ZERO_POINT), F64), I32)
-        self.low, self.high = (
-            builder.trunc(builder.sub(builder.fptosi(value, I32), zero), I8) for value in scalars
-        )
-        self.offset = builder.add(zero, I32(_MAGIC_BITS))
+        self.limits = limits(builder, epilogue)
         self.twice = is_twice(builder, epilogue)
         self.last = builder.sub(columns, I64(AT_ONCE))
         with builder.goto_entry_block():
@@ -218,11 +241,7 @@ class BlockRow:
         """All columns of 4 * lanes channels from `first` on, whose constants are at `place`."""
         builder, channels = self.builder, self.channels
         block = Block(builder, self.isa, lanes)
-        bounds = (
-            splat(builder, self.offset, lanes),
-            splat(builder, self.low, block.bytes),
-            splat(builder, self.high, block.bytes),
-        )
+        bounds = block.bounds(self.limits)
         constants = at(builder, place, self.weight_bytes(lanes, stride))
         left = builder.sub(channels, first)
         full = builder.icmp_signed(">=", left, I64(block.bytes))

@@ -129,10 +129,12 @@ class Rounded:
         return builder.sub(octets, self.zero)
 
 
-def store_part(builder: Builder, spare: Pointer, place: Pointer, left: Value) -> None:
-    """The first `left` < LANES bytes of `spare` to `place`, by halves."""
+def store_part(
+    builder: Builder, spare: Pointer, place: Pointer, left: Value, whole: int = LANES
+) -> None:
+    """The first `left` < `whole` bytes of `spare` to `place`, by halves."""
     done: Value = I64(0)
-    size = LANES // 2
+    size = whole // 2
     while size:
         kind = ir.IntType(8 * size)
         bit = builder.and_(left, I64(size))

@@ -17,7 +17,9 @@ from __future__ import annotations
 
 from llvmlite import ir
 
+from r329fast.kernels.ir.channel_blocks import Block, limits
 from r329fast.kernels.ir.emit import (
+    F32,
     I32,
     I64,
     Builder,
@@ -34,6 +36,7 @@ from r329fast.kernels.ir.epilogue import Rounded
 from r329fast.kernels.runtime.isa import Isa
 
 STORE, ONCE, TWICE = range(3)  # what becomes of the sums: `fuse`
+_PACKS = ("vnni512", "avxvnni", "avx512", "avx2")  # paths with the packs that `Block` takes
 
 
 class RowTile:
@@ -46,6 +49,7 @@ class RowTile:
         self.half = isa.rows // 2
         self.rows = runs * self.half
         self.cells = [(row, v) for row in range(self.rows) for v in range(vectors)]
+        self.packs = isa.family in _PACKS and not isa.emulated and len(self.cells) % 4 == 0
 
     def start(self, fuse: Value, biases: Pointer) -> list[Value]:
         """Sums begin at the biases where the epilogue is fused, at zero elsewhere."""
@@ -148,12 +152,42 @@ class RowTile:
         """Bytes of all rows to the outputs of their runs."""
         builder = self.builder
         factors = rounded.factors(I64(0))
-        offsets = [builder.mul(stride, I64(row)) for row in range(self.half)]
         for row in range(self.rows):
             first = row * self.vectors
             joined = join(builder, sums[first : first + self.vectors])
-            value = rounded.value(joined, factors, twice)
-            store(builder, value, at(builder, outs[row // self.half], offsets[row % self.half]))
+            self.store_row(rounded.value(joined, factors, twice), row, outs, stride)
+
+    def finish_by_packs(
+        self, sums: list[Value], epilogue: Pointer, rounded: Rounded, outs: list[Value],
+        stride: Value, twice: bool,
+    ) -> None:  # fmt: skip
+        """The same where four vectors become one of bytes by packs that saturate."""
+        builder, vectors = self.builder, self.vectors
+        block = Block(builder, self.isa, self.isa.lanes)
+        bounds = block.bounds(limits(builder, epilogue))
+        floats = ir.VectorType(F32, self.isa.lanes)
+        factors = [
+            load(builder, at(builder, rounded.channels, v * self.size), floats)
+            for v in range(vectors)
+        ] * (4 // vectors)
+        # Packs work within 16 bytes, where they leave four results of each vector.
+        groups = self.isa.lanes // 4
+        order = [4 * group + quarter for quarter in range(4) for group in range(groups)]
+        mask = ir.Constant(ir.VectorType(I32, self.isa.lanes), order)
+        for first in range(0, len(self.cells), 4):
+            value = block.rounded(sums[first : first + 4], factors, bounds, twice)
+            words = builder.bitcast(value, block.words)
+            value = builder.bitcast(builder.shuffle_vector(words, words, mask), block.octets)
+            size = block.bytes * vectors // 4
+            for part in range(4 // vectors):
+                places = list(range(part * size, (part + 1) * size))
+                own = ir.Constant(ir.VectorType(I32, size), places)
+                row = first // vectors + part
+                self.store_row(builder.shuffle_vector(value, value, own), row, outs, stride)
+
+    def store_row(self, value: Value, row: int, outs: list[Value], stride: Value) -> None:
+        offset = self.builder.mul(stride, I64(row % self.half))
+        store(self.builder, value, at(self.builder, outs[row // self.half], offset))
 
 
 def emit_row_tile(
@@ -254,6 +288,8 @@ def _emit_tile(
         builder.position_at_end(block)
         if index == STORE:
             tile.store(sums, acc)
+        elif tile.packs:
+            tile.finish_by_packs(sums, epilogue, rounded, outs, out_stride, index == TWICE)
         else:
             tile.finish(sums, rounded, outs, out_stride, index == TWICE)
         builder.branch(done)

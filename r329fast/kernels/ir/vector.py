@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 from llvmlite import ir
 
 from r329fast.kernels.ir.emit import (
@@ -20,19 +23,39 @@ from r329fast.kernels.ir.emit import (
     splat,
     store,
 )
-from r329fast.kernels.ir.epilogue import HEADER, LANES, Rounded, fma, is_twice, store_part
+from r329fast.kernels.ir.epilogue import HEADER, fma, is_twice, store_part
+from r329fast.kernels.ir.quarters import PARTS, Quarters
+from r329fast.kernels.runtime.isa import Isa
 
 TABLE_STEP = 64  # bytes that the table lookup takes at once
 
 
-def _floats(builder: Builder, place: Pointer, flips: Value) -> Value:
-    """LANES bytes (byte ^ flip) as float32."""
-    octets = builder.xor(load(builder, place, ir.VectorType(I8, LANES)), flips)
-    return builder.uitofp(octets, ir.VectorType(F32, LANES))
+def _bytes(builder: Builder, quarters: Quarters, place: Pointer, flips: Value) -> Value:
+    return builder.xor(load(builder, place, quarters.octets), flips)
+
+
+def _each_step(
+    builder: Builder,
+    step: int,
+    count: Value,
+    out: Pointer,
+    value: Callable[[Value], Value],
+) -> None:
+    """out[i..] = value(i) for every `step` bytes; of the last ones no byte more than `count`."""
+    with builder.goto_entry_block():
+        spare = builder.alloca(ir.VectorType(I8, step))
+    whole = builder.and_(count, I64(-step))
+    with Loop(builder, whole, step, "step") as index:
+        store(builder, value(index), at(builder, out, index))
+    with builder.if_then(builder.icmp_signed("<", whole, count), likely=False):
+        builder.store(value(whole), spare)
+        left = builder.sub(count, whole)
+        store_part(builder, spare, at(builder, out, whole), left, step)
 
 
 def emit_add(
     builder: Builder,
+    isa: Isa,
     a: Pointer,
     b: Pointer,
     flip_a: Value,
@@ -47,75 +70,122 @@ def emit_add(
     scales: three float32; all sums are exact in float32 (|sum| <= 2**24). epilogue: a float32 form
     with one factor. Reads whole vectors.
     """
-    rounded = Rounded(builder, epilogue, I64(0), I64(0))
+    quarters = Quarters(builder, isa, epilogue)
+    lanes = quarters.lanes
     scalars = [load(builder, at(builder, scales, 4 * index), F32) for index in range(3)]
-    scale_a, scale_b, move = (splat(builder, scalar, LANES) for scalar in scalars)
-    flips_a, flips_b = (splat(builder, builder.trunc(f, I8), LANES) for f in (flip_a, flip_b))
-    factor = load(builder, at(builder, epilogue, 8 * HEADER), F32)
-    factors = splat(builder, factor, LANES)
-    with builder.goto_entry_block():
-        spare = builder.alloca(ir.VectorType(I8, LANES))
-    whole = builder.and_(count, I64(-LANES))
+    scale_a, scale_b, move = (splat(builder, scalar, lanes) for scalar in scalars)
+    flips = [splat(builder, builder.trunc(f, I8), quarters.step) for f in (flip_a, flip_b)]
+    factors = [splat(builder, load(builder, at(builder, epilogue, 8 * HEADER), F32), lanes)] * PARTS
 
     def value(index: Value, twice: bool) -> Value:
-        total = fma(builder, _floats(builder, at(builder, a, index), flips_a), scale_a, move)
-        second = _floats(builder, at(builder, b, index), flips_b)
-        total = fma(builder, second, scale_b, total)
-        return rounded.rounded(total, factors, twice)
+        first, second = (
+            quarters.floats(_bytes(builder, quarters, at(builder, side, index), flip))
+            for side, flip in zip((a, b), flips, strict=True)
+        )
+        sums = [
+            fma(builder, right, scale_b, fma(builder, left, scale_a, move))
+            for left, right in zip(first, second, strict=True)
+        ]
+        return quarters.finish(sums, factors, twice)
 
+    by_form(builder, epilogue, quarters.step, count, out, value)
+
+
+def by_form(
+    builder: Builder,
+    epilogue: Pointer,
+    step: int,
+    count: Value,
+    out: Pointer,
+    value: Callable[[Value, bool], Value],
+) -> None:
+    """out[i..] = value(i, whether the epilogue rounds twice), `step` bytes at once."""
     with builder.if_else(is_twice(builder, epilogue)) as branches:
         for twice, branch in zip((True, False), branches, strict=True):
             with branch:
-                with Loop(builder, whole, LANES, "add") as index:
-                    store(builder, value(index, twice), at(builder, out, index))
-                with builder.if_then(builder.icmp_signed("<", whole, count), likely=False):
-                    builder.store(value(whole, twice), spare)
-                    left = builder.sub(count, whole)
-                    store_part(builder, spare, at(builder, out, whole), left)
+
+                def finished(index: Value, twice: bool = twice) -> Value:
+                    return value(index, twice)
+
+                _each_step(builder, step, count, out, finished)
 
 
 def emit_affine(
     builder: Builder,
+    isa: Isa,
     x: Pointer,
     flip: Value,
-    weights: Pointer,
+    constants: Pointer,
     epilogue: Pointer,
-    pitch: Value,
-    channels: Value,
+    width: Value,
     rows: Value,
     out: Pointer,
 ) -> None:
-    """Bytes out[rows, channels] = finish((x ^ flip) * weights[channel]), int32 weights.
+    """Bytes out[rows, width] = finish((x ^ flip) * weights[column] + biases[column]).
 
-    epilogue: a float32 form (its bias is added to the product). Reads whole vectors.
+    constants: for every `step` columns four quarters each of int32 weights, int32 biases (of int32
+    sums) and float32 factors (`quarter_order`). epilogue: the header of a float32 form. Reads whole
+    vectors.
     """
-    rounded = Rounded(builder, epilogue, I64(0), pitch)
-    flips = splat(builder, builder.trunc(flip, I8), LANES)
-    words = ir.VectorType(I32, LANES)
-    with builder.goto_entry_block():
-        spare = builder.alloca(ir.VectorType(I8, LANES))
-    # Channels outside, rows inside: weights, factors and biases stay in registers.
+    quarters = Quarters(builder, isa, epilogue)
+    flips = splat(builder, builder.trunc(flip, I8), quarters.step)
+    size = 4 * quarters.lanes  # bytes of a quarter
+
     with builder.if_else(is_twice(builder, epilogue)) as branches:
         for twice, branch in zip((True, False), branches, strict=True):
-            with branch, Loop(builder, channels, LANES, "affine.columns") as column:
-                factors, biases = rounded.constants(column)
-                place = at(builder, weights, builder.shl(column, I64(2)))
-                scales = load(builder, place, words)
-                left = builder.sub(channels, column)
-                full = builder.icmp_signed(">=", left, I64(LANES))
-                with Loop(builder, rows, 1, "affine.row") as row:
-                    offset = builder.add(builder.mul(row, channels), column)
-                    octets = load(builder, at(builder, x, offset), ir.VectorType(I8, LANES))
-                    values = builder.zext(builder.xor(octets, flips), words)
-                    sums = builder.add(builder.mul(values, scales), biases)
-                    value = rounded.value(sums, factors, twice)
-                    target = at(builder, out, offset)
-                    with builder.if_else(full, likely=True) as (then, otherwise):
-                        with then:
-                            store(builder, value, target)
-                        with otherwise:
-                            builder.store(value, spare)
-                            store_part(builder, spare, target, left)
+            with branch, Loop(builder, rows, 1, "affine.row") as row:
+                start = builder.mul(row, width)
+                source, target = at(builder, x, start), at(builder, out, start)
+
+                def value(index: Value, source: Value = source, twice: bool = twice) -> Value:
+                    block = at(builder, constants, builder.mul(index, I64(3 * 4)))
+
+                    def quarter(name: int, part: int, kind: Any) -> Value:
+                        place = at(builder, block, (PARTS * name + part) * size)
+                        return load(builder, place, kind)
+
+                    octets = _bytes(builder, quarters, at(builder, source, index), flips)
+                    sums, factors = [], []
+                    for part, each in enumerate(quarters.widen(octets)):
+                        product = builder.mul(each, quarter(0, part, quarters.words))
+                        total = builder.add(product, quarter(1, part, quarters.words))
+                        sums.append(builder.sitofp(total, quarters.vector))
+                        factors.append(quarter(2, part, quarters.vector))
+                    return quarters.finish(sums, factors, twice)
+
+                _each_step(builder, quarters.step, width, target, value)
+
+
+def emit_spread(
+    builder: Builder,
+    isa: Isa,
+    b: Pointer,
+    flip: Value,
+    moves: Pointer,
+    epilogue: Pointer,
+    width: Value,
+    constants: Pointer,
+) -> None:
+    """Constants of `emit_affine` for products with b' [width] of an a' = a + moves[0].
+
+    b' = (b ^ flip) + moves[1], moves: two int32. epilogue: of one factor. Reads and writes whole
+    vectors.
+    """
+    quarters = Quarters(builder, isa, epilogue)
+    flips = splat(builder, builder.trunc(flip, I8), quarters.step)
+    move_a, move_b = (
+        splat(builder, load(builder, at(builder, moves, 4 * index), I32), quarters.lanes)
+        for index in range(2)
+    )
+    factor = load(builder, at(builder, epilogue, 8 * HEADER), F32)
+    factors, size = splat(builder, factor, quarters.lanes), 4 * quarters.lanes
+    with Loop(builder, width, quarters.step, "spread") as index:
+        block = at(builder, constants, builder.mul(index, I64(3 * 4)))
+        octets = _bytes(builder, quarters, at(builder, b, index), flips)
+        for part, each in enumerate(quarters.widen(octets)):
+            value = builder.add(each, move_b)
+            for name, kept in enumerate((value, builder.mul(value, move_a), factors)):
+                store(builder, kept, at(builder, block, (PARTS * name + part) * size))
 
 
 def emit_lookup(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import gcd
 from typing import Any
 
 import numpy as np
@@ -10,11 +11,13 @@ from r329fast.kernels.ir import epilogue as epilogue_ir
 from r329fast.kernels.ir import move as move_ir
 from r329fast.kernels.ir import multiply as multiply_ir
 from r329fast.kernels.ir import vector as vector_ir
+from r329fast.kernels.ir.quarters import quarter_order, quarter_step
 from r329fast.kernels.leaves.leaf import leaf, memory
 from r329fast.kernels.leaves.rows import epilogue_rows
-from r329fast.kernels.runtime.isa import JIT, target_features
+from r329fast.kernels.runtime.isa import ISA, JIT, target_features
 
 # Whether a table of 256 bytes fits the permutations of the target.
+_WIDEST = 2048  # columns of `affine_bytes` whose constants (24 KB) stay in cache
 LOOKUP = JIT and "avx512vbmi" in target_features()
 
 
@@ -45,29 +48,49 @@ def _multiply_twin(
         _epilogue_twin(np.array([[value]]), epilogue, epilogue_ir.LANES, out + index)
 
 
-def _scale_twin(
-    a: int,
-    b: int,
-    flip_a: int,
-    flip_b: int,
-    moves: int,
-    epilogue: int,
-    channels: int,
-    rows: int,
-    out: int,
-    factors: int,
-) -> None:
-    for row in range(rows):
-        start = row * channels
-        _multiply_twin(a + start, b, flip_a, flip_b, moves, epilogue, channels, out + start)
-
-
 def _affine_twin(
-    x: int, flip: int, weights: int, epilogue: int, pitch: int, channels: int, rows: int, out: int
+    x: int, flip: int, constants: int, epilogue: int, width: int, rows: int, out: int
 ) -> None:
-    values = (memory(x, rows * channels) ^ np.uint8(flip)).astype(np.int64)
-    total = values.reshape(rows, channels) * memory(weights, channels, np.int32)
-    _epilogue_twin(total, epilogue, pitch, out)
+    step = quarter_step(ISA)
+    blocks = -(-width // step)
+    back = np.argsort(quarter_order(ISA))
+    table = memory(constants, blocks * 3 * step, np.int32).reshape(blocks, 3, step)[:, :, back]
+    weights, biases, factors = table.transpose(1, 0, 2).reshape(3, -1)[:, :width]
+    values = (memory(x, rows * width) ^ np.uint8(flip)).astype(np.int64).reshape(rows, width)
+    sums = (values * weights + biases).astype(np.float32).astype(np.float64)
+    header = memory(epilogue, epilogue_ir.HEADER, np.float64)
+    rounded = np.rint(sums * np.ascontiguousarray(factors).view(np.float32))
+    if header[epilogue_ir.FORM] == epilogue_ir.TWICE:
+        rounded = np.rint(rounded / 256)
+    clamped = np.clip(rounded, header[epilogue_ir.LOW], header[epilogue_ir.HIGH])
+    result = (clamped - header[epilogue_ir.ZERO_POINT]).astype(np.int32).astype(np.uint8)
+    memory(out, rows * width)[:] = result.reshape(-1)
+
+
+def _spread_twin(b: int, flip: int, moves: int, epilogue: int, width: int, constants: int) -> None:
+    move_a, move_b = memory(moves, 2, np.int32)
+    values = (memory(b, width) ^ np.uint8(flip)).astype(np.int32) + move_b
+    factor = memory(epilogue + 8 * epilogue_ir.HEADER, 1, np.float32)
+    packed = affine_constants(values, values * move_a, np.broadcast_to(factor, values.shape))
+    memory(constants, packed.size)[:] = packed
+
+
+def row_width(channels: int) -> int:
+    """Columns of several rows as one, so that they fill whole vectors, if they are not too many."""
+    width = channels * (quarter_step(ISA) // gcd(channels, quarter_step(ISA)))
+    return width if width <= _WIDEST else channels * max(_WIDEST // channels, 1)
+
+
+def affine_constants(weights: np.ndarray, biases: np.ndarray, factors: np.ndarray) -> np.ndarray:
+    """Bytes of what `affine_bytes` takes: int32 weights and biases, float32 factors [width]."""
+    step, order = quarter_step(ISA), quarter_order(ISA)
+    columns = [weights.astype(np.int32), biases.astype(np.int32), factors.astype(np.float32)]
+    width = -(-len(weights) // step) * step
+    table = np.zeros((3, width), dtype=np.int32)
+    for line, column in zip(table, columns, strict=True):
+        line[: len(column)] = column.view(np.int32)
+    blocks = table.reshape(3, -1, step)[:, :, order].transpose(1, 0, 2)
+    return np.ascontiguousarray(blocks).reshape(-1).view(np.uint8)
 
 
 def _lookup_twin(
@@ -98,16 +121,16 @@ def _interleave_twin(dst: int, src: int, rows: int, half: int) -> None:
 add_bytes: Any
 affine_bytes: Any
 multiply_bytes: Any
-scale_rows: Any
+spread_factors: Any
 lookup_bytes: Any
 move_bytes: Any
 gather_runs: Any
 interleave_rows: Any
 if JIT:
-    add_bytes = leaf("add_bytes", vector_ir.emit_add)
-    affine_bytes = leaf("affine_bytes", vector_ir.emit_affine)
-    multiply_bytes = leaf("multiply_bytes", multiply_ir.emit_multiply)
-    scale_rows = leaf("scale_rows", multiply_ir.emit_scale)
+    add_bytes = leaf("add_bytes", vector_ir.emit_add, ISA)
+    affine_bytes = leaf("affine_bytes", vector_ir.emit_affine, ISA)
+    multiply_bytes = leaf("multiply_bytes", multiply_ir.emit_multiply, ISA)
+    spread_factors = leaf("spread_factors", vector_ir.emit_spread, ISA)
     emit_lookup = vector_ir.emit_lookup if LOOKUP else vector_ir.emit_plain_lookup
     lookup_bytes = leaf("lookup_bytes", emit_lookup)
     move_bytes = leaf("move_bytes", move_ir.emit_move)
@@ -115,5 +138,5 @@ if JIT:
     interleave_rows = leaf("interleave_rows", move_ir.emit_interleave)
 else:
     add_bytes, affine_bytes, lookup_bytes = _add_twin, _affine_twin, _lookup_twin
-    multiply_bytes, scale_rows = _multiply_twin, _scale_twin
+    multiply_bytes, spread_factors = _multiply_twin, _spread_twin
     move_bytes, gather_runs, interleave_rows = _move_twin, _gather_twin, _interleave_twin
