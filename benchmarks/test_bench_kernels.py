@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from r329fast.bench.random_programs import NetworkBuilder
-from r329fast.calibration.ranges import Ranges, sum_square_key
+from r329fast.calibration.ranges import Ranges, mean_square_key, sum_square_key
 from r329fast.graph import ir
 from r329fast.kernels.bare import bare_rate
 from r329fast.program.program import Program
@@ -66,6 +66,9 @@ FURTHER: dict[str, tuple[str, ir.Attrs, tuple[Shape, ...], Shape, Shape]] = {
     ),
     "layer norm 768 of 197 tokens": (
         "LayerNorm", ir.NormAttrs(1), ((197, 768),), (197, 768), (768,),
+    ),
+    "local response 64 of 56": (
+        "LRN", ir.LrnAttrs(5, 1e-4, 0.75, 1.0), ((56, 56, 64),), (56, 56, 64), (),
     ),
     "layer norm 96 of 56": ("LayerNorm", ir.NormAttrs(2), ((56, 56, 96),), (56, 56, 96), (96,)),
     "instance norm 64 of 56": (
@@ -253,7 +256,7 @@ def one_layer(
     layers.append(ir.Layer("y", kind, attrs, names, made, consts))
     sizes = dict(zip(names, shapes, strict=True)) | dict.fromkeys(made, out)
     ranges = Ranges({**dict.fromkeys((*names, *made), (-4.0, 4.0))}, dict.fromkeys(names, (-4, 4)))
-    ranges.values[sum_square_key("y")] = (0.0, 500.0)
+    ranges.values[sum_square_key("y")] = ranges.values[mean_square_key("y")] = (0.0, 500.0)
     graph = ir.Graph("case", layers, sizes, ("y",))
     program = quantize(graph, ranges, "compass42", **bits)  # type: ignore[arg-type]
     macs = int(np.prod(out)) * int(np.prod(weights[1:])) if len(weights) > 1 else 0
