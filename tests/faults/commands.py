@@ -20,7 +20,10 @@ _DIFFER = (
 )  # fmt: skip
 
 
-_OF_OUT = {"try": ("layers.csv", "run.cfg")}  # with times, with the folder's name
+_OF_OUT = {
+    "try": ("layers.csv", "run.cfg"),
+    "demo": ("run.cfg",),
+}  # times, paths
 
 
 def make_folder(place: Path) -> Path:

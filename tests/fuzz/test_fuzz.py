@@ -32,6 +32,17 @@ def test_no_reader_ends_in_a_fault(tmp_path: Path) -> None:
     assert int(lines[-1].split()[0]) > 2000
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
+def test_files_that_are_made_to_harm(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "tools/hostile.py"], cwd=ROOT, capture_output=True, text=True, timeout=600,
+        env={**os.environ, "TMPDIR": str(tmp_path)}, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.splitlines()[-1].endswith(" 0 bad")
+
+
 @pytest.mark.parametrize("target", TARGETS, ids=lambda target: target.name)
 def test_the_files_that_mutations_start_from_are_read(target: Target, tmp_path: Path) -> None:
     (tmp_path / "base").mkdir()

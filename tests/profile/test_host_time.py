@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from support.kernel_cases import convolution
 from support.profiled import bundled_case
 
 from r329fast.kernels.rates import Rates, measure_rates
+from r329fast.kernels.runtime.isa import ISA
 from r329fast.profile.host_time import host_times
 from r329fast.profile.profiling import Wanted, collect
 from r329fast.profile.record import layer_rows, make_record
@@ -14,6 +16,7 @@ from r329fast.program.blocks import op_bytes, op_macs
 from r329fast.program.ops import OPS
 from r329fast.report.columns import totals
 from r329fast.report.console import layer_table, summary_lines
+from r329fast.simulator.op_bounds import op_products
 
 
 def test_every_layer_has_a_time_and_the_bound_of_its_ops() -> None:
@@ -26,12 +29,27 @@ def test_every_layer_has_a_time_and_the_bound_of_its_ops() -> None:
     for op in program.ops:
         if not OPS[op.kind].alias:
             weights = op.consts["weights"].nbytes if "weights" in op.consts else 0
-            macs, moved = op_macs(program, op), op_bytes(program, op)
+            macs, moved = op_products(program, op), op_bytes(program, op)
             rate = found.rates.cache if 2 * moved <= 512 * 1024 else found.rates.memory
             seconds = max(macs / found.rates.gmac, (moved + weights / 2) / rate) / 1e9
             expected[op.layer] += seconds * 1e6
     assert found.bound_us == pytest.approx(expected)
     assert any(value > 0 for value in found.bound_us.values())
+
+
+@pytest.mark.parametrize(
+    ("shape", "outs", "kernel", "group", "inner"),
+    [((8, 8, 24), 10, (1, 1), 1, 24), ((8, 8, 3), 5, (3, 3), 1, 27), ((8, 8, 6), 6, (3, 3), 6, 9)],
+)
+def test_products_are_whole_steps_and_one_more_for_each_result(
+    shape: tuple[int, int, int], outs: int, kernel: tuple[int, int], group: int, inner: int
+) -> None:
+    rng = np.random.default_rng(0)
+    program = convolution(rng, shape, outs, kernel, group=group)
+    results = program.tensors["y"].elements
+    assert op_macs(program, program.ops[0]) == results * inner
+    steps = -(-inner // ISA.kgroup) + 1
+    assert op_products(program, program.ops[0]) == results * steps * ISA.kgroup
 
 
 def test_rates_of_a_run_are_the_higher_of_two() -> None:
