@@ -186,7 +186,7 @@ def measure(network: Network, scheme: str, per_channel: bool, word: str, **chang
         start = time.perf_counter(), time.process_time()
         result = tune(
             network.path, folder, dataset=x, scheme=scheme, per_channel=per_channel,
-            threads=network.threads, **changes,
+            threads=network.threads, budget=0.0, **changes,
         )  # fmt: skip
         wall, cpu = time.perf_counter() - start[0], time.process_time() - start[1]
         kept = [step["step"] for step in result.record["steps"] if step["accepted"]]

@@ -24,6 +24,12 @@ def make_dir(path: Path) -> Path:
     return path
 
 
+def check_folder(path: Path) -> None:
+    """Raises FileError where something else than a folder bears its name."""
+    if path.exists() and not path.is_dir():
+        raise FileError(f"{path} is no folder: give a new name or a folder", path=str(path))
+
+
 def missing_folders(path: Path) -> list[Path]:
     """The folders that `make_dir` would make for a path, the innermost first."""
     return [folder for folder in (path, *path.parents) if not folder.exists()]

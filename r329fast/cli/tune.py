@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ from r329fast.cli.options.execution import add_quantization, add_threads
 from r329fast.cli.options.part import add_part, part_of, refuse_part
 from r329fast.cli.options.preprocess import add_preprocess, asked_for
 from r329fast.cli.output import Console
+from r329fast.errors import UsageError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,7 +29,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "tuned_min.npy, tuned.cfg, tune.json and tune.html in --out. A killed run goes on\n"
         "when it is started again."
     )
-    parser.add_argument("model", metavar="RUN.cfg|MODEL.onnx", type=Path)
+    parser.add_argument(
+        "model",
+        metavar="RUN.cfg|MODEL.onnx",
+        type=Path,
+        help="a cfg with its calibration data, or a network with --images",
+    )
     parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="where the files go")
     parser.add_argument(
         "--images",
@@ -63,34 +68,40 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(args: argparse.Namespace, out: Console) -> int:
-    from r329fast.base.files import write_text
+    from r329fast.base.files import check_folder, write_text
     from r329fast.report.tuning_page import tuning_page
+    from r329fast.tuning.options import TuneOptions
     from r329fast.tuning.tuner import tune
 
     if args.model.suffix != ".onnx":
         refuse_part(args, f"{args.model} is none")
     part = part_of(args)
+    options = TuneOptions(  # refused before any image is read
+        allow=tuple(word.strip() for word in args.allow.split(",") if word.strip()),
+        scheme=args.scheme,
+        rounding=args.rounding,
+        method=args.method,
+        per_channel=args.per_channel,
+        inputs=part.inputs,
+        outputs=part.outputs,
+        input_shapes=part.input_shapes,
+        limit=args.limit,
+        budget=args.budget,
+        seed=args.seed,
+        threads=args.threads,
+    )
+    if not options.allow:
+        raise UsageError("--allow: found no kind of change", option="allow")
+    check_folder(args.out)
     dataset, recipe = _dataset(args, out)
-    with contextlib.ExitStack() as stack:
-        advance = stack.enter_context(out.progress(None, "layers"))
+    with out.progress(None, "layers") as advance:
         result = tune(
             args.model,
             args.out,
+            options,
             dataset=dataset,
             recipe=recipe,
-            told=out.print,
-            allow=tuple(word.strip() for word in args.allow.split(",") if word.strip()),
-            scheme=args.scheme,
-            rounding=args.rounding,
-            method=args.method,
-            per_channel=args.per_channel,
-            inputs=part.inputs,
-            outputs=part.outputs,
-            input_shapes=part.input_shapes,
-            limit=args.limit,
-            budget=args.budget,
-            seed=args.seed,
-            threads=args.threads,
+            told=out.wrapped,
             progress=lambda done, total: advance(1),
         )
     page = write_text(args.out / "tune.html", tuning_page(result.record))
@@ -118,10 +129,14 @@ def _dataset(
     _, folders = class_names(args.classes)
     naming = Naming(folders, split=args.split, needed=False)
     with ImageSet(args.images, args.labels, args.limit or None, naming) as images:
-        arrays = [recipe.apply(images.image(index)) for index in range(len(images))]
+        first = recipe.apply(images.image(0))
+        x = np.empty((len(images), *first.shape), dtype=np.float32)
+        x[0] = first
+        for index in range(1, len(images)):
+            x[index] = recipe.apply(images.image(index))
         if images.note:
             out.warn(images.note)
-    return np.stack(arrays), recipe
+    return x, recipe
 
 
 def _recipe(args: argparse.Namespace, out: Console) -> Preprocess:

@@ -18,6 +18,7 @@ from r329fast.kernels.bare import bare_rate
 from r329fast.kernels.leaves.vector import move_bytes
 from r329fast.kernels.runtime.isa import ISA
 from r329fast.kernels.runtime.kernel import arrays, kernel
+from r329fast.kernels.runtime.measured import measured
 from r329fast.kernels.runtime.op_plan import empty_aligned
 
 _IN_CACHE, _IN_MEMORY = 128 * 1024, 32 << 20  # bytes that a copy reads
@@ -53,16 +54,20 @@ class Rates:
 
 def measure_rates() -> Rates:
     """All three, now, on one thread; about 0.1 s, and the compilation the first time."""
-    return Rates(bare_rate(), *(_copy_rate(size) for size in (_IN_CACHE, _IN_MEMORY)))
+    return Rates(bare_rate(), *(copy_rate(size) for size in (_IN_CACHE, _IN_MEMORY)))
 
 
-def assumed_rates() -> Rates:
-    """What a CPU with this kernel path reaches, about, where nobody has measured."""
+def known_rates() -> Rates:
+    """What this machine was measured to reach, else about what a CPU with this kernel path does."""
+    known = measured()
+    if known is not None:
+        return Rates(known.gmac, known.cache, known.memory)
     per_cycle = ISA.lanes * ISA.kgroup * (2 if ISA.lanes <= 8 else 1)
     return Rates(gmac=3.5 * per_cycle, cache=60.0, memory=20.0)
 
 
-def _copy_rate(size: int) -> float:
+def copy_rate(size: int) -> float:
+    """10^9 bytes per second that a copy of `size` bytes reads and writes together."""
     source, target = empty_aligned(size, np.uint8), empty_aligned(size, np.uint8)
     source[:] = 1
     times = max(_AT_LEAST // size, 1)

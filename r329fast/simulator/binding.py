@@ -109,11 +109,11 @@ class PreparedProgram:
 
     def _pieces(self, index: int, images: int, parts: int) -> int:
         """How many pieces an op is worth: each of a few microseconds, some for every thread."""
-        from r329fast.kernels.rates import assumed_rates
+        from r329fast.kernels.rates import known_rates
 
         if parts == 1:
             return 1
-        seconds = op_bound(self.program, self.program.ops[index], assumed_rates(), images)
+        seconds = op_bound(self.program, self.program.ops[index], known_rates(), images)
         if seconds < _LEAST_PIECE * parts / 2:
             return 1
         return min(max(int(seconds / _LEAST_PIECE) // parts, 1), _PIECES) * parts

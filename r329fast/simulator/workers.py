@@ -11,7 +11,8 @@ import numpy as np
 
 from r329fast.base.fork import renew_after_fork
 from r329fast.base.limits import MEMORY, check_memory
-from r329fast.kernels.rates import assumed_rates
+from r329fast.kernels.rates import known_rates
+from r329fast.kernels.runtime.measured import measured
 from r329fast.program.blocks import largest_op
 from r329fast.program.program import Program
 from r329fast.simulator.binding import BoundProgram, PreparedProgram
@@ -75,8 +76,12 @@ class Workers:
     def __init__(self, program: Program, block: int | None, pool: LazyPool) -> None:
         self.threads, self.block, self._pool = pool.threads, block, pool
         self._prepared = PreparedProgram(program)
-        self._most = min(max(_BUDGET // largest_op(program), _LEAST_BLOCK), _MAX_BLOCK)
-        self._seconds = sum(op_bound(program, op, assumed_rates()) for op in program.ops)
+        known = measured()
+        self._budget = min(known.budget, _BUDGET) if known else _BUDGET
+        # what is done before a thread that slept has come is not worth sharing
+        self._least = 2e-6 * known.wake_us if known else _SHARED_SECONDS
+        self._most = min(max(self._budget // largest_op(program), _LEAST_BLOCK), _MAX_BLOCK)
+        self._seconds = sum(op_bound(program, op, known_rates()) for op in program.ops)
         self._lock, self._sharing = threading.Lock(), threading.Lock()
         self._idle: dict[tuple[frozenset[str], int], SimpleQueue[Worker]] = {}
         self._fitting: dict[frozenset[str], int] = {}
@@ -104,7 +109,7 @@ class Workers:
         feeds, results = _flat(feeds, count), _flat(results, count)
         keep = frozenset(results)
         most = self._most_images(keep)
-        if count < self.threads and count <= most and count * self._seconds >= _SHARED_SECONDS:
+        if count < self.threads and count <= most and count * self._seconds >= self._least:
             # too few images for all threads: they share each op
             workers = self._workers_for(keep, self.threads)
             # parts wait for each other: two such runs could wait for ever
@@ -174,7 +179,7 @@ class Workers:
 
     def _size(self, images: int, keep: frozenset[str]) -> int:
         """Bytes that a thread works in for so many images at once."""
-        _, buffers, scratch = self._prepared.room(images, keep, _BUDGET)
+        _, buffers, scratch = self._prepared.room(images, keep, self._budget)
         return buffers.size + scratch
 
     def _most_images(self, keep: frozenset[str]) -> int:
@@ -201,7 +206,7 @@ class Workers:
             if queue is None:
                 queue = SimpleQueue()
                 for _ in range(self.threads // parts):
-                    queue.put(Worker(self._prepared, keep, _BUDGET, parts))
+                    queue.put(Worker(self._prepared, keep, self._budget, parts))
                 self._idle = {key: queue}  # arenas of other settings are dropped
         return queue
 

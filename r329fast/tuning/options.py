@@ -49,5 +49,7 @@ class TuneOptions:
                     f"allow: found {kind!r}, allowed {', '.join(KINDS)}{nearest(kind, KINDS)}",
                     option="allow",
                 )
-        if self.limit < 0 or self.budget < 0 or self.seed < 0:
-            raise UsageError("limit, budget and seed: allowed 0 and more")
+        for name in ("limit", "budget", "seed"):
+            value = getattr(self, name)
+            if not value >= 0:  # NaN is refused as well
+                raise UsageError(f"{name}: found {value}, allowed 0 and more", option=name)

@@ -14,7 +14,7 @@ import numpy as np
 
 from r329fast.base.arguments import with_arguments
 from r329fast.base.blas import one_blas_thread
-from r329fast.base.files import Writer, json_writer, write_all
+from r329fast.base.files import Writer, check_folder, json_writer, write_all
 from r329fast.calibration import calibrate
 from r329fast.cfg import RunConfig
 from r329fast.deploy.pipeline import (
@@ -38,7 +38,7 @@ from r329fast.tuning.history import time_record
 from r329fast.tuning.journal import Journal, fingerprint
 from r329fast.tuning.options import DEFAULT_SCHEME, TuneOptions
 from r329fast.tuning.state import State, split, stored_ranges
-from r329fast.tuning.steps import Bench, take_steps
+from r329fast.tuning.steps import MANY, Bench, take_steps
 from r329fast.tuning.store import Store
 from r329fast.version import __version__
 
@@ -100,6 +100,7 @@ def _tune(
     told: Callable[[str], None],
 ) -> TuneResult:
     began = time.monotonic(), time.process_time()
+    check_folder(folder)
     start = _start(Path(model), dataset, chosen)
     words = {
         "allow": sorted(chosen.allow), "seed": chosen.seed, "budget": chosen.budget,
@@ -113,6 +114,7 @@ def _tune(
         start.x, start.scheme, start.options, chosen, split(len(start.x)), side, side.output, store,
         began[0],
     )  # fmt: skip
+    told(_split_line(bench))
     done = [0]
 
     def advance(count: int) -> None:
@@ -161,12 +163,27 @@ def _tune(
     return TuneResult(record, paths)
 
 
+def _split_line(bench: Bench) -> str:
+    parts, count = bench.parts, len(bench.x)
+    line = (
+        f"{count} calibration images: {parts.fitted.sum()} fit, {parts.judging.sum()} judge "
+        f"layers, {parts.confirming.sum()} confirm steps"
+    )
+    if count < MANY:
+        line += f"; with fewer than {MANY} no range is narrowed, 100 do better"
+    return line
+
+
 def _start(model: Path, dataset: np.ndarray | str | Path | None, tune: TuneOptions) -> _Start:
     """The network and its ranges as the cfg, or the model alone, has them."""
     config = None
     if model.suffix == ".onnx":
         if dataset is None:
-            raise UsageError(f"{model}: a model without a cfg needs calibration images (dataset)")
+            raise UsageError(
+                f"{model}: a model without a cfg needs calibration images: --images SET (in "
+                "Python dataset=)",
+                option="images",
+            )
         graph = load_model(model, tune.inputs, tune.outputs, tune.input_shapes)
         scheme = tune.scheme or DEFAULT_SCHEME
         options = Options(rounding=tune.rounding or "half_even")

@@ -79,7 +79,14 @@ def test_the_recipe_of_the_images_goes_into_the_cfg(
 
 @pytest.mark.parametrize(
     ("words", "text"),
-    [(["--allow", "roundin"], "did you mean 'rounding'"), ([], "needs calibration images")],
+    [
+        (["--allow", "roundin"], "did you mean 'rounding'"),
+        ([], "needs calibration images: --images"),
+        (["--allow", " ,"], "found no kind of change"),
+        (["--budget", "nan"], "budget: found nan"),
+        (["--seed", "-1"], "seed: found -1"),
+        (["--images", "nowhere"], "not found: nowhere"),
+    ],
 )
 def test_refusals(
     words: list[str], text: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -88,3 +95,21 @@ def test_refusals(
     assert main(["tune", model, "--out", str(tmp_path / "out"), *words]) == 2
     assert text in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_a_file_in_place_of_the_folder_is_refused_first(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "out").write_bytes(b"stays")
+    words = ["tune", str(bundled.path("net.onnx")), "--images", "nowhere", "--out"]
+    assert main([*words, str(tmp_path / "out")]) == 2
+    assert "is no folder" in capsys.readouterr().err
+    assert (tmp_path / "out").read_bytes() == b"stays"
+
+
+def test_a_budget_that_is_over_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["tune", str(bundled.path("net.onnx")), "--images", str(bundled.path("calib.zip"))]
+    assert main([*words, "--limit", "8", "--budget", "1e-9", "--out", str(tmp_path)]) == 0
+    said = capsys.readouterr()
+    assert "not begun" in said.out
+    assert "warning: the budget of 1e-09 min was over before" in said.err

@@ -268,6 +268,7 @@ def test_a_budget_ends_a_run_in_good_order(calibration: np.ndarray, tmp_path: Pa
     result = r329fast.tune(NET, tmp_path, dataset=calibration[:8], budget=1e-9, told=lines.append)
     assert not result.gained
     assert all(not step["begun"] for step in result.record["steps"])
-    assert len(lines) == len(result.record["steps"]) > 2
+    assert len(lines) == 1 + len(result.record["steps"]) > 3
+    assert lines[0].startswith("8 calibration images: 5 fit, 2 judge layers, 1 confirm steps; with")
     assert [path.name for path in tmp_path.iterdir()] == ["tune.json"]
     assert "not begun" in tuning_page(result.record)

@@ -1,7 +1,9 @@
 """Direct or Winograd: a cost model, and the switch R329FAST_WINOGRAD.
 
 The model counts cycles of one core from the path's vector width, with constants fitted to
-measurements on AVX2 (docs/performance.md); only the ratio of its two results matters.
+measurements on AVX2 (docs/performance.md), in three terms for each way. Where this machine was
+measured (runtime/measured.py), each term has its own time for a cycle; else they count as they are.
+Only the ratio of the two results matters.
 
 R329FAST_WINOGRAD: `auto` (the default) asks the model, `0` takes direct kernels only, `1` takes
 Winograd wherever it is exact. The integers are the same.
@@ -22,6 +24,7 @@ from r329fast.kernels.conv.winograd_tiling import choose_tiling, products
 from r329fast.kernels.ir.winograd import POSITIONS
 from r329fast.kernels.leaves.winograd import FEW, WORDS
 from r329fast.kernels.runtime.isa import ISA
+from r329fast.kernels.runtime.measured import Measured, Terms, measured
 from r329fast.kernels.runtime.op_plan import OpPlan, Step
 from r329fast.kernels.runtime.team import Piece
 from r329fast.program.program import Op, TensorSpec
@@ -30,6 +33,7 @@ VARIABLE = "R329FAST_WINOGRAD"
 MODES = ("auto", "0", "1")
 _LOAD = 4  # bytes of weights per cycle from L3 or memory
 _CACHED = 512 * 1024  # as many bytes of weights are there anyway
+_EQUAL: Terms = (1.0, 1.0, 1.0)
 _MANY = 64  # images whose blocks share the weights
 
 
@@ -50,17 +54,18 @@ def _loading(size: int) -> float:
     return max(size - _CACHED, 0) / _LOAD
 
 
-def direct_cycles(layout: ConvLayout, batch: int) -> float:
-    """Tile, packing and epilogue of `batch` images, and the weights once."""
+def direct_terms(layout: ConvLayout, batch: int) -> Terms:
+    """Cycles of the tile, of packing and epilogue of `batch` images, of the weights once."""
     inner, outs = -(-layout.inner // 4) * 4, len(layout.weights)
     tile = inner * -(-outs // WORDS.lanes) * WORDS.lanes / _rate(ISA.lanes, ISA.kgroup) / 0.92
     rest = (0.7 * outs + 1.5 * layout.channels) * 8 / ISA.lanes
     weights = layout.weights.size * ISA.element
-    return batch * layout.positions * (tile + rest) + _loading(weights)
+    rows = batch * layout.positions
+    return rows * tile, rows * rest, _loading(weights)
 
 
-def winograd_cycles(layout: ConvLayout, batch: int) -> float:
-    """Products, both transforms and epilogue of `batch` images, and the weights once."""
+def winograd_terms(layout: ConvLayout, batch: int) -> Terms:
+    """Cycles of the products, of transforms and epilogue of `batch` images, of the weights once."""
     kinds, several = choose_tiling(layout.out_height, layout.out_width, batch)
     tiles = batch * sum(kind.tiles for kind in kinds)
     groups = len(kinds) if several else 1
@@ -70,15 +75,25 @@ def winograd_cycles(layout: ConvLayout, batch: int) -> float:
     rate = _rate(WORDS.lanes, WORDS.kgroup) * 0.85
     rest = (6 * inner + 24 * outs) * 8 / WORDS.lanes
     loading = _loading(2 * POSITIONS * inner * outs)
-    return each * inner * outs / rate + tiles * rest + loading
+    return each * inner * outs / rate, tiles * rest, loading
 
 
-def winograd_batch(layout: ConvLayout) -> int:
-    """Fewest images for which Winograd is faster; 0 where it never is."""
+def _time(terms: Terms, each: Terms) -> float:
+    return sum(count * cost for count, cost in zip(terms, each, strict=True))
+
+
+def winograd_batch(layout: ConvLayout, known: Measured | None) -> int:
+    """Fewest images for which Winograd is faster; 0 where it never is.
+
+    known: what this machine was measured to do; the built-in constants count without it.
+    """
     if WORDS.name.startswith("neon"):  # its 16-bit products are generic code, never measured
         return 0
+    direct, winograd = (known.direct, known.winograd) if known else (_EQUAL, _EQUAL)
     for batch in (1, 2, 4, 8, 16, _MANY):
-        if winograd_cycles(layout, batch) < direct_cycles(layout, batch):
+        if _time(winograd_terms(layout, batch), winograd) < _time(
+            direct_terms(layout, batch), direct
+        ):
             return batch
     return 0
 
@@ -86,7 +101,11 @@ def winograd_batch(layout: ConvLayout) -> int:
 def prepare_dense(op: Op, layout: ConvLayout, output: TensorSpec) -> OpPlan:
     """A convolution of one group or several, not depthwise, whose sums fit int32."""
     chosen = mode()
-    least = {"auto": winograd_batch(layout), "0": 0, "1": 1}[chosen] if _unit(layout) else 0
+    least = (
+        {"auto": winograd_batch(layout, measured()), "0": 0, "1": 1}[chosen]
+        if is_unit(layout)
+        else 0
+    )
     winograd = prepare_winograd(op, layout, output) if least else None
     if winograd is None:
         return prepare_rows(layout)
@@ -112,7 +131,7 @@ def prepare_dense(op: Op, layout: ConvLayout, output: TensorSpec) -> OpPlan:
     return OpPlan(name, bind, scratch_bytes, True, pieces)
 
 
-def _unit(layout: ConvLayout) -> bool:
+def is_unit(layout: ConvLayout) -> bool:
     """Whether the geometry is Winograd's: 3x3, stride and dilation 1, one group."""
     ones = layout.stride == layout.dilation == (1, 1)
     return ones and layout.kernel == (3, 3) and layout.group == 1

@@ -324,6 +324,8 @@ def prepare_rows(layout: ConvLayout) -> OpPlan:
         if mode in (BAND, PARTS):
             runs = -(-layout.out_width // HALF)
             grain = at_once // gcd(runs, at_once)
+            if layout.out_width % HALF and layout.out_height >= 2 * HALF * threads:
+                grain = HALF  # the last columns by runs along columns
         else:
             grain = at_once * HALF
         wanted = min(wanted, max(positions // (_ROWS * _LEAST_TILES), threads))
