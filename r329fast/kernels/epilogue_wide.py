@@ -7,7 +7,8 @@ same steps as `fixed_point.round_shift`, a value at a time.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
+
+from r329fast.kernels.runtime.compiling import kernel_part
 
 # Places in the header, its length, and the rows of channels behind it. PLAIN: 1 where all channels
 # round half to even by shifts to the right, with at most a ReLU before: what runs in vectors.
@@ -26,7 +27,7 @@ ROUNDING_CODES = {"half_even": HALF_EVEN, "half_up": HALF_UP, "floor": FLOOR}
 _SATURATED = 1 << 31  # where `round_shift` saturates before it moves left
 
 
-@njit(nogil=True, cache=True)
+@kernel_part
 def round_shift_wide(product: int, shift: int, rounding: int) -> int:
     """round(product / 2**shift), ties and remainders as ROUNDING_CODES name it; int64."""
     if shift == 0:
@@ -44,7 +45,7 @@ def round_shift_wide(product: int, shift: int, rounding: int) -> int:
     return quotient
 
 
-@njit(nogil=True, cache=True)
+@kernel_part
 def epilogue_wide(a, constants, channel, channels):  # type: ignore[no-untyped-def]
     """Accumulator int64 without bias -> output integer of `channel`."""
     act, rounding = constants[ACT], constants[ROUNDING]

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
 from r329fast.kernels.places import sum_places
+from r329fast.kernels.runtime.compiling import kernel_part
 from r329fast.kernels.runtime.kernel import arrays, kernel
 from r329fast.kernels.runtime.op_plan import OpPlan, Step
 from r329fast.kernels.runtime.parameters import pack
@@ -37,7 +37,7 @@ class Picks(NamedTuple):
     values: int  # 1: the elements themselves, 0: their indices
 
 
-@njit(nogil=True, cache=True)
+@kernel_part
 def load(x, i, width, signed):  # type: ignore[no-untyped-def]
     """Element i of flat bytes x, whose elements have 1 or 2 bytes; int64."""
     if width == 1:
@@ -47,7 +47,7 @@ def load(x, i, width, signed):  # type: ignore[no-untyped-def]
     return value - 65536 if signed and value > 32767 else value
 
 
-@njit(nogil=True, cache=True)
+@kernel_part
 def store(out, i, width, value):  # type: ignore[no-untyped-def]
     """Write int64 `value` as element i of `width` bytes."""
     for byte in range(width):

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
 from r329fast.kernels.epilogue_wide import ROUNDING_CODES, round_shift_wide
 from r329fast.kernels.places import sum_places
+from r329fast.kernels.runtime.compiling import kernel_part
 from r329fast.kernels.runtime.kernel import arrays, kernel
 from r329fast.kernels.runtime.op_plan import OpPlan, Step, flip_of
 from r329fast.kernels.runtime.parameters import pack
@@ -53,7 +53,7 @@ class Lengths(NamedTuple):
     shift: int
 
 
-@njit(nogil=True, cache=True)
+@kernel_part
 def nearest_mean(total: int, count: int) -> int:
     """total / count, ties to even."""
     quotient = total // count
@@ -63,7 +63,7 @@ def nearest_mean(total: int, count: int) -> int:
     return quotient
 
 
-@njit(nogil=True, cache=True)
+@kernel_part
 def excess_bits(value, limits, bits):  # type: ignore[no-untyped-def]
     """How far ceil(log2(value)) lies above `bits`; limits: `log2_limits`."""
     excess = 0
@@ -72,7 +72,7 @@ def excess_bits(value, limits, bits):  # type: ignore[no-untyped-def]
     return excess
 
 
-@njit(nogil=True, cache=True)
+@kernel_part
 def inverse_root(value, table):  # type: ignore[no-untyped-def]
     """1 / sqrt(value) in units of 2**-31 (spec B.17, isqrt)."""
     shifts = 0
@@ -90,7 +90,7 @@ def inverse_root(value, table):  # type: ignore[no-untyped-def]
     return ((low << 16) - (((low - high) * fraction) << 1)) >> exponent
 
 
-@njit(nogil=True, cache=True)
+@kernel_part
 def _sum_of(x, start, offsets, flip, move, method, sums, low, high):  # type: ignore[no-untyped-def]
     """(sum, bits that a product lost) of one output."""
     if method == PRODUCT:

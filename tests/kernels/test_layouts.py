@@ -82,7 +82,7 @@ def parameters_read(tree: ast.Module, room: Room, name: str) -> None:
             everywhere.setdefault(variable, set()).add(layout)
             room.read.setdefault(layout, set())
     for function in functions:
-        jitted = any("jit" in ast.unparse(node) for node in function.decorator_list)
+        jitted = any("kernel_part" in ast.unparse(node) for node in function.decorator_list)
         known = {key: {value} for key, value in bound[function.name].items()}
         if jitted:  # a helper: its parameters have the names that kernels give them
             arguments = {argument.arg for argument in function.args.args}
@@ -182,7 +182,7 @@ class Rows(NamedTuple):
     first: int
     end: int
 
-@njit
+@kernel_part
 def helper(p):
     return p.end
 

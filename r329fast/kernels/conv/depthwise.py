@@ -11,12 +11,12 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
 from r329fast.kernels.conv.layout import ConvLayout, Geometry
 from r329fast.kernels.epilogue import prepare_epilogue
 from r329fast.kernels.ir import depthwise as depthwise_ir
 from r329fast.kernels.leaves.rows import depthwise_row, epilogue_rows, widen_rows
+from r329fast.kernels.runtime.compiling import kernel_part
 from r329fast.kernels.runtime.isa import ISA
 from r329fast.kernels.runtime.kernel import arrays, kernel
 from r329fast.kernels.runtime.op_plan import OpPlan, Step, aligned
@@ -40,7 +40,7 @@ class DepthwiseRows(NamedTuple):
     pitch: int  # entries of a row of epilogue constants
 
 
-@njit(nogil=True, cache=True)
+@kernel_part
 def widen_row(g, columns, ring, x, x_end, pads, pads_end, image, padded_y, channel, count):  # type: ignore[no-untyped-def]
     """Widen padded input row `padded_y` of `count` channels from `channel` on into `ring`."""
     height, width, channels, left, flip = g.height, g.width, g.channels, g.left, g.flip

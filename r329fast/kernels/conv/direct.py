@@ -17,7 +17,6 @@ from math import gcd
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
 from r329fast.kernels.conv.layout import ConvLayout, Geometry, Parts, merged_groups, pack_weights
 from r329fast.kernels.conv.windows import clear_rows, load_band, load_part, pack_rows
@@ -26,6 +25,7 @@ from r329fast.kernels.ir import gemm_tile as gemm_tile_ir
 from r329fast.kernels.ir.copy_rows import GAP
 from r329fast.kernels.leaves.gemm_tile import HALF, row_tile_narrow, row_tile_wide
 from r329fast.kernels.leaves.rows import epilogue_rows
+from r329fast.kernels.runtime.compiling import kernel_part
 from r329fast.kernels.runtime.isa import ISA
 from r329fast.kernels.runtime.kernel import arrays, kernel
 from r329fast.kernels.runtime.op_plan import OpPlan, Step
@@ -64,7 +64,7 @@ class ConvRows(NamedTuple):
     fuse: int  # the tile's own epilogue: STORE (none), ONCE or TWICE
 
 
-@njit(nogil=True, cache=True)
+@kernel_part
 def run_at(run, runs, per, length, count, across_in, along_in, across_out, along_out):  # type: ignore[no-untyped-def]
     """Where the rows of a tile's run begin, and its outputs; bytes from those of the first.
 
@@ -76,7 +76,7 @@ def run_at(run, runs, per, length, count, across_in, along_in, across_out, along
     return line * across_in + place * along_in, line * across_out + place * along_out
 
 
-@njit(nogil=True, cache=True)
+@kernel_part
 def tile_lines(p, g, a, line_stride, row_stride, lines, width, w, epilogue, out, channel, acc):  # type: ignore[no-untyped-def]
     """All columns of a part over `lines` runs of `width` positions, `line_stride` bytes apart.
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from numba import njit
-
 from r329fast.kernels.conv.windows import load_row
+from r329fast.kernels.runtime.compiling import kernel_part
 
 
-@njit(nogil=True, cache=True)
+@kernel_part
 def fill_ring(  # type: ignore[no-untyped-def]
     g, rows, ring, row_bytes, ring_rows, columns, x, x_end, pads, pads_end, image, y, made
 ):

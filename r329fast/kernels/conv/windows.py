@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from numba import njit
-
 from r329fast.kernels.leaves.rows import copy_bytes, copy_rows
 from r329fast.kernels.leaves.vector import move_bytes
+from r329fast.kernels.runtime.compiling import kernel_part
 from r329fast.kernels.runtime.isa import ISA
 
 _ELEMENT = ISA.element
 
 
-@njit(nogil=True, cache=True)
+@kernel_part
 def clear_rows(g, rows_at, row_bytes, rows, columns, pads, pads_end):  # type: ignore[no-untyped-def]
     """Padding in all of `rows` rows of `columns` positions: what `load_row` leaves as it is."""
     for row in range(rows):
@@ -19,7 +18,7 @@ def clear_rows(g, rows_at, row_bytes, rows, columns, pads, pads_end):  # type: i
         copy_bytes(target, g.channels, pads, 0, columns, g.channels, pads_end, g.flip)
 
 
-@njit(nogil=True, cache=True)
+@kernel_part
 def load_row(g, target, columns, x, x_end, pads, pads_end, image, source_y):  # type: ignore[no-untyped-def]
     """Row `source_y` of an image (or padding) as bytes, between the padding of a cleared row.
 
@@ -46,7 +45,7 @@ def load_row(g, target, columns, x, x_end, pads, pads_end, image, source_y):  # 
         copy_bytes(place, channels, pads, 0, behind, channels, pads_end, flip)
 
 
-@njit(nogil=True, cache=True)
+@kernel_part
 def load_band(g, band, row_bytes, x, x_end, pads, pads_end, image, y, lines):  # type: ignore[no-untyped-def]
     """The image rows under output rows y..y+lines, in cleared rows `row_bytes` apart."""
     columns = (g.out_width - 1) * g.stride_x + g.kernel_x
@@ -56,7 +55,7 @@ def load_band(g, band, row_bytes, x, x_end, pads, pads_end, image, y, lines):  #
         load_row(g, target, columns, x, x_end, pads, pads_end, image, source_y)
 
 
-@njit(nogil=True, cache=True)
+@kernel_part
 def load_part(g, band, row_bytes, x, x_end, pads, pads_end, image, y, lines, base):  # type: ignore[no-untyped-def]
     """The image rows under output rows y..y+lines: a part's channels from `base` on, and padding.
 
@@ -83,7 +82,7 @@ def load_part(g, band, row_bytes, x, x_end, pads, pads_end, image, y, lines, bas
         copy_bytes(target, size, edge, 0, columns - left - inside, held, pads_end, flip)
 
 
-@njit(nogil=True, cache=True)
+@kernel_part
 def pack_taps(g, a, row_bytes, x, x_end, pads, pads_end, image, y, column, end, base, ky):  # type: ignore[no-untyped-def]
     """Kernel row `ky` of output columns column..end, tap by tap; `a`: row of the first column."""
     height, width, channels, kernel_x = g.height, g.width, g.channels, g.kernel_x
@@ -115,7 +114,7 @@ def pack_taps(g, a, row_bytes, x, x_end, pads, pads_end, image, y, column, end, 
             copy_rows(behind, row_bytes, pads + base, 0, end - last, count, pads_end, flip)
 
 
-@njit(nogil=True, cache=True)
+@kernel_part
 def pack_rows(g, a, row_bytes, x, x_end, pads, pads_end, position, rows, group, plain):  # type: ignore[no-untyped-def]
     """`rows` windows from output `position` on, as packed rows at `a`, `row_bytes` apart.
 

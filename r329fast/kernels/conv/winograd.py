@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
 from r329fast.kernels.conv.layout import ConvLayout, Geometry
 from r329fast.kernels.conv.windows import clear_rows, load_band
@@ -35,6 +34,7 @@ from r329fast.kernels.leaves.winograd import (
     words_narrow,
     words_wide,
 )
+from r329fast.kernels.runtime.compiling import kernel_part
 from r329fast.kernels.runtime.isa import ISA
 from r329fast.kernels.runtime.kernel import arrays, kernel
 from r329fast.kernels.runtime.op_plan import OpPlan, Step
@@ -70,7 +70,7 @@ class WinogradTiles(NamedTuple):
     pitch: int  # entries of a row of epilogue constants
 
 
-@njit(nogil=True, cache=True)
+@kernel_part
 def transform_inputs(p, g, tiling, v, band, x, x_end, pads, pads_end, first, tiles):  # type: ignore[no-untyped-def]
     """Transformed windows of `tiles` tiles of one size from its tile `first` on, as rows at `v`.
 
@@ -100,7 +100,7 @@ def transform_inputs(p, g, tiling, v, band, x, x_end, pads, pads_end, first, til
             line, column = line + 1, 0
 
 
-@njit(nogil=True, cache=True)
+@kernel_part
 def multiply(p, g, v, m, w, rows, columns):  # type: ignore[no-untyped-def]
     """Products of `columns` (one group of panels), all points and chunks; returns the end of w.
 
@@ -148,7 +148,7 @@ def multiply(p, g, v, m, w, rows, columns):  # type: ignore[no-untyped-def]
     return w
 
 
-@njit(nogil=True, cache=True)
+@kernel_part
 def output_panel(p, g, tiling, m, sums, epilogue, out, first, tiles, channel, left):  # type: ignore[no-untyped-def]
     """Transform one panel's products of a tile size back, finish and store its `left` channels."""
     channels, chunk = g.channels, p.chunk
@@ -218,7 +218,7 @@ def winograd_tiles(frame):  # type: ignore[no-untyped-def]
         # all tiles are of the size that has every point: all four ranges are the whole block
         if sizes == 1:
             rows[:2] = 0
-        w = weights.ctypes.data + p.column // group * p.group_bytes
+        w = np.int64(weights.ctypes.data) + p.column // group * p.group_bytes
         for start in range(p.column, p.column_end, group):
             columns = min(group, outs - start)
             w = multiply(p, g, v, m, w, rows, columns)

@@ -60,7 +60,7 @@ def leaf(name: str, emit: Callable[..., None], *settings: Any) -> Any:
 def _define(module: Any, name: str, count: int) -> Any:
     kind = ir.FunctionType(ir.VoidType(), [ir.IntType(64)] * count)
     function = ir.Function(module, kind, name)
-    function.linkage = "internal"
+    function.linkage = "linkonce_odr"  # one, of all parts of a kernel
     function.attributes.add("noinline")
     function.attributes.add("nounwind")
     return function

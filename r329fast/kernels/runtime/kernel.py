@@ -24,6 +24,7 @@ from numba.extending import intrinsic
 from numba.np.arrayobj import make_array, populate_array
 
 from r329fast.base.fork import hold_during_fork
+from r329fast.kernels.runtime.compiling import OPTIONS, KernelCompiler, uncollected
 from r329fast.kernels.runtime.isa import JIT
 from r329fast.kernels.runtime.parameters import dtype_of, unpack
 
@@ -45,8 +46,11 @@ class Kernel:
         """Address of the machine code, made or loaded from the cache on first use."""
         with _COMPILING:  # an address that a second thread replaced would be of code that is gone
             if self._compiled is None:
-                compiler = cfunc("void(int64)", cache=True, error_model="numpy")
-                self._compiled = compiler(self.function)
+                compiler = cfunc(
+                    "void(int64)", cache=True, pipeline_class=KernelCompiler, **OPTIONS
+                )
+                with uncollected():
+                    self._compiled = compiler(self.function)
         return int(self._compiled.address)
 
     @property

@@ -8,10 +8,10 @@ of, the others go through `epilogue_wide` a value at a time.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 
 from r329fast.kernels import epilogue_wide as wide
 from r329fast.kernels.epilogue_wide import epilogue_wide
+from r329fast.kernels.runtime.compiling import kernel_part
 from r329fast.program.program import TensorSpec
 
 UINT8, INT8, UINT16, INT16 = range(4)  # codes of dtypes
@@ -24,7 +24,7 @@ def code_of(spec: TensorSpec) -> int:
     return CODES[spec.dtype]
 
 
-@njit(nogil=True, cache=True)
+@kernel_part
 def widen(x, kind, first, count, move, target):  # type: ignore[no-untyped-def]
     """target[i] = element first + i of the flat bytes x, plus `move`; target: int32."""
     end, step = first + count, np.int32(move)
@@ -46,7 +46,7 @@ def widen(x, kind, first, count, move, target):  # type: ignore[no-untyped-def]
             target[i] = np.int32(np.int32(words[i]) + step)
 
 
-@njit(nogil=True, cache=True)
+@kernel_part
 def write(values, count, out, kind, place):  # type: ignore[no-untyped-def]
     """Elements place.. of the flat bytes out = values[:count], which fit; any integers."""
     if kind <= INT8:
@@ -59,7 +59,7 @@ def write(values, count, out, kind, place):  # type: ignore[no-untyped-def]
             words[i] = np.uint16(values[i] & 65535)
 
 
-@njit(nogil=True, cache=True)
+@kernel_part
 def _rectify(acc, count, act):  # type: ignore[no-untyped-def]
     """What the activation makes of sums with their bias; NONE, RELU and RELU_FLOAT32."""
     if act == wide.RELU_FLOAT32:
@@ -70,7 +70,7 @@ def _rectify(acc, count, act):  # type: ignore[no-untyped-def]
             acc[i] = max(acc[i], 0)
 
 
-@njit(nogil=True, cache=True)
+@kernel_part
 def finish(acc, constants, channel, step, count, out, kind, place):  # type: ignore[no-untyped-def]
     """Elements place.. of out from int64 acc[:count], which is overwritten.
 

@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
 from r329fast.base.integers import INT32_MAX
 from r329fast.kernels import epilogue_wide
@@ -23,6 +22,7 @@ from r329fast.kernels.epilogue import prepare_epilogue
 from r329fast.kernels.ir.copy_rows import GAP
 from r329fast.kernels.ir.gemm_tile import STORE
 from r329fast.kernels.leaves.gemm_tile import HALF, row_tile_short, row_tile_wide
+from r329fast.kernels.runtime.compiling import kernel_part
 from r329fast.kernels.runtime.isa import ISA
 from r329fast.kernels.runtime.kernel import arrays, kernel
 from r329fast.kernels.runtime.op_plan import OpPlan, Step, aligned
@@ -68,7 +68,7 @@ class PlaneRows(NamedTuple):
     blocks: int  # blocks of columns of a group
 
 
-@njit(nogil=True, cache=True)
+@kernel_part
 def split(x, first, count, planes, flip_low, flip_high, low, high):  # type: ignore[no-untyped-def]
     """Elements first.. of the flat bytes x as planes of bytes."""
     below, above = np.uint8(flip_low), np.uint8(flip_high)
@@ -84,7 +84,7 @@ def split(x, first, count, planes, flip_low, flip_high, low, high):  # type: ign
         high[i] = np.uint8(word >> 8) ^ above
 
 
-@njit(nogil=True, cache=True)
+@kernel_part
 def add_row_sums(rows, count, row_bytes, inner, factor, sums):  # type: ignore[no-untyped-def]
     """sums[r] += factor * (sum of a packed row); rows: their bytes."""
     for r in range(count):
@@ -104,7 +104,7 @@ def add_row_sums(rows, count, row_bytes, inner, factor, sums):  # type: ignore[n
         sums[r] += np.int64(total) * factor
 
 
-@njit(nogil=True, cache=True)
+@kernel_part
 def join(cells, count, pairs, shifts, offsets, sums):  # type: ignore[no-untyped-def]
     """sums[:count] = offsets + the planes' int32 sums, each moved to its place."""
     for i in range(count):
@@ -115,7 +115,7 @@ def join(cells, count, pairs, shifts, offsets, sums):  # type: ignore[no-untyped
             sums[i] += np.int64(part[i]) << shift
 
 
-@njit(nogil=True, cache=True)
+@kernel_part
 def requantise(sums, count, mults, shifts, p):  # type: ignore[no-untyped-def]
     """What `finish` does, of a whole tile: constants are those of every cell."""
     if p.in_float32:
@@ -129,7 +129,7 @@ def requantise(sums, count, mults, shifts, p):  # type: ignore[no-untyped-def]
         sums[i] = min(max(rounded - zero, low), high)
 
 
-@njit(nogil=True, cache=True)
+@kernel_part
 def tile_planes(p, g, rows_at, plane_bytes, rows, w, room, epilogue, table, channel, out, place):  # type: ignore[no-untyped-def]
     """All columns of a group over packed rows; place: output element of the first row and column.
 
