@@ -128,7 +128,7 @@ def _heavy_program(path: Path, program: bytes) -> None:
 
 def made(folder: Path) -> Iterator[tuple[str, list[str]]]:
     """(what it is, command) of files that are made in `folder`."""
-    from support.evaluation_sets import image_zip, run_cfg, small_program
+    from support.evaluation_sets import image_zip, run_cfg, small_program  # type: ignore[import-not-found]
 
     cfg = run_cfg(folder)
     image_zip(folder / "val.zip", 4)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 import time
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,7 @@ from r329fast.deploy.pipeline import (
 from r329fast.deploy.settings import Settings
 from r329fast.errors import CfgError, FileError, UsageError
 from r329fast.profile.silent_failures import IMAGES, OF_RUN, OutputWatch
+from r329fast.program import Program
 from r329fast.program.archive import program_writer
 from r329fast.program.counters import layer_counters
 from r329fast.simulator.simulator import Simulator
@@ -210,6 +212,24 @@ def remove_old_dump(folder: Path) -> None:
             (folder / name).unlink(missing_ok=True)
 
 
+def output_facts(
+    program: Program, outputs: Mapping[str, np.ndarray]
+) -> dict[str, dict[str, object]]:
+    """What run.json says of each output; its digest where there are integers of it."""
+    facts: dict[str, dict[str, object]] = {}
+    for name in program.outputs:
+        spec = program.tensors[name]
+        facts[name] = {
+            "dtype": spec.dtype,
+            "shape": list(spec.shape),
+            "scale": spec.scale,
+            "zero_point": spec.zero_point,
+        }
+        if name in outputs:
+            facts[name]["sha256"] = hashlib.sha256(outputs[name].tobytes()).hexdigest()
+    return facts
+
+
 def _record(
     prepared: Prepared,
     outputs: dict[str, np.ndarray],
@@ -233,20 +253,7 @@ def _record(
         "backend": backend,
         "threads": threads,
         "images": len(next(iter(outputs.values()))) if outputs else 0,
-        "outputs": {
-            name: {
-                "dtype": program.tensors[name].dtype,
-                "shape": list(program.tensors[name].shape),
-                "scale": program.tensors[name].scale,
-                "zero_point": program.tensors[name].zero_point,
-                **(
-                    {"sha256": hashlib.sha256(outputs[name].tobytes()).hexdigest()}
-                    if name in outputs
-                    else {}
-                ),
-            }
-            for name in program.outputs
-        },
+        "outputs": output_facts(program, outputs),
         "output_scale": {name: program.tensors[name].scale for name in program.outputs},
         "weight_bytes": sum(layer.weight_bytes for layer in counters),
         "macs": sum(layer.macs for layer in counters),

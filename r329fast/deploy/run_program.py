@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import time
 from collections.abc import Sequence
 from contextlib import closing
@@ -12,7 +11,7 @@ import numpy as np
 
 from r329fast.base.files import Writer, bytes_writer, json_writer, write_all
 from r329fast.deploy.pipeline import read_input
-from r329fast.deploy.run_cfg import planned_dump, remove_old_dump
+from r329fast.deploy.run_cfg import output_facts, planned_dump, remove_old_dump
 from r329fast.errors import UsageError
 from r329fast.profile.silent_failures import OF_RUN, OutputWatch
 from r329fast.program.counters import layer_counters
@@ -78,16 +77,7 @@ def run_program(
         "backend": backend,
         "threads": threads,
         "images": len(next(iter(outputs.values()))),
-        "outputs": {
-            name: {
-                "dtype": program.tensors[name].dtype,
-                "shape": list(program.tensors[name].shape),
-                "scale": program.tensors[name].scale,
-                "zero_point": program.tensors[name].zero_point,
-                "sha256": hashlib.sha256(array.tobytes()).hexdigest(),
-            }
-            for name, array in outputs.items()
-        },
+        "outputs": output_facts(program, outputs),
         "macs": sum(layer.macs for layer in layer_counters(program)),
         "files": {"outputs": str(target), "record": str(folder / RECORD_FILE)},
         "seconds": {

@@ -29,12 +29,14 @@ def _values(
     return [(label, float(value)) for label, value in pairs if isinstance(value, (int, float))]
 
 
-def _ends(values: Values, high: bool) -> tuple[tuple[str, float], tuple[str, float]] | None:
-    """(best, worst) of at least two runs that differ."""
-    if len(values) < 2:
-        return None
+def _compared(
+    kind: str, values: Values, high: bool, said: Callable[[str, float, str, float], str]
+) -> Finding | None:
+    """What is said of the best run and the worst; None where there are no two that differ."""
     ordered = sorted(values, key=lambda pair: pair[1], reverse=high)
-    return (ordered[0], ordered[-1]) if ordered[0][1] != ordered[-1][1] else None
+    if len(ordered) < 2 or ordered[0][1] == ordered[-1][1]:
+        return None
+    return Finding(f"compared {kind}", False, (said(*ordered[0], *ordered[-1]),))
 
 
 def _top1(record: Record) -> Any:
@@ -43,41 +45,35 @@ def _top1(record: Record) -> Any:
 
 
 def _accuracy(records: Sequence[Record], labels: Sequence[str]) -> Finding | None:
-    ends = _ends(_values(records, labels, _top1), high=True)
-    if ends is None:
-        return None
-    (best, high), (worst, low) = ends
-    text = (
-        f"{best} has the best top-1, {percent(high)}: {points(high - low)} more than {worst} "
-        f"({percent(low)})."
-    )
-    return Finding("compared accuracy", False, (text,))
+    def said(best: str, high: float, worst: str, low: float) -> str:
+        return (
+            f"{best} has the best top-1, {percent(high)}: {points(high - low)} more than {worst} "
+            f"({percent(low)})."
+        )
+
+    return _compared("accuracy", _values(records, labels, _top1), True, said)
 
 
 def _error(records: Sequence[Record], labels: Sequence[str]) -> Finding | None:
+    def said(best: str, high: float, worst: str, low: float) -> str:
+        return (
+            f"{best} is nearest to float: output SNR {high:.1f} dB, {worst} is farthest with "
+            f"{low:.1f} dB."
+        )
+
     found = _values(records, labels, lambda run: (run.get("errors") or {}).get("output_snr"))
-    ends = _ends(found, high=True)
-    if ends is None:
-        return None
-    (best, high), (worst, low) = ends
-    text = (
-        f"{best} is nearest to float: output SNR {high:.1f} dB, {worst} is farthest with "
-        f"{low:.1f} dB."
-    )
-    return Finding("compared error", False, (text,))
+    return _compared("error", found, True, said)
 
 
 def _time(records: Sequence[Record], labels: Sequence[str]) -> Finding | None:
+    def said(best: str, low: float, worst: str, high: float) -> str:
+        return (
+            f"{best} takes the least time, {low:.2f} ms per image (estimate); {worst} takes "
+            f"{high:.2f} ms."
+        )
+
     found = _values(records, labels, lambda run: (run.get("cost") or {}).get("milliseconds"))
-    ends = _ends(found, high=False)
-    if ends is None:
-        return None
-    (best, low), (worst, high) = ends
-    text = (
-        f"{best} takes the least time, {low:.2f} ms per image (estimate); {worst} takes "
-        f"{high:.2f} ms."
-    )
-    return Finding("compared time", False, (text,))
+    return _compared("time", found, False, said)
 
 
 def _layer(records: Sequence[Record], labels: Sequence[str]) -> Finding | None:

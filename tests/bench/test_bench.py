@@ -10,8 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
-import onnx
 import pytest
+from support.qdq import follows_the_float_network
 
 from r329fast.bench import compare_engines as compare
 from r329fast.bench import engine_trial, engines, memory
@@ -21,7 +21,6 @@ from r329fast.bench.models import MODELS
 from r329fast.bench.qdq import VARIANTS, quantized, to_qdq
 from r329fast.cli import main as cli
 from r329fast.errors import UsageError
-from r329fast.graph import FloatSession
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = {"resnet20_cifar": 16}
@@ -58,20 +57,7 @@ def test_models_are_the_same_every_time() -> None:
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("name", ["resnet20_cifar", "resnet18_v2", "squeezenet", "mobilenet_v2"])
 def test_qdq_follows_the_float_network(name: str, variant: str) -> None:
-    import onnxruntime as ort
-
-    small = small_case(name)
-    model, how = to_qdq(small.graph, small.ranges, variant)
-    onnx.checker.check_model(model, full_check=True)
-    x = small.images(2)
-    options = ort.SessionOptions()
-    options.log_severity_level = 3
-    # unoptimised, onnxruntime computes just what the file says, on every CPU
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = ort.InferenceSession(model.SerializeToString(), options)
-    feeds = {small.graph.inputs[0]: how.integers(x.transpose(0, 3, 1, 2))}
-    expected = FloatSession(small.graph).run(x)[small.graph.outputs[0]]
-    assert compare.correlation(expected, session.run(None, feeds)[0]) > 0.9
+    follows_the_float_network(small_case(name), variant)
 
 
 def test_quantized_ranges() -> None:

@@ -7,12 +7,13 @@ from functools import lru_cache
 import numpy as np
 import onnx
 import pytest
+from support.qdq import follows_the_float_network
 
 from r329fast.bench import compare_engines as compare
 from r329fast.bench import engines
 from r329fast.bench.cases import Case, make_case
 from r329fast.bench.models import MODELS
-from r329fast.bench.qdq import float_forms, to_qdq
+from r329fast.bench.qdq import float_forms
 from r329fast.bench.static_form import static_form
 from r329fast.graph import FloatSession
 from r329fast.simulator.simulator import Simulator
@@ -79,20 +80,7 @@ def test_work_is_that_of_the_papers(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_qdq_follows_the_float_network(name: str) -> None:
-    import onnxruntime as ort
-
-    small = small_case(name)
-    model, how = to_qdq(small.graph, small.ranges, "u8")
-    onnx.checker.check_model(model, full_check=True)
-    x = small.images(2)
-    options = ort.SessionOptions()
-    options.log_severity_level = 3
-    # unoptimised, onnxruntime computes just what the file says, on every CPU
-    options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    session = ort.InferenceSession(model.SerializeToString(), options)
-    feeds = {small.graph.inputs[0]: how.integers(x.transpose(0, 3, 1, 2))}
-    expected = FloatSession(small.graph).run(x)[small.graph.outputs[0]]
-    assert compare.correlation(expected, session.run(None, feeds)[0]) > 0.9
+    follows_the_float_network(small_case(name), "u8")
 
 
 def test_float_ops_of_the_peers_are_counted() -> None:

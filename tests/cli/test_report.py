@@ -11,14 +11,12 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from support.profiled import bundled_case
+from support.profiled import bundled_record
 
 from r329fast.cli.main import main
 from r329fast.errors import UsageError
-from r329fast.profile.images import ArrayImages
-from r329fast.profile.profiling import Wanted, collect
-from r329fast.profile.record import layer_rows, make_record
-from r329fast.report.columns import COLUMNS, totals
+from r329fast.profile.profiling import Wanted
+from r329fast.report.columns import COLUMNS
 from r329fast.report.csv_file import layers_csv
 from r329fast.report.evaluation_run import evaluation_part
 from r329fast.report.html import page
@@ -27,14 +25,7 @@ from r329fast.report.outputs import write_record
 
 @pytest.fixture(scope="module")
 def record() -> dict[str, Any]:
-    case = bundled_case()
-    found = collect(
-        case.program,
-        graph=case.graph,
-        images=ArrayImages(case.x, case.labels, 2),
-        wanted=Wanted(host_time=False),
-    )
-    return make_record(found, totals(layer_rows(found)))
+    return bundled_record(2, Wanted(host_time=False))
 
 
 def embedded(text: str) -> dict[str, Any]:

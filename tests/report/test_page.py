@@ -9,12 +9,9 @@ from typing import Any
 
 import pytest
 from support.browser import chromium, console_errors, requests, set_width
-from support.profiled import bundled_case
+from support.profiled import bundled_case, bundled_record
 
-from r329fast.profile.images import ArrayImages
-from r329fast.profile.profiling import Wanted, collect
-from r329fast.profile.record import layer_rows, make_record
-from r329fast.report.columns import totals
+from r329fast.profile.profiling import Wanted
 from r329fast.report.html import MAX_BYTES, page
 
 RED_DOT = (
@@ -27,19 +24,12 @@ WIDTHS = (1280, 768, 390)
 @pytest.fixture(scope="module")
 def record() -> dict[str, Any]:
     """A whole profile of the bundled network, with a hostile name and an image."""
-    case = bundled_case()
-    found = collect(
-        case.program,
-        graph=case.graph,
-        images=ArrayImages(case.x, case.labels, 6),
-        wanted=Wanted(host_time=True, sensitivity=True, sensitivity_images=3),
-        source="</script><script>alert(1)</script>",
-    )
-    result = make_record(found, totals(layer_rows(found)))
+    wanted = Wanted(host_time=True, sensitivity=True, sensitivity_images=3)
+    result = bundled_record(6, wanted, "</script><script>alert(1)</script>")
     result["suggestions"] = [
         {
             "kind": "range",
-            "layer": case.program.layers[2].name,
+            "layer": bundled_case().program.layers[2].name,
             "cause": "few values reach <its> ends",
             "action": "narrow the range",
             "setting": "max_min: x = 0 to 1",

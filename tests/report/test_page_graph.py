@@ -12,12 +12,9 @@ from urllib.parse import quote
 
 import pytest
 from support.browser import chromium, console_errors, requests, set_width
-from support.profiled import bundled_case
+from support.profiled import bundled_record
 
-from r329fast.profile.images import ArrayImages
-from r329fast.profile.profiling import Wanted, collect
-from r329fast.profile.record import layer_rows, make_record
-from r329fast.report.columns import totals
+from r329fast.profile.profiling import Wanted
 from r329fast.report.findings import findings
 from r329fast.report.html import page
 
@@ -30,14 +27,7 @@ return { place: g.place, paths: g.paths, width: g.width, height: g.height };
 
 @pytest.fixture(scope="module")
 def record() -> dict[str, Any]:
-    case = bundled_case()
-    found = collect(
-        case.program,
-        graph=case.graph,
-        images=ArrayImages(case.x, case.labels, 2),
-        wanted=Wanted(host_time=False),
-    )
-    return make_record(found, totals(layer_rows(found)))
+    return bundled_record(2, Wanted(host_time=False))
 
 
 @pytest.fixture(scope="module")

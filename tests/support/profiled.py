@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -15,8 +16,11 @@ from r329fast.graph.ir import Graph
 from r329fast.images.dataset import build_dataset
 from r329fast.images.preprocess import Preprocess
 from r329fast.images.sets import ImageSet
+from r329fast.profile.images import ArrayImages
+from r329fast.profile.profiling import Wanted, collect
 from r329fast.program.program import Op, Program, TensorSpec
 from r329fast.quantization import quantize
+from r329fast.report.record import Record
 
 
 @dataclass(frozen=True)
@@ -121,3 +125,16 @@ def own_unclamped(op: Op, sums: np.ndarray, output: TensorSpec) -> np.ndarray:
     product = sums.astype(np.float64) * op.consts["mult"].astype(np.float64)
     assert np.abs(product).max() < 2**53
     return np.rint(product / np.exp2(op.consts["shift"].astype(np.float64))) - output.zero_point
+
+
+def bundled_record(images: int, wanted: Wanted, source: str = "") -> dict[str, Any]:
+    """The record of a profile of the bundled network over its first images."""
+    case = bundled_case()
+    found = collect(
+        case.program,
+        graph=case.graph,
+        images=ArrayImages(case.x, case.labels, images),
+        wanted=wanted,
+        source=source,
+    )
+    return dict(Record.of(found))

@@ -12,6 +12,7 @@ from r329fast.kernels.runtime.kernel import arrays, kernel
 from r329fast.kernels.runtime.op_plan import OpPlan, Step
 from r329fast.kernels.runtime.parameters import pack
 from r329fast.kernels.words.elements import code_of, finish, widen, write
+from r329fast.kernels.words.plans import word_plan
 from r329fast.program.ops.bounds import reach
 from r329fast.program.program import Op, TensorSpec
 
@@ -170,14 +171,8 @@ def prepare_pair(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> OpPlan
         scale_b=scales[1],
     )
 
-    def bind(
-        batch: int, inputs: Sequence[np.ndarray], output: np.ndarray, scratch: np.ndarray
-    ) -> list[Step]:
-        p = pack(parameters._replace(end=batch * rows))
-        constants = epilogue.wide_constants
-        return [(pair_rows, (p, inputs[0], inputs[1], constants, output, scratch))]
-
-    return OpPlan("words-eltwise", bind, lambda batch: 16 * length + 256, True)
+    constants, size = (epilogue.wide_constants,), 16 * length + 256
+    return word_plan("words-eltwise", pair_rows, parameters, constants, size, rows)
 
 
 def prepare_absolute(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> OpPlan:
@@ -213,14 +208,8 @@ def prepare_single(
         start=0,
     )
 
-    def bind(
-        batch: int, inputs: Sequence[np.ndarray], output: np.ndarray, scratch: np.ndarray
-    ) -> list[Step]:
-        p = pack(parameters._replace(end=batch * rows))
-        constants = epilogue.wide_constants
-        return [(single_rows, (p, inputs[0], factors, constants, output, scratch))]
-
-    return OpPlan("words-affine", bind, lambda batch: 12 * length + 256, True)
+    constants, size = (factors, epilogue.wide_constants), 12 * length + 256
+    return word_plan("words-affine", single_rows, parameters, constants, size, rows)
 
 
 def prepare_line(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> OpPlan:
@@ -239,13 +228,7 @@ def prepare_line(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> OpPlan
     )
     entries = np.append(table, table[-1])
 
-    def bind(
-        batch: int, inputs: Sequence[np.ndarray], output: np.ndarray, scratch: np.ndarray
-    ) -> list[Step]:
-        p = pack(parameters._replace(end=batch * rows))
-        return [(line_rows, (p, inputs[0], entries, output, scratch))]
-
-    return OpPlan("words-table", bind, lambda batch: 4 * length + 256, True)
+    return word_plan("words-table", line_rows, parameters, (entries,), 4 * length + 256, rows)
 
 
 def prepare_concat(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> OpPlan:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -11,9 +10,9 @@ from r329fast.kernels.epilogue import prepare_epilogue
 from r329fast.kernels.epilogue_wide import HALF_EVEN, ROUNDING_CODES, round_shift_wide
 from r329fast.kernels.moments import inverse_root, nearest_mean
 from r329fast.kernels.runtime.kernel import arrays, kernel
-from r329fast.kernels.runtime.op_plan import OpPlan, Step
-from r329fast.kernels.runtime.parameters import pack
+from r329fast.kernels.runtime.op_plan import OpPlan
 from r329fast.kernels.words.elements import code_of, finish, widen, write
+from r329fast.kernels.words.plans import word_plan
 from r329fast.program.ops.bounds import reach
 from r329fast.program.program import Op, TensorSpec
 
@@ -168,14 +167,8 @@ def prepare_product(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> OpP
     epilogue = prepare_epilogue(op, output, 1, inner * reach(a) * reach(b))
     size = 8 * columns + 4 * inner * (rows + columns) + 256
 
-    def bind(
-        batch: int, inputs: Sequence[np.ndarray], output: np.ndarray, scratch: np.ndarray
-    ) -> list[Step]:
-        p = pack(product._replace(end=batch * pairs))
-        constants = epilogue.wide_constants
-        return [(product_words, (p, inputs[0], inputs[1], constants, output, scratch))]
-
-    return OpPlan("words-matmul", bind, lambda batch: size, True)
+    constants = (epilogue.wide_constants,)
+    return word_plan("words-matmul", product_words, product, constants, size, pairs)
 
 
 def prepare_norm(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> OpPlan:
@@ -202,14 +195,8 @@ def prepare_norm(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> OpPlan
     table = op.consts["table"].astype(np.int64)
     size = 8 * channels + 4 * count + 256
 
-    def bind(
-        batch: int, inputs: Sequence[np.ndarray], output: np.ndarray, scratch: np.ndarray
-    ) -> list[Step]:
-        p = pack(norm._replace(end=batch * statistics))
-        constants = (factors, offsets, table, epilogue.wide_constants)
-        return [(norm_words, (p, inputs[0], *constants, output, scratch))]
-
-    return OpPlan("words-norm", bind, lambda batch: size, True)
+    constants = (factors, offsets, table, epilogue.wide_constants)
+    return word_plan("words-norm", norm_words, norm, constants, size, statistics)
 
 
 def prepare_corners(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> OpPlan:
@@ -232,13 +219,8 @@ def prepare_corners(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> OpP
     weights = op.consts["weights"].astype(np.int64).reshape(-1)
     size = 8 * channels + 4 * x.elements + 256
 
-    def bind(
-        batch: int, inputs: Sequence[np.ndarray], output: np.ndarray, scratch: np.ndarray
-    ) -> list[Step]:
-        p = pack(corners._replace(batch=batch))
-        return [(corner_words, (p, inputs[0], y0, y1, x0, x1, weights, output, scratch))]
-
-    return OpPlan("words-bilinear", bind, lambda batch: size)
+    constants = (y0, y1, x0, x1, weights)
+    return word_plan("words-bilinear", corner_words, corners, constants, size, None)
 
 
 PREPARE = {

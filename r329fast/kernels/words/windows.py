@@ -17,6 +17,7 @@ from r329fast.kernels.runtime.op_plan import OpPlan, Step
 from r329fast.kernels.runtime.parameters import pack
 from r329fast.kernels.words.elements import code_of, finish, widen, write
 from r329fast.kernels.words.planes import fits, prepare_planes
+from r329fast.kernels.words.plans import word_plan
 from r329fast.program.ops.bounds import largest_sum, reach, span
 from r329fast.program.program import Op, TensorSpec
 
@@ -263,14 +264,8 @@ def prepare_sum_words(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> O
     )
     size = 8 * entries + 4 * x.elements + 256
 
-    def bind(
-        batch: int, inputs: Sequence[np.ndarray], output: np.ndarray, scratch: np.ndarray
-    ) -> list[Step]:
-        p = pack(parameters._replace(batch=batch))
-        constants = epilogue.wide_constants
-        return [(sum_words, (p, inputs[0], base, offsets, constants, output, scratch))]
-
-    return OpPlan("words-reduce", bind, lambda batch: size)
+    constants = (base, offsets, epilogue.wide_constants)
+    return word_plan("words-reduce", sum_words, parameters, constants, size, None)
 
 
 PREPARE = {
