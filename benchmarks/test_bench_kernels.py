@@ -102,6 +102,26 @@ FURTHER: dict[str, tuple[str, ir.Attrs, tuple[Shape, ...], Shape, Shape]] = {
     ),
     "tile 64 of 28": ("Tile", ir.TileAttrs((2, 2, 1)), ((28, 28, 64),), (56, 56, 64), ()),
 }  # fmt: skip
+
+
+def _grouped(
+    size: int, channels: int, groups: int
+) -> tuple[str, ir.Attrs, tuple[Shape, ...], Shape, Shape]:
+    attrs = ir.ConvAttrs((3, 3), pads=(1, 1, 1, 1), act=ir.Act("RELU"), group=groups)
+    shape = (size, size, channels)
+    return "Convolution", attrs, (shape,), shape, (channels, 3, 3, channels // groups)
+
+
+_SEVEN = ir.ConvAttrs((1, 7), pads=(0, 3, 0, 3), act=ir.Act("RELU"))
+# the same: groups of few channels, maps that are no multiple of a tile's runs
+SHAPES = {
+    "3x3 of 56, 32 groups of 4": _grouped(56, 128, 32),
+    "3x3 of 28, 32 groups of 8": _grouped(28, 256, 32),
+    "3x3 of 14, 32 groups of 16": _grouped(14, 512, 32),
+    "1x7 192-192 of 17": (
+        "Convolution", _SEVEN, ((17, 17, 192),), (17, 17, 192), (192, 1, 7, 192),
+    ),
+}  # fmt: skip
 # name: (layer type, attributes, input shapes, output shape, shape of the weights, widths)
 _WORDS = {"activation_bits": "16"}
 _BOTH = {"activation_bits": "16", "weight_bits": "16", "bias_bits": "48"}
@@ -265,6 +285,12 @@ def one_layer(
 @pytest.mark.parametrize("case", FURTHER)
 def test_further(benchmark: Any, table: list[tuple[str, ...]], case: str) -> None:
     program, macs = one_layer(*FURTHER[case])
+    measure(benchmark, table, case, program, macs)
+
+
+@pytest.mark.parametrize("case", SHAPES)
+def test_shapes(benchmark: Any, table: list[tuple[str, ...]], case: str) -> None:
+    program, macs = one_layer(*SHAPES[case])
     measure(benchmark, table, case, program, macs)
 
 
