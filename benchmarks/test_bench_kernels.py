@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from r329fast.bench.random_programs import NetworkBuilder
-from r329fast.calibration.ranges import Ranges, sum_square_key
+from r329fast.calibration.ranges import Ranges, mean_square_key, sum_square_key
 from r329fast.graph import ir
 from r329fast.kernels.bare import bare_rate
 from r329fast.program.program import Program
@@ -67,6 +67,9 @@ FURTHER: dict[str, tuple[str, ir.Attrs, tuple[Shape, ...], Shape, Shape]] = {
     "layer norm 768 of 197 tokens": (
         "LayerNorm", ir.NormAttrs(1), ((197, 768),), (197, 768), (768,),
     ),
+    "local response 64 of 56": (
+        "LRN", ir.LrnAttrs(5, 1e-4, 0.75, 1.0), ((56, 56, 64),), (56, 56, 64), (),
+    ),
     "layer norm 96 of 56": ("LayerNorm", ir.NormAttrs(2), ((56, 56, 96),), (56, 56, 96), (96,)),
     "instance norm 64 of 56": (
         "InstanceNorm", ir.NormAttrs(0, 64), ((56, 56, 64),), (56, 56, 64), (64,),
@@ -101,6 +104,26 @@ FURTHER: dict[str, tuple[str, ir.Attrs, tuple[Shape, ...], Shape, Shape]] = {
         "DepthToSpace", ir.DepthToSpaceAttrs(2, "CRD", 0), ((56, 56, 64),), (112, 112, 16), (),
     ),
     "tile 64 of 28": ("Tile", ir.TileAttrs((2, 2, 1)), ((28, 28, 64),), (56, 56, 64), ()),
+}  # fmt: skip
+
+
+def _grouped(
+    size: int, channels: int, groups: int
+) -> tuple[str, ir.Attrs, tuple[Shape, ...], Shape, Shape]:
+    attrs = ir.ConvAttrs((3, 3), pads=(1, 1, 1, 1), act=ir.Act("RELU"), group=groups)
+    shape = (size, size, channels)
+    return "Convolution", attrs, (shape,), shape, (channels, 3, 3, channels // groups)
+
+
+_SEVEN = ir.ConvAttrs((1, 7), pads=(0, 3, 0, 3), act=ir.Act("RELU"))
+# the same: groups of few channels, maps that are no multiple of a tile's runs
+SHAPES = {
+    "3x3 of 56, 32 groups of 4": _grouped(56, 128, 32),
+    "3x3 of 28, 32 groups of 8": _grouped(28, 256, 32),
+    "3x3 of 14, 32 groups of 16": _grouped(14, 512, 32),
+    "1x7 192-192 of 17": (
+        "Convolution", _SEVEN, ((17, 17, 192),), (17, 17, 192), (192, 1, 7, 192),
+    ),
 }  # fmt: skip
 # name: (layer type, attributes, input shapes, output shape, shape of the weights, widths)
 _WORDS = {"activation_bits": "16"}
@@ -253,7 +276,7 @@ def one_layer(
     layers.append(ir.Layer("y", kind, attrs, names, made, consts))
     sizes = dict(zip(names, shapes, strict=True)) | dict.fromkeys(made, out)
     ranges = Ranges({**dict.fromkeys((*names, *made), (-4.0, 4.0))}, dict.fromkeys(names, (-4, 4)))
-    ranges.values[sum_square_key("y")] = (0.0, 500.0)
+    ranges.values[sum_square_key("y")] = ranges.values[mean_square_key("y")] = (0.0, 500.0)
     graph = ir.Graph("case", layers, sizes, ("y",))
     program = quantize(graph, ranges, "compass42", **bits)  # type: ignore[arg-type]
     macs = int(np.prod(out)) * int(np.prod(weights[1:])) if len(weights) > 1 else 0
@@ -265,6 +288,12 @@ def one_layer(
 @pytest.mark.parametrize("case", FURTHER)
 def test_further(benchmark: Any, table: list[tuple[str, ...]], case: str) -> None:
     program, macs = one_layer(*FURTHER[case])
+    measure(benchmark, table, case, program, macs)
+
+
+@pytest.mark.parametrize("case", SHAPES)
+def test_shapes(benchmark: Any, table: list[tuple[str, ...]], case: str) -> None:
+    program, macs = one_layer(*SHAPES[case])
     measure(benchmark, table, case, program, macs)
 
 

@@ -173,8 +173,10 @@ def _show(record: dict[str, Any], files: dict[str, str], out: Console) -> None:
             f"{before['agreement']:.1%} -> {after['agreement']:.1%}, on "
             f"{record['images']['confirming']} images that chose nothing"
         )
-    else:
+    elif any(step.get("begun", True) for step in record["steps"]):
         out.wrapped("nothing helped on images that did not choose it: the network stays as it is")
+    else:
+        out.wrapped("no step was begun: the network stays as it is")
     time = record["time"]
     if time["seconds_to_most"] is not None:
         out.wrapped(

@@ -53,7 +53,9 @@ def load_model(
     if not isinstance(found, Graph):
         issues, cut = found
         more = f" ({len(issues)} findings in all)" if len(issues) > 1 else ""
-        raise UnsupportedModelError(f"{path}: {issues[0]}{more}", issues, path=str(path), cut=cut)
+        front = f"; --output {','.join(cut)} takes what is in front of it" if cut else ""
+        text = f"{path}: {issues[0]}{more}{front}"
+        raise UnsupportedModelError(text, issues, path=str(path), cut=cut)
     return found
 
 

@@ -1,4 +1,4 @@
-"""Softmax in its integer forms, log softmax and local response normalisation, in int64."""
+"""Softmax in its integer forms and log softmax, in int64."""
 
 from __future__ import annotations
 
@@ -8,8 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from r329fast.base.integers import INT32_MAX
-from r329fast.kernels.epilogue import prepare_epilogue
-from r329fast.kernels.epilogue_wide import ROUNDING_CODES, epilogue_wide, round_shift_wide
+from r329fast.kernels.epilogue_wide import ROUNDING_CODES, round_shift_wide
 from r329fast.kernels.runtime.kernel import arrays, kernel
 from r329fast.kernels.runtime.op_plan import OpPlan, Step, flip_of
 from r329fast.kernels.runtime.parameters import pack
@@ -43,19 +42,6 @@ class FastExp(NamedTuple):
     mult_in: int  # distance from the largest value to an exponent of two
     shift_in: int
     q_bits: int  # fraction bits of a power
-
-
-class Lrn(NamedTuple):
-    rows: int  # over all images
-    channels: int
-    flip: int  # 128 for int8, 0 for uint8
-    move: int  # added to (byte ^ flip): the integer with its zero point
-    before: int  # channels of the window before its own
-    after: int
-    sum_mult: int  # the sum of squares to an index (8 bits) and a fraction (8 bits) of the table
-    sum_shift: int
-    rounding: int  # a value of ROUNDING_CODES
-    entries: int  # channels of the epilogue's constants: one, or one per channel
 
 
 @kernel
@@ -121,31 +107,6 @@ def softmax_fast_exp_lines(frame):  # type: ignore[no-untyped-def]
             out[start + i * inner] = np.uint8(min(value, 255))
 
 
-@kernel
-def lrn_rows(frame):  # type: ignore[no-untyped-def]
-    """Every value times a factor that a table gives, interpolated, for its neighbours' squares."""
-    p, x, table, epilogue, out = arrays(frame, Lrn, "uiiu")
-    rows, channels, flip, move = p.rows, p.channels, p.flip, p.move
-    before, after, entries = p.before, p.after, p.entries
-    for r in range(rows):
-        start = r * channels
-        for c in range(channels):
-            total = 0
-            # the window slides over channels, cut at both ends
-            for i in range(max(c - before, 0), min(c + after, channels - 1) + 1):
-                near = (np.int64(x[start + i]) ^ flip) + move
-                total += near * near
-            scaled = round_shift_wide(total * p.sum_mult, p.sum_shift, p.rounding)
-            u = min(max(scaled, 0), 65535)
-            index, fraction = u >> 8, u & 255
-            low = table[index]
-            factor = low + (((table[min(index + 1, 255)] - low) * fraction) >> 8)
-            value = epilogue_wide(
-                ((np.int64(x[start + c]) ^ flip) + move) * factor, epilogue, c % entries, entries
-            )
-            out[start + c] = np.uint8(value & 255)
-
-
 def _lines(x: TensorSpec, axis: int) -> Lines:
     """Lines along `axis` of one image."""
     outer = int(np.prod(x.shape[:axis], dtype=np.int64))
@@ -196,36 +157,8 @@ def prepare_softmax_fast_exp(op: Op, inputs: list[TensorSpec], output: TensorSpe
     return OpPlan("int64-softmax", bind, lambda batch: 0)
 
 
-def prepare_lrn(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> OpPlan:
-    x, channels, size = inputs[0], inputs[0].shape[-1], op.integer("size")
-    entries = int(max(op.consts["mult"].size, op.consts["shift"].size))
-    epilogue = prepare_epilogue(op, output, entries, 1 << 34)
-    parameters = Lrn(
-        rows=x.elements // channels,
-        channels=channels,
-        flip=flip_of(x),
-        move=x.zero_point - flip_of(x),
-        before=size // 2,
-        after=(size - 1) // 2,
-        sum_mult=op.integer("sum_mult"),
-        sum_shift=op.integer("sum_shift"),
-        rounding=ROUNDING_CODES[op.text("rounding")],
-        entries=entries,
-    )
-    table = op.consts["table"].astype(np.int64)
-
-    def bind(
-        batch: int, inputs: Sequence[np.ndarray], output: np.ndarray, scratch: np.ndarray
-    ) -> list[Step]:
-        p = pack(parameters._replace(rows=batch * parameters.rows))
-        return [(lrn_rows, (p, inputs[0], table, epilogue.wide_constants, output))]
-
-    return OpPlan("int64-lrn", bind, lambda batch: 0)
-
-
 PREPARE = {
     "softmax_lut": prepare_softmax,
     "softmax_fast_exp": prepare_softmax_fast_exp,
     "log_softmax": prepare_softmax,
-    "lrn": prepare_lrn,
 }

@@ -33,6 +33,16 @@ class SumRows(NamedTuple):
     pitch: int  # entries of a row of epilogue constants
 
 
+class SumLines(NamedTuple):
+    first: int  # line (over all images) to begin with
+    end: int
+    summed: int  # neighbours of a line
+    flip: int  # 128 for int8, 0 for uint8
+    move: int  # added to (byte ^ flip): the integer with its zero point
+    block: int  # lines that are finished at once
+    pitch: int  # entries of a row of epilogue constants
+
+
 class SumAny(NamedTuple):
     batch: int  # images
     in_elements: int  # of one image
@@ -61,6 +71,26 @@ def reduce_rows(frame):  # type: ignore[no-untyped-def]
         epilogue_rows(
             acc.ctypes.data, 0, epilogue.ctypes.data, column, p.pitch, count, 1,
             out.ctypes.data + outer * inner + column, inner,
+        )  # fmt: skip
+
+
+@kernel
+def reduce_lines(frame):  # type: ignore[no-untyped-def]
+    """out[line] = finish(sum of its neighbours), lines first..end; one factor for all."""
+    p, x, epilogue, out, scratch = arrays(frame, SumLines, "ufuu")
+    summed, flip = p.summed, np.uint8(p.flip)
+    acc = scratch[: 4 * p.block].view(np.int32)
+    for start in range(p.first, p.end, p.block):
+        count = min(p.block, p.end - start)
+        for i in range(count):
+            values = x[(start + i) * summed : (start + i + 1) * summed]
+            total = np.int32(0)
+            for c in range(summed):
+                total += np.int32(values[c] ^ flip)
+            acc[i] = np.int32(total + np.int32(summed * p.move))
+        epilogue_rows(
+            acc.ctypes.data, 0, epilogue.ctypes.data, 0, p.pitch, count, 1,
+            out.ctypes.data + start, 0,
         )  # fmt: skip
 
 
@@ -121,6 +151,10 @@ def prepare_reduce_sum(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> 
 
             return OpPlan("vector-reduce", bind, lambda batch: 6 * block + 256, True)
 
+    if adjacent and inner == 1 and max(bound, 255 * summed) <= INT32_MAX:
+        lines = _prepare_lines(op, x, output, summed, bound)
+        if lines is not None:
+            return lines
     base, offsets = sum_places(x.shape, axes)
     wide = prepare_epilogue(op, output, last_kept, min(bound, INT32_MAX + 1))
     any_sums = SumAny(
@@ -139,6 +173,35 @@ def prepare_reduce_sum(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> 
         return [(reduce_any, (p, inputs[0], base, offsets, wide.wide_constants, output))]
 
     return OpPlan("int64-reduce", bind_any, lambda batch: 0)
+
+
+def _prepare_lines(
+    op: Op, x: TensorSpec, output: TensorSpec, summed: int, bound: int
+) -> OpPlan | None:
+    """Sums of the last axes, all with one multiplier and shift; None for any others."""
+    if op.consts["mult"].size > 1 or op.consts["shift"].size > 1:
+        return None
+    epilogue = prepare_epilogue(op, output, _BLOCK, bound)
+    if epilogue.wide:
+        return None
+    count = x.elements // summed
+    lines = SumLines(
+        first=0,
+        end=count,
+        summed=summed,
+        flip=flip_of(x),
+        move=x.zero_point - flip_of(x),
+        block=_BLOCK,
+        pitch=epilogue.pitch,
+    )
+
+    def bind(
+        batch: int, inputs: Sequence[np.ndarray], output: np.ndarray, scratch: np.ndarray
+    ) -> list[Step]:
+        p = pack(lines._replace(end=batch * count))
+        return [(reduce_lines, (p, inputs[0], epilogue.constants, output, scratch))]
+
+    return OpPlan("vector-lines", bind, lambda batch: 4 * _BLOCK + 256, True)
 
 
 PREPARE = {"reduce_sum": prepare_reduce_sum}

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from r329fast.kernels import (
     elementwise,
     extremes,
+    lrn,
     matmul,
     mean,
     moments,
@@ -72,6 +73,7 @@ REGISTRY: dict[str, Prepare] = {
     **standardize.PREPARE,
     **resize.PREPARE,
     **normalise.PREPARE,
+    **lrn.PREPARE,
     **movement.PREPARE,
     "lut_line": words_elementwise.prepare_line,
     "standardize_words": words_products.prepare_norm,

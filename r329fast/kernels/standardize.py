@@ -13,11 +13,12 @@ from r329fast.kernels.epilogue_wide import HALF_EVEN, epilogue_wide, round_shift
 from r329fast.kernels.leaves.rows import epilogue_rows
 from r329fast.kernels.moments import inverse_root, nearest_mean
 from r329fast.kernels.runtime.kernel import arrays, kernel
-from r329fast.kernels.runtime.op_plan import OpPlan, Step, flip_of
+from r329fast.kernels.runtime.op_plan import OpPlan, Step, aligned, flip_of
 from r329fast.kernels.runtime.parameters import pack
 from r329fast.program.program import Op, TensorSpec
 
 _FRACTION = 8  # bits of a deviation beyond `norm_shift`
+_ROWS = 1 << 15  # whose squares int32 holds
 _LANES = 64  # bytes that vectors may write past the last
 
 
@@ -38,67 +39,74 @@ class Norm(NamedTuple):
 
 @kernel
 def norm_matrices(frame):  # type: ignore[no-untyped-def]
-    """Matrices first..end in int32; weights, bias: int64, of one row or of all.
+    """Matrices first..end in int32; weights, bias: int32 as bytes, of one row or of all.
 
-    scratch: sums, squares, gains, means of every channel (int64), then a row of int32.
+    scratch: sums and squares of every channel (int64), the same of some rows, means, gains, then a
+    row of int32.
     """
-    p, x, weights, bias, table, epilogue, out, scratch = arrays(frame, Norm, "uiiifuu")
+    p, x, weights, bias, table, epilogue, out, scratch = arrays(frame, Norm, "uuuifuu")
     rows, channels, groups, flip = p.rows, p.channels, p.groups, np.uint8(p.flip)
-    each = channels // groups
-    words = scratch[: 32 * channels].view(np.int64)
-    sums, squares = words[:channels], words[channels : 2 * channels]
-    gains, means = words[2 * channels : 3 * channels], words[3 * channels :]
-    acc = scratch[32 * channels : 36 * channels].view(np.int32)
-    shift = np.int32(p.shift)
+    each, size = channels // groups, 4 * channels
+    sums, squares = scratch[: 2 * size].view(np.int64), scratch[2 * size : 4 * size].view(np.int64)
+    some, some_squares = (
+        scratch[4 * size : 5 * size].view(np.int32), scratch[5 * size : 6 * size].view(np.int32)
+    )  # fmt: skip
+    means, gains = (
+        scratch[6 * size : 7 * size].view(np.int32), scratch[7 * size : 8 * size].view(np.int32)
+    )  # fmt: skip
+    acc = scratch[8 * size : 9 * size].view(np.int32)
+    all_factors, all_offsets = weights.view(np.int32), bias.view(np.int32)
+    shift, count = np.int32(p.shift), rows * each
     half, mask = np.int32(1 << (p.shift - 1)), np.int32((1 << p.shift) - 1)
-    count = rows * each
     for matrix in range(p.first, p.end):
         start = matrix * rows * channels
         sums[:] = 0
         squares[:] = 0
-        for r in range(rows):
-            values = x[start + r * channels : start + (r + 1) * channels]
+        for first in range(0, rows, _ROWS):
+            some[:] = 0
+            some_squares[:] = 0
+            for r in range(first, min(first + _ROWS, rows)):
+                values = x[start + r * channels : start + (r + 1) * channels]
+                for c in range(channels):
+                    value = np.int32(values[c] ^ flip)
+                    some[c] += value
+                    some_squares[c] += np.int32(value * value)
             for c in range(channels):
-                value = np.int64(values[c] ^ flip)
-                sums[c] += value
-                squares[c] += value * value
+                sums[c] += some[c]
+                squares[c] += some_squares[c]
         for g in range(groups):
             total, square = 0, 0
-            for c in range(g * each, (g + 1) * each):
-                total += sums[c]
-                square += squares[c]
+            part, part_squares = (
+                sums[g * each : (g + 1) * each], squares[g * each : (g + 1) * each]
+            )  # fmt: skip
+            for c in range(each):
+                total += part[c]
+                square += part_squares[c]
             mean = min(max(nearest_mean(total, count), p.low), p.high)
             variance = 0
             if p.var_shift >= 0:
                 variance = (square - 2 * mean * total + count * mean * mean) >> p.var_shift
             gain = (inverse_root(variance, table) + 32768) >> 16
-            for c in range(g * each, (g + 1) * each):
-                means[c], gains[c] = mean, gain
+            means[g * each : (g + 1) * each] = np.int32(mean)
+            gains[g * each : (g + 1) * each] = np.int32(gain)
         for r in range(rows):
             row = start + r * channels
             values = x[row : row + channels]
             place = r * channels * p.own
+            factors = all_factors[place : place + channels]
+            offsets = all_offsets[place : place + channels]
             for c in range(channels):
-                distance = np.int32(values[c] ^ flip) - np.int32(means[c])
-                product = np.int32(distance * np.int32(gains[c]))
+                distance = np.int32(np.int32(values[c] ^ flip) - means[c])
+                product = np.int32(distance * gains[c])
                 u = np.int32(product >> shift)
                 left = np.int32(product & mask)
                 more = np.int32(left > half) | (np.int32(left == half) & (u & np.int32(1)))
                 u = min(max(np.int32(u + more), np.int32(-128)), np.int32(127))
-                acc[c] = np.int32(
-                    np.int32(u * np.int32(weights[place + c])) + np.int32(bias[place + c])
-                )
+                acc[c] = np.int32(np.int32(u * factors[c]) + offsets[c])
             epilogue_rows(
-                acc.ctypes.data,
-                0,
-                epilogue.ctypes.data,
-                0,
-                p.pitch,
-                channels,
-                1,
-                out.ctypes.data + row,
-                0,
-            )
+                acc.ctypes.data, 0, epilogue.ctypes.data, 0, p.pitch, channels, 1,
+                out.ctypes.data + row, 0,
+            )  # fmt: skip
 
 
 @kernel
@@ -157,6 +165,7 @@ def prepare_standardize(op: Op, inputs: list[TensorSpec], output: TensorSpec) ->
     )
     factors, offsets = np.ascontiguousarray(weights).reshape(-1), bias.reshape(-1)
     table = op.consts["table"].astype(np.int64)
+    narrow = [aligned(each.astype(np.int32).view(np.uint8)) for each in (factors, offsets)]
     wide = epilogue.wide or bound > INT32_MAX or not 1 <= shift <= 30
 
     def bind(
@@ -166,7 +175,7 @@ def prepare_standardize(op: Op, inputs: list[TensorSpec], output: TensorSpec) ->
         if wide:
             constants = (factors, offsets, table, epilogue.wide_constants)
             return [(norm_wide, (p, inputs[0], *constants, output))]
-        constants = (factors, offsets, table, epilogue.constants)
+        constants = (narrow[0], narrow[1], table, epilogue.constants)
         return [(norm_matrices, (p, inputs[0], *constants, output, scratch))]
 
     size = 0 if wide else 36 * channels + _LANES

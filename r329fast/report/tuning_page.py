@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import resources
+from pathlib import PurePath
 from typing import Any
 
 
@@ -12,26 +13,29 @@ def tuning_page(record: Mapping[str, Any]) -> str:
     """One HTML page that needs no network, of the record in tune.json."""
     css = resources.files(f"{__package__}.assets").joinpath("report.css").read_text("utf-8")
     before, after = record["before"], record["after"]
+    images = record["images"]
     parts = [
-        f"<h1>{_text(record['model'])}</h1>",
-        f"<p>Scheme {_text(record['scheme'])}; {record['images']['all']} calibration images: "
-        f"{record['images']['fitted']} fitted to, {record['images']['judging']} judged layers, "
-        f"{record['images']['confirming']} confirmed steps.</p>",
-        "" if record["gained"] else "<p>No step helped; the network stays as it is.</p>",
-        "<h2>Output against float</h2>",
-        _table(
-            ("images", "SNR before, dB", "SNR after, dB", "agreement before", "agreement after"),
+        f"<h1>{_text(PurePath(record['model']).name)}: tuning</h1>",
+        f"<p>{_text(record['model'])}. Scheme {_text(record['scheme'])}; {images['all']} "
+        f"calibration images: {images['fitted']} fit, {images['judging']} judge layers, "
+        f"{images['confirming']} confirm steps.</p>",
+        f"<p>{_verdict(record)}</p>",
+        _section(
+            "Output against float",
+            ("images", "SNR, dB", "agreement"),
             [
-                (shown, *(_db(side[word]["snr"]) for side in (before, after)),
-                 *(f"{side[word]['agreement']:.1%}" for side in (before, after)))
-                for word, shown in (("chosen", "that chose"), ("confirmed", "that chose nothing"))
+                (shown, *(f"{_db(before[word]['snr'])} \N{RIGHTWARDS ARROW} "
+                          f"{_db(after[word]['snr'])}",
+                          f"{before[word]['agreement']:.1%} \N{RIGHTWARDS ARROW} "
+                          f"{after[word]['agreement']:.1%}"))
+                for word, shown in (("chosen", "that choose"), ("confirmed", "that confirm"))
             ],
         ),
-        "<h2>Steps</h2>",
-        _table(
-            ("step", "where chosen, dB", "where confirmed, dB", "95 %", "agreement, points",
-             "95 %", ""),
+        _section(
+            "Steps",
+            ("step", "", "gain, dB", "95 %", "where chosen, dB", "agreement, points", "95 %"),
             [_step(step) for step in record["steps"]],
+            "Gains on the images that confirm, beside intervals by drawing these images again.",
         ),
         *_times(record),
         *(_changes(step) for step in record["steps"] if step["accepted"]),
@@ -47,6 +51,20 @@ def tuning_page(record: Mapping[str, Any]) -> str:
     )
 
 
+def _verdict(record: Mapping[str, Any]) -> str:
+    """What there is to do next, and what the budget left out."""
+    cut = [step["step"] for step in record["steps"] if not step.get("begun", True)]
+    words = "No step helped; the network stays as it is."
+    if record["gained"]:
+        words = (
+            "tuned.cfg runs the tuned network; <code>r329fast eval tuned.cfg --images SET</code> "
+            "on a set with labels says what it is worth in accuracy."
+        )
+    if cut:
+        words += f" The budget of {record['budget']:g} min was over before {_text(', '.join(cut))}."
+    return words
+
+
 def _times(record: Mapping[str, Any]) -> list[str]:
     """What was reached after how many seconds; '' for records without times."""
     time = record.get("time")
@@ -60,22 +78,22 @@ def _times(record: Mapping[str, Any]) -> list[str]:
             (moment["step"] or "as it was", f"{moment['seconds']:.1f}", _db(moment["snr"]),
              f"{share:.0%}")
         )  # fmt: skip
-    head = ("after", "seconds", "SNR where confirmed, dB", "of the gain")
+    head = ("after", "seconds", "SNR, dB", "share")
     words = f"{time['wall']:.0f} s with {time['threads']} threads, {time['cpu']:.0f} s of CPU time."
-    return ["<h2>Gain over time</h2>", f"<p>{words}</p>", _table(head, rows)]
+    return [_section("Gain over time", head, rows, words)]
 
 
 def _step(step: Mapping[str, Any]) -> tuple[str, ...]:
     """One line of the table of steps; gains beside their intervals, on the confirming images."""
     if step["gain_db"] is None:
         why = "nothing to do" if step.get("begun", True) else "not begun: budget over"
-        return (step["step"], "", "", "", "", "", why)
+        return (step["step"], why, "", "", "", "", "")
     before, after = step["before"]["confirmed"], step["after"]["confirmed"]
     points = 100 * (after["agreement"] - before["agreement"])
     return (
-        step["step"], _db(step["gain_chosen_db"]), _db(step["gain_db"]),
-        _interval(step["gain_interval_db"]), f"{points:+.1f}",
-        _interval(step["agreement_interval_points"]), "kept" if step["accepted"] else "not kept",
+        step["step"], "kept" if step["accepted"] else "not kept", _gain(step["gain_db"]),
+        _interval(step["gain_interval_db"]), _gain(step["gain_chosen_db"]), f"{points:+.1f}",
+        _interval(step["agreement_interval_points"]),
     )  # fmt: skip
 
 
@@ -88,9 +106,10 @@ def _changes(step: Mapping[str, Any]) -> str:
             for item in step["ranges"]
         ]  # fmt: skip
         head = ("tensor", "range as it was", "range as chosen", "gain where chosen, dB")
-        return f"<h2>Ranges: {_text(step['step'])}</h2>" + _table(head, rows)
+        return _section(f"Ranges: {step['step']}", head, rows)
     if step.get("factors"):
-        return "<h2>Factors of channels</h2>" + _table(
+        return _section(
+            "Factors of channels",
             ("tensor", "smallest factor", "largest factor"),
             [(name, f"{low:.3g}", f"{high:.3g}") for name, (low, high) in step["factors"].items()],
         )
@@ -111,15 +130,28 @@ def _layers(step: Mapping[str, Any]) -> str:
         for layer in step["layers"]
     ]
     kept = "" if step["accepted"] else " (not kept)"
-    return f"<h2>Layers: {_text(step['step'])}{kept}</h2>" + _table(
-        ("layer", "SNR as it was, dB", "SNR as chosen, dB", "chosen"), rows
-    )
+    head = ("layer", "SNR as it was, dB", "SNR as chosen, dB", "chosen")
+    return _section(f"Layers: {step['step']}{kept}", head, rows)
 
 
-def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
-    lines = ["<tr>" + "".join(f"<th>{_text(cell)}</th>" for cell in head) + "</tr>"]
-    lines += ["<tr>" + "".join(f"<td>{_text(cell)}</td>" for cell in row) + "</tr>" for row in rows]
-    return '<div class="scroll"><table>' + "\n".join(lines) + "</table></div>"
+def _section(
+    title: str, head: Sequence[str], rows: Iterable[Sequence[str]], words: str = ""
+) -> str:
+    """A table under its title; its first column is text, the others numbers."""
+    lines = [_row("th", head), *(_row("td", row) for row in rows)]
+    before = f"<p>{_text(words)}</p>" if words else ""
+    table = '<div class="scroll"><table>' + "\n".join(lines) + "</table></div>"
+    return f"<section><h2>{_text(title)}</h2>{before}{table}</section>"
+
+
+def _row(tag: str, cells: Sequence[str]) -> str:
+    first, *others = map(_text, cells)
+    text = f'<{tag} class="text">{first}</{tag}>'
+    return f"<tr>{text}{''.join(f'<{tag}>{cell}</{tag}>' for cell in others)}</tr>"
+
+
+def _gain(value: float) -> str:
+    return f"{value:+.2f}"
 
 
 def _db(value: float | None) -> str:

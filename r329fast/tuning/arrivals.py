@@ -3,7 +3,8 @@
 The error of one value in channel c of a tensor changes the outputs by the derivatives there; the
 energy that arrives is the sum of their squares over all outputs. Summed over outputs by random
 signs (v^T J, whose square has the sum of squares as its mean), it is one pass from the outputs
-back to the inputs.
+back to the inputs. The same for the differences between the first classes of each image, so that
+what changes their order counts as much as what moves the many low outputs.
 """
 
 from __future__ import annotations
@@ -24,9 +25,10 @@ from r329fast.graph.ir import (
     Weights,
 )
 from r329fast.tuning.patches import is_fitted
+from r329fast.tuning.score import FIRST, centred, first_classes
 
 _IMAGES = 24
-_DRAWS = 2  # of signs, for each image
+_DRAWS = 2  # of signs, for each image and objective
 _SIGNS = np.array([-1, 1], np.float32)
 _BLOCK = 4  # images at a time
 _ACTS = ("NONE", "RELU", "RELU6")
@@ -58,23 +60,58 @@ def _followed(layer: Layer, graph: Graph) -> bool:
 
 def arrivals(graph: Graph, x: np.ndarray, seed: int, threads: int = 1) -> dict[str, np.ndarray]:
     """Tensor -> float64 (C,): output energy per unit of energy in one value of the channel, summed
-    over the places of a map, mean over images of x, float32 [N, ...]. {} where a layer of the
-    network cannot be followed."""
+    over the places of a map, mean over images of x, float32 [N, ...].
+
+    Where there are more classes than `score.FIRST`, the energy in the differences between the
+    first ones is added, in relation to theirs as the other is to that of all. {} where a layer of
+    the network cannot be followed.
+    """
     if not can_follow(graph):
         return {}
     chosen = x[:: max(len(x) // _IMAGES, 1)][:_IMAGES]
     session = FloatSession(graph, keep="all", threads=threads)
     rng = np.random.default_rng(seed)
-    totals: dict[str, np.ndarray] = {}
+    totals: list[dict[str, np.ndarray]] = [{}, {}]
+    energies = np.zeros(2)
     for first in range(0, len(chosen), _BLOCK):
         block = np.ascontiguousarray(chosen[first : first + _BLOCK])
         values = {graph.inputs[0]: block, **session.run(block)}
+        output = values[graph.outputs[0]]
+        energies += _energies(output)
         for _ in range(_DRAWS):
-            signs = rng.choice(_SIGNS, values[graph.outputs[0]].shape)
-            for name, slope in output_slopes(graph, values, signs).items():
-                each = np.square(slope.reshape(-1, slope.shape[-1]), dtype=np.float64)
-                totals[name] = totals.get(name, 0.0) + each.sum(axis=0)
-    return {name: total / (_DRAWS * len(chosen)) for name, total in totals.items()}
+            for total, signs in zip(totals, _signs(rng, output), strict=False):
+                for name, slope in output_slopes(graph, values, signs).items():
+                    each = np.square(slope.reshape(-1, slope.shape[-1]), dtype=np.float64)
+                    total[name] = total.get(name, 0.0) + each.sum(axis=0)
+    share = energies[0] / max(energies[1], 1e-30)
+    count = _DRAWS * len(chosen)
+    return {
+        name: (total + share * totals[1].get(name, 0.0)) / count
+        for name, total in totals[0].items()
+    }
+
+
+def _energies(output: np.ndarray) -> np.ndarray:
+    """float64 (2,): of all values, of the differences between the first classes."""
+    rows = output.reshape(-1, output.shape[-1]).astype(np.float64)
+    whole = float(np.square(rows).sum())
+    if rows.shape[-1] <= FIRST:
+        return np.array([whole, 0.0])
+    best = np.take_along_axis(rows, first_classes(rows), 1)
+    return np.array([whole, float(np.square(centred(best)).sum())])
+
+
+def _signs(rng: np.random.Generator, output: np.ndarray) -> list[np.ndarray]:
+    """Random signs for all outputs; and, where there are more, for the first classes of each row,
+    less their mean, so that only differences count."""
+    found = [rng.choice(_SIGNS, output.shape)]
+    rows = output.reshape(-1, output.shape[-1])
+    if rows.shape[-1] > FIRST:
+        signs = np.zeros(rows.shape, np.float32)
+        drawn = centred(rng.choice(_SIGNS, (len(rows), FIRST)))
+        np.put_along_axis(signs, first_classes(rows), drawn, 1)
+        found.append(signs.reshape(output.shape))
+    return found
 
 
 def output_slopes(

@@ -41,24 +41,35 @@ def best_headroom(
     threads: int,
 ) -> tuple[float, float, float]:
     """(the headroom, the output's SNR in dB with it, and without): over images x, each judged by
-    ranges that the other folds show."""
+    ranges that the other folds show. Tried from 1 up, then down, as long as that helps."""
     folds = np.arange(len(x)) % min(_FOLDS, len(x))
-    noise, signal = np.zeros(len(HEADROOMS)), 0.0
+    parts = []
     for fold in range(int(folds.max()) + 1):
         inside, outside = folds != fold, folds == fold
-        if not inside.any():
-            inside = outside
-        narrowed = _of_images(state, side, inside)
-        for index, headroom in enumerate(HEADROOMS):
+        narrowed = _of_images(state, side, inside if inside.any() else outside)
+        parts.append((narrowed, np.flatnonzero(outside)))
+
+    def noise(headroom: float) -> float:
+        total = 0.0
+        for narrowed, rows in parts:
             program = quantized(with_headroom(narrowed, headroom))
-            score = output_score(program, x, expected, threads, np.flatnonzero(outside))
-            noise[index] += score.noise
-        signal += float((expected[outside].astype(np.float64) ** 2).sum())
-    if len(x) < 2 * _FOLDS:  # a few images do not show how far others reach
-        noise[np.array(HEADROOMS) < 1] = np.inf
-    best = int(np.argmin(noise))
-    plain = ratio_db(signal, float(noise[HEADROOMS.index(1.0)]))
-    return HEADROOMS[best], ratio_db(signal, float(noise[best])), plain
+            total += output_score(program, x, expected, threads, rows).noise
+        return total
+
+    plain = best = noise(1.0)
+    chosen = 1.0
+    for direction in (1, -1):
+        if direction < 0 and (len(x) < 2 * _FOLDS or chosen > 1):
+            continue  # a few images do not show how far others reach
+        for headroom in sorted(HEADROOMS, reverse=direction < 0):
+            if (headroom - 1) * direction <= 0:
+                continue
+            found = noise(headroom)
+            if found >= best:
+                break
+            chosen, best = headroom, found
+    signal = float((expected.astype(np.float64) ** 2).sum())
+    return chosen, ratio_db(signal, best), ratio_db(signal, plain)
 
 
 def _of_images(state: State, side: FloatSide, images: np.ndarray) -> State:

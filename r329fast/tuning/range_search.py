@@ -17,13 +17,13 @@ import numpy as np
 
 from r329fast.calibration import Ranges
 from r329fast.errors import DataError, ProgramError
-from r329fast.profile.errors import ratio_db
 from r329fast.profile.subprograms import program_behind
 from r329fast.program.program import Program
 from r329fast.quantization.lower.lowering import lower
 from r329fast.quantization.scheme import Scheme
 from r329fast.simulator.simulator import Simulator
 from r329fast.tuning.relower import with_other_ranges
+from r329fast.tuning.score import judged_db
 from r329fast.tuning.state import State
 
 _RATIOS = (0.85, 0.6, 1 / 0.85)  # a range is tried so much narrower, or wider
@@ -76,18 +76,16 @@ class _Tail:
 
     def __init__(self, values: dict[str, np.ndarray], expected: np.ndarray, threads: int) -> None:
         self.values, self.expected, self.threads = values, expected, threads
-        self.signal = float((expected**2).sum())
 
     def snr(self, program: Program, start: tuple[str, ...]) -> float:
-        """Of the first output, with everything behind `start` computed anew."""
+        """`judged_db` of the first output, with everything behind `start` computed anew."""
         name = program.outputs[0]
         q = self.values[name]
         if start:
             tail = program_behind(program, start)
             with closing(Simulator(tail, threads=self.threads)) as simulator:
                 q = simulator.run({key: self.values[key] for key in tail.inputs}, keep=[name])[name]
-        error = program.tensors[name].dequantize(q) - self.expected
-        return ratio_db(self.signal, float((error**2).sum()))
+        return judged_db(program.tensors[name].dequantize(q), self.expected)
 
 
 def _line_search(

@@ -31,6 +31,7 @@ from r329fast.tuning.weights import fit_weights, scheme_of
 ABSORB, EQUALISE, HEADROOM = "absorbed biases", "equalise", "headroom of ranges"
 _SAME_FLOAT = (ABSORB, EQUALISE)  # other constants, the same float network, ranges of its own
 _BY_OTHERS = (*_SAME_FLOAT, HEADROOM)  # judged by ranges that other images show
+_FITS = ("bias", "rounding", "bias and rounding")
 _METHODS = {"aqt2021": ("EXTREME", "MEAN"), "compass42": ("extrema", "mean", "10kld")}
 MANY = 24  # with fewer images nothing that narrows a range is tried: they do not show the extremes
 MAY_DISAGREE = 0.01  # share of all images in whose class a kept step may fall behind
@@ -50,6 +51,7 @@ class Bench:
     expected: np.ndarray
     store: Callable[[], Store] = Store
     started: float = field(default_factory=time.monotonic)
+    unfitted: State | None = None  # what stood before weights and biases were fitted
     _headrooms: list[tuple[State, tuple[float, float, float]]] = field(default_factory=list)
 
     def spent(self) -> float:
@@ -124,6 +126,9 @@ def planned(bench: Bench, start: State, advance: Callable[[int], None]) -> list[
         steps.append((" and ".join(kinds), lambda state: _fit(bench, state, kinds, advance)))
     if "ranges" in allow and many:
         steps.append(("ranges one by one", lambda state: _search(bench, state)))
+        if kinds:
+            name = f"{' and '.join(kinds)} again"
+            steps.append((name, lambda state: _fit_again(bench, state, kinds)))
     return steps
 
 
@@ -208,6 +213,17 @@ def _fit(
     return State(graph, state.ranges, state.method), {"layers": layers}
 
 
+def _fit_again(
+    bench: Bench, state: State, kinds: tuple[str, ...]
+) -> tuple[State, dict[str, Any]] | None:
+    """Weights and biases fitted anew to the ranges that were found since, from the float ones."""
+    begun = bench.unfitted
+    if begun is None or begun.ranges.values == state.ranges.values:
+        return None
+    fresh = State(begun.graph, state.ranges, state.method)
+    return _fit(bench, fresh, kinds, lambda count: None)
+
+
 def _search(bench: Bench, state: State) -> tuple[State, dict[str, Any]] | None:
     chosen = bench.choosing()
     found, changes = search_ranges(
@@ -231,6 +247,8 @@ def take_steps(
     history = [Moment("", bench.spent(), before[1].snr)]
     for name, trial in planned(bench, state, advance):
         base_side, begun = bench.side, time.monotonic()
+        if name in _FITS:
+            bench.unfitted = state
         found = journal.read(name, state) if journal else None
         if found is None and not bench.goes_on():
             records.append(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import shutil
@@ -160,7 +161,7 @@ def read_result_record(path: Path) -> None:
              ["report", path.parent, "--html", page])  # fmt: skip
 
 
-def annotations() -> list[bytes]:
+def truths() -> list[bytes]:
     images = [{"id": k, "file_name": f"{k}.png", "width": 8, "height": 6} for k in (1, 2)]
     boxes = [
         {"id": k, "image_id": 1 + k % 2, "category_id": 3, "bbox": [1, 1, 4, 3], "area": 12,
@@ -171,7 +172,7 @@ def annotations() -> list[bytes]:
     return [json.dumps({"images": images, "annotations": boxes, "categories": categories}).encode()]
 
 
-def read_annotations(path: Path) -> None:
+def read_truth(path: Path) -> None:
     from r329fast.evaluation.metrics import choose_metric
 
     boxes = np.array([[[1, 1, 5, 4, 0.9, 0], [0, 0, 3, 3, 0.5, 1]]] * 2, np.float32)
@@ -271,3 +272,34 @@ def read_vendor_folder(path: Path) -> None:
     (path.parent / "profile_data.bin").write_bytes(bytes(200))
     (path.parent / "output.bin").write_bytes(bytes(range(10)))
     commands(["report", path.parent, "--html", path.parent / "out.html"])
+
+
+def machines() -> list[bytes]:
+    values = {"gmac": 100.0, "cache": 50.0, "memory": 10.0, "direct": [1.0, 1.0, 1.0],
+              "winograd": [1.0, 0.5, 0], "budget": 4 << 20, "wake_us": 30.0}  # fmt: skip
+    check = hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
+    return [json.dumps({"values": values, "sha256": check}).encode()]
+
+
+def read_machine(path: Path) -> None:
+    """What choices of speed make of it; the call of a child of its own, which ends with it."""
+    from unittest import mock
+
+    from r329fast.kernels.rates import known_rates
+    from r329fast.kernels.runtime import measured
+
+    file = measured.measured_file
+    with (
+        mock.patch.object(file, "__defaults__", (str(path.parent),)),
+        mock.patch.object(measured, "say_once"),
+        mock.patch.dict("os.environ", {measured.VARIABLE: "1"}),
+    ):
+        shutil.copy(path, file())
+        measured.forget()
+        try:
+            found = measured.measured()
+            known_rates()
+            if found is not None:
+                range(found.budget)
+        finally:
+            measured.forget()

@@ -237,6 +237,15 @@ def program(data: bytes, rng: Rng) -> bytes:
     return _zip(entries)
 
 
+def machine(data: bytes, rng: Rng) -> bytes:
+    """What was measured of a machine, other values under a right checksum."""
+    if rng.random() < 0.3:
+        return record(data, rng)
+    values = value(json.loads(data)["values"], rng)
+    words = json.dumps(values, sort_keys=True).encode()
+    return json.dumps({"values": values, "sha256": hashlib.sha256(words).hexdigest()}).encode()
+
+
 def chunk_log(data: bytes, rng: Rng) -> bytes:
     """A log of chunks that says something else, under right checksums.
 

@@ -250,9 +250,9 @@ TARGETS = (
     Target(
         "boxes",
         "boxes.json",
-        _plain(leavings.annotations),
+        _plain(leavings.truths),
         mutators.record,
-        leavings.read_annotations,
+        leavings.read_truth,
     ),
     Target(
         "numbers", "y.csv", _plain(leavings.number_sheets), mutators.text, leavings.read_numbers
@@ -265,4 +265,5 @@ TARGETS = (
         mutators.record,
         leavings.read_vendor_folder,
     ),
+    Target("machine", "m.json", _plain(leavings.machines), mutators.machine, leavings.read_machine),
 )

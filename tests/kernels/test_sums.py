@@ -1,5 +1,6 @@
-"""Average pools and sums over axes, on purpose: words that are full, windows of more than a word
-holds, every class of vectors, places outside the image. test_registry.py meets them by chance.
+"""Average pools, sums over axes, norms and responses, on purpose: words that are full, windows of
+more than a word holds, every class of vectors, places outside the image. test_registry.py meets
+them by chance.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from support.kernel_cases_compute import build, spec
 
 from r329fast.kernels.ir.mean import MOST
 from r329fast.program.program import Op, Program
+from r329fast.quantization.tables import inverse_root_table
 
 CHANNELS = (1, 3, 4, 7, 8, 13, 16, 31, 32, 33, 63, 64, 65, 150)
 
@@ -115,3 +117,58 @@ def test_sums_in_parts(axes: tuple[int, ...], channels: int, side: int) -> None:
     info = np.iinfo(program.tensors["x"].dtype)
     largest = np.full((2, *shape), info.max, dtype=program.tensors["x"].dtype)
     check(program, {"x": largest})
+
+
+@pytest.mark.parametrize("axes", [(2,), (1, 2), (0, 1, 2)])
+@pytest.mark.parametrize("channels", [1, 16, 37, 700])
+def test_sums_of_neighbours(axes: tuple[int, ...], channels: int) -> None:
+    """Lines of any length; more of them than are finished at once."""
+    rng = np.random.default_rng(channels)
+    shape = (25, 27, channels)
+    kept = tuple(n for axis, n in enumerate(shape) if axis not in axes) or (1,)
+    consts = mean_consts(rng, np.array([np.prod([shape[axis] for axis in axes])]), 0.9)
+    attrs = {"rounding": "half_even", "axes": axes}
+    op = Op("reduce_sum", "layer", ("x",), ("y",), attrs, consts)  # type: ignore[arg-type]
+    program = build(rng, op, [spec(rng, "x", shape)], spec(rng, "y", kept))
+    assert check(program, kernel_cases.feeds(rng, program, 2)) == "vector-lines"
+
+
+@pytest.mark.parametrize("rounding", ["half_even", "half_up", "floor"])
+@pytest.mark.parametrize("size", [1, 2, 5, 9])
+@pytest.mark.parametrize("channels", [1, 4, 33, 64])
+@pytest.mark.parametrize("sum_shift", [0, 1, 9, 14])
+def test_responses(rounding: str, size: int, channels: int, sum_shift: int) -> None:
+    """Every part of the table, and sums beyond it."""
+    rng = np.random.default_rng([size, channels, sum_shift])
+    consts = {
+        "table": np.sort(rng.integers(0, 65536, 256))[::-1].astype(np.int32),
+        "mult": rng.integers(1, 256, 1).astype(np.int32),
+        "shift": np.array([23], dtype=np.int32),
+    }
+    sum_mult = int(rng.integers(1, 2 << sum_shift))
+    attrs = {"rounding": rounding, "size": size, "sum_mult": sum_mult, "sum_shift": sum_shift}
+    op = Op("lrn", "layer", ("x",), ("y",), attrs, consts)  # type: ignore[arg-type]
+    shape = (3, 5, channels)
+    program = build(rng, op, [spec(rng, "x", shape)], spec(rng, "y", shape))
+    assert check(program, kernel_cases.feeds(rng, program, 2)) == "vector-lrn"
+
+
+@pytest.mark.parametrize("groups", [1, 3])
+def test_norms_of_more_rows_than_int32_holds(groups: int) -> None:
+    """255 squared in 182 x 182 rows."""
+    rng = np.random.default_rng(groups)
+    shape = (182, 182, 3)
+    consts = {
+        "weights": rng.integers(-100, 100, 3).astype(np.int16),
+        "bias": rng.integers(-1000, 1000, 3).astype(np.int32),
+        "table": inverse_root_table().astype(np.int32),
+        "mult": np.array([90], dtype=np.int32),
+        "shift": np.array([13], dtype=np.int32),
+    }
+    attrs = {"rounding": "half_even", "axis": 0, "groups": groups, "var_shift": 15}
+    op = Op("standardize", "layer", ("x",), ("y",), attrs | {"norm_shift": 0}, consts)  # type: ignore[arg-type]
+    program = build(rng, op, [spec(rng, "x", shape)], spec(rng, "y", shape))
+    info = np.iinfo(program.tensors["x"].dtype)
+    ends = rng.choice([info.max, info.max - 1], (1, *shape), p=[0.9, 0.1])
+    assert check(program, {"x": ends.astype(info.dtype)}) == "vector-norm"
+    assert check(program, kernel_cases.feeds(rng, program, 1)) == "vector-norm"

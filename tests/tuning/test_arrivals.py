@@ -12,11 +12,12 @@ from r329fast.graph import load_model
 from r329fast.graph.export.float_session import FloatSession
 from r329fast.graph.ir import Graph
 from r329fast.tuning.arrivals import arrivals, can_follow, output_slopes
+from r329fast.tuning.score import FIRST
 
 _CUTS = ("input", "first", "down", "depth", "both", "small", "pool", "flat", "fc")
 
 
-def _network(folder: Path, act: str = "Relu") -> Graph:
+def _network(folder: Path, act: str = "Relu", classes: int = 5) -> Graph:
     """Every kind of layer that errors are followed through, without biases."""
     rng = np.random.default_rng(0)
     constants, nodes = [], []
@@ -42,11 +43,13 @@ def _network(folder: Path, act: str = "Relu") -> Graph:
     nodes.append(helper.make_node("AveragePool", ["both"], ["small"], name="small", **pooling))
     nodes.append(helper.make_node("GlobalAveragePool", ["small"], ["pool"], name="pool"))
     nodes.append(helper.make_node("Flatten", ["pool"], ["flat"], name="flat"))
-    constants.append(numpy_helper.from_array(rng.normal(size=(12, 5)).astype(np.float32), "fc_w"))
+    constants.append(
+        numpy_helper.from_array(rng.normal(size=(12, classes)).astype(np.float32), "fc_w")
+    )
     nodes.append(helper.make_node("MatMul", ["flat", "fc_w"], ["fc"], name="fc"))
     graph = helper.make_graph(
         nodes, "cuts", [helper.make_tensor_value_info("input", 1, ["N", 3, 20, 20])],
-        [helper.make_tensor_value_info("fc", 1, ["N", 5])], constants,
+        [helper.make_tensor_value_info("fc", 1, ["N", classes])], constants,
     )  # fmt: skip
     path = folder / "cuts.onnx"
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
@@ -86,6 +89,20 @@ def test_arriving_energy_is_that_of_all_outputs(tmp_path: Path) -> None:
     assert exact.max() > 3 * exact.min()
     assert found["depth"] == pytest.approx(exact, rel=0.6)
     assert found["depth"].sum() == pytest.approx(exact.sum(), rel=0.2)
+
+
+def test_the_order_of_the_first_classes_counts_as_much(tmp_path: Path) -> None:
+    graph, x = _network(tmp_path, classes=40), _images(24)
+    name = graph.outputs[0]
+    output = FloatSession(graph).run(x)[name].astype(np.float64)
+    best = np.sort(output, axis=1)[:, -FIRST:]
+    share = np.square(output).sum() / np.square(best - best.mean(axis=1, keepdims=True)).sum()
+    found = arrivals(graph, x, 0)[name]
+    # signs less their mean: of each of the first classes a variance of 1 - 1 / FIRST
+    chosen = np.bincount(np.argsort(output, axis=1)[:, -FIRST:].ravel(), minlength=40) / len(x)
+    np.testing.assert_allclose(found[chosen == 0], 1.0)
+    extra = (found - 1).sum() / share
+    assert extra == pytest.approx(FIRST * (1 - 1 / FIRST), rel=0.15)
 
 
 def test_a_network_that_cannot_be_followed_gives_nothing(tmp_path: Path) -> None:

@@ -112,4 +112,5 @@ def test_a_budget_that_is_over_is_said(tmp_path: Path, capsys: pytest.CaptureFix
     assert main([*words, "--limit", "8", "--budget", "1e-9", "--out", str(tmp_path)]) == 0
     said = capsys.readouterr()
     assert "not begun" in said.out
+    assert "no step was begun: the network stays as it is" in said.out
     assert "warning: the budget of 1e-09 min was over before" in said.err

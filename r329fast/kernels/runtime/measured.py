@@ -28,6 +28,7 @@ from r329fast.version import __version__
 
 VARIABLE = "R329FAST_MEASURED"
 _MOST_BYTES = 4096
+_MOST_BUDGET = 1 << 30  # no cache holds more
 Terms = tuple[float, float, float]
 
 
@@ -105,7 +106,7 @@ def _read(path: Path) -> Measured | None:
             text = stream.read(_MOST_BYTES)
     except OSError:
         return None
-    with suppress(ValueError, TypeError, KeyError, R329Error):
+    with suppress(ValueError, TypeError, KeyError, OverflowError, RecursionError, R329Error):
         record = json.loads(text)
         body = record["values"]
         if record["sha256"] == _digest(body):
@@ -121,9 +122,12 @@ def _read(path: Path) -> Measured | None:
 
 
 def _sound(values: Measured) -> bool:
-    """Whether all numbers are positive and finite (those of terms may be zero)."""
+    """Whether all numbers are positive and finite (those of terms may be zero), bytes whole."""
     single = (values.gmac, values.cache, values.memory, values.budget, values.wake_us)
     terms = (*values.direct, *values.winograd)
-    return all(math.isfinite(x) and x > 0 for x in single) and all(
-        math.isfinite(x) and x >= 0 for x in terms
+    whole = type(values.budget) is int and values.budget <= _MOST_BUDGET
+    return (
+        whole
+        and all(math.isfinite(x) and x > 0 for x in single)
+        and all(math.isfinite(x) and x >= 0 for x in terms)
     )
