@@ -83,16 +83,23 @@ def damped_gram(x: np.ndarray, damping: float) -> tuple[np.ndarray, np.ndarray]:
 
 def moments(x: np.ndarray, damping: float) -> Moments:
     gram, pull = damped_gram(x, damping)
-    upper = inverse_factor(gram)
-    return Moments(gram.astype(np.float32), upper, upper.astype(np.float32), pull)
+    near = gram.astype(np.float32)
+    upper = inverse_factor(gram, overwrite=True)
+    return Moments(near, upper, upper.astype(np.float32), pull)
 
 
-def inverse_factor(gram: np.ndarray) -> np.ndarray:
-    """Upper U (G, K, K) with U^T U the inverse of each matrix: U = R^-1 where gram = R R^T."""
+def inverse_factor(gram: np.ndarray, overwrite: bool = False) -> np.ndarray:
+    """Upper U (G, K, K) with U^T U the inverse of each matrix: U = R^-1 where gram = R R^T.
+
+    overwrite: whether gram may be used up, as wide matrices take hundreds of MB.
+    """
     if gram.shape[-1] <= _SMALL:
         turned = np.linalg.cholesky(gram[:, ::-1, ::-1])[:, ::-1, ::-1]
         return np.triu(np.linalg.inv(turned))
-    return np.stack([_inverse_factor(one) for one in gram])
+    result = gram if overwrite else np.empty_like(gram)
+    for index, one in enumerate(gram):
+        result[index] = _inverse_factor(one)
+    return result
 
 
 def _inverse_factor(gram: np.ndarray) -> np.ndarray:

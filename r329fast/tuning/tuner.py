@@ -114,6 +114,7 @@ def _tune(
         start.x, start.scheme, start.options, chosen, split(len(start.x)), side, side.output, store,
         began[0],
     )  # fmt: skip
+    del side  # a step that replaces the bench's frees its memory
     told(_split_line(bench))
     done = [0]
 
