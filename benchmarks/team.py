@@ -41,10 +41,10 @@ class Turns(NamedTuple):
 
 @kernel
 def turn(frame):  # type: ignore[no-untyped-def]
-    """Some hundred nanoseconds of work for every unit."""
+    """About a microsecond of work for every unit."""
     p, x = arrays(frame, Turns, "i")
     mix = 1
-    for _ in range(200 * (p.end - p.first)):
+    for _ in range(800 * (p.end - p.first)):
         mix = (mix * 1103515245 + 12345) & 0x7FFFFFFF
     x[0] = mix
 

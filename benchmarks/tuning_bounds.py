@@ -44,7 +44,7 @@ def program_of(network: Network, cfg: str) -> Program:
 def budget(network: Network, program: Program, model: str) -> None:
     """model: the ONNX whose channels have the sizes that the program's have."""
     graph, x = load_model(model), network.calibration
-    arriving = arrivals(graph, x, 0, network.threads)
+    arriving = arrivals(graph, x, 0, network.threads, order=False)
     shares = {}
     for layer in graph:
         name = layer.outputs[0]
@@ -65,10 +65,9 @@ def budget(network: Network, program: Program, model: str) -> None:
 
 def ties(network: Network, program: Program) -> None:
     """Of the last map of a network and its average."""
-    last = next(
-        layer for layer in reversed(network.graph.layers) if len(layer.inputs) and
-        network.graph.shapes[layer.outputs[0]][0] > 1
-    )  # fmt: skip
+    shapes = network.graph.shapes
+    maps = [layer for layer in network.graph if np.prod(shapes[layer.outputs[0]][:-1]) > 1]
+    last = maps[-1]
     spec = program.tensors[last.outputs[0]]
     for part, x, labels, expected in network.parts:
         found, exact = [], []

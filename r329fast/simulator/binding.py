@@ -15,7 +15,7 @@ from r329fast.program.program import Program
 from r329fast.program.uniform_dtype import uniform_program
 from r329fast.simulator.op_bounds import op_bound
 
-_LEAST_PIECE = 4e-6  # seconds of a piece at its bound: a claim and a wait cost a fifth of one
+_LEAST_PIECE = 2e-6  # seconds of a piece at its bound: a claim and a wait cost a fifth of one
 _PIECES = 4  # of an op for each thread
 
 if TYPE_CHECKING:

@@ -58,11 +58,13 @@ def _followed(layer: Layer, graph: Graph) -> bool:
     return isinstance(attrs, ActivationAttrs | ReshapeAttrs)
 
 
-def arrivals(graph: Graph, x: np.ndarray, seed: int, threads: int = 1) -> dict[str, np.ndarray]:
+def arrivals(
+    graph: Graph, x: np.ndarray, seed: int, threads: int = 1, order: bool = True
+) -> dict[str, np.ndarray]:
     """Tensor -> float64 (C,): output energy per unit of energy in one value of the channel, summed
     over the places of a map, mean over images of x, float32 [N, ...].
 
-    Where there are more classes than `score.FIRST`, the energy in the differences between the
+    With `order`, and more classes than `score.FIRST`, the energy in the differences between the
     first ones is added, in relation to theirs as the other is to that of all. {} where a layer of
     the network cannot be followed.
     """
@@ -79,7 +81,7 @@ def arrivals(graph: Graph, x: np.ndarray, seed: int, threads: int = 1) -> dict[s
         output = values[graph.outputs[0]]
         energies += _energies(output)
         for _ in range(_DRAWS):
-            for total, signs in zip(totals, _signs(rng, output), strict=False):
+            for total, signs in zip(totals, _signs(rng, output)[: 1 + order], strict=False):
                 for name, slope in output_slopes(graph, values, signs).items():
                     each = np.square(slope.reshape(-1, slope.shape[-1]), dtype=np.float64)
                     total[name] = total.get(name, 0.0) + each.sum(axis=0)

@@ -54,6 +54,8 @@ def test_random_data(run, folder: Path, tmp_path: Path) -> None:
     assert "mean nothing" in out
     assert "accuracy on" not in out
     assert "against float" not in out
+    # the advice is a command for the file that was given
+    assert f"Measure it: r329fast try {folder / 'm.onnx'} IMAGES" in " ".join(out.split())
     record = json.loads((tmp_path / "profile.json").read_text())
     assert record["cost"] is not None
     assert record["errors"] is None

@@ -13,7 +13,7 @@ the mode of a layer:
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import gcd
+from math import ceil, gcd
 from typing import NamedTuple
 
 import numpy as np
@@ -182,7 +182,7 @@ def conv_rows(frame):  # type: ignore[no-untyped-def]
         done = p.first
         if mode == BAND:
             columns = (out_width - 1) * g.stride_x + g.kernel_x
-            rows = (block - 1) * g.stride_y + g.kernel_y
+            rows = (min(block, p.end - p.first) - 1) * g.stride_y + g.kernel_y
             clear_rows(g, rows_at, row_bytes, rows, columns, pads_start, pads_end)
         while done < p.end:
             lines = min(block, out_height - y, p.end - done)
@@ -318,7 +318,9 @@ def prepare_rows(layout: ConvLayout) -> OpPlan:
         if len(parts.weights) == 1 and positions <= _ROWS * _FEW_TILES * threads:
             # few positions: every piece reads weights of its own
             columns = cut(parts.outs, threads, wanted, _WIDTH)
-            if len(columns) >= threads:
+            # shared evenly, at least as evenly as positions are
+            even = ceil(parts.outs / (_WIDTH * threads)) * _WIDTH * threads <= 1.1 * parts.outs
+            if len(columns) >= threads and (even or positions < 2 * HALF):
                 return [Piece(0, units, *ends) for ends in columns]
         at_once = 2 if parts.outs > _SMALL else 4
         if mode in (BAND, PARTS):
@@ -328,7 +330,7 @@ def prepare_rows(layout: ConvLayout) -> OpPlan:
                 grain = HALF  # the last columns by runs along columns
         else:
             grain = at_once * HALF
-        wanted = min(wanted, max(positions // (_ROWS * _LEAST_TILES), threads))
+        wanted = min(wanted, max(positions // (_ROWS * _LEAST_TILES * threads), 1) * threads)
         return [Piece(*ends, 0, parts.outs) for ends in cut(units, threads, wanted, grain)]
 
     path = f"{ISA.name}-{layout.describe()}"
