@@ -87,7 +87,11 @@ def rounded_alike(graph: Graph, program: Program) -> dict[str, list[str]]:
 
 
 class NoiseModel:
-    """What quantisation does to a network, as a function of the logarithms of its factors."""
+    """What quantisation does to a network, as a function of the logarithms of its factors.
+
+    means_count: whether the error of a weight counts with the mean of what it multiplies: that is
+    a constant, which fitted biases take away.
+    """
 
     def __init__(
         self,
@@ -96,6 +100,7 @@ class NoiseModel:
         side: FloatSide,
         channels: Channels,
         arriving: dict[str, np.ndarray] | None = None,
+        means_count: bool = True,
     ) -> None:
         self.count = len(channels.fixed)
         self.steps: list[_Step] = []
@@ -125,7 +130,8 @@ class NoiseModel:
                 weight = arriving.get(name) if arriving else None
                 if weight is None:
                     weight = np.full(len(layer.consts["weights"]), 1 / signal)
-                self._add_weights(layer, of, stats, weight)
+                energy = stats[source][1 if means_count else 2].astype(np.float64)
+                self._add_weights(layer, of, energy, weight)
 
     @staticmethod
     def _gains(graph: Graph, stats: dict[str, Stats]) -> dict[str, np.ndarray]:
@@ -162,7 +168,7 @@ class NoiseModel:
         return gains
 
     def _add_weights(
-        self, layer: Layer, of: dict[str, np.ndarray], stats: dict[str, Stats], weight: np.ndarray
+        self, layer: Layer, of: dict[str, np.ndarray], energy: np.ndarray, weight: np.ndarray
     ) -> None:
         weights = np.abs(layer.consts["weights"].astype(np.float64))
         taps = int(np.prod(weights.shape[1:-1]))
@@ -171,7 +177,7 @@ class NoiseModel:
         largest = float(matrix.max())
         if largest == 0 or matrix.shape != (len(rows), len(columns)):
             return
-        energy = taps * stats[layer.inputs[0]][1] / 12 / 127**2
+        energy = taps * energy / 12 / 127**2
         powers = (matrix / largest) ** _POWER
         self.weight_steps.append(_WeightStep(rows, columns, powers, largest, energy, weight))
 
@@ -204,6 +210,16 @@ class NoiseModel:
             np.add.at(slope, item.rows, -2 * size * into.sum() * out)
             np.add.at(slope, item.columns, 2 * size * out.sum() * into)
         return total, slope
+
+
+def predicted_noise(
+    graph: Graph, program: Program, side: FloatSide, arriving: dict[str, np.ndarray]
+) -> float:
+    """Output energy of the noise that 8-bit steps make in a network, as the model has it, behind
+    biases that take constant errors away."""
+    channels = find_channels(graph)
+    model = NoiseModel(graph, program, side, channels, arriving, means_count=False)
+    return model(np.zeros(model.count))[0]
 
 
 def _highest_sums(graph: Graph, layer: Layer) -> np.ndarray:
@@ -241,15 +257,16 @@ def equalised(
     program: Program,
     side: FloatSide,
     arriving: dict[str, np.ndarray] | None = None,
+    means_count: bool = True,
 ) -> tuple[Graph, dict[str, np.ndarray]]:
     """(the network with factors in its weights, tensor -> float64 (C,), its factors).
 
     arriving: as `arrivals` gives it; without it, noise counts by what of it arrives in the layers
-    that read it.
+    that read it. means_count: as in `NoiseModel`.
     """
     channels = find_channels(graph)
     low, high = _bounds(graph, channels)
-    model = NoiseModel(graph, program, side, channels, arriving)
+    model = NoiseModel(graph, program, side, channels, arriving, means_count)
     free = np.flatnonzero(high > low)
     if not len(free):
         return graph, {}

@@ -15,16 +15,23 @@ FIRST = 5  # classes whose order counts
 
 @dataclass
 class ImageScore(OutputScore):
-    """rows: float64 [N, 3], of each image the signal, the noise and whether the classes agree."""
+    """rows: float64 [N, 5], of each image the signal, the noise, whether the classes agree, and
+    signal and noise in the differences between the first classes (0 where there are few)."""
 
-    rows: np.ndarray = field(default_factory=lambda: np.zeros((0, 3)))
+    rows: np.ndarray = field(default_factory=lambda: np.zeros((0, 5)))
 
     def add(self, values: np.ndarray, expected: np.ndarray, labels: np.ndarray | None) -> None:
         super().add(values, expected, labels)
         exact = np.asarray(expected, dtype=np.float64).reshape(len(expected), -1)
         noise = np.square(values.reshape(len(values), -1) - exact).sum(axis=1)
         agreed = (top_class(values) == top_class(expected)).reshape(len(values), -1).all(axis=1)
-        part = np.stack([np.square(exact).sum(axis=1), noise, agreed], axis=1)
+        first = np.zeros((2, len(exact)))
+        if expected.shape[-1] > FIRST:
+            rows = exact.reshape(-1, expected.shape[-1])
+            error = np.asarray(values, dtype=np.float64).reshape(rows.shape) - rows
+            for side, energy in enumerate(map(np.square, _differences(rows, error))):
+                first[side] = energy.reshape(len(exact), -1).sum(axis=1)
+        part = np.stack([np.square(exact).sum(axis=1), noise, agreed, *first], axis=1)
         self.rows = np.concatenate([self.rows, part])
 
 
@@ -38,9 +45,39 @@ def judged_db(values: np.ndarray, expected: np.ndarray) -> float:
     error = values.reshape(exact.shape) - exact
     found = [_db(exact, error)]
     if exact.shape[-1] > FIRST:
-        first = first_classes(exact)
-        found.append(_db(*(centred(np.take_along_axis(rows, first, 1)) for rows in (exact, error))))
+        found.append(_db(*_differences(exact, error)))
     return float(np.mean(found))
+
+
+def _differences(exact: np.ndarray, error: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Of both, float64 [R, C], the first classes of `exact` less their mean: float64 [R, FIRST]."""
+    first = first_classes(exact)
+    one, other = (centred(np.take_along_axis(rows, first, 1)) for rows in (exact, error))
+    return one, other
+
+
+def judged_gain(before: ImageScore, after: ImageScore) -> tuple[float, float, float]:
+    """(gain in `judged_db` over the same images, its 95 % interval: low, high), in dB."""
+    first, second = (
+        np.concatenate([score.rows.sum(axis=0)[None], score.rows[_draws(len(score.rows))].sum(1)])
+        for score in (before, after)
+    )
+    kinds = [1, 4] if before.rows[:, 3].any() else [1]
+    gains = _ratios(first[:, kinds], second[:, kinds]).mean(axis=1)
+    low, high = np.percentile(gains[1:], [2.5, 97.5])
+    return float(gains[0]), float(low), float(high)
+
+
+def _draws(count: int) -> np.ndarray:
+    """int64 [_DRAWS, count]: images with replacement, the same in every run."""
+    return np.random.default_rng(count).integers(0, count, (_DRAWS, count))
+
+
+def _ratios(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """dB by which noise fell."""
+    tiny = np.finfo(np.float64).tiny
+    found: np.ndarray = 10 * np.log10(np.maximum(first, tiny) / np.maximum(second, tiny))
+    return found
 
 
 def first_classes(rows: np.ndarray) -> np.ndarray:
@@ -63,10 +100,9 @@ def gain_intervals(before: ImageScore, after: ImageScore) -> dict[str, list[floa
     By drawing images with replacement; the draws are the same in every run.
     """
     count = len(before.rows)
-    draws = np.random.default_rng(count).integers(0, count, (_DRAWS, count))
+    draws = _draws(count)
     first, second = (score.rows[draws].sum(axis=1) for score in (before, after))
-    tiny = np.finfo(np.float64).tiny
-    gains = 10 * np.log10(np.maximum(first[:, 1], tiny) / np.maximum(second[:, 1], tiny))
+    gains = _ratios(first[:, 1], second[:, 1])
     points = 100 * (second[:, 2] - first[:, 2]) / count
     return {
         "gain_interval_db": np.percentile(gains, [2.5, 97.5]).tolist(),

@@ -38,8 +38,9 @@ from r329fast.tuning.history import time_record
 from r329fast.tuning.journal import Journal, fingerprint
 from r329fast.tuning.options import DEFAULT_SCHEME, TuneOptions
 from r329fast.tuning.state import State, split, stored_ranges
-from r329fast.tuning.steps import MANY, Bench, take_steps
+from r329fast.tuning.steps import MANY, take_steps
 from r329fast.tuning.store import Store
+from r329fast.tuning.workbench import Bench
 from r329fast.version import __version__
 
 

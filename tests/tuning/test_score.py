@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from r329fast.tuning.score import FIRST, judged_db
+from r329fast.tuning.score import FIRST, ImageScore, judged_db, judged_gain
 
 
 def _db(signal: np.ndarray, error: np.ndarray) -> float:
@@ -35,3 +35,20 @@ def test_few_classes_are_judged_by_all_values() -> None:
     exact = np.random.default_rng(2).normal(size=(6, FIRST))
     values = exact + 0.1
     assert judged_db(values, exact) == pytest.approx(_db(exact, values - exact))
+
+
+@pytest.mark.parametrize("classes", [FIRST, 12])
+def test_a_gain_over_images_is_that_of_the_score(classes: int) -> None:
+    rng = np.random.default_rng(1)
+    exact = rng.normal(size=(8, classes)).astype(np.float32)
+    found = []
+    for size in (0.2, 0.1):
+        values = (exact + size * rng.normal(size=exact.shape)).astype(np.float32)
+        score = ImageScore()
+        for part in (slice(0, 3), slice(3, 8)):
+            score.add(values[part], exact[part], None)
+        found.append((score, judged_db(values, exact)))
+    gain, low, high = judged_gain(found[0][0], found[1][0])
+    assert gain == pytest.approx(found[1][1] - found[0][1], abs=1e-5)
+    assert low < gain < high
+    assert judged_gain(found[0][0], found[0][0]) == (0, 0, 0)

@@ -12,7 +12,8 @@ from r329fast.quantization import Options
 from r329fast.tuning.float_side import run_float
 from r329fast.tuning.options import TuneOptions
 from r329fast.tuning.state import State, split, stored_ranges
-from r329fast.tuning.steps import Bench, planned, take_steps
+from r329fast.tuning.steps import planned, take_steps
+from r329fast.tuning.workbench import Bench
 
 
 def _bench() -> tuple[Bench, State]:

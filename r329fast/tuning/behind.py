@@ -1,0 +1,100 @@
+"""Changes of the float network that are judged with weights and biases fitted anew.
+
+What a change is worth is seen behind the fit: before it, errors hide it that the fit takes away.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from r329fast.profile.errors import ratio_db
+from r329fast.tuning.arrivals import arrivals
+from r329fast.tuning.centre import centred
+from r329fast.tuning.equalise import equalised, predicted_noise
+from r329fast.tuning.headroom import with_headroom
+from r329fast.tuning.score import ImageScore, judged_gain
+from r329fast.tuning.state import MSE, State
+from r329fast.tuning.workbench import Bench, Result, fitted, spans, with_float_kept
+
+RANGES = "ranges"
+ABSORB, EQUALISE, HEADROOM = "absorbed biases", "equalise", "headroom of ranges"
+BEHIND = " behind the fit"
+
+
+def behind_fit(bench: Bench, kinds: tuple[str, ...], change: str) -> Result | None:
+    """A change of the float network from before the fit, with weights and biases fitted anew.
+
+    With absorbed biases the channel factors are sought anew, if there are any.
+    """
+    base, factors = bench.unfitted, EQUALISE in bench.kept or EQUALISE + BEHIND in bench.kept
+    if base is None or base.method == "file" or (change == EQUALISE and factors):
+        return None
+    graph, details = base.graph, dict[str, Any]()
+    program = base.program(bench.scheme, bench.options)
+    if change == ABSORB:
+        graph, moves = centred(graph, bench.side)
+        if not any(np.any(values) for values in moves.values()):
+            return None
+        details["shifts"] = spans(moves, 0)
+    # constants move no derivative: what arrives is the same before and after them
+    arriving = arrivals(base.graph, bench.x, bench.tune.seed, bench.tune.threads)
+    before = predicted_noise(base.graph, program, bench.side, arriving) if arriving else None
+    if change == EQUALISE or factors:
+        moved = bench.side if change == EQUALISE else bench.run_float(graph)
+        graph, scales = equalised(graph, program, moved, arriving, means_count=False)
+        if not scales and change == EQUALISE:
+            return None
+        details["factors"] = spans(scales, 1)
+        arriving = {
+            name: each / scales[name] ** 2 if name in scales else each
+            for name, each in arriving.items()
+        }
+        del moved
+    found = with_float_kept(bench, base, graph, details)
+    if found is None:
+        return None
+    state, details = found
+    state = _with_known_headroom(bench, state)
+    details["predicted_gain_db"] = None
+    if before:
+        after = predicted_noise(
+            graph, state.program(bench.scheme, bench.options), bench.side, arriving
+        )
+        details["predicted_gain_db"] = ratio_db(before, after)
+    bench.tried = state
+    after_fit, layers = fitted(bench, state, kinds, lambda count: None)
+    return after_fit, {**details, **layers}
+
+
+def ranges_behind_fit(bench: Bench, kinds: tuple[str, ...]) -> Result | None:
+    """The ranges that err least in each tensor, with weights and biases fitted to them."""
+    base = bench.unfitted
+    if base is None or base.method in ("file", MSE):
+        return None
+    bench.tried = _with_known_headroom(bench, bench.ranges_as(base, MSE))
+    return fitted(bench, bench.tried, kinds, lambda count: None)
+
+
+def _with_known_headroom(bench: Bench, state: State) -> State:
+    kept = bench.kept.get(HEADROOM)
+    return with_headroom(state, kept["headroom"]) if kept else state
+
+
+def better_behind(
+    details: dict[str, Any], before: ImageScore, after: ImageScore
+) -> tuple[bool, dict[str, Any]]:
+    """(whether a fitted network is better than another, why): what both bring is judged.
+
+    Where the interval of the gain holds zero the images cannot tell, and the one with the smaller
+    noise in the model is taken.
+    """
+    gain, low, high = judged_gain(before, after)
+    tie = low <= 0 <= high
+    predicted = details["predicted_gain_db"]
+    better = predicted is not None and predicted > 0 if tie else gain > 0
+    judged = "with weights fitted anew, classes' order included"
+    return better, {
+        "judged": judged, "judged_gain_db": gain, "judged_interval_db": [low, high], "tie": tie
+    }  # fmt: skip
