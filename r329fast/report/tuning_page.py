@@ -91,10 +91,18 @@ def _step(step: Mapping[str, Any]) -> tuple[str, ...]:
     before, after = step["before"]["confirmed"], step["after"]["confirmed"]
     points = 100 * (after["agreement"] - before["agreement"])
     return (
-        step["step"], "kept" if step["accepted"] else "not kept", _gain(step["gain_db"]),
+        step["step"], _verdict(step), _gain(step["gain_db"]),
         _interval(step["gain_interval_db"]), _gain(step["gain_chosen_db"]), f"{points:+.1f}",
         _interval(step["agreement_interval_points"]),
     )  # fmt: skip
+
+
+def _verdict(step: Mapping[str, Any]) -> str:
+    words = "kept" if step["accepted"] else "not kept"
+    return f"{words} (a tie: by the model of the noise)" if step.get("tie") else words
+
+
+_CHANNELS = (("shifts", "Shifts", "shift"), ("factors", "Factors", "factor"))
 
 
 def _changes(step: Mapping[str, Any]) -> str:
@@ -107,17 +115,21 @@ def _changes(step: Mapping[str, Any]) -> str:
         ]  # fmt: skip
         head = ("tensor", "range as it was", "range as chosen", "gain where chosen, dB")
         return _section(f"Ranges: {step['step']}", head, rows)
-    if step.get("factors"):
-        return _section(
-            "Factors of channels",
-            ("tensor", "smallest factor", "largest factor"),
-            [(name, f"{low:.3g}", f"{high:.3g}") for name, (low, high) in step["factors"].items()],
-        )
+    if step.get("factors") or step.get("shifts"):
+        return "".join(_channels(step, *words) for words in _CHANNELS if step.get(words[0]))
     if step.get("headroom"):
         return f"<p>All ranges times {step['headroom']:g} ({_text(step['step'])}).</p>"
     if step.get("cause"):
         return f"<p>{_text(step['step'])}: {_text(step['cause'])}.</p>"
     return "" if step.get("layers") else f"<p>Kept: {_text(step['step'])}.</p>"
+
+
+def _channels(step: Mapping[str, Any], key: str, title: str, word: str) -> str:
+    return _section(
+        f"{title} of channels: {step['step']}",
+        ("tensor", f"smallest {word}", f"largest {word}"),
+        [(name, f"{low:.3g}", f"{high:.3g}") for name, (low, high) in step[key].items()],
+    )
 
 
 def _interval(pair: Sequence[float]) -> str:

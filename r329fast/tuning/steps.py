@@ -205,6 +205,8 @@ def _words(record: dict[str, Any]) -> str:
             words += f"; the model of the noise says {record['predicted_gain_db']:+.2f} dB"
     if record["accepted"]:
         return f"{words}, kept"
+    if record.get("tie") and (record["predicted_gain_db"] or 0) > 0:
+        return f"{words}, but others lose, classes change or the budget is over: not kept"
     if record["gain_db"] >= MIN_GAIN and not record.get("tie"):
         words += f", {record['gain_chosen_db']:+.2f} dB on the others, or classes change"
     return f"{words}, not kept"
@@ -233,7 +235,8 @@ def _tried(
     accepted = gain >= MIN_GAIN and not falls and not disagrees
     if "predicted_gain_db" in details:
         better, why = better_behind(details, before[1], scores[1])
-        accepted = better and not disagrees
+        # half a fit, where the budget ended it, is no tie
+        accepted = better and not falls and not disagrees and bench.goes_on()
         record |= why
     record |= {
         "accepted": accepted,

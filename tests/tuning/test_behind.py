@@ -118,3 +118,16 @@ def test_what_is_kept_is_gone_on_with_and_comes_back(
         found.append((hashes, records, bench.side.output.tobytes(), len(judged)))
     assert found[0] == found[1]  # the second run did nothing again
     assert judged
+
+
+@pytest.mark.parametrize("lasts", [True, False])
+def test_half_a_fit_is_no_tie(monkeypatch: pytest.MonkeyPatch, lasts: bool) -> None:
+    """A fit that the budget ended is not kept because the model prefers its network."""
+    bench, state = _bench()
+    answers = iter((True, lasts))  # as the step begins, and as it ends
+    monkeypatch.setattr(Bench, "goes_on", lambda self: next(answers))
+    trial = (ABSORB + BEHIND, lambda given: (given, {"predicted_gain_db": 1.0}))
+    monkeypatch.setattr(steps, "planned", lambda *given: [trial])
+    _, records, _ = take_steps(bench, state, None, lambda count: None, lambda line: None)
+    assert records[0]["tie"]
+    assert records[0]["accepted"] == lasts
