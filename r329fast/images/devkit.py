@@ -6,14 +6,14 @@ of each number. Networks are trained on the ids in alphabetical order, which is 
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
-from r329fast.base.limits import TENSOR, TEXT
+from r329fast.base.limits import TEXT
 from r329fast.base.reading import decoded, faults_of, is_file, is_folder
-from r329fast.errors import DataError, FileError, UsageError
+from r329fast.errors import DataError, FileError
 from r329fast.images.label_files import Entry
+from r329fast.images.mat_file import struct_rows
 from r329fast.images.stores import Store, files_beside, open_store
 
 TRUTH, _META = "ILSVRC2012_validation_ground_truth.txt", "meta.mat"
@@ -25,7 +25,7 @@ def devkit_entries(path: Path, numbers: Mapping[str, int] | None) -> list[Entry]
 
     path: the kit as an archive or folder, or its ground truth with meta.mat beside it; None for
     other label files. numbers: WordNet id -> class; absent, the alphabetical order of the ids.
-    Raises FileError, DataError; UsageError without scipy.
+    Raises FileError, DataError.
     """
     if not (path.name == TRUTH or is_folder(path) or (is_file(path) and "devkit" in path.name)):
         return None
@@ -41,7 +41,7 @@ def devkit_entries(path: Path, numbers: Mapping[str, int] | None) -> list[Entry]
                 f"or put its {_META} beside the file"
             )
         words = decoded(store.read(truth, TEXT), path).split()
-        ids = _word_net(store.read(meta, TENSOR), path)
+        ids = _word_net(store.read(meta, TEXT), path)
     finally:
         store.close()
     if not all(word.isascii() and word.isdigit() and int(word) in ids for word in words):
@@ -60,13 +60,9 @@ def _member(store: Store, wanted: str) -> str | None:
 
 def _word_net(data: bytes, path: Path) -> dict[int, str]:
     """Number of the kit -> WordNet id, of the classes that have images."""
-    try:
-        from scipy.io import loadmat
-    except ImportError as error:
-        raise UsageError("the development kit needs scipy (pip install scipy)") from error
-    with faults_of(path, "a development kit of ILSVRC2012"):
-        rows = loadmat(io.BytesIO(data), squeeze_me=True, variable_names=["synsets"])["synsets"]
-        every = {int(row["ILSVRC2012_ID"]): str(row["WNID"]) for row in rows}
+    with faults_of(path, "a development kit of ILSVRC2012", f" in its {_META}"):
+        rows = struct_rows(data, "synsets", ("ILSVRC2012_ID", "WNID"), path)
+        every = {int(number): str(wnid) for number, wnid in rows}
     ids = {number: wnid for number, wnid in every.items() if 1 <= number <= _CLASSES}
     if not ids or len(set(ids.values())) != len(ids):
         raise FileError(f"{path}: found no classes in its {_META}", path=str(path))

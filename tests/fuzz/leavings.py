@@ -233,23 +233,26 @@ def class_trees() -> list[bytes]:
 
 
 def dev_kits() -> list[bytes]:
-    """ILSVRC2012's kit with two classes, as a tar."""
+    """ILSVRC2012's kit with two classes, as tars; its meta.mat with and without compression."""
     from scipy.io import savemat
 
     rows = np.zeros(2, dtype=[("ILSVRC2012_ID", "f8"), ("WNID", "O")])
     rows["ILSVRC2012_ID"], rows["WNID"] = (1, 2), ("n00000002", "n00000001")
-    meta, stream = io.BytesIO(), io.BytesIO()
-    savemat(meta, {"synsets": rows})
-    files = {
-        "kit/data/meta.mat": meta.getvalue(),
-        "kit/data/ILSVRC2012_validation_ground_truth.txt": b"1\n2\n",
-    }
-    with tarfile.open(fileobj=stream, mode="w") as tar:
-        for name, data in files.items():
-            entry = tarfile.TarInfo(name)
-            entry.size = len(data)
-            tar.addfile(entry, io.BytesIO(data))
-    return [stream.getvalue()]
+    kits = []
+    for compressed in (False, True):
+        meta, stream = io.BytesIO(), io.BytesIO()
+        savemat(meta, {"synsets": rows}, do_compression=compressed)
+        files = {
+            "kit/data/meta.mat": meta.getvalue(),
+            "kit/data/ILSVRC2012_validation_ground_truth.txt": b"1\n2\n",
+        }
+        with tarfile.open(fileobj=stream, mode="w") as tar:
+            for name, data in files.items():
+                entry = tarfile.TarInfo(name)
+                entry.size = len(data)
+                tar.addfile(entry, io.BytesIO(data))
+        kits.append(stream.getvalue())
+    return kits
 
 
 def read_dev_kit(path: Path) -> None:
