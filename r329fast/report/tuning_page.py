@@ -91,13 +91,13 @@ def _step(step: Mapping[str, Any]) -> tuple[str, ...]:
     before, after = step["before"]["confirmed"], step["after"]["confirmed"]
     points = 100 * (after["agreement"] - before["agreement"])
     return (
-        step["step"], _verdict(step), _gain(step["gain_db"]),
+        step["step"], _kept(step), _gain(step["gain_db"]),
         _interval(step["gain_interval_db"]), _gain(step["gain_chosen_db"]), f"{points:+.1f}",
         _interval(step["agreement_interval_points"]),
     )  # fmt: skip
 
 
-def _verdict(step: Mapping[str, Any]) -> str:
+def _kept(step: Mapping[str, Any]) -> str:
     words = "kept" if step["accepted"] else "not kept"
     return f"{words} (a tie: by the model of the noise)" if step.get("tie") else words
 
