@@ -5,11 +5,12 @@ import sys
 
 import numpy as np
 import pytest
-from numba import cfunc
+from numba import cfunc, njit
 from numba.core.errors import TypingError
 
+from r329fast.errors import R329Warning
 from r329fast.kernels.leaves.vector import move_bytes
-from r329fast.kernels.runtime.compiling import OPTIONS, KernelCompiler, kernel_part
+from r329fast.kernels.runtime.compiling import OPTIONS, KernelCompiler, kernel_part, own_way
 from r329fast.kernels.runtime.isa import JIT
 
 
@@ -22,6 +23,23 @@ def forward(target, source, count):  # type: ignore[no-untyped-def]
 def twice(target, source, count):  # type: ignore[no-untyped-def]
     move_bytes(target, 0, source, 0, 1, count)
     forward(target + count, source, count)
+
+
+@kernel_part
+def halves(value):  # type: ignore[no-untyped-def]
+    return (value >> 1) + (value & 1)
+
+
+def writes_halves(frame):  # type: ignore[no-untyped-def]
+    move_bytes(frame, 0, frame + halves(frame & 0) + 64, 0, 1, halves(32))
+
+
+def moves_once(frame):  # type: ignore[no-untyped-def]
+    move_bytes(frame, 0, frame + 64, 0, 1, 16)
+
+
+def moves_rows(frame):  # type: ignore[no-untyped-def]
+    move_bytes(frame, 16, frame + 64, 32, 2, 8)
 
 
 def moves(frame):  # type: ignore[no-untyped-def]
@@ -46,6 +64,61 @@ class TestModule:
         call(room.ctypes.data)
         assert np.array_equal(room[:16], np.arange(64, 80))
         assert np.array_equal(room[16:32], np.arange(64, 80))
+
+    @pytest.mark.parametrize(
+        ("name", "kind"),
+        [
+            ("_optimize_functions", AttributeError),
+            ("_optimize_final_module", TypeError),
+            ("finalize", RuntimeError),
+        ],
+    )
+    def test_a_numba_of_another_form_compiles_its_own_way(
+        self, name: str, kind: type[Exception], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def missing(self: object, *args: object) -> None:
+            raise kind(f"{name} is not what it was")
+
+        library = KernelCompiler.library_class
+        monkeypatch.setattr(library, name, missing)
+        own_way.cache_clear()
+        room = np.arange(128, dtype=np.uint8)
+        try:
+            with pytest.warns(R329Warning, match=f"Numba's own way.*{kind.__name__}"):
+                compiled = cfunc("void(int64)", pipeline_class=KernelCompiler, **OPTIONS)(
+                    writes_halves
+                )
+            assert not isinstance(compiled._library, library)
+            compiled.ctypes(room.ctypes.data)
+        finally:
+            own_way.cache_clear()
+        assert np.array_equal(room[:32], [*range(64, 80), *range(16, 32)])
+
+    def test_numba_without_the_base_class(self) -> None:
+        code = (
+            "import warnings\n"
+            "from numba.core import codegen\n"
+            "del codegen.JITCodeLibrary\n"
+            "warnings.simplefilter('error')\n"
+            "from r329fast.kernels.runtime.compiling import own_way\n"
+            "own_way()"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        assert "R329Warning: kernels are compiled in Numba's own way" in done.stderr
+
+    def test_leaves_of_kernels_are_hidden_from_other_code(self) -> None:
+        """A leaf is specialised for a kernel; jitted functions have one of their own."""
+        compiled = cfunc("void(int64)", pipeline_class=KernelCompiler, **OPTIONS)(moves_once)
+        room = np.arange(128, dtype=np.uint8)
+        compiled.ctypes(room.ctypes.data)
+        assert np.array_equal(room[:16], np.arange(64, 80))
+        njit(moves_rows)(room.ctypes.data)
+        assert np.array_equal(room[:24].reshape(3, 8), [range(64 + i, 72 + i) for i in (0, 8, 32)])
+
+    def test_where_it_works_its_library_is_used(self) -> None:
+        assert own_way()
+        compiled = cfunc("void(int64)", pipeline_class=KernelCompiler, **OPTIONS)(moves)
+        assert isinstance(compiled._library, KernelCompiler.library_class)
 
     def test_python_cannot_call_a_part(self) -> None:
         with pytest.raises(TypeError, match="forward is part of kernels"):
