@@ -207,8 +207,10 @@ def given_cfgs(cases: Path, folder: Path) -> Iterator[tuple[str, list[str], Path
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--seconds", type=float, default=SECONDS, help="for a file; by default 20")
     parser.add_argument("cases", nargs="?", type=Path, help="a folder of files, looked through")
-    cases = parser.parse_args().cases
+    arguments = parser.parse_args()
+    cases = arguments.cases
     bad = 0
     with tempfile.TemporaryDirectory(prefix="hostile-") as name:
         folder = Path(name)
@@ -221,7 +223,7 @@ def main() -> int:
         for what, words, place in todo:
             code, spent, peak, lines = measured(words, place)
             good = code == 0 or (code in (2, 3) and len(lines) == 1)
-            good = good and spent <= SECONDS and peak <= MEGABYTES
+            good = good and spent <= arguments.seconds and peak <= MEGABYTES
             bad += not good
             said = lines[-1].replace(f"{folder}/", "")[:90] if lines else ""
             print(f"{what:<40}{code:>5}{spent:>7.1f}{peak:>6}  {'' if good else 'BAD '}{said}",

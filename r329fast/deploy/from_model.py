@@ -25,7 +25,6 @@ from r329fast.images.class_folders import Naming
 from r329fast.images.dataset import write_dataset
 from r329fast.images.preprocess import Preprocess
 from r329fast.images.recipe import recipe_text
-from r329fast.images.sets import ImageSet
 from r329fast.images.several import load_datasets
 
 CALIBRATION_IMAGES = 64
@@ -192,6 +191,8 @@ def _on_images(
         )
     labelled, offset, notes = _labels(options, graph)
     naming = Naming(options.numbers, _classes(graph), offset, "train", labelled)
+    from r329fast.images.sets import ImageSet  # here, not above: it takes a while
+
     path, most = Path(str(options.images)), options.calibration_images
     with ImageSet(path, options.labels, most, naming, spread=True) as images:
         if not len(images):
@@ -228,6 +229,8 @@ def _labels(options: ModelOptions, graph: Graph) -> tuple[bool, int, list[str]]:
     if classes is None:
         return False, 0, ["no accuracy: the network has several outputs"]
     background = classes == _BACKGROUND and options.numbers is None
+    from r329fast.images.sets import ImageSet
+
     naming = Naming(options.numbers, classes, int(background))
     try:
         with ImageSet(Path(str(options.images)), options.labels, naming=naming) as images:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -13,7 +14,9 @@ from r329fast.graph.export.float_session import FloatSession
 from r329fast.graph.ir import Graph
 from r329fast.images.preprocess import Preprocess
 from r329fast.images.recipe import RECIPE_FILE, KnownRecipe, pixel_table
-from r329fast.images.sets import ImageSet
+
+if TYPE_CHECKING:
+    from r329fast.images.sets import ImageSet
 
 _IMAGES = 24  # that choose among the conventions
 _CROPPED = 96  # from this side on, networks are usually tested on the centre of a larger image

@@ -18,7 +18,6 @@ from r329fast.images.recipe import (
     recipe_text,
 )
 from r329fast.program.program import Program
-from r329fast.vendor.aipu.program import SCALES
 
 OPTION = "preprocess"  # under which a program carries the recipe
 # a range may be rounded by a step of 255; beyond it the calibration set had other values
@@ -132,6 +131,8 @@ def _input_size(program: Program) -> tuple[int, int] | None:
 def _beyond(recipe: Preprocess, program: Program) -> list[str]:
     """A warning where calibration saw values that the recipe cannot make."""
     spec = program.tensors[program.inputs[0]]
+    from r329fast.vendor.aipu.program import SCALES  # here, not above: it takes a while
+
     if program.options.get(SCALES) == "unknown":
         return []
     low, high = ((end + spec.zero_point) / spec.scale for end in (spec.qmin, spec.qmax))

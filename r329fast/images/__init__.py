@@ -1,6 +1,8 @@
 """Images to arrays: stores and labelled sets, decoding, preprocessing, calibration sets."""
 
-from r329fast.base.lazy import moved
+from typing import TYPE_CHECKING
+
+from r329fast.base.lazy import loader, moved
 from r329fast.images.dataset import (
     build_dataset,
     load_dataset,
@@ -9,7 +11,9 @@ from r329fast.images.dataset import (
     write_dataset,
 )
 from r329fast.images.preprocess import Preprocess
-from r329fast.images.sets import ImageSet, decode
+
+if TYPE_CHECKING:
+    from r329fast.images.sets import ImageSet, decode
 
 __all__ = [
     "ImageSet",
@@ -28,4 +32,6 @@ __getattr__ = moved(
         ("IMAGENET_MEAN", "IMAGENET_STD", "LARGEST_SIDE", "Floats", "Labels", "Pixels", "Triple"),
         "r329fast.images.preprocess",
     ),
+    # with the readers of all forms, and OpenCV: a run on arrays needs none of them
+    loader(__name__, {"ImageSet": "sets", "decode": "sets"}),
 )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +14,9 @@ from r329fast.base.npy import map_npy
 from r329fast.errors import DataError
 from r329fast.images.preprocess import Floats, Labels, Pixels, Preprocess
 from r329fast.images.recipe import recipe_writer
-from r329fast.images.sets import ImageSet
+
+if TYPE_CHECKING:
+    from r329fast.images.sets import ImageSet
 
 
 def raw_input(image: Pixels, size: tuple[int, int] = (224, 224)) -> npt.NDArray[np.int8]:

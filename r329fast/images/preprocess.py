@@ -17,7 +17,6 @@ import numpy.typing as npt
 
 from r329fast.base.reading import read_json
 from r329fast.errors import DataError, nearest
-from r329fast.images.opencv import cv2
 
 Pixels = npt.NDArray[np.uint8]
 Floats = npt.NDArray[np.float32]
@@ -165,13 +164,19 @@ class Preprocess:
         height, width = image.shape[:2]
         if (width, height) != self.size:
             image = self._crop(image) if self.resize == "crop" else self._resized(image, self.size)
+        if self.order != "RGB":
+            return image
+        from r329fast.images.opencv import cv2  # here, not above: it takes a while
+
         # a turned view would be slow to read, value by value
-        return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB)) if self.order == "RGB" else image
+        return np.asarray(cv2.cvtColor(image, cv2.COLOR_BGR2RGB))
 
     def _resized(self, image: Pixels, size: tuple[int, int]) -> Pixels:
         height, width = image.shape[:2]
         if (width, height) == size:
             return image
+        from r329fast.images.opencv import cv2
+
         shrinks = size[0] <= width and size[1] <= height
         area = shrinks and self._interpolation() == "area"
         method = cv2.INTER_AREA if area else cv2.INTER_LINEAR

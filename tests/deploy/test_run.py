@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -260,3 +262,14 @@ def test_a_program_under_another_name_is_recognised(job: Path) -> None:
     Path("build.cfg").write_text(text.replace("out/output.bin", "aipu.bin"))
     assert main(["run", "build.cfg"]) == 0
     assert program_of("aipu.bin")[0].hash() == prepare("run.cfg").program.hash()
+
+
+def test_a_run_on_arrays_waits_for_no_images() -> None:
+    """Neither OpenCV, nor the readers of image sets, nor that of aipu.bin is imported for it."""
+    code = (
+        "import sys, r329fast.deploy.run_cfg, r329fast.deploy.from_model\n"
+        "rest = {'r329fast.images.sets', 'r329fast.vendor.aipu.program', 'cv2', 'onnx', 'numba'}\n"
+        "print(sorted(rest & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["[]"]

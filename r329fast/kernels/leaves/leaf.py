@@ -13,6 +13,7 @@ from numba import types
 from numba.extending import intrinsic
 
 from r329fast.kernels.ir.emit import BYTES, Pointer
+from r329fast.kernels.runtime.compiling import LEAF
 
 
 def leaf(name: str, emit: Callable[..., None], *settings: Any) -> Any:
@@ -33,7 +34,7 @@ def leaf(name: str, emit: Callable[..., None], *settings: Any) -> Any:
 
     def definition(typingctx: Any, *arguments: Any) -> Any:
         def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:
-            function = builder.module.globals.get(name)
+            function = builder.module.globals.get(LEAF + name)
             if function is None:
                 function = _define(builder.module, name, len(values))
                 inner = ir.IRBuilder(function.append_basic_block("entry"))
@@ -59,8 +60,8 @@ def leaf(name: str, emit: Callable[..., None], *settings: Any) -> Any:
 
 def _define(module: Any, name: str, count: int) -> Any:
     kind = ir.FunctionType(ir.VoidType(), [ir.IntType(64)] * count)
-    function = ir.Function(module, kind, name)
-    function.linkage = "linkonce_odr"  # one, of all parts of a kernel
+    function = ir.Function(module, kind, LEAF + name)
+    function.linkage = "internal"  # to a module, however it is compiled
     function.attributes.add("noinline")
     function.attributes.add("nounwind")
     return function

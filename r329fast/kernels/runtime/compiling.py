@@ -40,6 +40,10 @@ if hasattr(numba_options.DefaultOptions, "_nrt"):
     OPTIONS["_nrt"] = False
 
 
+# What the names of leaves begin with in IR.
+LEAF = "leaf."
+
+
 class _NoEnvironment:
     """What a part has instead of Numba's code generator, when Numba tells where globals are."""
 
@@ -52,6 +56,9 @@ class _Library(getattr(codegen, "JITCodeLibrary", object)):  # type: ignore[misc
 
     def _optimize_functions(self, ll_module: Any) -> None:
         ll_module.data_layout = self._codegen._data_layout
+        for function in ll_module.functions:
+            if function.name.startswith(LEAF):
+                function.linkage = llvm.Linkage.linkonce_odr  # one, of all parts of a kernel
 
 
 class _PartLibrary(_Library):
@@ -79,8 +86,8 @@ class _KernelLibrary(_Library):
     def _optimize_final_module(self) -> None:
         for function in self._final_module.functions:
             if not function.is_declaration and not function.name.startswith("cfunc."):
-                # "internal" would stay in the table of symbols, where a leaf of the same name in
-                # a function compiled Numba's way finds this one, specialised for other callers
+                # "internal" would stay in the table of symbols, where code of another module finds
+                # by its name what is specialised for the callers in this one
                 function.linkage = llvm.Linkage.private
         # Numba's first, cheap pipeline gathers counts of references, which kernels do without
         manager, builder = self._codegen._module_pass_manager()

@@ -12,9 +12,6 @@ from r329fast.graph.ir import Graph
 from r329fast.program.program import Program
 from r329fast.program.storage import load_program
 from r329fast.vendor.aipu.container import MAGIC, is_aipu
-from r329fast.vendor.aipu.model import on_model
-from r329fast.vendor.aipu.names import with_ranges
-from r329fast.vendor.aipu.program import load_program_of
 
 _ZIP = b"PK\x03\x04"
 
@@ -40,6 +37,11 @@ def load_aipu(
     """
     if (max_file is None) != (min_file is None):
         raise UsageError("max_file and min_file go together, found only one of them")
+    # here, not above: whoever only asks what a file is needs none of them
+    from r329fast.vendor.aipu.model import on_model
+    from r329fast.vendor.aipu.names import with_ranges
+    from r329fast.vendor.aipu.program import load_program_of
+
     program = load_program_of(path, rounding)
     ranges = None
     if max_file is not None and min_file is not None:
