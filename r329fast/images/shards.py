@@ -77,8 +77,8 @@ def _joined(shard: str, file: str) -> str:
 
 def _key(file: str) -> str:
     """A sample's name: up to the first dot of the last part."""
-    path = PurePosixPath(file)
-    return str(path.with_name(path.name.split(".")[0]))
+    folder, slash, last = file.rpartition("/")
+    return folder + slash + last.partition(".")[0]
 
 
 def _split(name: str) -> tuple[str, str]:

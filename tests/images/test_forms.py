@@ -70,6 +70,18 @@ def test_mnist(zipped: bool, tmp_path: Path) -> None:
         ImageSet(tmp_path)
 
 
+@pytest.mark.parametrize("label", [".cls", "a/.cls", "..cls", "a/b.c/.json"])
+def test_a_shard_with_a_label_that_has_no_name(label: str, tmp_path: Path) -> None:
+    """Such a file is no sample's label; it was an internal error."""
+    path = one_shard(tmp_path)
+    with ImageSet(path) as images:
+        before = images.labels.tolist()
+    with tarfile.open(path, "a") as archive:
+        add(archive, label, b"1")
+    with ImageSet(path) as images:
+        assert images.labels.tolist() == before
+
+
 def hidden_labels(folder: Path) -> Path:
     import pyarrow as pa
     import pyarrow.parquet as pq
