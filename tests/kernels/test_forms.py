@@ -13,7 +13,7 @@ from support import kernel_cases
 from support.kernel_cases_check import check
 
 from r329fast.kernels import prepare
-from r329fast.kernels.conv import depthwise_quads
+from r329fast.kernels.conv import block_rows
 from r329fast.kernels.conv.direct import tiled_positions
 from r329fast.kernels.epilogue import prepare_epilogue
 from r329fast.kernels.ir.channel_blocks import blocks
@@ -50,7 +50,7 @@ def depthwise(draw: st.DrawFn) -> tuple[Program, np.random.Generator]:
     return program, rng
 
 
-@pytest.mark.skipif(not depthwise_quads.POSSIBLE, reason="a path of x86 with byte dot products")
+@pytest.mark.skipif(not block_rows.POSSIBLE, reason="a path of x86 with byte dot products")
 @settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
 @given(depthwise(), st.integers(1, 3))
 def test_depthwise_by_quads(case: tuple[Program, np.random.Generator], count: int) -> None:

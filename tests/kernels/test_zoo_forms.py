@@ -15,7 +15,7 @@ from support.kernel_cases_check import check
 from support.kernel_cases_compute import act as attributes
 from support.kernel_cases_compute import build, spec
 
-from r329fast.kernels.conv import depthwise_quads
+from r329fast.kernels.conv import block_rows
 from r329fast.kernels.conv.direct import PACKED, PARTS, choose_mode
 from r329fast.kernels.conv.layout import conv_layout, merged_groups, panels
 from r329fast.kernels.runtime.isa import ISA
@@ -62,7 +62,7 @@ def test_depthwise_of_any_window(
 ) -> None:
     program, rng, multiplier = case
     path = check(program, kernel_cases.feeds(rng, program, count))
-    if depthwise_quads.POSSIBLE and program.tensors["y"].shape[1] >= 4:
+    if block_rows.POSSIBLE and program.tensors["y"].shape[1] >= 4:
         square = program.ops[0].attrs["kernel"] == (3, 3) and program.ops[0].attrs["stride"] != (
             3,
             3,
@@ -121,7 +121,7 @@ def small_groups(draw: st.DrawFn) -> tuple[Program, np.random.Generator]:
 def test_groups_of_few_channels(case: tuple[Program, np.random.Generator], count: int) -> None:
     program, rng = case
     path = check(program, kernel_cases.feeds(rng, program, count))
-    if depthwise_quads.POSSIBLE:
+    if block_rows.POSSIBLE:
         wide = program.tensors["y"].shape[1] >= 4
         assert path == f"{ISA.name}-{'lanes' if wide else 'groups'}"
 

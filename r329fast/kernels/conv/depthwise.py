@@ -7,20 +7,19 @@ row is made for a vector of channels at a time.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from r329fast.kernels.conv.layout import ConvLayout, Geometry
+from r329fast.kernels.conv.row_plan import row_plan
 from r329fast.kernels.epilogue import prepare_epilogue
 from r329fast.kernels.ir import depthwise as depthwise_ir
 from r329fast.kernels.leaves.rows import depthwise_row, epilogue_rows, widen_rows
 from r329fast.kernels.runtime.compiling import kernel_part
 from r329fast.kernels.runtime.isa import ISA
 from r329fast.kernels.runtime.kernel import arrays, kernel
-from r329fast.kernels.runtime.op_plan import OpPlan, Step, aligned
-from r329fast.kernels.runtime.parameters import pack
+from r329fast.kernels.runtime.op_plan import OpPlan, aligned
 from r329fast.program.program import Op, TensorSpec
 
 _TAPS = depthwise_ir.TAPS
@@ -164,7 +163,6 @@ def prepare_depthwise(op: Op, layout: ConvLayout, output: TensorSpec) -> OpPlan:
     block = max(_RING_BYTES // (2 * ring_rows * columns) // _CHANNELS, 1) * _CHANNELS
     block = min(block, channels)
     row_bytes = 2 * columns * block + _GAP
-    geometry = pack(layout.geometry(layout.input_flip))
     parameters = DepthwiseRows(
         first=0,
         end=layout.out_height,
@@ -175,22 +173,8 @@ def prepare_depthwise(op: Op, layout: ConvLayout, output: TensorSpec) -> OpPlan:
         row_bytes=row_bytes,
         pitch=epilogue.pitch,
     )
-    scratch_bytes = 8 * passes * _TAPS + 4 * _CHANNELS * layout.out_width + ring_rows * row_bytes
-
-    def bind(
-        batch: int, inputs: Sequence[np.ndarray], output: np.ndarray, scratch: np.ndarray
-    ) -> list[Step]:
-        p = pack(parameters._replace(end=batch * layout.out_height))
-        arguments = (
-            p,
-            geometry,
-            inputs[0],
-            weights,
-            layout.pads,
-            epilogue.constants,
-            output,
-            scratch,
-        )
-        return [(depthwise_rows, arguments)]
-
-    return OpPlan(f"{ISA.name}-depthwise", bind, lambda batch: scratch_bytes + 512, True)
+    sums_bytes = 4 * _CHANNELS * layout.out_width
+    size = 8 * passes * _TAPS + sums_bytes + ring_rows * row_bytes + 512
+    packed = (weights, epilogue.constants)
+    flip = layout.input_flip
+    return row_plan("depthwise", depthwise_rows, parameters, layout, flip, packed, size)

@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
+from r329fast.kernels.conv.block_rows import (
+    POSSIBLE,
+    block_parts,
+    depthwise_epilogue,
+    ring_row_bytes,
+    takes,
+)
 from r329fast.kernels.conv.layout import ConvLayout, Geometry
 from r329fast.kernels.conv.ring import fill_ring
+from r329fast.kernels.conv.row_plan import row_plan
 from r329fast.kernels.conv.windows import clear_rows
-from r329fast.kernels.epilogue import prepare_epilogue
 from r329fast.kernels.ir import channel_blocks
 from r329fast.kernels.ir import depthwise_quads as quads_ir
 from r329fast.kernels.leaves.leaf import leaf
-from r329fast.kernels.runtime.isa import ISA, JIT, target_features
+from r329fast.kernels.runtime.isa import ISA
 from r329fast.kernels.runtime.kernel import KERNELS, arrays, kernel
-from r329fast.kernels.runtime.op_plan import OpPlan, Step, aligned
-from r329fast.kernels.runtime.parameters import pack
+from r329fast.kernels.runtime.op_plan import OpPlan, aligned
 from r329fast.program.program import Op, TensorSpec
-
-_GAP = 64
-# Blocks of half and quarter vectors take the dot product of those widths too.
-POSSIBLE = JIT and ISA.family in ("vnni512", "avxvnni") and ISA.lanes >= 16
-if POSSIBLE and not ISA.emulated:
-    POSSIBLE = "avx512vl" in target_features()
-
 
 quad_row: Any = leaf("quad_row", quads_ir.emit_quad_row, ISA)
 
@@ -87,9 +85,7 @@ def _constants(
         for shift in range(shifts):
             values = weights[chosen] * valid[..., None, None]  # [quarter, lane, ky, kx]
             taps[:, shift, ..., shift : shift + 3] = values.transpose(2, 0, 1, 3)
-        parts += [taps.view(np.uint8).reshape(-1)]
-        parts += [(biases[chosen] * valid).astype(np.int32).view(np.uint8).reshape(-1)]
-        parts += [(factors[chosen] * valid).astype(np.float32).view(np.uint8).reshape(-1)]
+        parts += block_parts(taps, biases, factors, chosen, valid)
     return aligned(np.concatenate(parts))
 
 
@@ -98,40 +94,18 @@ def prepare_quads(op: Op, layout: ConvLayout, output: TensorSpec) -> OpPlan | No
     channels = layout.channels
     square = layout.kernel == (3, 3) and layout.dilation == (1, 1)
     strides = layout.stride in ((1, 1), (2, 2))
-    bytes_only = output.dtype == "uint8" and layout.weights.dtype == np.int8
-    wide = layout.out_width >= channel_blocks.AT_ONCE
-    if not (POSSIBLE and square and strides and bytes_only and wide):
+    if not (square and strides and takes(layout, output)):
         return None
+    exact = depthwise_epilogue(op, layout, output)
+    if exact is None:
+        return None
+    bias, epilogue = exact
     weights = layout.weights.reshape(channels, 3, 3)
-    sums = weights.sum(axis=(1, 2), dtype=np.int64)
-    # the row copy makes q + 128 of int8
-    bias = op.consts["bias"].astype(np.int64) - (128 if layout.input_flip else 0) * sums
-    bound = 255 * int(np.abs(weights.astype(np.int64)).sum(axis=(1, 2)).max())
-    epilogue = prepare_epilogue(op, output, channels, bound, bias)
-    if not epilogue.rounds_once:
-        return None
     constants = _constants(weights, bias, epilogue.factors[:channels], layout.stride[0])
     columns = (layout.out_width - 1) * layout.stride[1] + 3
-    row_bytes = -(-columns * channels // 64) * 64 + _GAP
-    geometry = pack(layout.geometry(layout.input_flip))
+    row_bytes = ring_row_bytes(columns, channels)
     # the last dot products read two columns past a row's end, the last block past its channels
-    scratch_bytes = 3 * row_bytes + 2 * channels + 512
-    rows = layout.out_height
-
-    def bind(
-        batch: int, inputs: Sequence[np.ndarray], output: np.ndarray, scratch: np.ndarray
-    ) -> list[Step]:
-        p = pack(QuadRows(first=0, end=batch * rows, row_bytes=row_bytes))
-        arguments = (
-            p,
-            geometry,
-            inputs[0],
-            constants,
-            layout.pads,
-            epilogue.constants,
-            output,
-            scratch,
-        )
-        return [(depthwise_quads, arguments)]
-
-    return OpPlan(f"{ISA.name}-quads", bind, lambda batch: scratch_bytes, True)
+    size = 3 * row_bytes + 2 * channels + 512
+    parameters = QuadRows(first=0, end=layout.out_height, row_bytes=row_bytes)
+    packed = (constants, epilogue.constants)
+    return row_plan("quads", depthwise_quads, parameters, layout, layout.input_flip, packed, size)

@@ -6,25 +6,29 @@ copied.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from r329fast.kernels.conv.depthwise_quads import POSSIBLE
+from r329fast.kernels.conv.block_rows import (
+    GAP,
+    POSSIBLE,
+    block_parts,
+    depthwise_epilogue,
+    ring_row_bytes,
+    takes,
+)
 from r329fast.kernels.conv.layout import ConvLayout, Geometry
+from r329fast.kernels.conv.row_plan import row_plan
 from r329fast.kernels.conv.windows import clear_rows, load_row
-from r329fast.kernels.epilogue import prepare_epilogue
 from r329fast.kernels.ir import channel_blocks
 from r329fast.kernels.ir import depthwise_taps as taps_ir
 from r329fast.kernels.leaves.leaf import leaf
 from r329fast.kernels.runtime.isa import ISA
 from r329fast.kernels.runtime.kernel import KERNELS, arrays, kernel
-from r329fast.kernels.runtime.op_plan import OpPlan, Step, aligned
-from r329fast.kernels.runtime.parameters import pack
+from r329fast.kernels.runtime.op_plan import OpPlan, aligned
 from r329fast.program.program import Op, TensorSpec
 
-_GAP = 64
 taps_row: Any = leaf("taps_row", taps_ir.emit_taps_row, ISA)
 
 
@@ -119,34 +123,28 @@ def _constants(
         valid, chosen = places < channels, np.minimum(places, channels - 1)
         taps = by_group[chosen] * valid[..., None, None, None, None]
         # [quarter, lane, ky, output, group, 4] -> as above
-        parts += [np.ascontiguousarray(taps.transpose(2, 4, 3, 0, 1, 5)).view(np.uint8).reshape(-1)]
-        parts += [(biases[chosen] * valid).astype(np.int32).view(np.uint8).reshape(-1)]
-        parts += [(factors[chosen] * valid).astype(np.float32).view(np.uint8).reshape(-1)]
+        ordered = taps.transpose(2, 4, 3, 0, 1, 5)
+        parts += block_parts(ordered, biases, factors, chosen, valid)
     return aligned(np.concatenate(parts))
 
 
 def prepare_taps(op: Op, layout: ConvLayout, output: TensorSpec) -> OpPlan | None:
     """The path for a layer to uint8; None where it is not exact or columns are dilated."""
     outs, stride = len(layout.weights), layout.stride[1]
-    bytes_only = output.dtype == "uint8" and layout.weights.dtype == np.int8
-    wide = layout.out_width >= channel_blocks.AT_ONCE
-    if not (POSSIBLE and bytes_only and wide and layout.dilation[1] == 1):
+    if not (takes(layout, output) and layout.dilation[1] == 1):
         return None
+    exact = depthwise_epilogue(op, layout, output)
+    if exact is None:
+        return None
+    bias, epilogue = exact
     weights = layout.weights.reshape(outs, *layout.kernel)
-    sums = weights.sum(axis=(1, 2), dtype=np.int64)
-    # the row copy makes q + 128 of int8
-    bias = op.consts["bias"].astype(np.int64) - (128 if layout.input_flip else 0) * sums
-    bound = 255 * int(np.abs(weights.astype(np.int64)).sum(axis=(1, 2)).max())
-    epilogue = prepare_epilogue(op, output, outs, bound, bias)
-    if not epilogue.rounds_once:
-        return None
     groups = taps_ir.groups(layout.kernel[1], stride)
     constants = _constants(weights, bias, epilogue.factors[:outs], groups, stride)
     multiplier = outs // layout.channels
     columns = (layout.out_width - 1) * stride + layout.kernel[1]
     ring_rows = (layout.kernel[0] - 1) * layout.dilation[0] + 1
-    row_bytes = -(-columns * outs // 64) * 64 + _GAP
-    loaded_bytes = 0 if multiplier == 1 else columns * layout.channels + _GAP
+    row_bytes = ring_row_bytes(columns, outs)
+    loaded_bytes = 0 if multiplier == 1 else columns * layout.channels + GAP
     parameters = TapsRows(
         first=0,
         end=layout.out_height,
@@ -156,25 +154,7 @@ def prepare_taps(op: Op, layout: ConvLayout, output: TensorSpec) -> OpPlan | Non
         groups=groups,
         multiplier=multiplier,
     )
-    geometry = pack(layout.geometry(layout.input_flip))
     # the last dot products read three columns past a row's end, the last block past its channels
     size = 8 * layout.kernel[0] + ring_rows * row_bytes + loaded_bytes + 3 * outs + 768
-    rows = layout.out_height
-
-    def bind(
-        batch: int, inputs: Sequence[np.ndarray], output: np.ndarray, scratch: np.ndarray
-    ) -> list[Step]:
-        p = pack(parameters._replace(end=batch * rows))
-        arguments = (
-            p,
-            geometry,
-            inputs[0],
-            constants,
-            layout.pads,
-            epilogue.constants,
-            output,
-            scratch,
-        )
-        return [(depthwise_taps, arguments)]
-
-    return OpPlan(f"{ISA.name}-taps", bind, lambda batch: size, True)
+    packed = (constants, epilogue.constants)
+    return row_plan("taps", depthwise_taps, parameters, layout, layout.input_flip, packed, size)

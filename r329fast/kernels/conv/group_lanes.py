@@ -6,26 +6,24 @@ groups, and every vector of sums is filled. Wider groups fill the columns of a t
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from r329fast.kernels.conv.depthwise_quads import POSSIBLE
+from r329fast.kernels.conv.block_rows import POSSIBLE, block_parts, ring_row_bytes, takes
 from r329fast.kernels.conv.layout import ConvLayout, Geometry
 from r329fast.kernels.conv.ring import fill_ring
+from r329fast.kernels.conv.row_plan import row_plan
 from r329fast.kernels.conv.windows import clear_rows
 from r329fast.kernels.ir import channel_blocks
 from r329fast.kernels.ir import group_lanes as lanes_ir
 from r329fast.kernels.leaves.leaf import leaf
 from r329fast.kernels.runtime.isa import ISA
 from r329fast.kernels.runtime.kernel import KERNELS, arrays, kernel
-from r329fast.kernels.runtime.op_plan import OpPlan, Step, aligned
-from r329fast.kernels.runtime.parameters import pack
+from r329fast.kernels.runtime.op_plan import OpPlan, aligned
 from r329fast.program.program import TensorSpec
 
 SIZES = (4, 8, 16)  # channels of a group
-_GAP = 64
 lanes_row: Any = leaf("lanes_row", lanes_ir.emit_lanes_row, ISA)
 
 
@@ -87,9 +85,7 @@ def _constants(weights: np.ndarray, biases: np.ndarray, factors: np.ndarray) -> 
             met = np.broadcast_to(np.arange(lanes) % group_lanes ^ step, places.shape)
             values = by_lane[chosen, :, :, met] * valid[..., None, None, None]
             taps[:, :, step] = values.transpose(2, 3, 0, 1, 4)
-        parts += [taps.view(np.uint8).reshape(-1)]
-        parts += [(biases[chosen] * valid).astype(np.int32).view(np.uint8).reshape(-1)]
-        parts += [(factors[chosen] * valid).astype(np.float32).view(np.uint8).reshape(-1)]
+        parts += block_parts(taps, biases, factors, chosen, valid)
     return aligned(np.concatenate(parts))
 
 
@@ -97,9 +93,7 @@ def prepare_lanes(layout: ConvLayout, output: TensorSpec) -> OpPlan | None:
     """The path for a layer whose sums fit int32; None where it is of another form, or not exact."""
     outs, size = len(layout.weights), layout.weights.shape[3]
     alike = layout.group > 1 and outs == layout.channels and size in SIZES
-    wide = layout.out_width >= channel_blocks.AT_ONCE
-    bytes_only = output.dtype == "uint8" and layout.weights.dtype == np.int8
-    if not (POSSIBLE and alike and wide and bytes_only and layout.epilogue.rounds_once):
+    if not (alike and takes(layout, output) and layout.epilogue.rounds_once):
         return None
     (kernel_y, kernel_x), (dilation_y, dilation_x) = layout.kernel, layout.dilation
     constants = _constants(
@@ -107,7 +101,7 @@ def prepare_lanes(layout: ConvLayout, output: TensorSpec) -> OpPlan | None:
     )
     columns = (layout.out_width - 1) * layout.stride[1] + (kernel_x - 1) * dilation_x + 1
     ring_rows = (kernel_y - 1) * dilation_y + 1
-    row_bytes = -(-columns * outs // 64) * 64 + _GAP
+    row_bytes = ring_row_bytes(columns, outs)
     parameters = LanesRows(
         first=0,
         end=layout.out_height,
@@ -115,23 +109,6 @@ def prepare_lanes(layout: ConvLayout, output: TensorSpec) -> OpPlan | None:
         ring_rows=ring_rows,
         columns=columns,
     )
-    geometry = pack(layout.geometry(layout.tile_flip))
-    scratch_bytes = 8 * kernel_y + 64 + ring_rows * row_bytes + 512
-
-    def bind(
-        batch: int, inputs: Sequence[np.ndarray], output: np.ndarray, scratch: np.ndarray
-    ) -> list[Step]:
-        p = pack(parameters._replace(end=batch * layout.out_height))
-        arguments = (
-            p,
-            geometry,
-            inputs[0],
-            constants,
-            layout.pads,
-            layout.epilogue.constants,
-            output,
-            scratch,
-        )
-        return [(group_lanes, arguments)]
-
-    return OpPlan(f"{ISA.name}-lanes", bind, lambda batch: scratch_bytes, True)
+    size = 8 * kernel_y + 64 + ring_rows * row_bytes + 512
+    packed = (constants, layout.epilogue.constants)
+    return row_plan("lanes", group_lanes, parameters, layout, layout.tile_flip, packed, size)
