@@ -8,7 +8,13 @@ import numpy as np
 
 from r329fast.calibration.hidden import HIDDEN, hidden_of
 from r329fast.calibration.ranges import Ranges
-from r329fast.calibration.statistics import ExtremeRange, MeanRange, RunningStatistics
+from r329fast.calibration.statistics import (
+    MOMENTUM,
+    ExtremeRange,
+    MeanRange,
+    RunningStatistics,
+    range_statistics,
+)
 from r329fast.calibration.strategies import choose_range, parse_strategy
 from r329fast.cfg.scoped import parse_scoped
 from r329fast.cfg.values import BadValueError
@@ -30,7 +36,7 @@ def calibrate(
     method: str | None = None,
     *,
     batch_size: int = 1,
-    momentum: float = 0.9,
+    momentum: float = MOMENTUM,
     histc_bins: int = 2048,
     activation_method: str = "per_tensor_symmetric_full_range",
     threads: int = 1,
@@ -126,7 +132,7 @@ def _calibrate_aqt(
     for tensors in _batches(graph, feeds, total, 1, threads, progress):
         for name, values in tensors:
             if name not in statistics:
-                statistics[name] = MeanRange() if method == "MEAN" else ExtremeRange()
+                statistics[name] = range_statistics(method)
             statistics[name].update(values)
     seen = {name: s.seen() for name, s in statistics.items()}
     _check_numbers(graph, seen)

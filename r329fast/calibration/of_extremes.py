@@ -8,11 +8,9 @@ import numpy as np
 
 from r329fast.calibration.hidden import hidden_of
 from r329fast.calibration.ranges import Ranges
-from r329fast.calibration.statistics import ExtremeRange, MeanRange, RunningStatistics
+from r329fast.calibration.statistics import MOMENTUM, RunningStatistics, range_statistics
 from r329fast.calibration.strategies import choose_range, parse_strategy, simple_strategy
 from r329fast.graph.ir import Graph
-
-_MOMENTUM = 0.9  # of `calibrate`
 
 
 def ranges_of_extremes(
@@ -28,8 +26,7 @@ def ranges_of_extremes(
     if any(name not in extremes for name in names):
         return None
     if scheme == "aqt2021":
-        kind = MeanRange if method == "MEAN" else ExtremeRange
-        found = {name: kind() for name in names}
+        found = {name: range_statistics(method) for name in names}
         for name, statistics in found.items():
             for pair in extremes[name]:
                 statistics.update(pair)
@@ -42,7 +39,7 @@ def ranges_of_extremes(
     strategy = parse_strategy(method)
     if strategy.needs_moments or strategy.needs_histogram:
         return None
-    running = {name: RunningStatistics(_MOMENTUM, False, 0) for name in names}
+    running = {name: RunningStatistics(MOMENTUM, False, 0) for name in names}
     for name, one in running.items():
         for pair in extremes[name]:
             one.update(pair)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 F32 = np.float32
+MOMENTUM = 0.9  # of running statistics, where nobody says another
 
 
 class ExtremeRange:
@@ -56,6 +57,11 @@ class MeanRange:
     def seen(self) -> tuple[float, float]:
         """Global min and max, for comparison."""
         return self.extrema.range()
+
+
+def range_statistics(method: str) -> MeanRange | ExtremeRange:
+    """The statistics of an aqt2021 method, MEAN or EXTREME."""
+    return MeanRange() if method == "MEAN" else ExtremeRange()
 
 
 class RunningStatistics:

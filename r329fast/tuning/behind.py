@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 
 from r329fast.profile.errors import ratio_db
-from r329fast.tuning.arrivals import arrivals
 from r329fast.tuning.centre import centred
 from r329fast.tuning.equalise import equalised, predicted_noise
 from r329fast.tuning.headroom import with_headroom
@@ -39,7 +38,7 @@ def behind_fit(bench: Bench, kinds: tuple[str, ...], change: str) -> Result | No
             return None
         details["shifts"] = spans(moves, 0)
     # constants move no derivative: what arrives is the same before and after them
-    arriving = arrivals(base.graph, bench.x, bench.tune.seed, bench.tune.threads)
+    arriving = bench.arrivals(base.graph)
     before = predicted_noise(base.graph, program, bench.side, arriving) if arriving else None
     if change == EQUALISE or factors:
         moved = bench.side if change == EQUALISE else bench.run_float(graph)

@@ -9,7 +9,6 @@ from typing import Any
 from r329fast.profile.dead_channels import dead_bias_candidates, without_dead_biases
 from r329fast.profile.proposals import MIN_GAIN
 from r329fast.profile.suggestion import Setup
-from r329fast.tuning.arrivals import arrivals
 from r329fast.tuning.behind import (
     ABSORB,
     BEHIND,
@@ -90,8 +89,7 @@ def _absorb(bench: Bench, state: State) -> Result | None:
 
 def _equalise(bench: Bench, state: State) -> Result | None:
     program = state.program(bench.scheme, bench.options)
-    arriving = arrivals(state.graph, bench.x, bench.tune.seed, bench.tune.threads)
-    graph, factors = equalised(state.graph, program, bench.side, arriving)
+    graph, factors = equalised(state.graph, program, bench.side, bench.arrivals(state.graph))
     details = {"factors": spans(factors, 1)}
     return with_float_kept(bench, state, graph, details) if factors else None
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from r329fast.graph.ir import Graph
 from r329fast.quantization import Options
+from r329fast.tuning.arrivals import arrivals
 from r329fast.tuning.float_side import FloatSide, run_float
 from r329fast.tuning.headroom import best_headroom
 from r329fast.tuning.options import TuneOptions
@@ -39,6 +40,7 @@ class Bench:
     unfitted: State | None = None  # what stood before weights and biases were fitted
     tried: State | None = None  # the same of a step that is judged behind the fit
     kept: dict[str, dict[str, Any]] = field(default_factory=dict)  # records of steps by name
+    _arrivals: tuple[Graph, dict[str, np.ndarray]] | None = None
     _headrooms: list[tuple[State, tuple[float, float, float]]] = field(default_factory=list)
 
     def spent(self) -> float:
@@ -79,6 +81,12 @@ class Bench:
         # the state before a step and the one after it: the next step begins with either
         self._headrooms = [*self._headrooms[-1:], (state, found)]
         return found
+
+    def arrivals(self, graph: Graph) -> dict[str, np.ndarray]:
+        """`arrivals` of the network, once for the steps that follow each other on it."""
+        if self._arrivals is None or self._arrivals[0] is not graph:
+            self._arrivals = graph, arrivals(graph, self.x, self.tune.seed, self.tune.threads)
+        return self._arrivals[1]
 
     def ranges_as(self, state: State, method: str) -> State:
         ranges = ranges_of(
