@@ -20,6 +20,7 @@ from r329fast.kernels.leaves.vector import (
     spread_factors,
 )
 from r329fast.kernels.runtime.kernel import arrays, kernel
+from r329fast.kernels.runtime.one_call import ranged_plan
 from r329fast.kernels.runtime.op_plan import SLACK, OpPlan, Step, flip_of
 from r329fast.kernels.runtime.parameters import pack
 from r329fast.program.program import Op, TensorSpec
@@ -284,14 +285,7 @@ def _prepare_add(
     """Sum or difference whose every step float32 holds exactly."""
     packed = np.array(scales, dtype=np.float32).view(np.uint8)
     parameters = AddRange(first=0, end=elements, flip_a=flips[0], flip_b=flips[1])
-
-    def bind(
-        batch: int, inputs: Sequence[np.ndarray], output: np.ndarray, scratch: np.ndarray
-    ) -> list[Step]:
-        p = pack(parameters._replace(end=batch * elements))
-        return [(add_range, (p, inputs[0], inputs[1], packed, constants, output))]
-
-    return OpPlan("vector-add", bind, lambda batch: 0, True)
+    return ranged_plan("vector-add", add_range, parameters, (packed, constants))
 
 
 def _prepare_multiply(
@@ -305,14 +299,7 @@ def _prepare_multiply(
     packed = np.array(moves, dtype=np.float32).view(np.uint8)
     if a.shape == b.shape:
         whole = MultiplyRange(first=0, end=a.elements, flip_a=flips[0], flip_b=flips[1])
-
-        def bind(
-            batch: int, inputs: Sequence[np.ndarray], output: np.ndarray, scratch: np.ndarray
-        ) -> list[Step]:
-            p = pack(whole._replace(end=batch * a.elements))
-            return [(multiply_range, (p, inputs[0], inputs[1], packed, constants, output))]
-
-        return OpPlan("vector-multiply", bind, lambda batch: 0, True)
+        return ranged_plan("vector-multiply", multiply_range, whole, (packed, constants))
     channels = a.shape[-1]
     rows = a.elements // channels
     width = row_width(channels)
@@ -326,15 +313,8 @@ def _prepare_multiply(
         flip_b=flips[1],
     )
     whole_moves = np.array(moves, dtype=np.int32).view(np.uint8)
-
-    def bind_rows(
-        batch: int, inputs: Sequence[np.ndarray], output: np.ndarray, scratch: np.ndarray
-    ) -> list[Step]:
-        p = pack(scaled._replace(end=batch * rows))
-        arguments = (p, inputs[0], inputs[1], whole_moves, constants, output, scratch)
-        return [(scale_channels, arguments)]
-
-    return OpPlan("vector-scale", bind_rows, lambda batch: 13 * (width + SLACK), True)
+    size = 13 * (width + SLACK)
+    return ranged_plan("vector-scale", scale_channels, scaled, (whole_moves, constants), size)
 
 
 PREPARE = {"eltwise": prepare_eltwise}

@@ -12,6 +12,7 @@ from r329fast.kernels.epilogue import prepare_epilogue
 from r329fast.kernels.epilogue_wide import ROUNDING_CODES, epilogue_wide, round_shift_wide
 from r329fast.kernels.leaves.rows import epilogue_rows
 from r329fast.kernels.runtime.kernel import arrays, kernel
+from r329fast.kernels.runtime.one_call import ranged_plan
 from r329fast.kernels.runtime.op_plan import OpPlan, Step, aligned, flip_of
 from r329fast.kernels.runtime.parameters import pack
 from r329fast.program.ops.bounds import reach
@@ -169,15 +170,9 @@ def prepare_lrn(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> OpPlan:
         pitch=epilogue.pitch,
     )
     both = np.stack([table, np.append(table[1:], table[-1]) - table]).astype(np.int32)
-    packed, rows = aligned(both.reshape(-1).view(np.uint8)), parameters.end
-
-    def bind(
-        batch: int, inputs: Sequence[np.ndarray], output: np.ndarray, scratch: np.ndarray
-    ) -> list[Step]:
-        p = pack(parameters._replace(end=batch * rows))
-        return [(lrn_vectors, (p, inputs[0], packed, epilogue.constants, output, scratch))]
-
-    return OpPlan("vector-lrn", bind, lambda batch: 4 * (2 * channels + size) + 256, True)
+    constants = (aligned(both.reshape(-1).view(np.uint8)), epilogue.constants)
+    room = 4 * (2 * channels + size) + 256
+    return ranged_plan("vector-lrn", lrn_vectors, parameters, constants, room)
 
 
 PREPARE = {"lrn": prepare_lrn}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -16,8 +15,8 @@ from r329fast.kernels.ir.mean import MOST
 from r329fast.kernels.leaves.rows import epilogue_rows, mean_columns, sum_rows
 from r329fast.kernels.pool import Window, padded_columns, pool_window
 from r329fast.kernels.runtime.kernel import arrays, kernel
-from r329fast.kernels.runtime.op_plan import OpPlan, Step, flip_of
-from r329fast.kernels.runtime.parameters import pack
+from r329fast.kernels.runtime.one_call import ranged_plan
+from r329fast.kernels.runtime.op_plan import OpPlan, flip_of
 from r329fast.program.ops.bounds import reach
 from r329fast.program.program import Op, TensorSpec
 
@@ -141,14 +140,8 @@ def prepare_avgpool(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> OpP
     window, padded = pool_window(op, x, output), padded_columns(op, x, output)
     parameters = MeanRows(first=0, end=rows, columns=padded, pitch=epilogue.pitch)
     size = 2 * padded * x.shape[2] + 256
-
-    def bind(
-        batch: int, inputs: Sequence[np.ndarray], output: np.ndarray, scratch: np.ndarray
-    ) -> list[Step]:
-        p = pack(parameters._replace(end=batch * rows))
-        return [(avgpool_rows, (p, window, inputs[0], which, epilogue.constants, output, scratch))]
-
-    return OpPlan("vector-avgpool", bind, lambda batch: size, True)
+    constants = (which, epilogue.constants)
+    return ranged_plan("vector-avgpool", avgpool_rows, parameters, constants, size, (window,))
 
 
 def _prepare_sums(op: Op, x: TensorSpec, output: TensorSpec, moves: np.ndarray) -> OpPlan:
@@ -163,15 +156,8 @@ def _prepare_sums(op: Op, x: TensorSpec, output: TensorSpec, moves: np.ndarray) 
     window, padded = pool_window(op, x, output), padded_columns(op, x, output)
     parameters = MeanSums(first=0, end=rows, columns=padded, pitch=epilogue.pitch, padded=each)
     size = 4 * (padded + 1) * channels + 2 * x.shape[1] * channels + 256
-
-    def bind(
-        batch: int, inputs: Sequence[np.ndarray], output: np.ndarray, scratch: np.ndarray
-    ) -> list[Step]:
-        p = pack(parameters._replace(end=batch * rows))
-        constants = (which, moves, epilogue.constants)
-        return [(avgpool_sums, (p, window, inputs[0], *constants, output, scratch))]
-
-    return OpPlan("int32-avgpool", bind, lambda batch: size, True)
+    constants = (which, moves, epilogue.constants)
+    return ranged_plan("int32-avgpool", avgpool_sums, parameters, constants, size, (window,))
 
 
 def _refuse(op: Op, output: TensorSpec, epilogue: Epilogue, bound: int) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 from r329fast.kernels.leaves.vector import gather_runs, interleave_rows
 from r329fast.kernels.places import Places, moved_places, run_places
 from r329fast.kernels.runtime.kernel import arrays, kernel
+from r329fast.kernels.runtime.one_call import ranged_plan
 from r329fast.kernels.runtime.op_plan import OpPlan, Step, aligned
 from r329fast.kernels.runtime.parameters import pack
 from r329fast.program.ops import OPS
@@ -179,13 +180,7 @@ def prepare_shuffle(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> OpP
         return prepare_movement(op, inputs, output)
     rows = x.elements // x.shape[-1]
     pairs = Pairs(first=0, end=rows, half=x.shape[-1] // 2)
-
-    def bind(
-        batch: int, inputs: Sequence[np.ndarray], output: np.ndarray, scratch: np.ndarray
-    ) -> list[Step]:
-        return [(shuffle_pairs, (pack(pairs._replace(end=batch * rows)), inputs[0], output))]
-
-    return OpPlan("vector-shuffle", bind, lambda batch: 0, True)
+    return ranged_plan("vector-shuffle", shuffle_pairs, pairs)
 
 
 def prepare_constant(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> OpPlan:

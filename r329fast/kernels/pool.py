@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from r329fast.kernels.leaves.rows import max_columns, max_rows
 from r329fast.kernels.runtime.kernel import arrays, kernel
-from r329fast.kernels.runtime.op_plan import OpPlan, Step, flip_of
+from r329fast.kernels.runtime.one_call import ranged_plan
+from r329fast.kernels.runtime.op_plan import OpPlan, flip_of
 from r329fast.kernels.runtime.parameters import pack
 from r329fast.program.program import Op, TensorSpec
 
@@ -105,14 +105,7 @@ def prepare_maxpool(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> OpP
     rows, columns = output.shape[0], padded_columns(op, x, output)
     parameters = MaxPool(first=0, end=rows, columns=columns, lowest=lowest)
     room = columns * x.shape[2]
-
-    def bind(
-        batch: int, inputs: Sequence[np.ndarray], output: np.ndarray, scratch: np.ndarray
-    ) -> list[Step]:
-        p = pack(parameters._replace(end=batch * rows))
-        return [(maxpool_rows, (p, window, inputs[0], output, scratch))]
-
-    return OpPlan("vector-maxpool", bind, lambda batch: room, True)
+    return ranged_plan("vector-maxpool", maxpool_rows, parameters, (), room, (window,))
 
 
 PREPARE = {"maxpool": prepare_maxpool}

@@ -14,6 +14,7 @@ from r329fast.kernels.ir.mean import MOST
 from r329fast.kernels.leaves.rows import epilogue_rows, sum_rows
 from r329fast.kernels.places import sum_places
 from r329fast.kernels.runtime.kernel import arrays, kernel
+from r329fast.kernels.runtime.one_call import ranged_plan
 from r329fast.kernels.runtime.op_plan import OpPlan, Step, flip_of
 from r329fast.kernels.runtime.parameters import pack
 from r329fast.program.program import Op, TensorSpec
@@ -142,14 +143,8 @@ def prepare_reduce_sum(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> 
                 move=move,
                 pitch=epilogue.pitch,
             )
-
-            def bind(
-                batch: int, inputs: Sequence[np.ndarray], output: np.ndarray, scratch: np.ndarray
-            ) -> list[Step]:
-                p = pack(sums._replace(end=batch * outer * parts))
-                return [(reduce_rows, (p, inputs[0], epilogue.constants, output, scratch))]
-
-            return OpPlan("vector-reduce", bind, lambda batch: 6 * block + 256, True)
+            size, constants = 6 * block + 256, (epilogue.constants,)
+            return ranged_plan("vector-reduce", reduce_rows, sums, constants, size)
 
     if adjacent and inner == 1 and max(bound, 255 * summed) <= INT32_MAX:
         lines = _prepare_lines(op, x, output, summed, bound)
@@ -184,24 +179,17 @@ def _prepare_lines(
     epilogue = prepare_epilogue(op, output, _BLOCK, bound)
     if epilogue.wide:
         return None
-    count = x.elements // summed
     lines = SumLines(
         first=0,
-        end=count,
+        end=x.elements // summed,
         summed=summed,
         flip=flip_of(x),
         move=x.zero_point - flip_of(x),
         block=_BLOCK,
         pitch=epilogue.pitch,
     )
-
-    def bind(
-        batch: int, inputs: Sequence[np.ndarray], output: np.ndarray, scratch: np.ndarray
-    ) -> list[Step]:
-        p = pack(lines._replace(end=batch * count))
-        return [(reduce_lines, (p, inputs[0], epilogue.constants, output, scratch))]
-
-    return OpPlan("vector-lines", bind, lambda batch: 4 * _BLOCK + 256, True)
+    size = 4 * _BLOCK + 256
+    return ranged_plan("vector-lines", reduce_lines, lines, (epilogue.constants,), size)
 
 
 PREPARE = {"reduce_sum": prepare_reduce_sum}

@@ -21,6 +21,7 @@ from r329fast.kernels.leaves.vector import (
     row_width,
 )
 from r329fast.kernels.runtime.kernel import arrays, kernel
+from r329fast.kernels.runtime.one_call import ranged_plan
 from r329fast.kernels.runtime.op_plan import OpPlan, Step, aligned, empty_aligned, flip_of
 from r329fast.kernels.runtime.parameters import pack
 from r329fast.program.program import Op, TensorSpec
@@ -126,27 +127,14 @@ def prepare_table(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> OpPla
         copies = int(bool((table == np.arange(256)).all()))
         lines, length = x.shape[0], x.elements // x.shape[0]
         whole = TableRows(first=0, end=lines, length=length, stride=length, start=0, copies=copies)
-
-        def bind(
-            batch: int, inputs: Sequence[np.ndarray], output: np.ndarray, scratch: np.ndarray
-        ) -> list[Step]:
-            p = pack(whole._replace(end=batch * lines))
-            return [(table_rows, (p, inputs[0], table, output))]
-
-        return OpPlan("copy" if copies else "table", bind, lambda batch: 0, True)
+        return ranged_plan("copy" if copies else "table", table_rows, whole, (table,))
     affine = _prepare_affine(op, x, output) if op.kind == "batchnorm" else None
     if affine is not None:
         return affine
     check_memory(f"a table for each of {channels:,} channels", 4 * 256 * channels)
     tables = _tables(op, x, output, channels).reshape(-1)
-
-    def bind_channels(
-        batch: int, inputs: Sequence[np.ndarray], output: np.ndarray, scratch: np.ndarray
-    ) -> list[Step]:
-        p = pack(ChannelTables(first=0, end=batch * rows, channels=channels))
-        return [(table_channels, (p, inputs[0], tables, output))]
-
-    return OpPlan("channel-tables", bind_channels, lambda batch: 0, True)
+    each = ChannelTables(first=0, end=rows, channels=channels)
+    return ranged_plan("channel-tables", table_channels, each, (tables,))
 
 
 def _prepare_affine(op: Op, x: TensorSpec, output: TensorSpec) -> OpPlan | None:
@@ -163,14 +151,7 @@ def _prepare_affine(op: Op, x: TensorSpec, output: TensorSpec) -> OpPlan | None:
     columns = (weights, bias, epilogue.factors[:channels])
     constants = aligned(affine_constants(*(np.tile(each, width // channels) for each in columns)))
     affine = Affine(first=0, end=rows, channels=channels, width=width, flip=flip)
-
-    def bind(
-        batch: int, inputs: Sequence[np.ndarray], output: np.ndarray, scratch: np.ndarray
-    ) -> list[Step]:
-        p = pack(affine._replace(end=batch * rows))
-        return [(affine_rows, (p, inputs[0], constants, header, output))]
-
-    return OpPlan("vector-affine", bind, lambda batch: 0, True)
+    return ranged_plan("vector-affine", affine_rows, affine, (constants, header))
 
 
 def prepare_concat(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> OpPlan:

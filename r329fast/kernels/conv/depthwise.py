@@ -12,14 +12,15 @@ from typing import NamedTuple
 import numpy as np
 
 from r329fast.kernels.conv.layout import ConvLayout, Geometry
-from r329fast.kernels.conv.row_plan import row_plan
 from r329fast.kernels.epilogue import prepare_epilogue
 from r329fast.kernels.ir import depthwise as depthwise_ir
 from r329fast.kernels.leaves.rows import depthwise_row, epilogue_rows, widen_rows
 from r329fast.kernels.runtime.compiling import kernel_part
 from r329fast.kernels.runtime.isa import ISA
 from r329fast.kernels.runtime.kernel import arrays, kernel
+from r329fast.kernels.runtime.one_call import ranged_plan
 from r329fast.kernels.runtime.op_plan import OpPlan, aligned
+from r329fast.kernels.runtime.parameters import pack
 from r329fast.program.program import Op, TensorSpec
 
 _TAPS = depthwise_ir.TAPS
@@ -175,6 +176,7 @@ def prepare_depthwise(op: Op, layout: ConvLayout, output: TensorSpec) -> OpPlan:
     )
     sums_bytes = 4 * _CHANNELS * layout.out_width
     size = 8 * passes * _TAPS + sums_bytes + ring_rows * row_bytes + 512
-    packed = (weights, epilogue.constants)
-    flip = layout.input_flip
-    return row_plan("depthwise", depthwise_rows, parameters, layout, flip, packed, size)
+    packed = (weights, layout.pads, epilogue.constants)
+    geometry = pack(layout.geometry(layout.input_flip))
+    path = f"{ISA.name}-depthwise"
+    return ranged_plan(path, depthwise_rows, parameters, packed, size, (geometry,))

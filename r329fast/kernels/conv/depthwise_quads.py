@@ -15,14 +15,15 @@ from r329fast.kernels.conv.block_rows import (
 )
 from r329fast.kernels.conv.layout import ConvLayout, Geometry
 from r329fast.kernels.conv.ring import fill_ring
-from r329fast.kernels.conv.row_plan import row_plan
 from r329fast.kernels.conv.windows import clear_rows
 from r329fast.kernels.ir import channel_blocks
 from r329fast.kernels.ir import depthwise_quads as quads_ir
 from r329fast.kernels.leaves.leaf import leaf
 from r329fast.kernels.runtime.isa import ISA
 from r329fast.kernels.runtime.kernel import KERNELS, arrays, kernel
+from r329fast.kernels.runtime.one_call import ranged_plan
 from r329fast.kernels.runtime.op_plan import OpPlan, aligned
+from r329fast.kernels.runtime.parameters import pack
 from r329fast.program.program import Op, TensorSpec
 
 quad_row: Any = leaf("quad_row", quads_ir.emit_quad_row, ISA)
@@ -107,5 +108,6 @@ def prepare_quads(op: Op, layout: ConvLayout, output: TensorSpec) -> OpPlan | No
     # the last dot products read two columns past a row's end, the last block past its channels
     size = 3 * row_bytes + 2 * channels + 512
     parameters = QuadRows(first=0, end=layout.out_height, row_bytes=row_bytes)
-    packed = (constants, epilogue.constants)
-    return row_plan("quads", depthwise_quads, parameters, layout, layout.input_flip, packed, size)
+    packed = (constants, layout.pads, epilogue.constants)
+    geometry = pack(layout.geometry(layout.input_flip))
+    return ranged_plan(f"{ISA.name}-quads", depthwise_quads, parameters, packed, size, (geometry,))

@@ -19,14 +19,15 @@ from r329fast.kernels.conv.block_rows import (
     takes,
 )
 from r329fast.kernels.conv.layout import ConvLayout, Geometry
-from r329fast.kernels.conv.row_plan import row_plan
 from r329fast.kernels.conv.windows import clear_rows, load_row
 from r329fast.kernels.ir import channel_blocks
 from r329fast.kernels.ir import depthwise_taps as taps_ir
 from r329fast.kernels.leaves.leaf import leaf
 from r329fast.kernels.runtime.isa import ISA
 from r329fast.kernels.runtime.kernel import KERNELS, arrays, kernel
+from r329fast.kernels.runtime.one_call import ranged_plan
 from r329fast.kernels.runtime.op_plan import OpPlan, aligned
+from r329fast.kernels.runtime.parameters import pack
 from r329fast.program.program import Op, TensorSpec
 
 taps_row: Any = leaf("taps_row", taps_ir.emit_taps_row, ISA)
@@ -156,5 +157,6 @@ def prepare_taps(op: Op, layout: ConvLayout, output: TensorSpec) -> OpPlan | Non
     )
     # the last dot products read three columns past a row's end, the last block past its channels
     size = 8 * layout.kernel[0] + ring_rows * row_bytes + loaded_bytes + 3 * outs + 768
-    packed = (constants, epilogue.constants)
-    return row_plan("taps", depthwise_taps, parameters, layout, layout.input_flip, packed, size)
+    packed = (constants, layout.pads, epilogue.constants)
+    geometry = pack(layout.geometry(layout.input_flip))
+    return ranged_plan(f"{ISA.name}-taps", depthwise_taps, parameters, packed, size, (geometry,))

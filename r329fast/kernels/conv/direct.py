@@ -12,7 +12,6 @@ the mode of a layer:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from math import ceil, gcd
 from typing import NamedTuple
 
@@ -28,7 +27,8 @@ from r329fast.kernels.leaves.rows import epilogue_rows
 from r329fast.kernels.runtime.compiling import kernel_part
 from r329fast.kernels.runtime.isa import ISA
 from r329fast.kernels.runtime.kernel import arrays, kernel
-from r329fast.kernels.runtime.op_plan import OpPlan, Step
+from r329fast.kernels.runtime.one_call import ranged_plan
+from r329fast.kernels.runtime.op_plan import OpPlan
 from r329fast.kernels.runtime.parameters import pack
 from r329fast.kernels.runtime.team import Piece, cut
 
@@ -303,14 +303,6 @@ def prepare_rows(layout: ConvLayout) -> OpPlan:
             groups=len(parts.weights), group_channels=parts.channels, group_outs=parts.outs
         )
     )
-    constants = layout.epilogue.constants
-
-    def bind(
-        batch: int, inputs: Sequence[np.ndarray], output: np.ndarray, scratch: np.ndarray
-    ) -> list[Step]:
-        p = pack(parameters._replace(end=batch * parameters.end))
-        arguments = (p, geometry, inputs[0], packed, layout.pads, constants, output, scratch)
-        return [(conv_rows, arguments)]
 
     def pieces(batch: int, threads: int, wanted: int) -> list[Piece]:
         units = batch * parameters.end
@@ -334,4 +326,5 @@ def prepare_rows(layout: ConvLayout) -> OpPlan:
         return [Piece(*ends, 0, parts.outs) for ends in cut(units, threads, wanted, grain)]
 
     path = f"{ISA.name}-{layout.describe()}"
-    return OpPlan(path, bind, lambda batch: scratch_bytes, True, pieces)
+    constants = (packed, layout.pads, layout.epilogue.constants)
+    return ranged_plan(path, conv_rows, parameters, constants, scratch_bytes, (geometry,), pieces)

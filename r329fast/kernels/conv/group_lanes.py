@@ -13,14 +13,15 @@ import numpy as np
 from r329fast.kernels.conv.block_rows import POSSIBLE, block_parts, ring_row_bytes, takes
 from r329fast.kernels.conv.layout import ConvLayout, Geometry
 from r329fast.kernels.conv.ring import fill_ring
-from r329fast.kernels.conv.row_plan import row_plan
 from r329fast.kernels.conv.windows import clear_rows
 from r329fast.kernels.ir import channel_blocks
 from r329fast.kernels.ir import group_lanes as lanes_ir
 from r329fast.kernels.leaves.leaf import leaf
 from r329fast.kernels.runtime.isa import ISA
 from r329fast.kernels.runtime.kernel import KERNELS, arrays, kernel
+from r329fast.kernels.runtime.one_call import ranged_plan
 from r329fast.kernels.runtime.op_plan import OpPlan, aligned
+from r329fast.kernels.runtime.parameters import pack
 from r329fast.program.program import TensorSpec
 
 SIZES = (4, 8, 16)  # channels of a group
@@ -110,5 +111,6 @@ def prepare_lanes(layout: ConvLayout, output: TensorSpec) -> OpPlan | None:
         columns=columns,
     )
     size = 8 * kernel_y + 64 + ring_rows * row_bytes + 512
-    packed = (constants, layout.epilogue.constants)
-    return row_plan("lanes", group_lanes, parameters, layout, layout.tile_flip, packed, size)
+    packed = (constants, layout.pads, layout.epilogue.constants)
+    geometry = pack(layout.geometry(layout.tile_flip))
+    return ranged_plan(f"{ISA.name}-lanes", group_lanes, parameters, packed, size, (geometry,))

@@ -9,10 +9,10 @@ import numpy as np
 
 from r329fast.kernels.epilogue import prepare_epilogue
 from r329fast.kernels.runtime.kernel import arrays, kernel
+from r329fast.kernels.runtime.one_call import ranged_plan
 from r329fast.kernels.runtime.op_plan import OpPlan, Step
 from r329fast.kernels.runtime.parameters import pack
 from r329fast.kernels.words.elements import code_of, finish, widen, write
-from r329fast.kernels.words.plans import word_plan
 from r329fast.program.ops.bounds import reach
 from r329fast.program.program import Op, TensorSpec
 
@@ -172,7 +172,7 @@ def prepare_pair(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> OpPlan
     )
 
     constants, size = (epilogue.wide_constants,), 16 * length + 256
-    return word_plan("words-eltwise", pair_rows, parameters, constants, size, rows)
+    return ranged_plan("words-eltwise", pair_rows, parameters, constants, size)
 
 
 def prepare_absolute(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> OpPlan:
@@ -209,7 +209,7 @@ def prepare_single(
     )
 
     constants, size = (factors, epilogue.wide_constants), 12 * length + 256
-    return word_plan("words-affine", single_rows, parameters, constants, size, rows)
+    return ranged_plan("words-affine", single_rows, parameters, constants, size)
 
 
 def prepare_line(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> OpPlan:
@@ -228,7 +228,7 @@ def prepare_line(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> OpPlan
     )
     entries = np.append(table, table[-1])
 
-    return word_plan("words-table", line_rows, parameters, (entries,), 4 * length + 256, rows)
+    return ranged_plan("words-table", line_rows, parameters, (entries,), 4 * length + 256)
 
 
 def prepare_concat(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> OpPlan:

@@ -9,7 +9,6 @@ signed plane; 128 times the sum of each row makes up for it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -25,7 +24,8 @@ from r329fast.kernels.leaves.gemm_tile import HALF, row_tile_short, row_tile_wid
 from r329fast.kernels.runtime.compiling import kernel_part
 from r329fast.kernels.runtime.isa import ISA
 from r329fast.kernels.runtime.kernel import arrays, kernel
-from r329fast.kernels.runtime.op_plan import OpPlan, Step, aligned
+from r329fast.kernels.runtime.one_call import ranged_plan
+from r329fast.kernels.runtime.op_plan import OpPlan, aligned
 from r329fast.kernels.runtime.parameters import pack
 from r329fast.kernels.runtime.team import Piece, cut
 from r329fast.kernels.words.elements import code_of, finish, write
@@ -356,15 +356,9 @@ def prepare_planes(
     packed_geometry, flat_padding = pack(geometry), padding.reshape(-1)
     size = 4 * _TILE + 8 * _CELLS + 8 * block + 2 * block * row_bytes + 2 * elements + 4 * _SLACK
 
-    def bind(
-        batch: int, inputs: Sequence[np.ndarray], output: np.ndarray, scratch: np.ndarray
-    ) -> list[Step]:
-        p = pack(parameters._replace(end=batch * positions))
-        fixed = (packed, flat_padding, constants, table)
-        return [(conv_planes, (p, packed_geometry, inputs[0], *fixed, output, scratch))]
-
     def pieces(batch: int, threads: int, wanted: int) -> list[Piece]:
         # every call takes whole inputs apart: one for each thread
         return [Piece(*ends) for ends in cut(batch * positions, threads, threads)]
 
-    return OpPlan(f"{ISA.name}-planes", bind, lambda batch: size, True, pieces)
+    fixed, path = (packed, flat_padding, constants, table), f"{ISA.name}-planes"
+    return ranged_plan(path, conv_planes, parameters, fixed, size, (packed_geometry,), pieces)

@@ -10,9 +10,9 @@ from r329fast.kernels.epilogue import prepare_epilogue
 from r329fast.kernels.epilogue_wide import HALF_EVEN, ROUNDING_CODES, round_shift_wide
 from r329fast.kernels.moments import inverse_root, nearest_mean
 from r329fast.kernels.runtime.kernel import arrays, kernel
+from r329fast.kernels.runtime.one_call import batch_plan, ranged_plan
 from r329fast.kernels.runtime.op_plan import OpPlan
 from r329fast.kernels.words.elements import code_of, finish, widen, write
-from r329fast.kernels.words.plans import word_plan
 from r329fast.program.ops.bounds import reach
 from r329fast.program.program import Op, TensorSpec
 
@@ -168,7 +168,7 @@ def prepare_product(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> OpP
     size = 8 * columns + 4 * inner * (rows + columns) + 256
 
     constants = (epilogue.wide_constants,)
-    return word_plan("words-matmul", product_words, product, constants, size, pairs)
+    return ranged_plan("words-matmul", product_words, product, constants, size)
 
 
 def prepare_norm(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> OpPlan:
@@ -196,7 +196,7 @@ def prepare_norm(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> OpPlan
     size = 8 * channels + 4 * count + 256
 
     constants = (factors, offsets, table, epilogue.wide_constants)
-    return word_plan("words-norm", norm_words, norm, constants, size, statistics)
+    return ranged_plan("words-norm", norm_words, norm, constants, size)
 
 
 def prepare_corners(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> OpPlan:
@@ -220,7 +220,7 @@ def prepare_corners(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> OpP
     size = 8 * channels + 4 * x.elements + 256
 
     constants = (y0, y1, x0, x1, weights)
-    return word_plan("words-bilinear", corner_words, corners, constants, size, None)
+    return batch_plan("words-bilinear", corner_words, corners, constants, size)
 
 
 PREPARE = {

@@ -13,11 +13,11 @@ from r329fast.kernels.conv.layout import Geometry
 from r329fast.kernels.epilogue import Epilogue, prepare_epilogue
 from r329fast.kernels.places import sum_places
 from r329fast.kernels.runtime.kernel import arrays, kernel
-from r329fast.kernels.runtime.op_plan import OpPlan, Step
+from r329fast.kernels.runtime.one_call import batch_plan, ranged_plan
+from r329fast.kernels.runtime.op_plan import OpPlan
 from r329fast.kernels.runtime.parameters import pack
 from r329fast.kernels.words.elements import code_of, finish, widen, write
 from r329fast.kernels.words.planes import fits, prepare_planes
-from r329fast.kernels.words.plans import word_plan
 from r329fast.program.ops.bounds import largest_sum, reach, span
 from r329fast.program.program import Op, TensorSpec
 
@@ -188,15 +188,8 @@ def _plan(
     last = epilogue.wide_constants if epilogue is not None else np.zeros(1, dtype=np.int64)
     row = geometry.width * geometry.channels
     size = 8 * geometry.outs + 4 * (geometry.kernel_y * row + geometry.channels) + 256
-
-    def bind(
-        batch: int, inputs: Sequence[np.ndarray], output: np.ndarray, scratch: np.ndarray
-    ) -> list[Step]:
-        p = pack(parameters._replace(end=batch * rows))
-        arguments = (p, packed, inputs[0], weights, pads, which, last, output, scratch)
-        return [(window_words, arguments)]
-
-    return OpPlan(path, bind, lambda batch: size, True)
+    fixed = (weights, pads, which, last)
+    return ranged_plan(path, window_words, parameters, fixed, size, (packed,))
 
 
 def prepare_conv_words(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> OpPlan:
@@ -265,7 +258,7 @@ def prepare_sum_words(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> O
     size = 8 * entries + 4 * x.elements + 256
 
     constants = (base, offsets, epilogue.wide_constants)
-    return word_plan("words-reduce", sum_words, parameters, constants, size, None)
+    return batch_plan("words-reduce", sum_words, parameters, constants, size)
 
 
 PREPARE = {
