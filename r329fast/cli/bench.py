@@ -69,10 +69,9 @@ def execute(args: argparse.Namespace, out: Console) -> int:
 
 def _measure_once(out: Console) -> None:
     """What `info --measure` does, where nobody did: kernels are chosen as they would be then."""
-    from r329fast.kernels.runtime.isa import JIT
-    from r329fast.kernels.runtime.measured import measured, wanted
+    from r329fast.kernels.runtime.measured import is_missing
 
-    if JIT and wanted() and measured() is None:
+    if is_missing():
         from r329fast.kernels.measure import measure
 
         out.detail("measuring this machine once (R329FAST_MEASURED=0: not)")

@@ -40,8 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def execute(args: argparse.Namespace, out: Console) -> int:
     from r329fast.kernels import CACHE_DIR, ISA
-    from r329fast.kernels.runtime.isa import JIT
-    from r329fast.kernels.runtime.measured import measured, wanted
+    from r329fast.kernels.runtime.measured import is_missing, measured, wanted
 
     facts: dict[str, object] = {
         "r329fast": __version__,
@@ -61,7 +60,7 @@ def execute(args: argparse.Namespace, out: Console) -> int:
         start = time.perf_counter()
         warmup()
         facts["warmup seconds"] = round(time.perf_counter() - start, 2)
-    if args.measure or (args.warmup and JIT and wanted() and measured() is None):
+    if args.measure or (args.warmup and is_missing()):
         from r329fast.kernels.measure import measure
 
         start = time.perf_counter()

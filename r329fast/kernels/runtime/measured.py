@@ -23,7 +23,7 @@ from r329fast.base.machine import cpu_model
 from r329fast.errors import R329Error, UsageError
 from r329fast.kernels.runtime.cache import CACHE_DIR
 from r329fast.kernels.runtime.cache_files import say_once
-from r329fast.kernels.runtime.isa import ISA
+from r329fast.kernels.runtime.isa import ISA, JIT
 from r329fast.version import __version__
 
 VARIABLE = "R329FAST_MEASURED"
@@ -72,6 +72,11 @@ def measured() -> Measured | None:
         if not _held:
             _held.append(_read(measured_file()))
         return _held[0]
+
+
+def is_missing() -> bool:
+    """Whether measuring is wanted, kernels are compiled, and nobody has measured this machine."""
+    return JIT and wanted() and measured() is None
 
 
 def measured_file(folder: str = CACHE_DIR) -> Path:
