@@ -98,6 +98,8 @@ def _step(step: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _kept(step: Mapping[str, Any]) -> str:
+    if step.get("undone"):
+        return "undone at the end"
     words = "kept" if step["accepted"] else "not kept"
     return f"{words} (a tie: by the model of the noise)" if step.get("tie") else words
 
