@@ -168,10 +168,12 @@ def _recipe(args: argparse.Namespace, out: Console) -> Preprocess:
 def _show(record: dict[str, Any], files: dict[str, str], out: Console) -> None:
     before, after = record["before"]["confirmed"], record["after"]["confirmed"]
     if record["gained"]:
+        count, alone = record["images"]["confirming"], record["images"]["fitted"]
+        those = "image" if count == 1 else "images"
+        which = "that chose nothing" if count + alone <= record["images"]["all"] else "that chose"
         out.wrapped(
             f"output SNR {before['snr']:.2f} -> {after['snr']:.2f} dB, agreement with float "
-            f"{before['agreement']:.1%} -> {after['agreement']:.1%}, on "
-            f"{record['images']['confirming']} images that chose nothing"
+            f"{before['agreement']:.1%} -> {after['agreement']:.1%}, on {count} {those} {which}"
         )
     elif any(step.get("begun", True) for step in record["steps"]):
         out.wrapped("nothing helped on images that did not choose it: the network stays as it is")
@@ -185,6 +187,8 @@ def _show(record: dict[str, Any], files: dict[str, str], out: Console) -> None:
         )
     for kind, path in files.items():
         out.print(f"{kind}: {path}")
+    for note in record["notes"]:
+        out.warn(note)
     cut = [step["step"] for step in record["steps"] if not step.get("begun", True)]
     if cut:
         out.warn(
