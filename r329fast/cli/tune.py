@@ -175,6 +175,12 @@ def _show(record: dict[str, Any], files: dict[str, str], out: Console) -> None:
             f"output SNR {before['snr']:.2f} -> {after['snr']:.2f} dB, agreement with float "
             f"{before['agreement']:.1%} -> {after['agreement']:.1%}, on {count} {those} {which}"
         )
+        wider = [step for step in record["steps"] if step["accepted"] and step.get("headroom")]
+        if after["snr"] < before["snr"] and wider:
+            out.wrapped(
+                f"ranges that reach further cost the images that set them; on others they are "
+                f"worth {wider[0]['gain_db']:+.2f} dB ({wider[0]['step']})"
+            )
     elif any(step.get("begun", True) for step in record["steps"]):
         out.wrapped("nothing helped on images that did not choose it: the network stays as it is")
     else:
