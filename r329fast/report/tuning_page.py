@@ -20,6 +20,7 @@ def tuning_page(record: Mapping[str, Any]) -> str:
         f"calibration images: {images['fitted']} fit, {images['judging']} judge layers, "
         f"{images['confirming']} confirm steps.</p>",
         f"<p>{_verdict(record)}</p>",
+        *(f'<p class="note">{_text(note)}</p>' for note in record.get("notes", ())),
         _section(
             "Output against float",
             ("images", "SNR, dB", "agreement"),
