@@ -185,6 +185,8 @@ def cut(length: int, threads: int, wanted: int, grain: int = 1) -> list[tuple[in
     """
     units = -(-length // grain)
     wanted = max(min(wanted, units, MOST_PIECES), 1)
+    if threads < wanted < 2 * threads:  # else one thread would take two pieces, another one
+        wanted = threads
     if wanted < 2 * threads or units < 2 * wanted:
         sizes = [1.0] * wanted
     else:
