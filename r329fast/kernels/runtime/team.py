@@ -24,7 +24,7 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
-from r329fast.kernels.runtime.kernel import call, pause
+from r329fast.kernels.runtime.kernel import call, give_way_address, pause
 
 MOST_PIECES = 255  # what the word has room for
 STATE, DONE, STOP, TAKEN = 0, 8, 16, 24  # int64 words of `control`; each has a cache line
@@ -149,6 +149,13 @@ def run_pieces(control, sections, pieces, steps, thread, patience, give_way):  #
         spins += 1
         if spins > _SPINS and give_way and spins % _OFFERED == 0:
             call(give_way, 0)
+
+
+def compile_loop() -> None:
+    """Compile the loop, or load it from the cache, by a run of one section without calls."""
+    nothing, section = np.zeros((0, 4), np.int64), np.array([[0, 0, 1, 0]])
+    steps = np.zeros((1, 0, 2 + len(FIELDS)), np.int64)
+    run_pieces(new_control(1).ctypes.data, section, nothing, steps, 0, 0, give_way_address())
 
 
 @njit(nogil=True, cache=True)
