@@ -25,7 +25,7 @@ from r329fast.kernels.leaves.vector import move_bytes
 from r329fast.kernels.runtime.compiling import kernel_part
 from r329fast.kernels.runtime.isa import ISA
 from r329fast.kernels.runtime.kernel import KERNELS, arrays, kernel
-from r329fast.kernels.runtime.one_call import ranged_plan
+from r329fast.kernels.runtime.one_call import pitched_plan, ranged_plan
 from r329fast.kernels.runtime.op_plan import OpPlan, aligned
 from r329fast.kernels.runtime.parameters import pack
 from r329fast.program.program import Op, TensorSpec
@@ -64,29 +64,74 @@ def load_edges(g, p, target, x, x_end, pads, pads_end, image, source_y):  # type
     # like a whole row, of which the ring holds no more than its end
     target += p.left_columns * g.channels
     first = (g.out_width - p.right) * g.stride_x - g.left
-    count = min(g.width - first, p.right_columns) * g.channels
+    count = min(g.width - first, p.right_columns)
     if 0 <= source_y < g.height:
-        source = x + ((image * g.height + source_y) * g.width + first) * g.channels
-        move_bytes(target, 0, source, 0, 1, count)
+        source = x + ((image * g.height + source_y) * g.width + first) * g.pitch
+        runs, run = (1, count * g.channels) if g.pitch == g.channels else (count, g.channels)
+        move_bytes(target, run, source, g.pitch, runs, run)
     else:
         copy_bytes(target, g.channels, pads, 0, p.right_columns, g.channels, pads_end, g.flip)
 
 
 @kernel_part
-def quad_rows(g, p, rows, constants, epilogue, columns, out, spare):  # type: ignore[no-untyped-def]
-    """`columns` outputs of two rows from `out` on."""
+def quad_rows(g, p, rows, pitch, constants, epilogue, columns, out, spare):  # type: ignore[no-untyped-def]
+    """`columns` outputs of two rows from `out` on; pitch: bytes of an input column in `rows`."""
     channels, below = g.channels, g.out_width * g.channels
     if g.kernel_x == 3 and g.stride_x == 1:
-        quads_3(rows, channels, p.whole, p.halves, constants, epilogue, columns, out, below, spare)
+        quads_3(
+            rows,
+            pitch,
+            channels,
+            p.whole,
+            p.halves,
+            constants,
+            epilogue,
+            columns,
+            out,
+            below,
+            spare,
+        )
     elif g.kernel_x == 3:
         quads_3_by_2(
-            rows, channels, p.whole, p.halves, constants, epilogue, columns, out, below, spare
+            rows,
+            pitch,
+            channels,
+            p.whole,
+            p.halves,
+            constants,
+            epilogue,
+            columns,
+            out,
+            below,
+            spare,
         )
     elif g.stride_x == 1:
-        quads_5(rows, channels, p.whole, p.halves, constants, epilogue, columns, out, below, spare)
+        quads_5(
+            rows,
+            pitch,
+            channels,
+            p.whole,
+            p.halves,
+            constants,
+            epilogue,
+            columns,
+            out,
+            below,
+            spare,
+        )
     else:
         quads_5_by_2(
-            rows, channels, p.whole, p.halves, constants, epilogue, columns, out, below, spare
+            rows,
+            pitch,
+            channels,
+            p.whole,
+            p.halves,
+            constants,
+            epilogue,
+            columns,
+            out,
+            below,
+            spare,
         )
 
 
@@ -113,7 +158,7 @@ def depthwise_quads(frame):  # type: ignore[no-untyped-def]
     first_inside = p.left * g.stride_x - g.left
     if p.inside > 0:
         columns = (p.inside - 1) * g.stride_x + g.kernel_x
-        clear_rows(g, padding, 0, 1, columns, pads_start, pads_end)
+        copy_bytes(padding, g.pitch, pads_start, 0, columns, channels, pads_end, g.flip)
     made, image = 0, -1
     for place in range(p.first, p.end):
         if place // pairs != image:
@@ -134,14 +179,15 @@ def depthwise_quads(frame):  # type: ignore[no-untyped-def]
             rows[ROWS_MOST + index] = padding
             if 0 <= row < g.height:
                 source = (image * g.height + row) * g.width + first_inside
-                rows[ROWS_MOST + index] = x_start + source * channels
+                rows[ROWS_MOST + index] = x_start + source * g.pitch
         target = out.ctypes.data + (image * out_height + y) * out_width * channels
         for part in range(3):
             width = p.left if part == 0 else p.inside if part == 1 else p.right
             column = 0 if part == 0 else p.left if part == 1 else out_width - p.right
+            pitch = g.pitch if part == 1 else channels
             if width > 0:
                 quad_rows(
-                    g, p, scratch.ctypes.data + 8 * ROWS_MOST * part, start, factors, width,
+                    g, p, scratch.ctypes.data + 8 * ROWS_MOST * part, pitch, start, factors, width,
                     target + column * channels, spare,
                 )  # fmt: skip
 
@@ -241,7 +287,12 @@ def prepare_quads(op: Op, layout: ConvLayout, output: TensorSpec) -> OpPlan | No
         left_columns=left_columns,
         right_columns=right_columns,
     )
-    size = 256 + 512 + chosen_form.rows * row_bytes + inside_columns * channels + 64
     packed = (constants, layout.pads, epilogue.constants)
-    geometry = pack(layout.geometry(layout.input_flip))
-    return ranged_plan(f"{ISA.name}-quads", depthwise_quads, parameters, packed, size, (geometry,))
+    path, geometry = f"{ISA.name}-quads", layout.geometry(layout.input_flip)
+
+    def reading(pitch: int) -> OpPlan:
+        before = (pack(geometry._replace(pitch=pitch)),)
+        size = 256 + 512 + chosen_form.rows * row_bytes + inside_columns * pitch + 64
+        return ranged_plan(path, depthwise_quads, parameters, packed, size, before)
+
+    return pitched_plan(reading, layout.channels)

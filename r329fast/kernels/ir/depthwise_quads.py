@@ -86,7 +86,7 @@ class RowPair:
     """Emits two output rows; see `emit_quad_rows`."""
 
     def __init__(
-        self, builder: Builder, isa: Isa, form: Form, rows: Pointer, channels: Value,
+        self, builder: Builder, isa: Isa, form: Form, rows: Pointer, pitch: Value, channels: Value,
         constants: Pointer, epilogue: Pointer, columns: Value, out: Pointer, below: Value,
         spare: Pointer,
     ) -> None:  # fmt: skip
@@ -98,7 +98,8 @@ class RowPair:
             builder.inttoptr(load(builder, at(builder, rows, 8 * row), I64), BYTES)
             for row in range(form.rows)
         ]
-        self.pitches = [builder.mul(channels, I64(column)) for column in range(form.columns)]
+        self.pitches = [builder.mul(pitch, I64(column)) for column in range(form.columns)]
+        self.between = builder.mul(pitch, I64(form.stride))
         self.last = builder.sub(columns, I64(COLUMNS))
         with builder.goto_entry_block():
             self.rest = builder.alloca(ir.VectorType(I8, 32))
@@ -128,14 +129,13 @@ class RowPair:
         """All columns of 4 * lanes channels from `first` on."""
         builder, channels = self.builder, self.channels
         block = Block(builder, self.isa, lanes)
-        between = builder.mul(channels, I64(self.form.stride))
         starts = [at(builder, start, first) for start in self.starts]
         out = at(builder, self.out, first)
         with Loop(builder, self.columns, COLUMNS, "quads.column") as index:
             # the last four begin earlier where fewer are left
             inside = builder.icmp_signed("<", index, self.last)
             column = builder.select(inside, index, self.last)
-            source = builder.mul(column, between)
+            source = builder.mul(column, self.between)
             self.step(
                 block,
                 [at(builder, start, source) for start in starts],
@@ -264,6 +264,7 @@ def emit_quad_rows(
     kernel: int,
     stride: int,
     rows: Pointer,
+    pitch: Value,
     channels: Value,
     whole: Value,
     halves: Value,
@@ -277,13 +278,13 @@ def emit_quad_rows(
     """Two output rows of all channels, uint8; `columns` (at least COLUMNS) outputs of each.
 
     kernel, stride: of the form (`quad_forms`); rows: int64 addresses of the input rows that it
-    reads, `channels` bytes per column; whole, halves: what `cover` gives; constants: by blocks of
+    reads, `pitch` bytes per column; whole, halves: what `cover` gives; constants: by blocks of
     channels (`block_starts`) the weights of the form [weight][quarter][lane][4], int32 biases,
     float32 factors; epilogue: header of a float32 form; below: bytes from the first output row to
     the second; spare: 512 bytes. Fewer than 32 channels are read as 32.
     """
     chosen = form(kernel, stride)
     pair = RowPair(
-        builder, isa, chosen, rows, channels, constants, epilogue, columns, out, below, spare
+        builder, isa, chosen, rows, pitch, channels, constants, epilogue, columns, out, below, spare
     )
     pair.all_channels(whole, halves)
