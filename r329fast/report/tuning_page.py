@@ -20,6 +20,7 @@ def tuning_page(record: Mapping[str, Any]) -> str:
         f"calibration images: {images['fitted']} fit, {images['judging']} judge layers, "
         f"{images['confirming']} confirm steps.</p>",
         f"<p>{_verdict(record)}</p>",
+        *(f'<p class="note">{_text(note)}</p>' for note in record.get("notes", ())),
         _section(
             "Output against float",
             ("images", "SNR, dB", "agreement"),
@@ -33,9 +34,10 @@ def tuning_page(record: Mapping[str, Any]) -> str:
         ),
         _section(
             "Steps",
-            ("step", "", "gain, dB", "95 %", "where chosen, dB", "agreement, points", "95 %"),
+            ("step", "result", "gain, dB", "95 %", "others, dB", "agreement, points", "95 %"),
             [_step(step) for step in record["steps"]],
-            "Gains on the images that confirm, beside intervals by drawing these images again.",
+            "Gains on the images that confirm, beside intervals by drawing these images again; "
+            "others: on the images that choose.",
         ),
         *_times(record),
         *(_changes(step) for step in record["steps"] if step["accepted"]),
@@ -90,18 +92,23 @@ def _step(step: Mapping[str, Any]) -> tuple[str, ...]:
         return (step["step"], why, "", "", "", "", "")
     before, after = step["before"]["confirmed"], step["after"]["confirmed"]
     points = 100 * (after["agreement"] - before["agreement"])
+    elsewhere = step.get("judged", "").startswith("by ")  # then the interval is of another gain
     return (
         step["step"], _kept(step), _gain(step["gain_db"]),
-        _interval(step["gain_interval_db"]), _gain(step["gain_chosen_db"]), f"{points:+.1f}",
+        "" if elsewhere else _interval(step["gain_interval_db"]), _gain(step["gain_chosen_db"]),
+        f"{points:+.1f}",
         _interval(step["agreement_interval_points"]),
     )  # fmt: skip
 
 
 def _kept(step: Mapping[str, Any]) -> str:
+    if step.get("undone"):
+        return "undone at the end"
     words = "kept" if step["accepted"] else "not kept"
     return f"{words} (a tie: by the model of the noise)" if step.get("tie") else words
 
 
+_SHORT = 14  # characters of a cell that stay in one line beside its label
 _CHANNELS = (("shifts", "Shifts", "shift"), ("factors", "Factors", "factor"))
 
 
@@ -150,16 +157,25 @@ def _section(
     title: str, head: Sequence[str], rows: Iterable[Sequence[str]], words: str = ""
 ) -> str:
     """A table under its title; its first column is text, the others numbers."""
-    lines = [_row("th", head), *(_row("td", row) for row in rows)]
+    body = "\n".join(_row(head, row) for row in rows)
     before = f"<p>{_text(words)}</p>" if words else ""
-    table = '<div class="scroll"><table>' + "\n".join(lines) + "</table></div>"
-    return f"<section><h2>{_text(title)}</h2>{before}{table}</section>"
+    table = f'<table class="stack"><thead>{_head(head)}</thead><tbody>{body}</tbody></table>'
+    return f'<section><h2>{_text(title)}</h2>{before}<div class="scroll">{table}</div></section>'
 
 
-def _row(tag: str, cells: Sequence[str]) -> str:
+def _head(cells: Sequence[str]) -> str:
     first, *others = map(_text, cells)
-    text = f'<{tag} class="text">{first}</{tag}>'
-    return f"<tr>{text}{''.join(f'<{tag}>{cell}</{tag}>' for cell in others)}</tr>"
+    return f'<tr><th class="text">{first}</th>{"".join(f"<th>{cell}</th>" for cell in others)}</tr>'
+
+
+def _row(head: Sequence[str], cells: Sequence[str]) -> str:
+    """A phone shows each cell beside its label, below the first."""
+    first, *others = map(_text, cells)
+    text = f'<tr><td class="text">{first}</td>'
+    for label, cell in zip(head[1:], others, strict=True):
+        kind = "none" if not cell else "num" if len(cell) <= _SHORT else "words"
+        text += f'<td class="{kind}" data-label="{_text(label)}">{cell}</td>'
+    return f"{text}</tr>"
 
 
 def _gain(value: float) -> str:

@@ -20,6 +20,7 @@ from r329fast.tuning.behind import (
     ranges_behind_fit,
 )
 from r329fast.tuning.centre import centred
+from r329fast.tuning.ending import MAY_DISAGREE, UNDONE, Ending, Standing
 from r329fast.tuning.equalise import equalised
 from r329fast.tuning.headroom import with_headroom
 from r329fast.tuning.history import Moment
@@ -36,7 +37,6 @@ _FITS = ("bias", "rounding", "bias and rounding")
 _UNFITTED = ", unfitted"  # entry of the journal: what stood before the fit
 _METHODS = {"aqt2021": ("EXTREME", "MEAN"), "compass42": ("extrema", "mean", "10kld")}
 MANY = 24  # with fewer images nothing that narrows a range is tried: they do not show the extremes
-MAY_DISAGREE = 0.01  # share of all images in whose class a kept step may fall behind
 
 
 Trial = Callable[[State], Result | None]
@@ -136,10 +136,13 @@ def take_steps(
     bench: Bench, state: State, journal: Journal | None, advance: Callable[[int], None],
     told: Callable[[str], None],
 ) -> tuple[State, list[dict[str, Any]], list[Moment]]:  # fmt: skip
-    """(the state after all steps that helped, a record of every step, when it was reached)."""
+    """(the state after all steps that helped, a record of every step, when it was reached).
+
+    The state is the one it began with unless it ends better than that."""
     records = []
     before = bench.score(state)
     history = [Moment("", bench.spent(), before[1].snr)]
+    ending = Ending(Standing((), state, before))
     for name, trial in planned(bench, state, advance):
         base, begun = bench.side.graph, time.monotonic()
         if name in _FITS:
@@ -168,10 +171,24 @@ def take_steps(
             state, bench.kept[name] = after, record
             bench.unfitted = bench.tried or bench.unfitted
             before = bench.score(state)
+            best, last = ending.best(), ending.take(name, state, before)
+            if name == HEADROOM:
+                ending.found(_widened(bench, best, last, record["headroom"]))
         elif bench.side.graph is not base:
             bench.side = bench.run_float(base)
         history.append(Moment(name, bench.spent(), before[1].snr))
-    return state, records, history
+    last = ending.undo(records, told)
+    if last.state is not state:
+        history.append(Moment(UNDONE, bench.spent(), last.scores[1].snr))
+    return last.state, records, history
+
+
+def _widened(bench: Bench, best: Standing, last: Standing, headroom: float) -> Standing:
+    """What was best before the headroom, with it: `last`, where that has no step more."""
+    if best.kept == last.kept[:-1]:
+        return last
+    wide = with_headroom(best.state, headroom)
+    return Standing((*best.kept, HEADROOM), wide, bench.score(wide))
 
 
 def _finished(

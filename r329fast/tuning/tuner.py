@@ -29,7 +29,7 @@ from r329fast.deploy.settings import Settings
 from r329fast.errors import DataError, R329Error, UsageError
 from r329fast.graph import load_model
 from r329fast.graph.ir import Graph
-from r329fast.images.dataset import load_dataset
+from r329fast.images.dataset import checked_dataset, load_dataset
 from r329fast.images.recipe import recipe_beside, recipe_text
 from r329fast.quantization import SCHEMES, Options
 from r329fast.tuning.files import CFG, MODEL, RECORD, planned_files, range_paths
@@ -108,7 +108,7 @@ def _tune(
         "scheme": start.scheme,
         "options": vars(start.options), "method": start.state.method, "version": __version__,
     }  # fmt: skip
-    journal = Journal(folder, fingerprint(start.graph, start.x, words))
+    journal = Journal(folder, fingerprint(start.state, start.x, words))
     store = partial(Store, journal.folder)
     side = run_float(start.graph, start.x, chosen.seed, chosen.threads, store())
     bench = Bench(
@@ -142,6 +142,7 @@ def _tune(
         },
         "budget": chosen.budget,
         "gained": gained,
+        "notes": _notes(start, Path(model)),
         "before": {"chosen": before[0].as_json(), "confirmed": before[1].as_json()},
         "after": {"chosen": after[0].as_json(), "confirmed": after[1].as_json()},
         "steps": steps,
@@ -165,11 +166,35 @@ def _tune(
     return TuneResult(record, paths)
 
 
+def _notes(start: _Start, model: Path) -> list[str]:
+    """What a reader of the result may take for something else."""
+    notes = []
+    count = len(start.x)
+    if split(count).confirming.all():
+        notes.append(
+            f"{count} calibration image{'s' * (count > 1)} cannot both choose and confirm: what is "
+            "said of the gain is of what chose it; 100 images do better"
+        )
+    first, *others = start.graph.outputs
+    if others:
+        notes.append(
+            f"judged by the first output {first!r} alone; what {', '.join(others)} lost or gained "
+            "nobody looked at: compare with `r329fast profile` before and after"
+        )
+    network = Path(start.config.parser.input_model) if start.config else model
+    if network.name == MODEL and (network.parent / RECORD).exists():
+        notes.append(
+            f"{network} has been tuned before: its weights aim at int8, so its float outputs are "
+            "no longer the network's; tune the network that it was made of"
+        )
+    return notes
+
+
 def _split_line(bench: Bench) -> str:
     parts, count = bench.parts, len(bench.x)
     line = (
-        f"{count} calibration images: {parts.fitted.sum()} fit, {parts.judging.sum()} judge "
-        f"layers, {parts.confirming.sum()} confirm steps"
+        f"{count} calibration image{'s' * (count > 1)}: {parts.fitted.sum()} fit, "
+        f"{parts.judging.sum()} judge layers, {parts.confirming.sum()} confirm steps"
     )
     if count < MANY:
         line += f"; with fewer than {MANY} no range is narrowed, 100 do better"
@@ -233,11 +258,21 @@ def _images(
     if dataset is None:
         assert config is not None
         if not config.calibration_data:
-            raise UsageError("tune: the cfg has no calibration_data, give images (dataset)")
+            raise UsageError(
+                "tune: the cfg has no calibration_data: give images with --images SET (in Python "
+                "dataset=)",
+                option="images",
+            )
         dataset = config.calibration_data
-    if not isinstance(dataset, np.ndarray):
-        dataset = load_dataset(str(dataset), (1, *graph.shapes[graph.inputs[0]]))
-    x = np.ascontiguousarray(dataset[: tune.limit or None], dtype=np.float32)
-    if not len(x) or not np.isfinite(x).all():
-        raise DataError("tune: calibration images are missing, or hold NaN or infinity")
-    return x
+    shape = (1, *graph.shapes[graph.inputs[0]])
+    if isinstance(dataset, str | Path):
+        dataset = load_dataset(str(dataset), shape)
+    elif isinstance(dataset, np.ndarray):
+        dataset = checked_dataset(dataset, "tune: dataset", shape)
+    else:
+        raise UsageError(
+            f"tune: dataset is a {type(dataset).__name__}, allowed: a float32 array [N, "
+            f"{', '.join(map(str, shape[1:]))}], or the path of its .npy",
+            option="dataset",
+        )
+    return np.ascontiguousarray(dataset[: tune.limit or None], dtype=np.float32)

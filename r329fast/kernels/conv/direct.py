@@ -27,7 +27,7 @@ from r329fast.kernels.leaves.rows import epilogue_rows
 from r329fast.kernels.runtime.compiling import kernel_part
 from r329fast.kernels.runtime.isa import ISA
 from r329fast.kernels.runtime.kernel import arrays, kernel
-from r329fast.kernels.runtime.one_call import ranged_plan
+from r329fast.kernels.runtime.one_call import pitched_plan, ranged_plan
 from r329fast.kernels.runtime.op_plan import OpPlan
 from r329fast.kernels.runtime.parameters import pack
 from r329fast.kernels.runtime.team import Piece, cut
@@ -176,7 +176,7 @@ def conv_rows(frame):  # type: ignore[no-untyped-def]
     scratch: int32 sums of a tile, then rows or a band.
     """
     p, g, x, weights, pads, epilogue, out, scratch = arrays(frame, ConvRows, Geometry, "uuufuu")
-    out_height, out_width, channels, outs = g.out_height, g.out_width, g.channels, g.outs
+    out_height, out_width, outs = g.out_height, g.out_width, g.outs
     groups, per_out, block, mode = g.groups, g.group_outs, p.block, p.mode
     row_bytes, plain = p.row_bytes, p.plain
     acc = scratch.ctypes.data
@@ -219,8 +219,8 @@ def conv_rows(frame):  # type: ignore[no-untyped-def]
         for place in range(p.first, p.end, block):
             start = min(place, p.end - HALF)  # a short last block begins earlier
             rows = min(block, p.end - start)
-            source = x_start + start * channels
-            tile_lines(p, g, source, 0, channels, 1, rows, w, constants, o + start * outs, 0, acc)
+            source = x_start + start * g.pitch
+            tile_lines(p, g, source, 0, g.pitch, 1, rows, w, constants, o + start * outs, 0, acc)
         return
     # Parts inside: each packs its own channels of the same positions into the same rows.
     for start in range(p.first, p.end, block):
@@ -305,11 +305,8 @@ def prepare_rows(layout: ConvLayout) -> OpPlan:
     """The direct path for `layout`, whose sums are known to fit int32."""
     mode, parts = choose_mode(layout), merged_groups(layout)
     parameters, packed, scratch_bytes = _parameters(layout, mode, parts)
-    own = layout.geometry(layout.tile_flip)
-    geometry = pack(
-        own._replace(
-            groups=len(parts.weights), group_channels=parts.channels, group_outs=parts.outs
-        )
+    geometry = layout.geometry(layout.tile_flip)._replace(
+        groups=len(parts.weights), group_channels=parts.channels, group_outs=parts.outs
     )
 
     def pieces(batch: int, threads: int, wanted: int) -> list[Piece]:
@@ -335,4 +332,9 @@ def prepare_rows(layout: ConvLayout) -> OpPlan:
 
     path = f"{ISA.name}-{layout.describe()}"
     constants = (packed, layout.pads, layout.epilogue.constants)
-    return ranged_plan(path, conv_rows, parameters, constants, scratch_bytes, (geometry,), pieces)
+
+    def reading(pitch: int) -> OpPlan:
+        before = (pack(geometry._replace(pitch=pitch)),)
+        return ranged_plan(path, conv_rows, parameters, constants, scratch_bytes, before, pieces)
+
+    return pitched_plan(reading, layout.channels)

@@ -21,6 +21,7 @@ class Geometry(NamedTuple):
     height: int
     width: int
     channels: int
+    pitch: int  # from one input position to the next: channels, or more of a channel view
     out_height: int
     out_width: int
     outs: int  # output channels
@@ -90,6 +91,7 @@ class ConvLayout:
             height=self.height,
             width=self.width,
             channels=self.channels,
+            pitch=self.channels,
             out_height=self.out_height,
             out_width=self.out_width,
             outs=len(self.weights),

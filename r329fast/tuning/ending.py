@@ -1,0 +1,93 @@
+"""What is left at the end of the steps: never a network that is worse than it was.
+
+Some steps are kept for what they are worth behind a later one (channel factors and headroom with
+biases corrected, ties by the model of the noise). Where that later step is not kept, the network
+may end below its beginning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from r329fast.profile.proposals import MIN_GAIN
+from r329fast.tuning.score import ImageScore
+from r329fast.tuning.state import State
+
+MAY_DISAGREE = 0.01  # share of all images in whose class a network may fall behind
+UNDONE = "steps undone"
+
+
+@dataclass(frozen=True)
+class Standing:
+    """A state, the names of the steps that it has, and its scores on the images that choose and on
+    those that confirm."""
+
+    kept: tuple[str, ...]
+    state: State
+    scores: tuple[ImageScore, ImageScore]
+
+
+class Ending:
+    """What stood after each step that was kept.
+
+    A network has to be better than `base`: the one that the run began with; behind a step that is
+    proved by other images alone (headroom, which costs the images that set the ranges), what was
+    best until then with that step.
+    """
+
+    def __init__(self, base: Standing) -> None:
+        self.base = base
+        self._stood: list[Standing] = []
+
+    def take(self, name: str, state: State, scores: tuple[ImageScore, ImageScore]) -> Standing:
+        """What stands behind one more step."""
+        before = self._stood[-1] if self._stood else self.base
+        self._stood.append(Standing((*before.kept, name), state, scores))
+        return self._stood[-1]
+
+    def found(self, base: Standing) -> None:
+        """Go on from another base, which may be what stands."""
+        self.base, last = base, self._stood[-1]
+        self._stood = [] if last.kept == base.kept else [last]
+
+    def best(self) -> Standing:
+        """The last that is better than the base, else the base.
+
+        Better: its SNR rises on the images that confirm and does not fall on the others, and
+        agreement with the float network falls by no more than MAY_DISAGREE of the images.
+        """
+        better = (item for item in reversed(self._stood) if _better(self.base, item))
+        return next(better, self.base)
+
+    def undo(self, records: list[dict[str, Any]], told: Callable[[str], None]) -> Standing:
+        """`best`, with a word in the records of the steps that it has not."""
+        best = self.best()
+        undone = [item for item in records if item["accepted"] and item["step"] not in best.kept]
+        for record in undone:
+            record |= {"accepted": False, "undone": True}
+        if undone:
+            gain = self._stood[-1].scores[1].snr - self.base.scores[1].snr if self._stood else 0.0
+            names = ", ".join(record["step"] for record in undone)
+            told(f"{names}: undone, all together brought {gain:+.2f} dB on images that did not "
+                 "choose them, or lost on the others")  # fmt: skip
+        return best
+
+
+def _better(start: Standing, end: Standing) -> bool:
+    (chosen, confirmed), (before, unseen) = end.scores, start.scores
+    may = MAY_DISAGREE * _images(start.scores)
+    return (
+        confirmed.snr >= unseen.snr + MIN_GAIN
+        and chosen.snr >= before.snr
+        and _agreed(end.scores) >= _agreed(start.scores) - may
+    )
+
+
+def _agreed(scores: tuple[ImageScore, ImageScore]) -> float:
+    return sum(score.agreed for score in scores)
+
+
+def _images(scores: tuple[ImageScore, ImageScore]) -> int:
+    return sum(score.images for score in scores)
