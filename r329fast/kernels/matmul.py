@@ -1,26 +1,48 @@
-"""Product of two tensors: rows of the first against a widened copy of the second."""
+"""Product of two tensors: the tile of convolution, with the second tensor as its weights.
+
+b of a pair is packed panel by panel into the bytes (or int16) that the tile multiplies; rows of a
+are taken where they lie if the tile can read them so. Bytes lack a part of their integers, which
+zero points and the tile's form take away: it comes back as a term per column, and per row where
+b lacks one.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from r329fast.base.integers import INT32_MAX
-from r329fast.kernels.epilogue import prepare_epilogue
-from r329fast.kernels.epilogue_wide import epilogue_wide
+from r329fast.kernels.conv.layout import panels
+from r329fast.kernels.epilogue import Epilogue, prepare_epilogue
+from r329fast.kernels.ir import epilogue as epilogue_ir
+from r329fast.kernels.ir import gemm_tile as gemm_tile_ir
+from r329fast.kernels.leaves.gemm_tile import HALF, row_tile_narrow, row_tile_wide
 from r329fast.kernels.leaves.rows import epilogue_rows
+from r329fast.kernels.leaves.vector import move_bytes
+from r329fast.kernels.runtime.compiling import kernel_part
+from r329fast.kernels.runtime.isa import ISA
 from r329fast.kernels.runtime.kernel import arrays, kernel
-from r329fast.kernels.runtime.op_plan import OpPlan, Step, flip_of
+from r329fast.kernels.runtime.op_plan import SLACK, OpPlan, Step, flip_of
 from r329fast.kernels.runtime.parameters import pack
+from r329fast.kernels.words.products import prepare_product
 from r329fast.program.program import Op, TensorSpec
+
+_ROWS, _WIDTH, _KGROUP, _SIZE = ISA.rows, ISA.width, ISA.kgroup, ISA.element
+_BITS = 8 * _SIZE  # of an operand
+_MASK = (1 << _BITS) - 1
+_KIND: Any = np.uint8 if _SIZE == 1 else np.int16
+_LARGEST = (1 << 15) - 1  # of an int16 operand
+_STORE = gemm_tile_ir.STORE
+_FUSED = {epilogue_ir.ONCE: gemm_tile_ir.ONCE, epilogue_ir.TWICE: gemm_tile_ir.TWICE}
 
 
 class Product(NamedTuple):
     """out [pairs, rows, columns] = a [pairs, rows, inner] * b [pairs, inner, columns]."""
 
-    pairs: int  # over all images
+    first: int  # pair (over all images) to begin with
+    end: int
     rows: int
     inner: int
     columns: int
@@ -30,76 +52,166 @@ class Product(NamedTuple):
     b_column: int
     flip_a: int  # 128 for int8, 0 for uint8
     flip_b: int
-    move_a: int  # added to (byte ^ flip): the integer with its zero point
-    move_b: int
 
 
-class Widened(NamedTuple):
+class Tiling(NamedTuple):
+    """What the tile multiplies, and where it lies in scratch memory, in int32 (`_at`)."""
+
+    steps: int  # of the tile's dot product
+    packs: int  # 1: rows of a are packed, 0: they are read in place
+    row_bytes: int  # from one row that the tile reads to the next
+    add_a: int  # to (byte ^ flip) of a: the operand
+    add_b: int
+    lack_a: int  # added to an operand: the integer with its zero point
+    lack_b: int
+    constant: int  # of every term of a column
+    whole_words: int  # 1: b [columns, inner] has four bytes of K in every word of memory
+    flip_words: int  # what is exclusive-ored into those
+    fuse: int  # the tile's own epilogue: STORE (none), ONCE or TWICE
     pitch: int  # entries of a row of epilogue constants
-    start: int  # byte of the scratch memory where the widened b begins
+    constants_at: int
+    biases_at: int  # among the constants
+    terms_at: int  # of columns, then of rows
+    terms: int  # of columns, with room for a whole panel
+    words_at: int  # of a panel
+    rows_at: int  # of packed rows, in bytes
 
 
-@kernel
-def matmul_rows(frame):  # type: ignore[no-untyped-def]
-    """Rows of a against b, which is widened once per pair: its columns are then whole vectors.
+@kernel_part
+def pack_panel(p, t, b, b0, first, width, ints):  # type: ignore[no-untyped-def]
+    """Operands of `width` columns from `first` on, [step][column][kgroup], and their sums."""
+    left, words, terms = min(width, p.columns - first), t.words_at, t.terms_at + first
+    flip, add, column = np.uint8(p.flip_b), np.int32(t.add_b), p.b_column
+    for j in range(left):
+        ints[terms + j] = np.int32(0)
+    if t.whole_words:
+        whole, flips = b.view(np.int32), np.int32(t.flip_words)
+        for j in range(left):
+            start = b0 + (first + j) * column
+            word = start // 4
+            for step in range(t.steps):
+                ints[words + step * width + j] = whole[word + step] ^ flips
+            total = np.int32(0)
+            for k in range(p.inner):
+                total += np.int32(b[start + k] ^ flip)
+            ints[terms + j] = np.int32(total + p.inner * add)
+        return
+    for i in range(words, words + t.steps * width):
+        ints[i] = np.int32(0)
+    for k in range(p.inner):
+        # one part of a word after the other, columns inside: vectors of them
+        step = k // _KGROUP
+        place, shift = words + step * width, np.int32((k - step * _KGROUP) * _BITS)
+        source = b0 + k * p.b_inner + first * column
+        for j in range(left):
+            value = np.int32(np.int32(b[source + j * column] ^ flip) + add)
+            ints[terms + j] += value
+            ints[place + j] |= np.int32(np.int32(value & _MASK) << shift)
 
-    scratch: int32 accumulators [columns], then int32 b [inner, columns] with its zero point.
-    """
-    p, s, a, b, epilogue, out, scratch = arrays(frame, Product, Widened, "uufuu")
-    pairs, rows, inner, columns = p.pairs, p.rows, p.inner, p.columns
-    flip_a, flip_b = np.uint8(p.flip_a), np.uint8(p.flip_b)
-    move_a, move_b = np.int32(p.move_a), np.int32(p.move_b)
-    acc = scratch[: 4 * columns].view(np.int32)
-    start, pitch = s.start, s.pitch
-    wide = scratch[start : start + 4 * inner * columns].view(np.int32)
-    for pair in range(pairs):
-        a0, b0 = pair * rows * inner, pair * inner * columns
-        # b with its zero point, [inner, columns] whatever its strides: all rows of a use it.
-        for k in range(inner):
-            for j in range(columns):
-                value = b[b0 + k * p.b_inner + j * p.b_column] ^ flip_b
-                wide[k * columns + j] = np.int32(np.int32(value) + move_b)
-        for r in range(rows):
-            # One factor of a times a row of b, columns inside: vectors of accumulators.
-            acc[:] = 0
-            for k in range(inner):
-                left = np.int32(np.int32(a[a0 + r * p.a_row + k * p.a_inner] ^ flip_a) + move_a)
-                values = wide[k * columns : (k + 1) * columns]
-                for j in range(columns):
-                    acc[j] += np.int32(left * values[j])
-            place = (pair * rows + r) * columns
+
+@kernel_part
+def pack_left(p, t, a, a0, packed, ints):  # type: ignore[no-untyped-def]
+    """Rows of a for the tile, where it cannot read them in place, and their terms."""
+    flip, add = np.uint8(p.flip_a), np.int32(t.add_a)
+    pitch = t.row_bytes // _SIZE
+    for r in range(p.rows):
+        start = a0 + r * p.a_row
+        if t.packs:
+            for k in range(p.inner):
+                value = np.int32(a[start + k * p.a_inner] ^ flip)
+                packed[r * pitch + k] = _KIND(np.int32(value + add))
+        if t.lack_b:
+            total = np.int32(0)
+            for k in range(p.inner):
+                total += np.int32(a[start + k * p.a_inner] ^ flip)
+            ints[t.terms_at + t.terms + r] = np.int32(total * t.lack_b)
+
+
+@kernel_part
+def add_terms(ints, first, count, width, columns, rows):  # type: ignore[no-untyped-def]
+    """Sums of `count` rows, from ints[first] on, with the terms of their columns and rows."""
+    for i in range(count):
+        for j in range(width):
+            ints[first + i * width + j] += np.int32(ints[columns + j] + ints[rows + i])
+
+
+@kernel_part
+def multiply_panel(p, t, rows_at, constants_at, first, width, ints, out):  # type: ignore[no-untyped-def]
+    """All rows against the panel of `width` columns from `first` on; out: of the pair."""
+    columns, stride, steps, pitch = p.columns, t.row_bytes, t.steps, t.pitch
+    left, count = min(width, columns - first), min(HALF, p.rows)
+    now = t.fuse if left == width and count == HALF else _STORE
+    runs = (p.rows + HALF - 1) // HALF
+    wide = width == _WIDTH
+    at_once = 2 if wide else 4
+    sums, last = ints.ctypes.data, p.rows - count
+    words_at = sums + 4 * t.words_at
+    for run in range(0, runs, at_once):
+        # the last run begins earlier; past it, it is made again
+        r0, r1 = min(run * HALF, last), min((run + 1) * HALF, last)
+        o0, o1 = out + r0 * columns + first, out + r1 * columns + first
+        if wide:
+            row_tile_wide(
+                rows_at + r0 * stride, rows_at + r1 * stride, stride, 1, 0, steps, words_at,
+                constants_at, first, pitch, now, sums, o0, o1, columns,
+            )  # fmt: skip
+        else:
+            r2, r3 = min((run + 2) * HALF, last), min((run + 3) * HALF, last)
+            o2, o3 = out + r2 * columns + first, out + r3 * columns + first
+            row_tile_narrow(
+                rows_at + r0 * stride, rows_at + r1 * stride, rows_at + r2 * stride,
+                rows_at + r3 * stride, stride, 1, 0, steps, words_at, constants_at, first, pitch,
+                now, sums, o0, o1, o2, o3, columns,
+            )  # fmt: skip
+        if now != _STORE:
+            continue
+        for index in range(min(at_once, runs - run)):
+            place = min((run + index) * HALF, last)
+            start = index * HALF * width
+            if t.fuse == _STORE:
+                add_terms(
+                    ints, start, count, width, t.terms_at + first, t.terms_at + t.terms + place
+                )
             epilogue_rows(
-                scratch.ctypes.data,
-                0,
-                epilogue.ctypes.data,
-                0,
-                pitch,
-                columns,
-                1,
-                out.ctypes.data + place,
-                0,
-            )
+                sums + 4 * start, 4 * width, constants_at, first, pitch, left, count,
+                out + place * columns + first, columns,
+            )  # fmt: skip
 
 
 @kernel
-def matmul_wide(frame):  # type: ignore[no-untyped-def]
-    """The same in int64, a value at a time."""
-    p, a, b, epilogue, out = arrays(frame, Product, "uuiu")
-    pairs, rows, inner, columns = p.pairs, p.rows, p.inner, p.columns
-    for pair in range(pairs):
-        a0, b0 = pair * rows * inner, pair * inner * columns
-        for r in range(rows):
-            for j in range(columns):
-                total = 0
-                for k in range(inner):
-                    left = np.int64(a[a0 + r * p.a_row + k * p.a_inner])
-                    right = np.int64(b[b0 + k * p.b_inner + j * p.b_column])
-                    total += ((left ^ p.flip_a) + p.move_a) * ((right ^ p.flip_b) + p.move_b)
-                value = epilogue_wide(total, epilogue, 0, 1)
-                out[(pair * rows + r) * columns + j] = np.uint8(value & 255)
+def matmul_tiles(frame):  # type: ignore[no-untyped-def]
+    """Pairs first..end; tiles: first column and columns of every panel, one after the other.
+
+    scratch: int32 sums of a tile, the epilogue's constants with the biases of a pair, terms of
+    columns and rows, a panel of b, rows of a.
+    """
+    p, t, a, b, tiles, epilogue, out, scratch = arrays(frame, Product, Tiling, "uuifuu")
+    rows, inner, columns = p.rows, p.inner, p.columns
+    ints, packed = scratch[: t.rows_at].view(np.int32), scratch[t.rows_at :].view(_KIND)
+    constants_at = scratch.ctypes.data + 4 * t.constants_at
+    move_bytes(constants_at, 0, epilogue.ctypes.data, 0, 1, 8 * epilogue.size)
+    for i in range(t.terms_at, t.words_at):
+        ints[i] = np.int32(0)
+    for pair in range(p.first, p.end):
+        rows_at = packed.ctypes.data if t.packs else a.ctypes.data + pair * rows * inner
+        if t.packs or t.lack_b:
+            pack_left(p, t, a, pair * rows * inner, packed, ints)
+        for tile in range(0, tiles.size, 2):
+            first, width = tiles[tile], tiles[tile + 1]
+            pack_panel(p, t, b, pair * inner * columns, first, width, ints)
+            for j in range(first, min(first + width, columns)):
+                term = np.int32(ints[t.terms_at + j] * t.lack_a + t.constant)
+                ints[t.terms_at + j] = term
+                if t.fuse != _STORE:
+                    ints[t.biases_at + j] = term
+            multiply_panel(
+                p, t, rows_at, constants_at, first, width, ints,
+                out.ctypes.data + pair * rows * columns,
+            )  # fmt: skip
 
 
 def prepare_matmul(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> OpPlan:
+    """Pairs of matrices; int64 where int32 or the tile's operands do not hold the numbers."""
     a = inputs[0]
     rows, columns = output.shape[-2:]
     inner = a.shape[-2] if op.integer("trans_a") else a.shape[-1]
@@ -109,9 +221,9 @@ def prepare_matmul(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> OpPl
     moves = [spec.zero_point - flip for spec, flip in zip(inputs, flips, strict=True)]
     reach = [max(abs(move), abs(255 + move)) for move in moves]
     bound = inner * reach[0] * reach[1]
-    pairs = int(np.prod(output.shape[:-2], dtype=np.int64))
     product = Product(
-        pairs=pairs,
+        first=0,
+        end=int(np.prod(output.shape[:-2], dtype=np.int64)),
         rows=rows,
         inner=inner,
         columns=columns,
@@ -121,30 +233,60 @@ def prepare_matmul(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> OpPl
         b_column=strides_b[1],
         flip_a=flips[0],
         flip_b=flips[1],
-        move_a=moves[0],
-        move_b=moves[1],
     )
     epilogue = prepare_epilogue(op, output, columns, bound)
-    if epilogue.wide or bound > INT32_MAX:
-        wide = prepare_epilogue(op, output, 1, bound)
+    if epilogue.wide or bound > INT32_MAX or (_SIZE > 1 and max(reach) > _LARGEST):
+        return prepare_product(op, inputs, output)
+    return _prepare_tiles(product, epilogue, moves)
 
-        def bind_wide(
-            batch: int, inputs: Sequence[np.ndarray], output: np.ndarray, scratch: np.ndarray
-        ) -> list[Step]:
-            p = pack(product._replace(pairs=batch * pairs))
-            return [(matmul_wide, (p, inputs[0], inputs[1], wide.wide_constants, output))]
 
-        return OpPlan("int64-matmul", bind_wide, lambda batch: 0)
-    start = -(-4 * columns // 64) * 64 + 64
-    widened = Widened(pitch=epilogue.pitch, start=start)
+def _prepare_tiles(product: Product, epilogue: Epilogue, moves: Sequence[int]) -> OpPlan:
+    """moves: added to (byte ^ flip) of a and b they give the integers with their zero points."""
+    rows, inner, columns = product.rows, product.inner, product.columns
+    adds = (moves[0], moves[1])
+    if _SIZE == 1:  # b as int8; a as uint8, or as int8
+        adds = (-128 if ISA.signed else 0, -128)
+    lacks = (moves[0] - adds[0], moves[1] - adds[1])
+    in_place = _SIZE == 1 and product.a_inner == 1 and rows >= HALF
+    in_place = in_place and product.flip_a == (128 if ISA.signed else 0)
+    fuse = _FUSED.get(int(epilogue.constants[epilogue_ir.FORM]), _STORE)
+    steps = -(-inner // _KGROUP)
+    row_bytes = inner if in_place else -(-steps * _KGROUP * _SIZE // 64) * 64 + 64
+    tiles = np.array(panels(columns), dtype=np.int64).reshape(-1)
+    terms = columns + _WIDTH
+    constants_at = _ROWS * _WIDTH  # behind the sums of a tile
+    terms_at = constants_at + -(-2 * epilogue.constants.size // 16) * 16
+    words_at = terms_at + -(-(terms + rows + HALF) // 16) * 16
+    rows_at = 4 * (words_at + steps * _WIDTH)
+    tiling = Tiling(
+        steps=steps,
+        packs=int(not in_place),
+        row_bytes=row_bytes,
+        add_a=adds[0],
+        add_b=adds[1],
+        lack_a=lacks[0],
+        lack_b=lacks[1],
+        constant=inner * moves[0] * lacks[1],  # sums of rows are of bytes, not of operands
+        whole_words=int(_SIZE == 1 and product.b_inner == 1 < inner and inner % 4 == 0),
+        flip_words=0 if product.flip_b else 0x80808080 - (1 << 32),
+        fuse=_STORE if lacks[1] else fuse,
+        pitch=epilogue.pitch,
+        constants_at=constants_at,
+        biases_at=constants_at + 2 * epilogue_ir.HEADER + epilogue.pitch,
+        terms_at=terms_at,
+        terms=terms,
+        words_at=words_at,
+        rows_at=rows_at,
+    )
+    size = rows_at + (0 if in_place else max(rows, HALF) * row_bytes) + SLACK
 
     def bind(
         batch: int, inputs: Sequence[np.ndarray], output: np.ndarray, scratch: np.ndarray
     ) -> list[Step]:
-        p, s = pack(product._replace(pairs=batch * pairs)), pack(widened)
-        return [(matmul_rows, (p, s, inputs[0], inputs[1], epilogue.constants, output, scratch))]
+        p, t = pack(product._replace(end=batch * product.end)), pack(tiling)
+        return [(matmul_tiles, (p, t, *inputs, tiles, epilogue.constants, output, scratch))]
 
-    return OpPlan("vector-matmul", bind, lambda batch: start + 4 * inner * columns + 256)
+    return OpPlan(f"{ISA.name}-matmul", bind, lambda batch: size, True)
 
 
 PREPARE = {"matmul": prepare_matmul}

@@ -14,7 +14,7 @@ import numpy as np
 
 from r329fast.base.timing import shortest_seconds
 from r329fast.errors import UsageError
-from r329fast.kernels.conv.choice import direct_terms, winograd_terms
+from r329fast.kernels.conv.choice import LOAD, direct_terms, winograd_terms
 from r329fast.kernels.conv.direct import prepare_rows
 from r329fast.kernels.conv.layout import conv_layout
 from r329fast.kernels.conv.winograd import prepare_winograd
@@ -45,7 +45,9 @@ def measure() -> Measured:
     if not JIT:
         raise UsageError("NUMBA_DISABLE_JIT is set: found no compiled kernels to measure")
     rates = measure_rates().best(measure_rates())
-    direct, winograd = _convolutions()
+    # a network's weights come from further away than those of one layer that runs again and again
+    load = LOAD / rates.memory
+    direct, winograd = ((*terms[:2], load) for terms in _convolutions())
     held = [size for size in _BUDGETS if copy_rate(size // 2) > _HELD * rates.cache]
     budget = max(held, default=_BUDGETS[0])
     values = Measured(

@@ -1,4 +1,9 @@
-"""Softmax in its integer forms and log softmax, in int64."""
+"""Softmax in its integer forms and log softmax: in float64 where it is exact, else in int64.
+
+The quotient of two integers below 2**52 in float64, rounded down, is their integer quotient: what
+lies below an integer k does so by 1 / divisor at least, which is more than float64 rounds at k. A
+product below 2**52 and its part by a power of two are exact, and so is one rounding of that.
+"""
 
 from __future__ import annotations
 
@@ -8,13 +13,25 @@ from typing import NamedTuple
 import numpy as np
 
 from r329fast.base.integers import INT32_MAX
-from r329fast.kernels.epilogue_wide import ROUNDING_CODES, round_shift_wide
+from r329fast.kernels.epilogue_wide import HALF_EVEN, HALF_UP, ROUNDING_CODES, round_shift_wide
 from r329fast.kernels.runtime.kernel import arrays, kernel
-from r329fast.kernels.runtime.op_plan import OpPlan, Step, flip_of
+from r329fast.kernels.runtime.one_call import ranged_plan
+from r329fast.kernels.runtime.op_plan import SLACK, OpPlan, Step, flip_of
 from r329fast.kernels.runtime.parameters import pack
 from r329fast.program.program import Op, TensorSpec
 
 _SQRT2_Q30 = 1518500250  # sqrt(2) * 2**30
+_EXACT, _MOST_SHIFT = 1 << 52, 51  # below: integers, and what they are shifted by, in float64
+
+
+class LineRange(NamedTuple):
+    """The same, shared by threads."""
+
+    first: int  # line (over all images) to begin with
+    end: int
+    length: int
+    inner: int  # bytes from one value of a line to the next
+    flip: int  # 128 for int8, 0 for uint8
 
 
 class Lines(NamedTuple):
@@ -42,6 +59,46 @@ class FastExp(NamedTuple):
     mult_in: int  # distance from the largest value to an exponent of two
     shift_in: int
     q_bits: int  # fraction bits of a power
+
+
+@kernel
+def softmax_vectors(frame):  # type: ignore[no-untyped-def]
+    """Lines first..end of what `softmax_lut_lines` computes; scratch: int32 powers of a line."""
+    g, p, x, table, log_table, out, scratch = arrays(frame, LineRange, SoftmaxLut, "uiiuu")
+    n, inner, flip, form, bits = g.length, g.inner, np.uint8(g.flip), p.form, p.bits
+    even, mult = p.rounding == HALF_EVEN, np.float64(p.mult)
+    least, most = np.float64(p.qmin + p.zero_point), np.float64(p.qmax + p.zero_point)
+    raised = 0.5 if p.rounding == HALF_UP else 0.0
+    scale, part = np.float64(1 << bits), 1.0 / np.float64(1 << (p.shift + bits))
+    powers = scratch[: 4 * n].view(np.int32)
+    for line in range(g.first, g.end):
+        outer = line // inner
+        start = outer * n * inner + line - outer * inner
+        largest = np.uint8(0)
+        for i in range(n):
+            largest = max(largest, x[start + i * inner] ^ flip)
+        total, nearest = 0, 255 - np.int64(largest)
+        for i in range(n):
+            distance = nearest + np.int64(x[start + i * inner] ^ flip)
+            powers[i] = np.int32(table[distance])
+            total += table[distance]
+        total = max(total, 1)
+        whole, half = np.float64(total), np.float64(total >> 1)
+        reciprocal = np.float64((p.mult << bits) // total)
+        for i in range(n):
+            power = np.float64(powers[i])
+            if form == 0:
+                product = np.floor((power * scale + half) / whole) * mult
+            else:
+                product = power * reciprocal
+            value = product * part
+            value = np.rint(value) if even else np.floor(value + raised)
+            value = min(max(value, least), most) - p.zero_point
+            out[start + i * inner] = np.uint8(np.int32(value) & 255)
+        if p.log:
+            for i in range(n):
+                place = start + i * inner
+                out[place] = np.uint8(log_table[out[place]] & 255)
 
 
 @kernel
@@ -132,6 +189,17 @@ def prepare_softmax(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> OpP
     )
     table = op.consts["table"].astype(np.int64)
     log_table = op.consts["log_table"].astype(np.int64) if log else np.zeros(1, dtype=np.int64)
+    if _exact(parameters, table, lines.length):
+        ranged = LineRange(
+            first=0,
+            end=lines.outer * lines.inner,
+            length=lines.length,
+            inner=lines.inner,
+            flip=lines.flip,
+        )
+        constants, size = (table, log_table), 4 * lines.length + SLACK
+        before = (pack(parameters),)
+        return ranged_plan("vector-softmax", softmax_vectors, ranged, constants, size, before)
 
     def bind(
         batch: int, inputs: Sequence[np.ndarray], output: np.ndarray, scratch: np.ndarray
@@ -140,6 +208,16 @@ def prepare_softmax(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> OpP
         return [(softmax_lut_lines, (g, p, inputs[0], table, log_table, output))]
 
     return OpPlan("int64-softmax", bind, lambda batch: 0)
+
+
+def _exact(p: SoftmaxLut, table: np.ndarray, length: int) -> bool:
+    """Whether float64 holds all that `softmax_vectors` computes."""
+    largest = int(table.max(initial=0))
+    if table.min(initial=0) < 0 or largest > INT32_MAX or p.mult < 0 or p.bits < 0:
+        return False
+    quotients = (largest << p.bits) + length * largest < _EXACT
+    products = ((1 << p.bits) + 1) * p.mult < _EXACT
+    return quotients and products and 1 <= p.shift + p.bits <= _MOST_SHIFT
 
 
 def prepare_softmax_fast_exp(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> OpPlan:

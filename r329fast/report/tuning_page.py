@@ -33,7 +33,7 @@ def tuning_page(record: Mapping[str, Any]) -> str:
         ),
         _section(
             "Steps",
-            ("step", "", "gain, dB", "95 %", "where chosen, dB", "agreement, points", "95 %"),
+            ("step", "kept", "gain, dB", "95 %", "where chosen, dB", "agreement, points", "95 %"),
             [_step(step) for step in record["steps"]],
             "Gains on the images that confirm, beside intervals by drawing these images again.",
         ),
@@ -98,6 +98,8 @@ def _step(step: Mapping[str, Any]) -> tuple[str, ...]:
 
 
 def _kept(step: Mapping[str, Any]) -> str:
+    if step.get("undone"):
+        return "undone at the end"
     words = "kept" if step["accepted"] else "not kept"
     return f"{words} (a tie: by the model of the noise)" if step.get("tie") else words
 
@@ -157,16 +159,25 @@ def _section(
     title: str, head: Sequence[str], rows: Iterable[Sequence[str]], words: str = ""
 ) -> str:
     """A table under its title; its first column is text, the others numbers."""
-    lines = [_row("th", head), *(_row("td", row) for row in rows)]
+    body = "\n".join(_row(head, row) for row in rows)
     before = f"<p>{_text(words)}</p>" if words else ""
-    table = '<div class="scroll"><table>' + "\n".join(lines) + "</table></div>"
-    return f"<section><h2>{_text(title)}</h2>{before}{table}</section>"
+    table = f'<table class="stack"><thead>{_head(head)}</thead><tbody>{body}</tbody></table>'
+    return f'<section><h2>{_text(title)}</h2>{before}<div class="scroll">{table}</div></section>'
 
 
-def _row(tag: str, cells: Sequence[str]) -> str:
+def _head(cells: Sequence[str]) -> str:
     first, *others = map(_text, cells)
-    text = f'<{tag} class="text">{first}</{tag}>'
-    return f"<tr>{text}{''.join(f'<{tag}>{cell}</{tag}>' for cell in others)}</tr>"
+    return f'<tr><th class="text">{first}</th>{"".join(f"<th>{cell}</th>" for cell in others)}</tr>'
+
+
+def _row(head: Sequence[str], cells: Sequence[str]) -> str:
+    """A phone shows each cell beside its label, below the first."""
+    first, *others = map(_text, cells)
+    text = f'<tr><td class="text">{first}</td>'
+    for label, cell in zip(head[1:], others, strict=True):
+        name = f' data-label="{_text(label)}"' if label else ""
+        text += f'<td class="none">{cell}</td>' if not cell else f"<td{name}>{cell}</td>"
+    return f"{text}</tr>"
 
 
 def _gain(value: float) -> str:

@@ -278,6 +278,8 @@ def equalised(
         value, slope = model(logs)
         return np.log(value), slope[free] / value
 
+    if not model(np.zeros(len(low)))[0]:  # nothing arrives at the output: there is nothing to gain
+        return graph, {}
     found = minimize(
         noise, np.zeros(len(free)), jac=True, method="L-BFGS-B",
         bounds=list(zip(low[free], high[free], strict=True)), options={"maxiter": 200},

@@ -15,7 +15,6 @@ from r329fast.base.reading import faults_of, read_json
 from r329fast.calibration import Ranges
 from r329fast.comparison.result_files import read_tensors
 from r329fast.errors import DataError, R329Error
-from r329fast.graph.ir import Graph
 from r329fast.quantization import Options
 from r329fast.tuning.state import State
 
@@ -24,13 +23,22 @@ _CONSTS = ("weights", "bias")
 _ARRIVING = "arriving "  # what names of arrays begin with, before the tensor's
 
 
-def fingerprint(graph: Graph, x: np.ndarray, words: dict[str, Any]) -> str:
-    """Of all that decides the steps: another network, other images or options begin anew."""
+def fingerprint(state: State, x: np.ndarray, words: dict[str, Any]) -> str:
+    """Of all that decides the steps: another network, other ranges, images or options begin anew.
+
+    state: what the run begins with; x: float32 [N, ...]; words: the options, for JSON.
+    """
     digest = hashlib.sha256(json.dumps(words, sort_keys=True).encode())
+    graph = state.graph
+    digest.update(repr((sorted(graph.shapes.items()), graph.inputs, graph.outputs)).encode())
+    digest.update(repr(sorted(state.ranges.values.items())).encode())
     for layer in graph:
-        digest.update(repr((layer.name, layer.type, layer.attrs)).encode())
+        facts = layer.name, layer.type, layer.attrs, layer.inputs, layer.outputs
+        digest.update(repr(facts).encode())
         for name in sorted(layer.consts):
-            digest.update(np.ascontiguousarray(layer.consts[name]).tobytes())
+            const = layer.consts[name]
+            digest.update(f"{name} {const.dtype} {const.shape}".encode())
+            digest.update(np.ascontiguousarray(const).tobytes())
     digest.update(np.ascontiguousarray(x).data)
     return digest.hexdigest()
 

@@ -24,6 +24,7 @@ from r329fast.tuning.behind import (
     settings_behind_fit,
 )
 from r329fast.tuning.centre import centred
+from r329fast.tuning.ending import UNDONE, Standing, last_that_gains
 from r329fast.tuning.equalise import equalised
 from r329fast.tuning.headroom import best_output_headroom, with_headroom
 from r329fast.tuning.history import Moment
@@ -230,11 +231,14 @@ def take_steps(
     bench: Bench, state: State, journal: Journal | None, advance: Callable[[int], None],
     told: Callable[[str], None],
 ) -> tuple[State, list[dict[str, Any]], list[Moment]]:  # fmt: skip
-    """(the state after all steps that helped, a record of every step, when it was reached)."""
+    """(the state after all steps that helped, a record of every step, when it was reached).
+
+    The state is the one it began with unless it ends better than that."""
     records = []
     bench.origin = state
     before = bench.score(state)
     history = [Moment("", bench.spent(), before[1].snr)]
+    stood = [Standing(0, state, before)]
     for name, trial in planned(bench, state, advance):
         base, begun = bench.side.graph, time.monotonic()
         if name in _FITS:
@@ -263,10 +267,14 @@ def take_steps(
             state, bench.kept[name] = after, record
             bench.unfitted = bench.tried or bench.unfitted
             before = bench.score(state)
+            stood.append(Standing(len(records), state, before))
         elif bench.side.graph is not base:
             bench.side = bench.run_float(base)
         history.append(Moment(name, bench.spent(), before[1].snr))
-    return state, records, history
+    last = last_that_gains(stood, records, told)
+    if last.state is not state:
+        history.append(Moment(UNDONE, bench.spent(), last.scores[1].snr))
+    return last.state, records, history
 
 
 def _finished(

@@ -29,7 +29,7 @@ from r329fast.deploy.settings import Settings
 from r329fast.errors import DataError, R329Error, UsageError
 from r329fast.graph import load_model
 from r329fast.graph.ir import Graph
-from r329fast.images.dataset import load_dataset
+from r329fast.images.dataset import checked_dataset, load_dataset
 from r329fast.images.recipe import recipe_beside, recipe_text
 from r329fast.quantization import SCHEMES, Options
 from r329fast.tuning.files import CFG, MODEL, RECORD, planned_files, range_paths
@@ -108,7 +108,7 @@ def _tune(
         "scheme": start.scheme,
         "options": vars(start.state.options), "method": start.state.method, "version": __version__,
     }  # fmt: skip
-    journal = Journal(folder, fingerprint(start.graph, start.x, words))
+    journal = Journal(folder, fingerprint(start.state, start.x, words))
     store = partial(Store, journal.folder)
     side = run_float(start.graph, start.x, chosen.seed, chosen.threads, store())
     bench = Bench(
@@ -232,11 +232,21 @@ def _images(
     if dataset is None:
         assert config is not None
         if not config.calibration_data:
-            raise UsageError("tune: the cfg has no calibration_data, give images (dataset)")
+            raise UsageError(
+                "tune: the cfg has no calibration_data: give images with --images SET (in Python "
+                "dataset=)",
+                option="images",
+            )
         dataset = config.calibration_data
-    if not isinstance(dataset, np.ndarray):
-        dataset = load_dataset(str(dataset), (1, *graph.shapes[graph.inputs[0]]))
-    x = np.ascontiguousarray(dataset[: tune.limit or None], dtype=np.float32)
-    if not len(x) or not np.isfinite(x).all():
-        raise DataError("tune: calibration images are missing, or hold NaN or infinity")
-    return x
+    shape = (1, *graph.shapes[graph.inputs[0]])
+    if isinstance(dataset, str | Path):
+        dataset = load_dataset(str(dataset), shape)
+    elif isinstance(dataset, np.ndarray):
+        dataset = checked_dataset(dataset, "tune: dataset", shape)
+    else:
+        raise UsageError(
+            f"tune: dataset is a {type(dataset).__name__}, allowed: a float32 array [N, "
+            f"{', '.join(map(str, shape[1:]))}], or the path of its .npy",
+            option="dataset",
+        )
+    return np.ascontiguousarray(dataset[: tune.limit or None], dtype=np.float32)

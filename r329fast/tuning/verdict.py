@@ -14,6 +14,7 @@ from r329fast.tuning.behind import (
     better_by_order,
     better_settings,
 )
+from r329fast.tuning.ending import MAY_DISAGREE
 from r329fast.tuning.score import ImageScore
 from r329fast.tuning.settings import SETTINGS
 from r329fast.tuning.state import State
@@ -23,7 +24,6 @@ SAME_FLOAT = (ABSORB, EQUALISE)  # other constants, the same float network, rang
 _BY_OTHERS = (*SAME_FLOAT, HEADROOM)  # judged by ranges that other images show
 ONE_BY_ONE = ("ranges one by one", "ranges one by one, finely")
 AGAIN = (" again", " once more")  # ends of the names of fits behind the first
-MAY_DISAGREE = 0.01  # share of all images in whose class a kept step may fall behind
 
 
 def verdict(

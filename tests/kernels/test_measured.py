@@ -170,3 +170,17 @@ def test_info(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv(measured.VARIABLE, "0")
     assert cli.main(["info"]) == 0
     assert "off" in capsys.readouterr().out
+
+
+@compiled
+def test_weights_that_are_read_once_come_from_memory() -> None:
+    """One image of a layer of 512 channels: Winograd would read 19 MB of weights."""
+    found = measure()
+    few, many = layout_of(7, 32), layout_of(7, 512)
+    for terms, each in (
+        (choice.direct_terms, found.direct),
+        (choice.winograd_terms, found.winograd),
+    ):
+        assert each[2] == choice.LOAD / found.memory
+        assert terms(few, 1)[2] == 0.0 < terms(many, 1)[2] == terms(many, 8)[2]
+    assert choice.winograd_batch(many, found) != 1

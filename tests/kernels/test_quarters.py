@@ -4,21 +4,18 @@ one, every zero point and clamp, threads that begin anywhere. test_registry.py m
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import pytest
 from support import kernel_cases
-from support.kernel_cases_check import check
+from support.kernel_cases_check import check, check_parts
 from support.kernel_cases_compute import build, spec
 
-from r329fast.kernels import prepare
 from r329fast.kernels.ir.quarters import quarter_order, quarter_step
 from r329fast.kernels.leaves.vector import row_width
 from r329fast.kernels.runtime.isa import EMULATED, ISA, ISAS
 from r329fast.program.program import Op, Program
-from r329fast.reference.interpreter import run_op
 
 SHAPES = [(1, 1, 5), (3, 7, 16), (5, 3, 33), (2, 9, 64), (4, 4, 72), (1, 3, 240), (2, 2, 2100)]
 
@@ -50,26 +47,7 @@ def one(
 
 def agrees(rng: np.random.Generator, program: Program, path: str) -> None:
     assert check(program, kernel_cases.feeds(rng, program, 3)) == path
-    parts(program, kernel_cases.feeds(rng, program, 3))
-
-
-def parts(program: Program, feeds: dict[str, np.ndarray]) -> None:
-    """The same in three parts, as threads share it."""
-    op, output = program.ops[0], program.tensors["y"]
-    arrays = [feeds[name] for name in op.inputs]
-    expected = run_op(program, op, arrays, 3)
-    plan = prepare(op, [program.tensors[name] for name in op.inputs], output)
-    flat = [
-        np.append(array.reshape(-1).view(np.uint8), np.zeros(256, np.uint8)) for array in arrays
-    ]
-    found = np.zeros(expected.shape, dtype=output.dtype)
-    scratch = np.zeros(plan.scratch_bytes(3), dtype=np.uint8)
-    for function, arguments in plan.bind(3, flat, found.reshape(-1).view(np.uint8), scratch):
-        first, end = arguments[0]["first"], arguments[0]["end"]
-        cuts = [int(end[0]) * i // 3 for i in range(4)]
-        for first[0], end[0] in pairwise(cuts):
-            function(*arguments)
-    assert np.array_equal(found, expected)
+    check_parts(program, kernel_cases.feeds(rng, program, 3))
 
 
 @pytest.mark.parametrize("shape", SHAPES)

@@ -19,6 +19,8 @@ from r329fast.kernels import prepare
 from r329fast.kernels.conv import choice as conv_choice
 from r329fast.kernels.conv import winograd_tiling, winograd_weights
 from r329fast.kernels.conv.layout import ConvLayout, conv_layout
+from r329fast.kernels.conv.winograd import group_panels
+from r329fast.kernels.leaves.winograd import WORDS
 from r329fast.kernels.runtime.isa import ISA
 from r329fast.program.program import Program
 from r329fast.simulator.simulator import Simulator
@@ -76,6 +78,15 @@ def test_panels_and_chunks(inner: int, out: int) -> None:
     rng = np.random.default_rng(inner)
     program = three_by_three(rng, (9, 6, inner), out, (1, 0, 2, 1))
     assert check(program, kernel_cases.feeds(rng, program, 5)) == WINOGRAD
+
+
+@pytest.mark.parametrize("outs", [1, 64, 96, 128, 192, 256, 384, 512])
+def test_groups_of_panels_are_shared_evenly(outs: int) -> None:
+    """Two threads get the same number of columns wherever a group may hold them."""
+    panels = group_panels(outs)
+    groups = -(-outs // (panels * WORDS.width))
+    assert 64 <= panels * WORDS.width <= 96
+    assert groups == 1 or groups % 2 == 0
 
 
 def extreme(channels: int, weight: int, value: int, dtype: str) -> tuple[Program, np.ndarray]:
@@ -197,7 +208,7 @@ def test_the_model_takes_winograd_for_the_layers_of_networks(
     assert path_of(224, 3, 64) == f"{ISA.name}-conv"
     # the faster the direct path, the more images it takes to pay for reading larger weights
     least = [conv_choice.winograd_batch(layout_of(*of), None) for of in ((14, 256), (7, 512))]
-    assert least == {"avx2": [1, 2], "vnni512": [2, 8]}[ISA.name]
+    assert least == {"avx2": [1, 1], "vnni512": [1, 4]}[ISA.name]
 
 
 def layout_of(size: int, channels: int) -> ConvLayout:

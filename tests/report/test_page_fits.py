@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support.browser import chromium, console_errors, requests, set_width
+from support.browser import CUT_OFF, chromium, console_errors, requests, set_width
 from support.profiled import Case, bundled_case, shared_case
 
 from r329fast.profile.images import ArrayImages
@@ -24,29 +24,6 @@ RED_DOT = (
 )
 LONG = "ILSVRC2012_val_00031337_with_a_very_long_name_that_no_column_has_room_for.JPEG"
 CLASS = "Appenzeller_or_Greater_Swiss_Mountain_dog_and_other_long_words"
-
-# Elements that end outside the window, or (on a phone) boxes that would have to be scrolled
-# sideways; the drawing of the network is made to be moved.
-_CUT = """
-const width = document.documentElement.clientWidth, cut = [];
-for (const node of document.querySelectorAll('main *')) {
-  if (node.closest('#network-box, svg, [hidden]') || !node.getClientRects().length) continue;
-  const box = node.getBoundingClientRect();
-  const inside = node.parentElement.closest('.scroll');
-  if (!inside && (box.right > width + 1 || box.left < -1)) cut.push(node.tagName + '#' + node.id);
-  const block = getComputedStyle(node).display !== 'inline';
-  if (width < 600 && block && node.scrollWidth > node.clientWidth + 1)
-    cut.push('wide ' + node.tagName + '.' + node.className + ' ' + node.textContent.slice(0, 40));
-  // a short text in a column of its letters has no room either
-  const text = node.textContent;
-  const range = document.createRange();
-  range.selectNodeContents(node);
-  const tall = range.getBoundingClientRect().height > 50;
-  if (node.tagName === 'TD' && text.length && text.length < 13 && tall)
-    cut.push('narrow ' + text);
-}
-return cut;
-"""
 
 
 def profiled(case: Case, **more: Any) -> dict[str, Any]:
@@ -145,6 +122,6 @@ def test_nothing_overflows(name: str, session: Any, shared: Path, tmp_path: Path
                 session.execute_script("select(run().layers[3].name)")
             across = session.execute_script("return document.documentElement.scrollWidth")
             assert across <= width, (width, theme)
-            assert session.execute_script(_CUT) == [], (width, theme)
+            assert session.execute_script(CUT_OFF) == [], (width, theme)
     assert console_errors(session) == []
     assert requests(session) == []

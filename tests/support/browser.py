@@ -25,6 +25,29 @@ _FLAGS = (
     "--hide-scrollbars",
 )
 
+# Elements that end outside the window, or (on a phone) boxes that would have to be scrolled
+# sideways; the drawing of the network is made to be moved.
+CUT_OFF = """
+const width = document.documentElement.clientWidth, cut = [];
+for (const node of document.querySelectorAll('main *')) {
+  if (node.closest('#network-box, svg, [hidden]') || !node.getClientRects().length) continue;
+  const box = node.getBoundingClientRect();
+  const inside = node.parentElement.closest('.scroll');
+  if (!inside && (box.right > width + 1 || box.left < -1)) cut.push(node.tagName + '#' + node.id);
+  const block = getComputedStyle(node).display !== 'inline';
+  if (width < 600 && block && node.scrollWidth > node.clientWidth + 1)
+    cut.push('wide ' + node.tagName + '.' + node.className + ' ' + node.textContent.slice(0, 40));
+  // a short text in a column of its letters has no room either
+  const text = node.textContent;
+  const range = document.createRange();
+  range.selectNodeContents(node);
+  const tall = range.getBoundingClientRect().height > 50;
+  if (node.tagName === 'TD' && text.length && text.length < 13 && tall)
+    cut.push('narrow ' + text);
+}
+return cut;
+"""
+
 
 def _first(names: tuple[str, ...]) -> str | None:
     return next((path for name in names if (path := shutil.which(name))), None)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 
 from r329fast.kernels import prepare
@@ -27,6 +29,25 @@ def check(program: Program, feeds: dict[str, np.ndarray]) -> str:
     (path,) = simulator.paths().values()
     compare(program, path, simulator.run(feeds)[output.name], expected)
     return path
+
+
+def check_parts(program: Program, feeds: dict[str, np.ndarray]) -> None:
+    """The same in three parts, as threads share it."""
+    op, output = program.ops[0], program.tensors["y"]
+    arrays = [feeds[name] for name in op.inputs]
+    expected = run_op(program, op, arrays, 3)
+    plan = prepare(op, [program.tensors[name] for name in op.inputs], output)
+    flat = [
+        np.append(array.reshape(-1).view(np.uint8), np.zeros(256, np.uint8)) for array in arrays
+    ]
+    found = np.zeros(expected.shape, dtype=output.dtype)
+    scratch = np.zeros(plan.scratch_bytes(3), dtype=np.uint8)
+    for function, arguments in plan.bind(3, flat, found.reshape(-1).view(np.uint8), scratch):
+        first, end = arguments[0]["first"], arguments[0]["end"]
+        cuts = [int(end[0]) * i // 3 for i in range(4)]
+        for first[0], end[0] in pairwise(cuts):
+            function(*arguments)
+    assert np.array_equal(found, expected)
 
 
 def compare(program: Program, path: str, found: np.ndarray, expected: np.ndarray) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from r329fast.graph import load_model
 from r329fast.graph.export.float_session import FloatSession
 from r329fast.graph.ir import Graph
 from r329fast.quantization import quantize
+from r329fast.tuning.arrivals import arrivals
 from r329fast.tuning.channels import find_channels
 from r329fast.tuning.equalise import NoiseModel, equalised, scaled_graph
 from r329fast.tuning.float_side import run_float
@@ -82,6 +84,19 @@ def test_any_factors_leave_a_relu_network_as_it_is(tmp_path: Path) -> None:
     before = FloatSession(graph).run(x)["fc"]
     after = FloatSession(scaled_graph(graph, factors)).run(x)["fc"]
     np.testing.assert_allclose(after, before, atol=1e-5 * np.abs(before).max())
+
+
+def test_where_nothing_reaches_the_output_there_are_no_factors(tmp_path: Path) -> None:
+    graph, x = _network(tmp_path, "Relu"), _images()
+    last = graph.layers[-1]
+    consts = {name: np.zeros_like(values) for name, values in last.consts.items()}
+    silent = dataclasses.replace(last, consts=consts)
+    graph = dataclasses.replace(graph, layers=[*graph.layers[:-1], silent])
+    program = quantize(graph, calibrate(graph, x, "aqt2021", "EXTREME"))
+    arriving = arrivals(graph, x, 0)
+    found, factors = equalised(graph, program, run_float(graph, x, 0), arriving)
+    assert found is graph
+    assert factors == {}
 
 
 def test_a_residual_stream_moves_as_one_and_ends_stay(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import zipfile
@@ -12,11 +13,11 @@ import numpy as np
 import pytest
 from support.evaluation_sets import calibration_set, small_net
 
-from r329fast.calibration import calibrate
+from r329fast.calibration import Ranges, calibrate
 from r329fast.deploy.pipeline import with_per_channel
 from r329fast.graph import load_model
 from r329fast.quantization import Options
-from r329fast.tuning.journal import FOLDER, Journal
+from r329fast.tuning.journal import FOLDER, Journal, fingerprint
 from r329fast.tuning.state import State
 
 _KEY = "0" * 64
@@ -53,6 +54,33 @@ def test_a_step_comes_back_as_it_was(tmp_path: Path, state: State) -> None:
     assert journal.read("b", state) == ({**_RECORD, "accepted": False}, None)
     assert Journal(tmp_path, "1" * 64).read("a", state) is None
     assert journal.read("c", state) is None
+
+
+def test_all_that_decides_the_steps_is_in_the_key(state: State) -> None:
+    """Also ranges that came from a file, and what a layer reads: a run that was killed goes on
+    only where its beginning is the same."""
+    x, words = calibration_set(), {"seed": 0}
+    graph = state.graph
+    name = graph.layers[-1].outputs[0]
+    low, high = state.ranges[name]
+    ranges = Ranges({**state.ranges.values, name: (low, high * 1.25)})
+    index = next(i for i, layer in enumerate(graph) if "weights" in layer.consts)
+    layer = graph.layers[index]
+    consts = {**layer.consts, "weights": layer.consts["weights"] * np.float32(1.01)}
+    layers = list(graph.layers)
+    layers[index] = dataclasses.replace(layer, consts=consts)
+    fed = [*graph.layers[:-1], dataclasses.replace(graph.layers[-1], inputs=graph.inputs)]
+    keys = {
+        fingerprint(state, x, words),
+        fingerprint(dataclasses.replace(state, ranges=ranges), x, words),
+        fingerprint(State(dataclasses.replace(graph, layers=layers), state.ranges, ""), x, words),
+        fingerprint(State(dataclasses.replace(graph, layers=fed), state.ranges, ""), x, words),
+        fingerprint(state, x[:-1], words),
+        fingerprint(state, x, {"seed": 1}),
+    }
+    assert len(keys) == 6
+    same = State(graph, Ranges(dict(reversed(state.ranges.values.items()))), state.method)
+    assert fingerprint(same, x, words) in keys
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from r329fast.errors import UsageError
-from r329fast.kernels.conv.direct import prepare_rows
+from r329fast.kernels.conv.direct import BAND, choose_mode, prepare_rows, tiled_positions
 from r329fast.kernels.conv.layout import ConvLayout
 from r329fast.kernels.conv.winograd import prepare_winograd
 from r329fast.kernels.conv.winograd_tiling import choose_tiling, products
@@ -31,7 +31,7 @@ from r329fast.program.program import Op, TensorSpec
 
 VARIABLE = "R329FAST_WINOGRAD"
 MODES = ("auto", "0", "1")
-_LOAD = 4  # bytes of weights per cycle from L3 or memory
+LOAD = 8  # bytes of weights per cycle from L3 or memory
 _CACHED = 512 * 1024  # as many bytes of weights are there anyway
 _EQUAL: Terms = (1.0, 1.0, 1.0)
 _MANY = 64  # images whose blocks share the weights
@@ -51,7 +51,7 @@ def _rate(lanes: int, kgroup: int) -> int:
 
 
 def _loading(size: int) -> float:
-    return max(size - _CACHED, 0) / _LOAD
+    return max(size - _CACHED, 0) / LOAD
 
 
 def direct_terms(layout: ConvLayout, batch: int) -> Terms:
@@ -61,7 +61,9 @@ def direct_terms(layout: ConvLayout, batch: int) -> Terms:
     rest = (0.7 * outs + 1.5 * layout.channels) * 8 / ISA.lanes
     weights = layout.weights.size * ISA.element
     rows = batch * layout.positions
-    return rows * tile, rows * rest, _loading(weights)
+    bands = choose_mode(layout) == BAND  # runs of a few positions, the last ones not full
+    tiled = batch * tiled_positions(layout.out_height, layout.out_width) if bands else rows
+    return tiled * tile, rows * rest, _loading(weights)
 
 
 def winograd_terms(layout: ConvLayout, batch: int) -> Terms:

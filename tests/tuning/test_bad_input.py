@@ -1,0 +1,54 @@
+"""`tune` with what it cannot work with: one line that says what was found and what is allowed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from support.evaluation_sets import calibration_set, small_net
+
+import r329fast
+from r329fast.cfg.new import new_cfg
+from r329fast.errors import DataError, R329Error, UsageError
+
+_X = calibration_set()
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    return small_net(tmp_path / "small.onnx", bias=1.0)
+
+
+@pytest.mark.parametrize(
+    ("dataset", "error", "text"),
+    [
+        (_X[:, :, :, :2], DataError, "the network's input needs [N, 6, 8, 3]"),
+        (_X.transpose(0, 3, 1, 2), DataError, "channels first (NCHW)"),
+        (_X[0], DataError, "found 3 dimensions"),
+        (_X[:0], DataError, "found no images"),
+        ((_X * 0).astype(np.uint8), DataError, "found dtype uint8, allowed float32"),
+        (np.where(_X > 0, np.float32(np.nan), _X), DataError, "found NaN in image"),
+        ([1.0, 2.0], UsageError, "dataset is a list, allowed: a float32 array [N, 6, 8, 3]"),
+    ],
+)
+def test_arrays_are_checked_as_files_are(
+    dataset: Any, error: type[R329Error], text: str, model: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(error) as found:
+        r329fast.tune(model, tmp_path / "out", dataset=dataset)
+    assert text in str(found.value)
+    assert "\n" not in str(found.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_cfg_without_images_says_what_to_give(model: Path, tmp_path: Path) -> None:
+    path = tmp_path / "run.cfg"
+    lines = new_cfg(model, model_name="small").to_text().splitlines()
+    ready = ["ts_max_file = max.npy", "ts_min_file = min.npy"]  # ranges without their images
+    found = [ready if "calibration_data" in line else [line] for line in lines]
+    path.write_text("\n".join(line for part in found for line in part))
+    with pytest.raises(UsageError, match="calibration_data") as raised:
+        r329fast.tune(path, tmp_path / "out")
+    assert "--images" in str(raised.value)
