@@ -168,11 +168,19 @@ def _recipe(args: argparse.Namespace, out: Console) -> Preprocess:
 def _show(record: dict[str, Any], files: dict[str, str], out: Console) -> None:
     before, after = record["before"]["confirmed"], record["after"]["confirmed"]
     if record["gained"]:
+        count, alone = record["images"]["confirming"], record["images"]["fitted"]
+        those = "image" if count == 1 else "images"
+        which = "that chose nothing" if count + alone <= record["images"]["all"] else "that chose"
         out.wrapped(
             f"output SNR {before['snr']:.2f} -> {after['snr']:.2f} dB, agreement with float "
-            f"{before['agreement']:.1%} -> {after['agreement']:.1%}, on "
-            f"{record['images']['confirming']} images that chose nothing"
+            f"{before['agreement']:.1%} -> {after['agreement']:.1%}, on {count} {those} {which}"
         )
+        wider = [step for step in record["steps"] if step["accepted"] and step.get("headroom")]
+        if after["snr"] < before["snr"] and wider:
+            out.wrapped(
+                f"ranges that reach further cost the images that set them; on others they are "
+                f"worth {wider[0]['gain_db']:+.2f} dB ({wider[0]['step']})"
+            )
     elif any(step.get("begun", True) for step in record["steps"]):
         out.wrapped("nothing helped on images that did not choose it: the network stays as it is")
     else:
@@ -191,6 +199,8 @@ def _show(record: dict[str, Any], files: dict[str, str], out: Console) -> None:
         )
     for kind, path in files.items():
         out.print(f"{kind}: {path}")
+    for note in record["notes"]:
+        out.warn(note)
     cut = [step["step"] for step in record["steps"] if not step.get("begun", True)]
     if cut:
         out.warn(

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from r329fast.kernels.runtime.isa import JIT
 from r329fast.kernels.runtime.kernel import KERNELS
+from r329fast.kernels.runtime.team import compile_loop
 
 
 def warmup(report: Callable[[str, float], None] | None = None) -> float:
@@ -25,6 +26,7 @@ def warmup(report: Callable[[str, float], None] | None = None) -> float:
         kernel.compile()
         if report is not None:
             report(kernel.__name__, time.perf_counter() - start)
+    compile_loop()
     import r329fast.kernels.pixels  # noqa: F401  (compiled when it is imported)
 
     return time.perf_counter() - begin

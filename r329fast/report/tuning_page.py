@@ -20,6 +20,7 @@ def tuning_page(record: Mapping[str, Any]) -> str:
         f"calibration images: {images['fitted']} fit, {images['judging']} judge layers, "
         f"{images['confirming']} confirm steps.</p>",
         f"<p>{_verdict(record)}</p>",
+        *(f'<p class="note">{_text(note)}</p>' for note in record.get("notes", ())),
         _section(
             "Output against float",
             ("images", "SNR, dB", "agreement"),
@@ -33,9 +34,10 @@ def tuning_page(record: Mapping[str, Any]) -> str:
         ),
         _section(
             "Steps",
-            ("step", "kept", "gain, dB", "95 %", "where chosen, dB", "agreement, points", "95 %"),
+            ("step", "result", "gain, dB", "95 %", "others, dB", "agreement, points", "95 %"),
             [_step(step) for step in record["steps"]],
-            "Gains on the images that confirm, beside intervals by drawing these images again.",
+            "Gains on the images that confirm, beside intervals by drawing these images again; "
+            "others: on the images that choose.",
         ),
         *_times(record),
         *(_changes(step) for step in record["steps"] if step["accepted"]),
@@ -90,9 +92,11 @@ def _step(step: Mapping[str, Any]) -> tuple[str, ...]:
         return (step["step"], why, "", "", "", "", "")
     before, after = step["before"]["confirmed"], step["after"]["confirmed"]
     points = 100 * (after["agreement"] - before["agreement"])
+    elsewhere = step.get("judged", "").startswith("by ")  # then the interval is of another gain
     return (
         step["step"], _kept(step), _gain(step["gain_db"]),
-        _interval(step["gain_interval_db"]), _gain(step["gain_chosen_db"]), f"{points:+.1f}",
+        "" if elsewhere else _interval(step["gain_interval_db"]), _gain(step["gain_chosen_db"]),
+        f"{points:+.1f}",
         _interval(step["agreement_interval_points"]),
     )  # fmt: skip
 
@@ -104,6 +108,7 @@ def _kept(step: Mapping[str, Any]) -> str:
     return f"{words} (a tie: by the model of the noise)" if step.get("tie") else words
 
 
+_SHORT = 14  # characters of a cell that stay in one line beside its label
 _CHANNELS = (("shifts", "Shifts", "shift"), ("factors", "Factors", "factor"))
 
 
@@ -175,8 +180,8 @@ def _row(head: Sequence[str], cells: Sequence[str]) -> str:
     first, *others = map(_text, cells)
     text = f'<tr><td class="text">{first}</td>'
     for label, cell in zip(head[1:], others, strict=True):
-        name = f' data-label="{_text(label)}"' if label else ""
-        text += f'<td class="none">{cell}</td>' if not cell else f"<td{name}>{cell}</td>"
+        kind = "none" if not cell else "num" if len(cell) <= _SHORT else "words"
+        text += f'<td class="{kind}" data-label="{_text(label)}">{cell}</td>'
     return f"{text}</tr>"
 
 

@@ -7,7 +7,7 @@ may end below its beginning.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,33 +21,58 @@ UNDONE = "steps undone"
 
 @dataclass(frozen=True)
 class Standing:
-    """After `steps` steps: the state that stood, and its scores on the images that choose and on
+    """A state, the names of the steps that it has, and its scores on the images that choose and on
     those that confirm."""
 
-    steps: int
+    kept: tuple[str, ...]
     state: State
     scores: tuple[ImageScore, ImageScore]
 
 
-def last_that_gains(
-    stood: Sequence[Standing], records: list[dict[str, Any]], told: Callable[[str], None]
-) -> Standing:
-    """The last of `stood` that is better than the first, else the first.
+class Ending:
+    """What stood after each step that was kept.
 
-    Better: its SNR rises on the images that confirm and does not fall on the others, and no more
-    than MAY_DISAGREE of the images change to another class than the float network's. The records
-    of steps behind it say that they were undone.
+    A network has to be better than `base`: the one that the run began with; behind a step that is
+    proved by other images alone (headroom, which costs the images that set the ranges), what was
+    best until then with that step.
     """
-    last = next(item for item in reversed(stood) if item is stood[0] or _better(stood[0], item))
-    undone = [record for record in records[last.steps :] if record["accepted"]]
-    for record in undone:
-        record |= {"accepted": False, "undone": True}
-    if undone:
-        gain = stood[-1].scores[1].snr - stood[0].scores[1].snr
-        names = ", ".join(record["step"] for record in undone)
-        told(f"{names}: undone, the network would end {gain:+.2f} dB from where it began, or worse "
-             "on the others")  # fmt: skip
-    return last
+
+    def __init__(self, base: Standing) -> None:
+        self.base = base
+        self._stood: list[Standing] = []
+
+    def take(self, name: str, state: State, scores: tuple[ImageScore, ImageScore]) -> Standing:
+        """What stands behind one more step."""
+        before = self._stood[-1] if self._stood else self.base
+        self._stood.append(Standing((*before.kept, name), state, scores))
+        return self._stood[-1]
+
+    def found(self, base: Standing) -> None:
+        """Go on from another base, which may be what stands."""
+        self.base, last = base, self._stood[-1]
+        self._stood = [] if last.kept == base.kept else [last]
+
+    def best(self) -> Standing:
+        """The last that is better than the base, else the base.
+
+        Better: its SNR rises on the images that confirm and does not fall on the others, and
+        agreement with the float network falls by no more than MAY_DISAGREE of the images.
+        """
+        better = (item for item in reversed(self._stood) if _better(self.base, item))
+        return next(better, self.base)
+
+    def undo(self, records: list[dict[str, Any]], told: Callable[[str], None]) -> Standing:
+        """`best`, with a word in the records of the steps that it has not."""
+        best = self.best()
+        undone = [item for item in records if item["accepted"] and item["step"] not in best.kept]
+        for record in undone:
+            record |= {"accepted": False, "undone": True}
+        if undone:
+            gain = self._stood[-1].scores[1].snr - self.base.scores[1].snr if self._stood else 0.0
+            names = ", ".join(record["step"] for record in undone)
+            told(f"{names}: undone, all together brought {gain:+.2f} dB on images that did not "
+                 "choose them, or lost on the others")  # fmt: skip
+        return best
 
 
 def _better(start: Standing, end: Standing) -> bool:

@@ -24,7 +24,7 @@ from r329fast.tuning.behind import (
     settings_behind_fit,
 )
 from r329fast.tuning.centre import centred
-from r329fast.tuning.ending import UNDONE, Standing, last_that_gains
+from r329fast.tuning.ending import UNDONE, Ending, Standing
 from r329fast.tuning.equalise import equalised
 from r329fast.tuning.headroom import best_output_headroom, with_headroom
 from r329fast.tuning.history import Moment
@@ -238,7 +238,7 @@ def take_steps(
     bench.origin = state
     before = bench.score(state)
     history = [Moment("", bench.spent(), before[1].snr)]
-    stood = [Standing(0, state, before)]
+    ending = Ending(Standing((), state, before))
     for name, trial in planned(bench, state, advance):
         base, begun = bench.side.graph, time.monotonic()
         if name in _FITS:
@@ -267,14 +267,24 @@ def take_steps(
             state, bench.kept[name] = after, record
             bench.unfitted = bench.tried or bench.unfitted
             before = bench.score(state)
-            stood.append(Standing(len(records), state, before))
+            best, last = ending.best(), ending.take(name, state, before)
+            if name == HEADROOM:
+                ending.found(_widened(bench, best, last, record["headroom"]))
         elif bench.side.graph is not base:
             bench.side = bench.run_float(base)
         history.append(Moment(name, bench.spent(), before[1].snr))
-    last = last_that_gains(stood, records, told)
+    last = ending.undo(records, told)
     if last.state is not state:
         history.append(Moment(UNDONE, bench.spent(), last.scores[1].snr))
     return last.state, records, history
+
+
+def _widened(bench: Bench, best: Standing, last: Standing, headroom: float) -> Standing:
+    """What was best before the headroom, with it: `last`, where that has no step more."""
+    if best.kept == last.kept[:-1]:
+        return last
+    wide = with_headroom(best.state, headroom)
+    return Standing((*best.kept, HEADROOM), wide, bench.score(wide))
 
 
 def _finished(

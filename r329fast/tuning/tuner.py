@@ -143,6 +143,7 @@ def _tune(
         },
         "budget": chosen.budget,
         "gained": gained,
+        "notes": _notes(start, Path(model)),
         "before": {"chosen": before[0].as_json(), "confirmed": before[1].as_json()},
         "after": {"chosen": after[0].as_json(), "confirmed": after[1].as_json()},
         "steps": steps,
@@ -164,11 +165,35 @@ def _tune(
     return TuneResult(record, paths)
 
 
+def _notes(start: _Start, model: Path) -> list[str]:
+    """What a reader of the result may take for something else."""
+    notes = []
+    count = len(start.x)
+    if split(count).confirming.all():
+        notes.append(
+            f"{count} calibration image{'s' * (count > 1)} cannot both choose and confirm: what is "
+            "said of the gain is of what chose it; 100 images do better"
+        )
+    first, *others = start.graph.outputs
+    if others:
+        notes.append(
+            f"judged by the first output {first!r} alone; what {', '.join(others)} lost or gained "
+            "nobody looked at: compare with `r329fast profile` before and after"
+        )
+    network = Path(start.config.parser.input_model) if start.config else model
+    if network.name == MODEL and (network.parent / RECORD).exists():
+        notes.append(
+            f"{network} has been tuned before: its weights aim at int8, so its float outputs are "
+            "no longer the network's; tune the network that it was made of"
+        )
+    return notes
+
+
 def _split_line(bench: Bench) -> str:
     parts, count = bench.parts, len(bench.x)
     line = (
-        f"{count} calibration images: {parts.fitted.sum()} fit, {parts.judging.sum()} judge "
-        f"layers, {parts.confirming.sum()} confirm steps"
+        f"{count} calibration image{'s' * (count > 1)}: {parts.fitted.sum()} fit, "
+        f"{parts.judging.sum()} judge layers, {parts.confirming.sum()} confirm steps"
     )
     if count < MANY:
         line += f"; with fewer than {MANY} no range is narrowed, 100 do better"

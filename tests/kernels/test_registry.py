@@ -12,11 +12,14 @@ from hypothesis import strategies as st
 from support import kernel_cases, kernel_cases_words
 from support.kernel_cases_check import check
 
+from r329fast.bench.cases import make_case
 from r329fast.kernels import REGISTRY, warmup
 from r329fast.kernels.runtime.isa import JIT
 from r329fast.kernels.runtime.kernel import KERNELS
+from r329fast.kernels.runtime.team import run_pieces
 from r329fast.program.ops import OPS
 from r329fast.program.program import Program
+from r329fast.simulator.simulator import Simulator
 
 
 def test_registry_covers_the_spec() -> None:
@@ -45,6 +48,10 @@ def test_warmup_compiles_every_kernel() -> None:
     assert warmup(lambda name, seconds: told.append(name)) > 0
     assert told == [kernel.__name__ for kernel in KERNELS]
     assert all(kernel.ready for kernel in KERNELS)
+    (signature,) = run_pieces.signatures
+    case = make_case("resnet18_v2", 64)
+    Simulator(case.program, threads=2).run(case.program.quantize_input(case.images(1)))
+    assert run_pieces.signatures == [signature]  # threads that share an image compile nothing more
 
 
 @pytest.mark.parametrize("kind", kernel_cases.CASES)

@@ -149,6 +149,15 @@ def test_cuts_cover_everything_once(length: int, wanted: int, threads: int, grai
     assert len(parts) <= min(max(wanted, 1), 255)
 
 
+@pytest.mark.parametrize("threads", [2, 3, 4])
+@pytest.mark.parametrize("wanted", [2, 3, 4, 5, 7])
+def test_no_thread_takes_two_of_few_equal_pieces(threads: int, wanted: int) -> None:
+    sizes = [b - a for a, b in cut(1000, threads, wanted)]
+    assert len(sizes) in (min(wanted, threads), wanted)
+    if wanted < 2 * threads:
+        assert len(sizes) <= threads
+
+
 @pytest.mark.parametrize("model", ["mobilenet_v2", "shufflenet_v2", "resnet18_v2", "regnety_400mf"])
 @pytest.mark.parametrize("threads", [2, 3, 4])
 def test_networks_have_the_same_integers(

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import pytest
 from support.evaluation_sets import calibration_set, small_net
 
 import r329fast
 from r329fast.cfg.new import new_cfg
+from r329fast.cli.main import main
 from r329fast.errors import DataError, R329Error, UsageError
 
 _X = calibration_set()
@@ -52,3 +55,37 @@ def test_a_cfg_without_images_says_what_to_give(model: Path, tmp_path: Path) -> 
     with pytest.raises(UsageError, match="calibration_data") as raised:
         r329fast.tune(path, tmp_path / "out")
     assert "--images" in str(raised.value)
+
+
+def test_what_a_reader_may_mistake_is_said(
+    model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One or two images, a network that was tuned before, more than one output."""
+    few, many, out = tmp_path / "few.npy", tmp_path / "many.npy", tmp_path / "out"
+    np.save(few, _X[:1])
+    np.save(many, _X)
+    words = ["--allow", "bias", "--out", str(out)]
+    assert main(["tune", str(model), "--images", str(few), *words]) == 0
+    said = capsys.readouterr()
+    assert "warning: 1 calibration image cannot both choose and confirm" in said.err
+    assert "1 calibration image: 1 fit" in said.out
+    assert main(["tune", str(model), "--images", str(many), *words]) == 0
+    assert "warning" not in capsys.readouterr().err
+    assert (out / "tuned.onnx").exists()
+    again = ["tune", str(out / "tuned.cfg"), "--images", str(many), *words]
+    assert main(again) == 0
+    assert "has been tuned before" in capsys.readouterr().err
+    two = two_outputs(tmp_path / "two.onnx")
+    assert main(["tune", str(two), "--images", str(many), *words]) == 0
+    assert "judged by the first output 'logits' alone" in capsys.readouterr().err
+    record = json.loads((out / "tune.json").read_text())
+    assert len(record["notes"]) == 1
+    assert "judged by the first output" in (out / "tune.html").read_text()
+
+
+def two_outputs(path: Path) -> Path:
+    """`small_net` with its averages as a second output."""
+    net = onnx.load(str(small_net(path, bias=1.0)))
+    net.graph.output.append(onnx.helper.make_tensor_value_info("pooled", 1, ["N", 3, 1, 1]))
+    onnx.save(net, str(path))
+    return path

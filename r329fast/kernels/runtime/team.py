@@ -24,7 +24,7 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
-from r329fast.kernels.runtime.kernel import call, pause
+from r329fast.kernels.runtime.kernel import call, give_way_address, pause
 
 MOST_PIECES = 255  # what the word has room for
 STATE, DONE, STOP, TAKEN = 0, 8, 16, 24  # int64 words of `control`; each has a cache line
@@ -151,6 +151,13 @@ def run_pieces(control, sections, pieces, steps, thread, patience, give_way):  #
             call(give_way, 0)
 
 
+def compile_loop() -> None:
+    """Compile the loop, or load it from the cache, by a run of one section without calls."""
+    nothing, section = np.zeros((0, 4), np.int64), np.array([[0, 0, 1, 0]])
+    steps = np.zeros((1, 0, 2 + len(FIELDS)), np.int64)
+    run_pieces(new_control(1).ctypes.data, section, nothing, steps, 0, 0, give_way_address())
+
+
 @njit(nogil=True, cache=True)
 def _pauses(count):  # type: ignore[no-untyped-def]
     for _ in range(count):
@@ -185,6 +192,8 @@ def cut(length: int, threads: int, wanted: int, grain: int = 1) -> list[tuple[in
     """
     units = -(-length // grain)
     wanted = max(min(wanted, units, MOST_PIECES), 1)
+    if threads < wanted < 2 * threads:  # else one thread would take two pieces, another one
+        wanted = threads
     if wanted < 2 * threads or units < 2 * wanted:
         sizes = [1.0] * wanted
     else:
