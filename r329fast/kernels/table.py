@@ -32,6 +32,7 @@ class TableRows(NamedTuple):
     first: int  # row (over all images) to begin with
     end: int
     length: int  # bytes of a row of the input
+    pitch: int  # from one of them to the next
     stride: int  # bytes of a row of the output
     start: int  # byte of that row where the input's begins
     copies: int  # 1: the table would change nothing
@@ -56,12 +57,12 @@ def table_rows(frame):  # type: ignore[no-untyped-def]
     """Rows first..end through a table of 256 bytes, into their place in the output's rows."""
     p, x, table, out = arrays(frame, TableRows, "uuu")
     rows, length, stride = p.end - p.first, p.length, p.stride
-    source = x.ctypes.data + p.first * length
+    source = x.ctypes.data + p.first * p.pitch
     target = out.ctypes.data + p.first * stride + p.start
     if p.copies:
-        move_bytes(target, stride, source, length, rows, length)
+        move_bytes(target, stride, source, p.pitch, rows, length)
     else:
-        lookup_bytes(target, stride, source, length, rows, length, table.ctypes.data)
+        lookup_bytes(target, stride, source, p.pitch, rows, length, table.ctypes.data)
 
 
 @kernel
@@ -126,7 +127,9 @@ def prepare_table(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> OpPla
         table = _tables(op, x, output, 1).reshape(-1)
         copies = int(bool((table == np.arange(256)).all()))
         lines, length = x.shape[0], x.elements // x.shape[0]
-        whole = TableRows(first=0, end=lines, length=length, stride=length, start=0, copies=copies)
+        whole = TableRows(
+            first=0, end=lines, length=length, pitch=length, stride=length, start=0, copies=copies
+        )
         return ranged_plan("copy" if copies else "table", table_rows, whole, (table,))
     affine = _prepare_affine(op, x, output) if op.kind == "batchnorm" else None
     if affine is not None:
@@ -169,21 +172,33 @@ def prepare_concat(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> OpPl
         copies = int(bool((table == np.arange(256)).all()))
         length = int(np.prod(x.shape[axis:], dtype=np.int64))
         place = TableRows(
-            first=0, end=outer, length=length, stride=stride, start=start, copies=copies
-        )
+            first=0, end=outer, length=length, pitch=length, stride=stride, start=start,
+            copies=copies,
+        )  # fmt: skip
         parts.append((table, place))
         start += length
+    return _concat_plan(parts, axis == len(output.shape) - 1)
+
+
+def _concat_plan(parts: Sequence[tuple[np.ndarray, TableRows]], by_channels: bool) -> OpPlan:
+    """One call per input; where channels are put together, it may itself be a range of them."""
 
     def bind(
         batch: int, inputs: Sequence[np.ndarray], output: np.ndarray, scratch: np.ndarray
     ) -> list[Step]:
         return [
-            (table_rows, (pack(place._replace(end=batch * outer)), x, table, output))
+            (table_rows, (pack(place._replace(end=batch * place.end)), x, table, output))
             for x, (table, place) in zip(inputs, parts, strict=True)
         ]
 
+    def reading(index: int, pitch: int) -> OpPlan:
+        table, place = parts[index]
+        own = [*parts[:index], (table, place._replace(pitch=pitch)), *parts[index + 1 :]]
+        return _concat_plan(own, True)
+
     copied = all(place.copies for _, place in parts)
-    return OpPlan("copy" if copied else "table", bind, lambda batch: 0, True)
+    path, pitched = "copy" if copied else "table", reading if by_channels else None
+    return OpPlan(path, bind, lambda batch: 0, True, pitched=pitched)
 
 
 PREPARE = {

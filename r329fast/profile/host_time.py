@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from r329fast.program.ops import OPS
 from r329fast.program.program import Program
 from r329fast.simulator.binding import PreparedProgram
 from r329fast.simulator.op_bounds import op_bound
@@ -70,7 +69,8 @@ def host_times(
         spent[layer] = spent.get(layer, 0.0) + float(median) * 1e6 / count
     rates = before.best(measure_rates())
     bounds = dict.fromkeys(spent, 0.0)
-    for entry in program.ops:
-        if not OPS[entry.kind].alias:  # its bytes are its input's
+    computed = set(ops)
+    for index, entry in enumerate(program.ops):
+        if index in computed:  # the bytes of others are their input's
             bounds[entry.layer] += op_bound(program, entry, rates, count) * 1e6 / count
     return HostTimes(spent, bounds, rates)

@@ -52,24 +52,31 @@ class Lifetime:
     images: int
 
 
-def roots(program: Program) -> dict[str, str]:
-    """Tensor -> the tensor whose bytes it shares: a reshape's output is its input."""
+def roots(program: Program, views: Collection[str] = ()) -> dict[str, str]:
+    """Tensor -> the tensor whose bytes it shares: a reshape's output is its input, a view as well.
+
+    views: outputs of ops that are not computed, since their readers read a part of the input.
+    """
     root = {name: name for name in program.tensors}
     for op in program.ops:
-        if OPS[op.kind].alias:
+        if OPS[op.kind].alias or op.outputs[0] in views:
             root[op.outputs[0]] = root[op.inputs[0]]
     return root
 
 
 def lifetimes(
-    program: Program, keep: Collection[str], images: int, stretches: Sequence[Stretch]
+    program: Program,
+    keep: Collection[str],
+    images: int,
+    stretches: Sequence[Stretch],
+    views: Collection[str] = (),
 ) -> dict[str, Lifetime]:
     """Root tensor -> lifetime; program outputs and `keep` live until the end.
 
     A tensor that passes from one stretch to another holds all images, and lives as long as either
     of them goes round.
     """
-    root = roots(program)
+    root = roots(program, views)
     result: dict[str, Lifetime] = {}
     where: dict[str, set[int]] = {}
     end = len(program.ops)
@@ -134,13 +141,15 @@ def plan(
     keep: Collection[str] = (),
     images: int = 1,
     stretches: Sequence[Stretch] = (),
+    views: Collection[str] = (),
 ) -> BufferPlan:
     """Place every tensor; large buffers first, each at the lowest offset that is free.
 
-    images: of a batch; stretches: how it passes the op list, all at once where absent.
+    images: of a batch; stretches: how it passes the op list, all at once where absent; views: see
+    `roots`, they are at the places of the tensors that they are parts of.
     """
     stretches = stretches or [Stretch(0, len(program.ops), images)]
-    lives = lifetimes(program, keep, images, stretches)
+    lives = lifetimes(program, keep, images, stretches, views)
     sizes = {}
     for name, life in lives.items():
         size = life.images * program.tensors[name].bytes
@@ -150,7 +159,7 @@ def plan(
     for name in sorted(lives, key=lambda n: (-sizes[n], lives[n].first, n)):
         placed[name] = occupied.lowest_gap(sizes[name], lives[name])
         occupied.add(placed[name], sizes[name], lives[name])
-    root = roots(program)
+    root = roots(program, views)
     known = [name for name in program.tensors if root[name] in placed]
     return BufferPlan(
         {name: placed[root[name]] for name in known},

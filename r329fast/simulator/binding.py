@@ -14,6 +14,7 @@ from r329fast.program.planner import BufferPlan, plan
 from r329fast.program.program import Program
 from r329fast.program.uniform_dtype import uniform_program
 from r329fast.simulator.op_bounds import op_bound
+from r329fast.simulator.views import View, channel_views
 
 _LEAST_PIECE = 2e-6  # seconds of a piece at its bound: a claim and a wait cost a fifth of one
 _PIECES = 4  # of an op for each thread
@@ -37,7 +38,8 @@ class BoundProgram:
 class PreparedProgram:
     """A program whose ops are prepared; shared by threads.
 
-    flips: tensor -> what turns its stored bytes into the program's (by exclusive or).
+    flips: tensor -> what turns its stored bytes into the program's (by exclusive or); views: what
+    no call computes unless it is to be kept.
     """
 
     def __init__(self, program: Program) -> None:
@@ -54,13 +56,20 @@ class PreparedProgram:
             prepare(op, [tensors[name] for name in op.inputs], tensors[op.outputs[0]])
             for op in stored.ops
         ]
+        self.views = channel_views(stored, self.plans)
+
+    def path(self, index: int) -> str:
+        """The kernel path of an op, as it runs where only outputs are wanted."""
+        return (
+            "view" if self.program.ops[index].outputs[0] in self.views else self.plans[index].path
+        )
 
     def room(
         self, images: int, keep: frozenset[str], budget: int
     ) -> tuple[list[Stretch], BufferPlan, int]:
         """How a batch passes the op list, where its tensors lie, bytes of each part's scratch."""
         cut = stretches(self.program, images, budget)
-        buffers = plan(self.program, keep, images, cut)
+        buffers = plan(self.program, keep, images, cut, self._views(keep))
         # needs do not always grow with images: ask for every number that an op runs with
         scratch = max(
             (
@@ -86,8 +95,11 @@ class PreparedProgram:
         cut, buffers, scratch = self.room(images, keep, budget)
         check_memory(f"an image of program {program.name!r}", buffers.size + parts * scratch)
         arena, *scratches = pieces([buffers.size, *[scratch] * parts])
+        views = self._views(keep)
 
         def view(name: str, start: int, size: int) -> np.ndarray:
+            if name in views:
+                return view(views[name].source, start, size)[views[name].offset :]
             first = start if buffers.images[name] == images else 0
             return arena[buffers.span(name, first, size, program.tensors[name].bytes)]
 
@@ -97,15 +109,30 @@ class PreparedProgram:
                 size = min(stretch.images, images - start)
                 for index in range(stretch.first, stretch.last):
                     op = program.ops[index]
-                    if OPS[op.kind].alias:
+                    if OPS[op.kind].alias or op.outputs[0] in views:
                         continue  # the planner gave both the same bytes
                     inputs = [view(name, start, size) for name in op.inputs]
                     output = view(op.outputs[0], start, size)
                     wanted = self._pieces(index, size, parts)
-                    plan_of = self.plans[index]
+                    plan_of = self._reading(index, views)
                     calls.add(index, *plan_of.bind_parts(size, inputs, output, scratches, wanted))
-        whole = [name for name in buffers.offsets if buffers.images[name] == images]
+        whole = [
+            name for name in buffers.offsets if buffers.images[name] == images and name not in views
+        ]
         return BoundProgram(images, calls, {name: view(name, 0, images) for name in whole})
+
+    def _views(self, keep: frozenset[str]) -> dict[str, View]:
+        """Those that nobody wants as tensors of their own."""
+        return {name: view for name, view in self.views.items() if name not in keep}
+
+    def _reading(self, index: int, views: dict[str, View]) -> OpPlan:
+        """The plan of an op, with inputs that are views."""
+        chosen = self.plans[index]
+        for place, name in enumerate(self.program.ops[index].inputs):
+            if name in views:
+                assert chosen.pitched is not None, "a view has readers that can read it"
+                chosen = chosen.pitched(place, views[name].pitch)
+        return chosen
 
     def _pieces(self, index: int, images: int, parts: int) -> int:
         """How many pieces an op is worth: each of a few microseconds, some for every thread."""

@@ -92,7 +92,7 @@ class Workers:
 
     def path(self, index: int) -> str:
         """The kernel path of an op."""
-        return self._prepared.plans[index].path
+        return self._prepared.path(index)
 
     def after_fork(self) -> None:
         """Arenas that threads of the parent were at work in are left to it."""

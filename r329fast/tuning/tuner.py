@@ -56,6 +56,12 @@ class TuneResult:
     def gained(self) -> bool:
         return bool(self.record["gained"])
 
+    def __repr__(self) -> str:
+        if not self.gained:
+            return "<TuneResult: nothing helped>"
+        before, after = (self.record[side]["confirmed"]["snr"] for side in ("before", "after"))
+        return f"<TuneResult: output SNR {before:.2f} -> {after:.2f} dB, {self.files['cfg']}>"
+
 
 @dataclass
 class _Start:

@@ -114,3 +114,11 @@ def test_a_budget_that_is_over_is_said(tmp_path: Path, capsys: pytest.CaptureFix
     assert "not begun" in said.out
     assert "no step was begun: the network stays as it is" in said.out
     assert "warning: the budget of 1e-09 min was over before" in said.err
+
+
+def test_help_fits_80_columns(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main(["tune", "--help"]) == 0
+    assert [line for line in capsys.readouterr().out.splitlines() if len(line) > 80] == []

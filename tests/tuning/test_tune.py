@@ -208,6 +208,13 @@ def test_a_cfg_keeps_its_scheme_and_settings(
     assert other.hash() != program.hash()
 
 
+def test_a_result_is_shown_in_a_line(tuned: TuneResult) -> None:
+    assert repr(tuned).startswith("<TuneResult: output SNR ")
+    assert repr(tuned).endswith("tuned.cfg>")
+    assert len(repr(tuned)) < 200
+    assert "nothing" in repr(TuneResult({"gained": False}, {}))
+
+
 def test_the_page_names_every_layer(tuned: TuneResult) -> None:
     page = tuning_page(json.loads(Path(tuned.files["record"]).read_text()))
     fitted = [step for step in tuned.record["steps"] if step.get("layers")]

@@ -21,7 +21,7 @@ from r329fast.kernels.ir import depthwise_quads as quads_ir
 from r329fast.kernels.leaves.leaf import leaf
 from r329fast.kernels.runtime.isa import ISA
 from r329fast.kernels.runtime.kernel import KERNELS, arrays, kernel
-from r329fast.kernels.runtime.one_call import ranged_plan
+from r329fast.kernels.runtime.one_call import pitched_plan, ranged_plan
 from r329fast.kernels.runtime.op_plan import OpPlan, aligned
 from r329fast.kernels.runtime.parameters import pack
 from r329fast.program.program import Op, TensorSpec
@@ -109,5 +109,10 @@ def prepare_quads(op: Op, layout: ConvLayout, output: TensorSpec) -> OpPlan | No
     size = 3 * row_bytes + 2 * channels + 512
     parameters = QuadRows(first=0, end=layout.out_height, row_bytes=row_bytes)
     packed = (constants, layout.pads, epilogue.constants)
-    geometry = pack(layout.geometry(layout.input_flip))
-    return ranged_plan(f"{ISA.name}-quads", depthwise_quads, parameters, packed, size, (geometry,))
+    path, geometry = f"{ISA.name}-quads", layout.geometry(layout.input_flip)
+
+    def reading(pitch: int) -> OpPlan:
+        before = (pack(geometry._replace(pitch=pitch)),)
+        return ranged_plan(path, depthwise_quads, parameters, packed, size, before)
+
+    return pitched_plan(reading, layout.channels)

@@ -25,7 +25,7 @@ from r329fast.kernels.ir import depthwise_taps as taps_ir
 from r329fast.kernels.leaves.leaf import leaf
 from r329fast.kernels.runtime.isa import ISA
 from r329fast.kernels.runtime.kernel import KERNELS, arrays, kernel
-from r329fast.kernels.runtime.one_call import ranged_plan
+from r329fast.kernels.runtime.one_call import pitched_plan, ranged_plan
 from r329fast.kernels.runtime.op_plan import OpPlan, aligned
 from r329fast.kernels.runtime.parameters import pack
 from r329fast.program.program import Op, TensorSpec
@@ -158,5 +158,10 @@ def prepare_taps(op: Op, layout: ConvLayout, output: TensorSpec) -> OpPlan | Non
     # the last dot products read three columns past a row's end, the last block past its channels
     size = 8 * layout.kernel[0] + ring_rows * row_bytes + loaded_bytes + 3 * outs + 768
     packed = (constants, layout.pads, epilogue.constants)
-    geometry = pack(layout.geometry(layout.input_flip))
-    return ranged_plan(f"{ISA.name}-taps", depthwise_taps, parameters, packed, size, (geometry,))
+    path, geometry = f"{ISA.name}-taps", layout.geometry(layout.input_flip)
+
+    def reading(pitch: int) -> OpPlan:
+        before = (pack(geometry._replace(pitch=pitch)),)
+        return ranged_plan(path, depthwise_taps, parameters, packed, size, before)
+
+    return pitched_plan(reading, layout.channels)

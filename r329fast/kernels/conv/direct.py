@@ -22,19 +22,19 @@ from r329fast.kernels.conv.windows import clear_rows, load_band, load_part, pack
 from r329fast.kernels.ir import epilogue as epilogue_ir
 from r329fast.kernels.ir import gemm_tile as gemm_tile_ir
 from r329fast.kernels.ir.copy_rows import GAP
-from r329fast.kernels.leaves.gemm_tile import HALF, row_tile_narrow, row_tile_wide
+from r329fast.kernels.leaves.gemm_tile import HALF, row_tile_narrow, row_tile_slim, row_tile_wide
 from r329fast.kernels.leaves.rows import epilogue_rows
 from r329fast.kernels.runtime.compiling import kernel_part
 from r329fast.kernels.runtime.isa import ISA
 from r329fast.kernels.runtime.kernel import arrays, kernel
-from r329fast.kernels.runtime.one_call import ranged_plan
+from r329fast.kernels.runtime.one_call import pitched_plan, ranged_plan
 from r329fast.kernels.runtime.op_plan import OpPlan
 from r329fast.kernels.runtime.parameters import pack
 from r329fast.kernels.runtime.team import Piece, cut
 
 DIRECT, BAND, PARTS, PACKED = range(4)
 _ROWS, _WIDTH = ISA.rows, ISA.width
-_SMALL = _WIDTH // 2
+_SMALL, _SLIM = _WIDTH // 2, ISA.slim
 _ROW_BLOCK = 192 * 1024  # bytes of rows that all columns run over: well inside L2
 _MAX_ROWS = 420 // _ROWS * _ROWS
 _PART_BLOCK = 16 * 1024  # bytes of a part's band: inside L1
@@ -98,8 +98,9 @@ def tile_lines(p, g, a, line_stride, row_stride, lines, width, w, epilogue, out,
     w += column * column_bytes
     while column < last:
         left = per_out - column
-        wide = left >= _WIDTH or (left > _SMALL and per_out >= _WIDTH)
-        columns, at_once = (_WIDTH, 2) if wide else (_SMALL, 4)
+        wide = left >= _WIDTH or (left > _SMALL + _SLIM and per_out >= _WIDTH)
+        slim = left <= _SLIM
+        columns, at_once = (_WIDTH, 2) if wide else (_SLIM if slim else _SMALL, 4)
         # see `panels`: the last tile begins earlier rather than to have fewer columns
         if left < columns:
             column = max(per_out - columns, 0)
@@ -140,11 +141,18 @@ def tile_lines(p, g, a, line_stride, row_stride, lines, width, w, epilogue, out,
                     d_in, d_out = run_at(
                         run + 3, runs, per, length, count, beside, along, beside_out, along_out
                     )
-                    row_tile_narrow(
-                        a_now + a_in, a_now + b_in, a_now + c_in, a_now + d_in, along, taps, jump,
-                        steps, w, epilogue, first, pitch, now, acc, o + a_out, o + b_out, o + c_out,
-                        o + d_out, along_out,
-                    )  # fmt: skip
+                    if slim:
+                        row_tile_slim(
+                            a_now + a_in, a_now + b_in, a_now + c_in, a_now + d_in, along, taps,
+                            jump, steps, w, epilogue, first, pitch, now, acc, o + a_out, o + b_out,
+                            o + c_out, o + d_out, along_out,
+                        )  # fmt: skip
+                    else:
+                        row_tile_narrow(
+                            a_now + a_in, a_now + b_in, a_now + c_in, a_now + d_in, along, taps,
+                            jump, steps, w, epilogue, first, pitch, now, acc, o + a_out, o + b_out,
+                            o + c_out, o + d_out, along_out,
+                        )  # fmt: skip
                 if not now:
                     for index in range(min(at_once, runs - run)):
                         _, place = run_at(
@@ -168,7 +176,7 @@ def conv_rows(frame):  # type: ignore[no-untyped-def]
     scratch: int32 sums of a tile, then rows or a band.
     """
     p, g, x, weights, pads, epilogue, out, scratch = arrays(frame, ConvRows, Geometry, "uuufuu")
-    out_height, out_width, channels, outs = g.out_height, g.out_width, g.channels, g.outs
+    out_height, out_width, outs = g.out_height, g.out_width, g.outs
     groups, per_out, block, mode = g.groups, g.group_outs, p.block, p.mode
     row_bytes, plain = p.row_bytes, p.plain
     acc = scratch.ctypes.data
@@ -211,8 +219,8 @@ def conv_rows(frame):  # type: ignore[no-untyped-def]
         for place in range(p.first, p.end, block):
             start = min(place, p.end - HALF)  # a short last block begins earlier
             rows = min(block, p.end - start)
-            source = x_start + start * channels
-            tile_lines(p, g, source, 0, channels, 1, rows, w, constants, o + start * outs, 0, acc)
+            source = x_start + start * g.pitch
+            tile_lines(p, g, source, 0, g.pitch, 1, rows, w, constants, o + start * outs, 0, acc)
         return
     # Parts inside: each packs its own channels of the same positions into the same rows.
     for start in range(p.first, p.end, block):
@@ -297,11 +305,8 @@ def prepare_rows(layout: ConvLayout) -> OpPlan:
     """The direct path for `layout`, whose sums are known to fit int32."""
     mode, parts = choose_mode(layout), merged_groups(layout)
     parameters, packed, scratch_bytes = _parameters(layout, mode, parts)
-    own = layout.geometry(layout.tile_flip)
-    geometry = pack(
-        own._replace(
-            groups=len(parts.weights), group_channels=parts.channels, group_outs=parts.outs
-        )
+    geometry = layout.geometry(layout.tile_flip)._replace(
+        groups=len(parts.weights), group_channels=parts.channels, group_outs=parts.outs
     )
 
     def pieces(batch: int, threads: int, wanted: int) -> list[Piece]:
@@ -314,7 +319,7 @@ def prepare_rows(layout: ConvLayout) -> OpPlan:
             even = ceil(parts.outs / (_WIDTH * threads)) * _WIDTH * threads <= 1.1 * parts.outs
             if len(columns) >= threads and (even or positions < 2 * HALF):
                 return [Piece(0, units, *ends) for ends in columns]
-        at_once = 2 if parts.outs > _SMALL else 4
+        at_once = 2 if parts.outs > _SMALL + _SLIM else 4
         if mode in (BAND, PARTS):
             runs = -(-layout.out_width // HALF)
             grain = at_once // gcd(runs, at_once)
@@ -327,4 +332,9 @@ def prepare_rows(layout: ConvLayout) -> OpPlan:
 
     path = f"{ISA.name}-{layout.describe()}"
     constants = (packed, layout.pads, layout.epilogue.constants)
-    return ranged_plan(path, conv_rows, parameters, constants, scratch_bytes, (geometry,), pieces)
+
+    def reading(pitch: int) -> OpPlan:
+        before = (pack(geometry._replace(pitch=pitch)),)
+        return ranged_plan(path, conv_rows, parameters, constants, scratch_bytes, before, pieces)
+
+    return pitched_plan(reading, layout.channels)

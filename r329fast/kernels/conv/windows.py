@@ -27,15 +27,16 @@ def load_row(g, target, columns, x, x_end, pads, pads_end, image, source_y):  # 
     height, width, channels, left, flip = g.height, g.width, g.channels, g.left, g.flip
     inside = max(min(width, columns - left), 0)
     place = target + min(left, columns) * channels
-    source = x + (image * height + source_y) * width * channels
+    source = x + (image * height + source_y) * width * g.pitch
     within = 0 <= source_y < height
+    runs, run = (1, inside * channels) if g.pitch == channels else (inside, channels)
     # Without a flip the bytes are moved as they are, and none past their end: the padding behind
     # is still there from `clear_rows`.
     if within and flip == 0:
-        move_bytes(place, 0, source, 0, 1, inside * channels)
+        move_bytes(place, run, source, g.pitch, runs, run)
         return
     if within:
-        copy_bytes(place, 0, source, 0, 1, inside * channels, x_end, flip)
+        copy_bytes(place, run, source, g.pitch, runs, run, x_end, flip)
     elif inside > 0:
         copy_bytes(place, channels, pads, 0, inside, channels, pads_end, flip)
     # Those copies write whole vectors, over the padding behind: it is written again.
@@ -74,10 +75,10 @@ def load_part(g, band, row_bytes, x, x_end, pads, pads_end, image, y, lines, bas
             copy_bytes(target, size, edge, 0, columns, held, pads_end, flip)
             continue
         # In this order: every copy writes whole vectors, over the beginning of the next one.
-        source = x + (image * height + source_y) * width * channels + base
+        source = x + (image * height + source_y) * width * g.pitch + base
         copy_bytes(target, size, edge, 0, left, held, pads_end, flip)
         target += left * size
-        copy_bytes(target, size, source, channels, inside, held, x_end, flip)
+        copy_bytes(target, size, source, g.pitch, inside, held, x_end, flip)
         target += inside * size
         copy_bytes(target, size, edge, 0, columns - left - inside, held, pads_end, flip)
 
@@ -103,10 +104,10 @@ def pack_taps(g, a, row_bytes, x, x_end, pads, pads_end, image, y, column, end, 
         if first > column:
             copy_rows(target, row_bytes, pads + base, 0, first - column, count, pads_end, flip)
         if last > first:
-            place = ((image * height + source_y) * width + first * stride + shift) * channels
+            place = ((image * height + source_y) * width + first * stride + shift) * g.pitch
             inside = target + (first - column) * row_bytes
             copy_rows(
-                inside, row_bytes, x + place + base, stride * channels, last - first, count, x_end,
+                inside, row_bytes, x + place + base, stride * g.pitch, last - first, count, x_end,
                 flip,
             )  # fmt: skip
         if end > last:
@@ -121,20 +122,20 @@ def pack_rows(g, a, row_bytes, x, x_end, pads, pads_end, position, rows, group, 
     g: `Geometry`; x, pads: addresses; pads holds one kernel row of padding; plain: a row is a whole
     input position.
     """
-    height, width, channels, out_height, out_width = (
+    height, width, pitch, out_height, out_width = (
         g.height,
         g.width,
-        g.channels,
+        g.pitch,
         g.out_height,
         g.out_width,
     )
     kernel_x, stride, left, flip = g.kernel_x, g.stride_x, g.left, g.flip
     if plain:
-        copy_rows(a, row_bytes, x + position * channels, channels, rows, channels, x_end, flip)
+        copy_rows(a, row_bytes, x + position * pitch, pitch, rows, g.channels, x_end, flip)
         return
     # One group without dilation: the taps of a kernel row lie side by side in the image too, so
     # that a window that is inside it takes one copy per kernel row.
-    whole = g.groups == 1 and g.dilation_x == 1
+    whole = g.groups == 1 and g.dilation_x == 1 and (kernel_x == 1 or pitch == g.channels)
     span = kernel_x * g.group_channels
     # Output columns whose windows lie inside the image from left to right.
     inner_first = (left + stride - 1) // stride
@@ -162,8 +163,8 @@ def pack_rows(g, a, row_bytes, x, x_end, pads, pads_end, position, rows, group, 
             if last > first:
                 place = (image * height + source_y) * width + first * stride - left
                 copy_rows(
-                    target + (first - column) * row_bytes, row_bytes, x + place * channels,
-                    stride * channels, last - first, span, x_end, flip,
+                    target + (first - column) * row_bytes, row_bytes, x + place * pitch,
+                    stride * pitch, last - first, span, x_end, flip,
                 )  # fmt: skip
             if end > last:
                 row = line + (last - column) * row_bytes

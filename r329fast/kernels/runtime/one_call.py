@@ -6,7 +6,8 @@ output, and scratch where it needs any.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -30,6 +31,11 @@ def ranged_plan(
     scratch_bytes: None for a kernel without scratch; cutter: as in OpPlan.
     """
     return _plan(path, run, parameters, constants, scratch_bytes, before, "end", cutter)
+
+
+def pitched_plan(make: Callable[[int], OpPlan], channels: int) -> OpPlan:
+    """make(bytes from one input position to the next), which has `channels` of its own."""
+    return replace(make(channels), pitched=lambda index, pitch: make(pitch))
 
 
 def batch_plan(

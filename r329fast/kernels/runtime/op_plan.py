@@ -15,6 +15,8 @@ from r329fast.program.program import TensorSpec
 Step = tuple[Kernel, tuple[np.ndarray, ...]]  # a kernel and its flat arrays
 BindCalls = Callable[[int, Sequence[np.ndarray], np.ndarray, np.ndarray], list[Step]]
 CutCalls = Callable[[int, int, int], list[Piece]]
+# (index of an input, bytes from one of its positions to the next) -> the plan that reads it so
+Pitched = Callable[[int, int], "OpPlan"]
 
 _ALIGN = 64
 _FINE = 16  # a piece of so many cache lines is cut between two of them
@@ -48,7 +50,8 @@ class OpPlan:
     path: name of the chosen kernel path; binder: (batch, flat uint8 inputs, flat uint8 output,
     scratch) -> kernel calls; scratch: batch -> bytes; ranged: the first argument of every call
     has the parameters `first` and `end`, so that threads can share the work; cutter: (batch,
-    threads, pieces wanted) -> the pieces, where they are not just parts of first..end.
+    threads, pieces wanted) -> the pieces, where they are not just parts of first..end; pitched:
+    None where inputs must be contiguous, else how to read one as a range of channels.
     """
 
     path: str
@@ -56,6 +59,7 @@ class OpPlan:
     scratch: Callable[[int], int]
     ranged: bool = False
     cutter: CutCalls | None = None
+    pitched: Pitched | None = None
 
     def scratch_bytes(self, batch: int) -> int:
         """Bytes of working memory that `run` needs for `batch` images."""

@@ -144,6 +144,7 @@ def _geometry(op: Op, x: TensorSpec, output: TensorSpec, weights: np.ndarray) ->
         height=shape[0],
         width=shape[1],
         channels=shape[2],
+        pitch=shape[2],
         out_height=1 if flat else output.shape[0],
         out_width=rows if flat else output.shape[1],
         outs=len(weights),
