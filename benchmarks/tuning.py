@@ -185,7 +185,7 @@ def measure(network: Network, scheme: str, per_channel: bool, word: str, **chang
     with tempfile.TemporaryDirectory() as folder:
         start = time.perf_counter(), time.process_time()
         result = tune(
-            network.path, folder, dataset=x, scheme=scheme, per_channel=per_channel,
+            network.path, folder, dataset=x, scheme=scheme, per_channel=per_channel or None,
             threads=network.threads, budget=0.0, **changes,
         )  # fmt: skip
         wall, cpu = time.perf_counter() - start[0], time.process_time() - start[1]

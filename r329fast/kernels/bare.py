@@ -9,8 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from numba import njit
 
-from r329fast.kernels.ir.gemm_tile import STORE
-from r329fast.kernels.leaves.gemm_tile import HALF, row_tile_wide
+from r329fast.kernels.leaves.gemm_tile import sum_tile_wide
 from r329fast.kernels.runtime.isa import ISA
 
 _INNER = 576  # K of one call: a 3x3 kernel on 64 channels
@@ -22,10 +21,7 @@ _REPEAT = 400
 def _repeat_tile(a, w, acc, steps, repeat):  # type: ignore[no-untyped-def]
     first = a.ctypes.data
     for _ in range(repeat):
-        row_tile_wide(
-            first, first + HALF * _ROW, _ROW, 1, 0, steps, w.ctypes.data, w.ctypes.data, 0, 0,
-            STORE, acc.ctypes.data, first, first, 0,
-        )  # fmt: skip
+        sum_tile_wide(first, _ROW, steps, w.ctypes.data, acc.ctypes.data)
 
 
 _OPERANDS = (

@@ -52,7 +52,7 @@ def test_the_recipe_of_the_images_goes_into_the_cfg(
 ) -> None:
     """From the file near the model, and from the folder of a cfg's calibration data."""
     model, calib = str(bundled.path("net.onnx")), str(bundled.path("calib.zip"))
-    words = ["--limit", "16", "--allow", "ranges,bias"]
+    words = ["--limit", "100", "--allow", "bias,rounding"]
     out = tmp_path / "a"
     assert main(["tune", model, "--images", calib, "--out", str(out), *words]) == 0
     assert "recipe: " in capsys.readouterr().out
@@ -62,7 +62,7 @@ def test_the_recipe_of_the_images_goes_into_the_cfg(
          str(bundled.path("preprocess.json"))],
         ["cfg", "new", model, "--out", str(tmp_path / "run.cfg"), "--calibration-data",
          str(tmp_path / "d" / "dataset.npy")],
-        ["tune", str(tmp_path / "run.cfg"), "--limit", "16", "--allow", "ranges,bias", "--out",
+        ["tune", str(tmp_path / "run.cfg"), "--limit", "100", "--allow", "bias,rounding", "--out",
          str(tmp_path / "b")],
     ):  # fmt: skip
         assert main(words) == 0
@@ -114,3 +114,11 @@ def test_a_budget_that_is_over_is_said(tmp_path: Path, capsys: pytest.CaptureFix
     assert "not begun" in said.out
     assert "no step was begun: the network stays as it is" in said.out
     assert "warning: the budget of 1e-09 min was over before" in said.err
+
+
+def test_help_fits_80_columns(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main(["tune", "--help"]) == 0
+    assert [line for line in capsys.readouterr().out.splitlines() if len(line) > 80] == []

@@ -49,9 +49,9 @@ def add_preprocess(parser: argparse.ArgumentParser) -> None:
     """Add --size, --sub, --div, --order, --resize and --preprocess."""
     group = parser.add_argument_group(
         "preprocessing",
-        "Without these, as the network's calibration set was prepared (preprocess.json beside\n"
-        "dataset.npy); where that is not known, as in the vendor's tutorial: stretch to\n"
-        "224x224, RGB, (x/255 - ImageNet mean) / std.",
+        "Without these, as the network's calibration set was prepared (preprocess.json\n"
+        "beside dataset.npy); where that is not known, as in the vendor's tutorial:\n"
+        "stretch to 224x224, RGB, (x/255 - ImageNet mean) / std.",
     )
     add_size(group)
     group.add_argument(

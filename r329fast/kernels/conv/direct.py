@@ -22,7 +22,7 @@ from r329fast.kernels.conv.windows import clear_rows, load_band, load_part, pack
 from r329fast.kernels.ir import epilogue as epilogue_ir
 from r329fast.kernels.ir import gemm_tile as gemm_tile_ir
 from r329fast.kernels.ir.copy_rows import GAP
-from r329fast.kernels.leaves.gemm_tile import HALF, row_tile_narrow, row_tile_wide
+from r329fast.kernels.leaves.gemm_tile import HALF, row_tile_narrow, row_tile_slim, row_tile_wide
 from r329fast.kernels.leaves.rows import epilogue_rows
 from r329fast.kernels.runtime.compiling import kernel_part
 from r329fast.kernels.runtime.isa import ISA
@@ -34,7 +34,7 @@ from r329fast.kernels.runtime.team import Piece, cut
 
 DIRECT, BAND, PARTS, PACKED = range(4)
 _ROWS, _WIDTH = ISA.rows, ISA.width
-_SMALL = _WIDTH // 2
+_SMALL, _SLIM = _WIDTH // 2, ISA.slim
 _ROW_BLOCK = 192 * 1024  # bytes of rows that all columns run over: well inside L2
 _MAX_ROWS = 420 // _ROWS * _ROWS
 _PART_BLOCK = 16 * 1024  # bytes of a part's band: inside L1
@@ -65,15 +65,23 @@ class ConvRows(NamedTuple):
 
 
 @kernel_part
-def run_at(run, runs, per, length, count, across_in, along_in, across_out, along_out):  # type: ignore[no-untyped-def]
+def run_at(line, place, length, count, across_in, along_in, across_out, along_out):  # type: ignore[no-untyped-def]
     """Where the rows of a tile's run begin, and its outputs; bytes from those of the first.
 
-    per: runs of a line (or column) of `length` positions; the last begins earlier if need be.
+    The last run of a line (or column) of `length` positions begins earlier if need be.
     """
-    run = min(run, runs - 1)  # past the last run, it is made again
-    line = run // per
-    place = min((run - line * per) * HALF, length - count)
+    place = min(place, length - count)
     return line * across_in + place * along_in, line * across_out + place * along_out
+
+
+@kernel_part
+def next_run(line, place, length, lines):  # type: ignore[no-untyped-def]
+    """The run behind the one at `place` of `line`; the last one again behind the last."""
+    if place + HALF < length:
+        return line, place + HALF
+    if line + 1 < lines:
+        return line + 1, 0
+    return line, place
 
 
 @kernel_part
@@ -98,8 +106,9 @@ def tile_lines(p, g, a, line_stride, row_stride, lines, width, w, epilogue, out,
     w += column * column_bytes
     while column < last:
         left = per_out - column
-        wide = left >= _WIDTH or (left > _SMALL and per_out >= _WIDTH)
-        columns, at_once = (_WIDTH, 2) if wide else (_SMALL, 4)
+        wide = left >= _WIDTH or (left > _SMALL + _SLIM and per_out >= _WIDTH)
+        slim = left <= _SLIM
+        columns, at_once = (_WIDTH, 2) if wide else (_SLIM if slim else _SMALL, 4)
         # see `panels`: the last tile begins earlier rather than to have fewer columns
         if left < columns:
             column = max(per_out - columns, 0)
@@ -112,22 +121,25 @@ def tile_lines(p, g, a, line_stride, row_stride, lines, width, w, epilogue, out,
         left = min(left, columns)
         for turn in range(2 if turned else 1):
             if turn:
-                per, length, runs = up, lines, rest * up
+                length, across = lines, rest
                 beside, along, beside_out, along_out = row_stride, line_stride, outs, width * outs
                 a_now, o = a + whole * HALF * row_stride, out + first + whole * HALF * outs
             else:
-                length = whole * HALF if turned else width
-                per = (length + HALF - 1) // HALF
-                runs = lines * per
+                length, across = whole * HALF if turned else width, lines
                 beside, along, beside_out, along_out = line_stride, row_stride, width * outs, outs
                 a_now, o = a, out + first
+            runs = across * ((length + HALF - 1) // HALF)
+            line, place = 0, 0
             for run in range(0, runs, at_once):
+                start_line, start = line, place
                 a_in, a_out = run_at(
-                    run, runs, per, length, count, beside, along, beside_out, along_out
+                    line, place, length, count, beside, along, beside_out, along_out
                 )
+                line, place = next_run(line, place, length, across)
                 b_in, b_out = run_at(
-                    run + 1, runs, per, length, count, beside, along, beside_out, along_out
+                    line, place, length, count, beside, along, beside_out, along_out
                 )
+                line, place = next_run(line, place, length, across)
                 if wide:
                     row_tile_wide(
                         a_now + a_in, a_now + b_in, along, taps, jump, steps, w, epilogue, first,
@@ -135,25 +147,34 @@ def tile_lines(p, g, a, line_stride, row_stride, lines, width, w, epilogue, out,
                     )  # fmt: skip
                 else:
                     c_in, c_out = run_at(
-                        run + 2, runs, per, length, count, beside, along, beside_out, along_out
+                        line, place, length, count, beside, along, beside_out, along_out
                     )
+                    line, place = next_run(line, place, length, across)
                     d_in, d_out = run_at(
-                        run + 3, runs, per, length, count, beside, along, beside_out, along_out
+                        line, place, length, count, beside, along, beside_out, along_out
                     )
-                    row_tile_narrow(
-                        a_now + a_in, a_now + b_in, a_now + c_in, a_now + d_in, along, taps, jump,
-                        steps, w, epilogue, first, pitch, now, acc, o + a_out, o + b_out, o + c_out,
-                        o + d_out, along_out,
-                    )  # fmt: skip
+                    line, place = next_run(line, place, length, across)
+                    if slim:
+                        row_tile_slim(
+                            a_now + a_in, a_now + b_in, a_now + c_in, a_now + d_in, along, taps,
+                            jump, steps, w, epilogue, first, pitch, now, acc, o + a_out, o + b_out,
+                            o + c_out, o + d_out, along_out,
+                        )  # fmt: skip
+                    else:
+                        row_tile_narrow(
+                            a_now + a_in, a_now + b_in, a_now + c_in, a_now + d_in, along, taps,
+                            jump, steps, w, epilogue, first, pitch, now, acc, o + a_out, o + b_out,
+                            o + c_out, o + d_out, along_out,
+                        )  # fmt: skip
                 if not now:
                     for index in range(min(at_once, runs - run)):
-                        _, place = run_at(
-                            run + index, runs, per, length, count, beside, along, beside_out,
-                            along_out,
-                        )  # fmt: skip
+                        _, there = run_at(
+                            start_line, start, length, count, beside, along, beside_out, along_out
+                        )
+                        start_line, start = next_run(start_line, start, length, across)
                         sums = acc + index * HALF * 4 * columns
                         epilogue_rows(
-                            sums, 4 * columns, epilogue, first, pitch, left, count, o + place,
+                            sums, 4 * columns, epilogue, first, pitch, left, count, o + there,
                             along_out,
                         )  # fmt: skip
         w += columns * column_bytes
@@ -311,7 +332,7 @@ def prepare_rows(layout: ConvLayout) -> OpPlan:
             even = ceil(parts.outs / (_WIDTH * threads)) * _WIDTH * threads <= 1.1 * parts.outs
             if len(columns) >= threads and (even or positions < 2 * HALF):
                 return [Piece(0, units, *ends) for ends in columns]
-        at_once = 2 if parts.outs > _SMALL else 4
+        at_once = 2 if parts.outs > _SMALL + _SLIM else 4
         if mode in (BAND, PARTS):
             runs = -(-layout.out_width // HALF)
             grain = at_once // gcd(runs, at_once)

@@ -216,15 +216,16 @@ def panels(outs: int) -> list[tuple[int, int]]:
     Every tile is full where there are enough columns at all: the last begins earlier, and makes
     some outputs twice, so that finished bytes are written by whole vectors.
     """
-    wide, narrow = ISA.width, ISA.width // 2
+    wide, narrow, slim = ISA.width, ISA.width // 2, ISA.slim
     result = [(column, wide) for column in range(0, outs - wide + 1, wide)]
     done = len(result) * wide
-    if outs - done > narrow and outs >= wide:
+    if outs - done > narrow + slim and outs >= wide:
         return [*result, (outs - wide, wide)]
     if outs - done > narrow:
-        result.append((0, narrow))
-        done = narrow
-    return result if done == outs else [*result, (max(outs - narrow, 0), narrow)]
+        result.append((done, narrow))
+        done += narrow
+    last = narrow if outs - done > slim else slim
+    return result if done == outs else [*result, (max(outs - last, 0), last)]
 
 
 def plain_panels(outs: int) -> list[tuple[int, int]]:

@@ -3,7 +3,7 @@
 In float32, where a fused multiply-add does the rounding (`epilogue.py` checks when that is exact):
 
     ONCE       t = fma(a + bias, factor, MAGIC)                         (NONE and RELU)
-    TWICE      t = fma(fma(a + bias, factor, MAGIC) - MAGIC, 1/256, MAGIC)  (CLIP)
+    TWICE      t = fma(fma(a + bias, factor, MAGIC), 1/256, MAGIC - MAGIC / 256)  (CLIP)
     q = low byte of clamp(t, MAGIC + low, MAGIC + high) - zero_point
 
 In float64, everything else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -25,7 +26,7 @@ def tall_tile(isa: Isa, vectors: int) -> Any:
 
 
 def sum_tile(isa: Isa, vectors: int) -> Any:
-    """The same without an epilogue."""
+    """Sums alone, of rows that all lie a constant distance apart: see `emit_sum_tile`."""
     return leaf(f"sum_tile_{isa.name}_{vectors}", emit_sum_tile, isa, vectors)
 
 
@@ -115,7 +116,14 @@ def tall_tile_twin(isa: Isa, vectors: int) -> Any:
 
 row_tile_wide: Any
 row_tile_narrow: Any  # four runs of rows
-row_tile_short: Any  # as narrow, two runs
+row_tile_slim: Any  # as narrow, vectors of half the lanes
+sum_tile_wide: Any
+sum_tile_narrow: Any
 make = row_tile if JIT else row_tile_twin
-row_tile_wide, row_tile_short = make(ISA, ISA.vectors), make(ISA, ISA.vectors // 2)
-row_tile_narrow = (tall_tile if JIT else tall_tile_twin)(ISA, ISA.vectors // 2)
+row_tile_wide = make(ISA, ISA.vectors)
+make = tall_tile if JIT else tall_tile_twin
+row_tile_narrow = row_tile_slim = make(ISA, ISA.vectors // 2)
+if ISA.slim:
+    row_tile_slim = make(replace(ISA, name=f"{ISA.name}-slim", lanes=ISA.slim), 1)
+make = sum_tile if JIT else sum_tile_twin
+sum_tile_wide, sum_tile_narrow = make(ISA, ISA.vectors), make(ISA, ISA.vectors // 2)

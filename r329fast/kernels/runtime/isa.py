@@ -49,6 +49,11 @@ class Isa:
         """Columns of a full tile (a narrow one has half of them)."""
         return self.lanes * self.vectors
 
+    @property
+    def slim(self) -> int:
+        """Columns of a tile of vectors half as long, for the last outputs; 0: there is none."""
+        return self.lanes // 2 if self.lanes == 16 else 0
+
     def possible(self, features: frozenset[str]) -> bool:
         """Whether a target with `features` can execute it."""
         return any(need <= features for need in self.needs)
@@ -58,7 +63,9 @@ def _all(*features: str) -> frozenset[str]:
     return frozenset(features)
 
 
-_VNNI512 = Isa("vnni512", 16, 4, 1, False, 14, 2, (_all("avx512f", "avx512bw", "avx512vnni"),))
+_VNNI512 = Isa(
+    "vnni512", 16, 4, 1, False, 14, 2, (_all("avx512f", "avx512bw", "avx512vl", "avx512vnni"),)
+)
 _AVXVNNI = Isa(
     "avxvnni", 8, 4, 1, False, 6, 2, (_all("avx2", "avxvnni"), _all("avx512vl", "avx512vnni"))
 )

@@ -19,8 +19,7 @@ from r329fast.kernels.conv.layout import Geometry, Parts, pack_weights, plain_pa
 from r329fast.kernels.conv.windows import pack_rows
 from r329fast.kernels.epilogue import prepare_epilogue
 from r329fast.kernels.ir.copy_rows import GAP
-from r329fast.kernels.ir.gemm_tile import STORE
-from r329fast.kernels.leaves.gemm_tile import HALF, row_tile_short, row_tile_wide
+from r329fast.kernels.leaves.gemm_tile import sum_tile_narrow, sum_tile_wide
 from r329fast.kernels.runtime.compiling import kernel_part
 from r329fast.kernels.runtime.isa import ISA
 from r329fast.kernels.runtime.kernel import arrays, kernel
@@ -139,7 +138,7 @@ def tile_planes(p, g, rows_at, plane_bytes, rows, w, room, epilogue, table, chan
     """
     cells, moves, tile_sums, row_sums = room
     outs, per_out, row_bytes, steps = g.outs, g.group_outs, p.row_bytes, p.steps
-    half, pairs = HALF * row_bytes, p.planes * p.weight_planes
+    pairs = p.planes * p.weight_planes
     entry = 0
     for column in range(0, per_out, _WIDTH):
         left = min(per_out - column, _WIDTH)
@@ -158,13 +157,9 @@ def tile_planes(p, g, rows_at, plane_bytes, rows, w, room, epilogue, table, chan
                     source = w + kind * p.weight_bytes
                     moves[pair] = 8 * (plane + kind)
                     if wide:
-                        row_tile_wide(
-                            a, a + half, row_bytes, 1, 0, steps, source, 0, 0, 0, STORE, at, 0, 0, 0
-                        )
+                        sum_tile_wide(a, row_bytes, steps, source, at)
                     else:
-                        row_tile_short(
-                            a, a + half, row_bytes, 1, 0, steps, source, 0, 0, 0, STORE, at, 0, 0, 0
-                        )
+                        sum_tile_narrow(a, row_bytes, steps, source, at)
             there = min(_ROWS, rows - tile)
             join(cells, there * columns, pairs, moves, offsets, tile_sums)
             if p.weight_planes > 1:
