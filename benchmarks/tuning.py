@@ -201,7 +201,7 @@ def measure(
     with _folder(out, f"{network.name} {word}") as folder:
         start = time.perf_counter(), time.process_time()
         result = tune(
-            network.path, folder, dataset=x, scheme=scheme, per_channel=per_channel,
+            network.path, folder, dataset=x, scheme=scheme, per_channel=per_channel or None,
             threads=network.threads, budget=0.0, told=told, **changes,
         )  # fmt: skip
         wall, cpu = time.perf_counter() - start[0], time.process_time() - start[1]

@@ -185,6 +185,12 @@ def _show(record: dict[str, Any], files: dict[str, str], out: Console) -> None:
         out.wrapped("nothing helped on images that did not choose it: the network stays as it is")
     else:
         out.wrapped("no step was begun: the network stays as it is")
+    if record["settings"]:
+        names = ", ".join(record["settings"])
+        out.wrapped(
+            f"settings changed: {names} (in tuned.cfg); what they cost on the chip in time is not "
+            "known, --allow without settings leaves them"
+        )
     time = record["time"]
     if time["seconds_to_most"] is not None:
         out.wrapped(

@@ -124,11 +124,18 @@ def _changes(step: Mapping[str, Any]) -> str:
         return _section(f"Ranges: {step['step']}", head, rows)
     if step.get("factors") or step.get("shifts"):
         return "".join(_channels(step, *words) for words in _CHANNELS if step.get(words[0]))
+    if step.get("options"):
+        rows = [(name, _value(value)) for name, value in step["options"].items()]
+        return _section(f"Settings: {step['step']}", ("setting of the cfg", "value"), rows)
     if step.get("headroom"):
         return f"<p>All ranges times {step['headroom']:g} ({_text(step['step'])}).</p>"
     if step.get("cause"):
         return f"<p>{_text(step['step'])}: {_text(step['cause'])}.</p>"
     return "" if step.get("layers") else f"<p>Kept: {_text(step['step'])}.</p>"
+
+
+def _value(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _channels(step: Mapping[str, Any], key: str, title: str, word: str) -> str:

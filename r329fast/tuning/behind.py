@@ -5,17 +5,20 @@ What a change is worth is seen behind the fit: before it, errors hide it that th
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import numpy as np
 
 from r329fast.profile.errors import ratio_db
+from r329fast.profile.proposals import MIN_GAIN
 from r329fast.tuning.centre import centred
 from r329fast.tuning.equalise import equalised, predicted_noise
 from r329fast.tuning.headroom import with_headroom
 from r329fast.tuning.score import ImageScore, judged_gain
+from r329fast.tuning.settings import Change, changed_words
 from r329fast.tuning.state import MSE, State
-from r329fast.tuning.workbench import Bench, Result, fitted, spans, with_float_kept
+from r329fast.tuning.workbench import Bench, Result, fitted, rescaled, spans, with_float_kept
 
 RANGES = "ranges"
 ABSORB, EQUALISE, HEADROOM = "absorbed biases", "equalise", "headroom of ranges"
@@ -31,40 +34,52 @@ def behind_fit(bench: Bench, kinds: tuple[str, ...], change: str) -> Result | No
     if base is None or base.method == "file" or (change == EQUALISE and factors):
         return None
     graph, details = base.graph, dict[str, Any]()
-    program = base.program(bench.scheme, bench.options)
+    program, arriving = base.program(bench.scheme), bench.arrivals(base)
+    before = predicted_noise(base.graph, program, bench.side, arriving) if arriving else None
     if change == ABSORB:
-        graph, moves = centred(graph, bench.side)
+        side = bench.side
+        if factors and bench.origin is not None:
+            # shifts come before factors: a channel beside zero asks for another one
+            graph = bench.origin.graph
+            side, arriving = bench.run_float(graph), bench.arrivals(bench.origin)
+        graph, moves = centred(graph, side)
+        del side
         if not any(np.any(values) for values in moves.values()):
             return None
         details["shifts"] = spans(moves, 0)
     # constants move no derivative: what arrives is the same before and after them
-    arriving = bench.arrivals(base.graph)
-    before = predicted_noise(base.graph, program, bench.side, arriving) if arriving else None
+    scales: dict[str, np.ndarray] = {}
     if change == EQUALISE or factors:
         moved = bench.side if change == EQUALISE else bench.run_float(graph)
         graph, scales = equalised(graph, program, moved, arriving, means_count=False)
         if not scales and change == EQUALISE:
             return None
         details["factors"] = spans(scales, 1)
-        arriving = {
-            name: each / scales[name] ** 2 if name in scales else each
-            for name, each in arriving.items()
-        }
         del moved
-    found = with_float_kept(bench, base, graph, details)
+    arriving = rescaled(arriving, scales)
+    found = with_float_kept(bench, base, graph, arriving, details)
     if found is None:
         return None
     state, details = found
     state = _with_known_headroom(bench, state)
     details["predicted_gain_db"] = None
     if before:
-        after = predicted_noise(
-            graph, state.program(bench.scheme, bench.options), bench.side, arriving
-        )
+        after = predicted_noise(graph, state.program(bench.scheme), bench.side, arriving)
         details["predicted_gain_db"] = ratio_db(before, after)
     bench.tried = state
     after_fit, layers = fitted(bench, state, kinds, lambda count: None)
     return after_fit, {**details, **layers}
+
+
+def settings_behind_fit(bench: Bench, kinds: tuple[str, ...], change: Change) -> Result | None:
+    """Other settings of quantisation, with weights and biases fitted to them."""
+    base = bench.unfitted
+    options = change(base) if base is not None else None
+    if base is None or options is None:
+        return None
+    bench.tried = dataclasses.replace(base, options=options)
+    after, layers = fitted(bench, bench.tried, kinds, lambda count: None)
+    return after, {"options": changed_words(base.options, options), **layers}
 
 
 def ranges_behind_fit(bench: Bench, kinds: tuple[str, ...]) -> Result | None:
@@ -79,6 +94,25 @@ def ranges_behind_fit(bench: Bench, kinds: tuple[str, ...]) -> Result | None:
 def _with_known_headroom(bench: Bench, state: State) -> State:
     kept = bench.kept.get(HEADROOM)
     return with_headroom(state, kept["headroom"]) if kept else state
+
+
+def better_by_order(before: ImageScore, after: ImageScore) -> tuple[bool, dict[str, Any]]:
+    """(whether the output is better by MIN_GAIN, why)."""
+    gain, low, high = judged_gain(before, after)
+    return gain >= MIN_GAIN, {
+        "judged": "classes' order included", "judged_gain_db": gain,
+        "judged_interval_db": [low, high],
+    }  # fmt: skip
+
+
+def better_settings(before: ImageScore, after: ImageScore) -> tuple[bool, dict[str, Any]]:
+    """(whether other settings are better, why): those that cannot be told from others are not."""
+    gain, low, high = judged_gain(before, after)
+    return low > 0, {
+        "judged": "with weights fitted anew, classes' order included",
+        "judged_gain_db": gain, "judged_interval_db": [low, high], "tie": low <= 0 <= high,
+        "predicted_gain_db": None,
+    }  # fmt: skip
 
 
 def better_behind(

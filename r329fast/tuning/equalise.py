@@ -10,6 +10,7 @@ activations count as well, and channels of a residual stream move as one.)
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -99,7 +100,7 @@ class NoiseModel:
         program: Program,
         side: FloatSide,
         channels: Channels,
-        arriving: dict[str, np.ndarray] | None = None,
+        arriving: Mapping[str, np.ndarray] | None = None,
         means_count: bool = True,
     ) -> None:
         self.count = len(channels.fixed)
@@ -213,7 +214,7 @@ class NoiseModel:
 
 
 def predicted_noise(
-    graph: Graph, program: Program, side: FloatSide, arriving: dict[str, np.ndarray]
+    graph: Graph, program: Program, side: FloatSide, arriving: Mapping[str, np.ndarray]
 ) -> float:
     """Output energy of the noise that 8-bit steps make in a network, as the model has it, behind
     biases that take constant errors away."""
@@ -256,7 +257,7 @@ def equalised(
     graph: Graph,
     program: Program,
     side: FloatSide,
-    arriving: dict[str, np.ndarray] | None = None,
+    arriving: Mapping[str, np.ndarray] | None = None,
     means_count: bool = True,
 ) -> tuple[Graph, dict[str, np.ndarray]]:
     """(the network with factors in its weights, tensor -> float64 (C,), its factors).

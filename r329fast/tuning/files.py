@@ -85,7 +85,6 @@ def range_paths(folder: Path) -> tuple[Path, Path]:
 def planned_files(
     state: State,
     scheme: str,
-    options: Options,
     base: RunConfig | None,
     folder: Path,
     recipe: str = "",
@@ -96,7 +95,7 @@ def planned_files(
     their own first, read as a run reads them and quantised anew: raises ProgramError unless
     every layer's integers are those that tuning ended with.
     """
-    promised = state.program(scheme, options)
+    promised, options = state.program(scheme), state.options
     data = tuned_model(state.graph)
     with tempfile.TemporaryDirectory() as name:
         place = Path(name)

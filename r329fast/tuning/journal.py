@@ -15,10 +15,12 @@ from r329fast.base.reading import faults_of, read_json
 from r329fast.calibration import Ranges
 from r329fast.comparison.result_files import read_tensors
 from r329fast.errors import DataError, R329Error
+from r329fast.quantization import Options
 from r329fast.tuning.state import State
 
 FOLDER = ".tune"
 _CONSTS = ("weights", "bias")
+_ARRIVING = "arriving "  # what names of arrays begin with, before the tensor's
 
 
 def fingerprint(state: State, x: np.ndarray, words: dict[str, Any]) -> str:
@@ -60,19 +62,20 @@ class Journal:
 
     def _read(self, name: str, base: State) -> tuple[dict[str, Any], State | None] | None:
         record = read_json(self.folder / f"{name}.json")
-        names = record.pop("names", None)
+        names, words = record.pop("names", None), record.pop("options", None)
         if record.pop("key") != self.key or not _is_sound(record):
             return None
         if not record["accepted"]:
             return record, None
         arrays = read_tensors(self.folder / f"{name}.npz")
-        return record, _restored(arrays, names, base, record["method"])
+        return record, _restored(arrays, names, base, record["method"], _options(words))
 
     def write(self, name: str, record: dict[str, Any], state: State | None) -> None:
         """All of it or nothing; the record last."""
         files: list[tuple[Path, Writer]] = []
         own: dict[str, Any] = {"key": self.key}
         if state is not None:
+            own["options"] = vars(state.options)
             files.append((self.folder / f"{name}.npz", _npz_writer(_arrays(state))))
             own["names"] = list(state.ranges.values)
         files.append((self.folder / f"{name}.json", json_writer({**record, **own})))
@@ -98,6 +101,7 @@ def _arrays(state: State) -> dict[str, np.ndarray]:
         for name in _CONSTS
         if name in layer.consts
     }
+    arrays |= {_ARRIVING + name: each for name, each in state.arriving.items()}
     arrays["ranges"] = np.array(list(state.ranges.values.values()), dtype=np.float64)
     return arrays
 
@@ -114,7 +118,16 @@ def _is_sound(record: dict[str, Any]) -> bool:
     )
 
 
-def _restored(arrays: dict[str, np.ndarray], names: Any, base: State, method: str) -> State:
+def _options(words: Any) -> Options:
+    if not isinstance(words, dict) or set(words) != set(vars(Options())):
+        raise DataError("other options")
+    found: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in words.items()}
+    return Options(**found)
+
+
+def _restored(
+    arrays: dict[str, np.ndarray], names: Any, base: State, method: str, options: Options
+) -> State:
     """The state of a step; DataError for arrays that are not those of `base`."""
     layers = []
     for index, layer in enumerate(base.graph):
@@ -130,5 +143,15 @@ def _restored(arrays: dict[str, np.ndarray], names: Any, base: State, method: st
     needed = {name for name in base.graph.shapes if name in base.ranges.values}
     if not needed <= set(names) or not np.isfinite(arrays["ranges"]).all():
         raise DataError("ranges of other tensors")
+    arriving = {
+        name.removeprefix(_ARRIVING): array
+        for name, array in arrays.items()
+        if name.startswith(_ARRIVING)
+    }
+    for name, array in arriving.items():
+        if name not in base.graph.shapes or array.shape != base.graph.shapes[name][-1:]:
+            raise DataError(f"{name}: what arrives of another tensor")
+        if array.dtype.kind != "f" or not np.isfinite(array).all():
+            raise DataError(f"{name}: what arrives with NaN or infinity")
     ranges = Ranges({name: (low, high) for name, (low, high) in zip(names, pairs, strict=True)})
-    return State(dataclasses.replace(base.graph, layers=layers), ranges, method)
+    return State(dataclasses.replace(base.graph, layers=layers), ranges, method, options, arriving)

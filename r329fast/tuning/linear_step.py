@@ -46,6 +46,7 @@ class LinearView:
 
 
 _TURNED = 64  # samples
+_AT_LEAST = 0.01  # what an error in a channel counts, as a share of the mean
 
 
 def cut_off(layer: Layer, spec: TensorSpec) -> tuple[float, float]:
@@ -123,10 +124,11 @@ def _safe(scale: np.ndarray) -> np.ndarray:
     return np.where(scale == 0, 1.0, scale)
 
 
-def grid_factor(ideal: np.ndarray, variance: np.ndarray) -> float:
+def grid_factor(ideal: np.ndarray, variance: np.ndarray, counted: np.ndarray) -> float:
     """How much coarser than now the grid of per-tensor weights is best: rounding against cutting.
 
-    ideal: (O, K) in steps of the grid as it is; variance: (K,) of the inputs.
+    ideal: (O, K) in steps of the grid as it is; variance: (K,) of the inputs; counted: (O,), what
+    an error in each output counts.
     """
     largest = float(np.abs(ideal).max())
     if largest == 0:
@@ -135,10 +137,21 @@ def grid_factor(ideal: np.ndarray, variance: np.ndarray) -> float:
     for share in (1.0, 0.95, 0.9, 0.85, 0.8, 0.7, 0.6, 0.5):
         factor = share * largest / LIMIT
         q = np.clip(np.rint(ideal / factor), -LIMIT, LIMIT)
-        loss = float((((q * factor - ideal) ** 2).sum(axis=0) * variance).sum())
+        loss = float(counted @ ((q * factor - ideal) ** 2 @ variance))
         if loss < least:
             best, least = factor, loss
     return best
+
+
+def counted_errors(arriving: np.ndarray | None, channels: int) -> np.ndarray:
+    """float64 (C,) with a mean of 1: what a squared error in each channel counts.
+
+    None counts nothing at all: the images that `arriving` comes from do not show everything.
+    """
+    if arriving is None or not arriving.any():
+        return np.ones(channels)
+    found = arriving / arriving.mean() + _AT_LEAST
+    return np.asarray(found / found.mean())
 
 
 def snapped(rescale: float) -> float:
@@ -151,7 +164,8 @@ class LinearStep:
     """Candidates for the layer at `index` of a walk.
 
     rows: int64 [N], the walk's images among the float side's; fitted, judging: bool [N], the
-    images that weights are fitted to, and those that choose among candidates.
+    images that weights are fitted to, and those that choose among candidates; arriving: float64
+    (C,), what of an error in a channel arrives at the network's output (None: all count alike).
     """
 
     def __init__(
@@ -162,12 +176,14 @@ class LinearStep:
         rows: np.ndarray,
         fitted: np.ndarray,
         judging: np.ndarray,
+        arriving: np.ndarray | None = None,
         damping: float = 0.01,
     ) -> None:
         self.walk, self.index, self.side, self.rows = walk, index, side, rows
         self.fitted, self.judging = fitted, judging
         self.layer = walk.graph.layers[index]
         self.damping = damping
+        self.counted = counted_errors(arriving, walk.graph.shapes[self.layer.outputs[0]][-1])
         self.places = side.places[self.layer.name][rows]
         self.base = walk.lower(index, self.layer)
 
@@ -179,16 +195,18 @@ class LinearStep:
     @property
     def signal(self) -> float:
         """Of the float layer's output over the images that judge."""
-        return float((self._expected[self.judging].astype(np.float64) ** 2).sum())
+        squares = self._expected[self.judging].astype(np.float64) ** 2
+        return float((squares @ self.counted).sum())
 
     def judge(self, outputs: dict[str, np.ndarray], lowered: Lowered) -> tuple[float, float]:
-        """Squared error at the places: over the images fitted to, over those that judge."""
+        """Squared error at the places, each channel's as it counts: over the images fitted to,
+        over those that judge."""
         name = self.layer.outputs[0]
         spec = lowered.tensors[name]
         error = spec.dequantize(at_places(outputs[name], self.places))
         error -= self._expected
         np.square(error, out=error)
-        each = error.reshape(len(error), -1).sum(axis=1, dtype=np.float64)
+        each = error.sum(axis=1, dtype=np.float64) @ self.counted
         return float(each[self.fitted].sum()), float(each[self.judging].sum())
 
     @cached_property
@@ -242,7 +260,8 @@ class LinearStep:
     ) -> tuple[Problem, np.ndarray]:
         """(the problem in steps of the grid that rounds its weights best, the weights' scale)."""
         ideal = aim.weights / problem.scale[:, None]
-        factor = grid_factor(ideal, np.diag(found.gram[0]).astype(np.float64))
+        variance = np.diag(found.gram[0]).astype(np.float64)
+        factor = grid_factor(ideal, variance, self.counted)
         output = self.base.tensors[self.layer.outputs[0]].scale
         rescale = snapped(float(seen.scale[0]) * factor * output)
         count = len(seen.scale)

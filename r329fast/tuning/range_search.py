@@ -9,7 +9,7 @@ scale of the map it is taken over is the finer, the more of the map's largest va
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from typing import Any
 
@@ -24,9 +24,10 @@ from r329fast.quantization.scheme import Scheme
 from r329fast.simulator.simulator import Simulator
 from r329fast.tuning.relower import with_other_ranges
 from r329fast.tuning.score import judged_db
-from r329fast.tuning.state import State
+from r329fast.tuning.state import State, answer_tensors
 
-_RATIOS = (0.85, 0.6, 1 / 0.85)  # a range is tried so much narrower, or wider
+RATIOS = (0.85, 0.6, 1 / 0.85)  # a range is tried so much narrower, or wider
+FINE_RATIOS = (0.93, 1 / 0.93)
 _MOVES = 12
 _LEAST = 0.02  # dB
 _BYTES = 400 << 20  # integers of all tensors that are held at once
@@ -39,10 +40,12 @@ def search_ranges(
     expected: np.ndarray,
     threads: int,
     goes_on: Callable[[], bool] = lambda: True,
+    ratios: Sequence[float] = RATIOS,
 ) -> tuple[State, list[dict[str, Any]]]:
     """(the state with other ranges, what was changed): judged on images x, float32 [N, ...].
 
-    expected: float32 [N, ...], the float network's first output.
+    expected: float32 [N, ...], the float network's first output; ratios: what a range is tried
+    times, the first that helps as often as it does.
     """
     program = lower(state.graph, state.ranges, scheme)
     each = sum(spec.elements for spec in program.tensors.values())
@@ -60,7 +63,7 @@ def search_ranges(
         if not goes_on():
             break
         found, gained, program = _line_search(
-            state, program, name, scheme, tail, layer.inputs, best
+            state, program, name, scheme, tail, layer.inputs, best, ratios
         )
         if found is not None:
             records.append(
@@ -96,12 +99,13 @@ def _line_search(
     tail: _Tail,
     inputs: tuple[str, ...],
     best: float,
+    ratios: Sequence[float],
 ) -> tuple[State | None, float, Program]:
     """Narrower, or else wider, as long as that helps: (the state or None, its SNR, its program)."""
     found, base = None, program
-    for ratio in _RATIOS:
-        if ratio < 1 and name in state.graph.outputs:
-            continue  # classes that are cut off alike cannot be told apart, whatever the SNR
+    for ratio in ratios:
+        if ratio < 1 and name in answer_tensors(state.graph):
+            continue
         trial = state
         for _ in range(_MOVES):
             trial = _scaled(trial, name, ratio)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from r329fast.calibration import Ranges, calibrate
 from r329fast.calibration.of_extremes import ranges_of_extremes
-from r329fast.graph.ir import Graph
+from r329fast.graph.ir import Graph, ReshapeAttrs, SoftmaxAttrs, TransposeAttrs
 from r329fast.profile.proposals import least_loss_factor
 from r329fast.program.program import Program
 from r329fast.quantization import Options, quantize
@@ -21,19 +22,23 @@ from r329fast.tuning.score import ImageScore
 _BATCH = 32
 _VALUES = 200_000
 MSE = "MSE"
+_SAME_ORDER = (ReshapeAttrs, TransposeAttrs, SoftmaxAttrs)
 
 
 @dataclass(frozen=True)
 class State:
     """method: of calibration, or MSE: the extremes scaled down where that errs less; "file" for
-    ranges that came from outside."""
+    ranges that came from outside. options: of quantisation. arriving: as `arrivals` gives it, where
+    it was known when the network was changed."""
 
     graph: Graph
     ranges: Ranges
     method: str
+    options: Options = field(default_factory=Options)
+    arriving: Mapping[str, np.ndarray] = field(default_factory=dict)
 
-    def program(self, scheme: str, options: Options) -> Program:
-        return quantize(self.graph, self.ranges, scheme, options)
+    def program(self, scheme: str) -> Program:
+        return quantize(self.graph, self.ranges, scheme, self.options)
 
 
 @dataclass(frozen=True)
@@ -108,16 +113,29 @@ def ranges_of(
     if method != MSE:
         return stored_ranges(ranges)
     program = quantize(graph, ranges, scheme, options)
-    values = dict(ranges.values)
+    values, answers = dict(ranges.values), answer_tensors(graph)
     for layer in graph:
         name = layer.outputs[0]
-        if layer.is_input or not layer.facts.free_range or name in graph.outputs:
+        if layer.is_input or not layer.facts.free_range or name in answers:
             continue
         low, high = ranges[name]
         signed = program.tensors[name].dtype == "int8"
         factor = least_error_factor(side.values[layer.name], max(abs(low), abs(high)), signed)
         values[name] = (low * factor, high * factor)
     return stored_ranges(dataclasses.replace(ranges, values=values))
+
+
+def answer_tensors(graph: Graph) -> set[str]:
+    """The outputs, and tensors that become one in the same order: moved, or through a Softmax.
+
+    Their ranges are never made narrower: classes that are cut off alike cannot be told apart,
+    whatever the error says.
+    """
+    found = set(graph.outputs)
+    for layer in reversed(graph.layers):
+        if isinstance(layer.attrs, _SAME_ORDER) and layer.outputs[0] in found:
+            found.update(layer.inputs)
+    return found
 
 
 def least_error_factor(values: np.ndarray, largest: float, signed: bool) -> float:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy as np
+
+from r329fast.calibration import Ranges
+from r329fast.graph.ir import SoftmaxAttrs
 from r329fast.profile.dead_channels import dead_bias_candidates, without_dead_biases
-from r329fast.profile.proposals import MIN_GAIN
 from r329fast.profile.suggestion import Setup
 from r329fast.tuning.behind import (
     ABSORB,
@@ -16,27 +20,38 @@ from r329fast.tuning.behind import (
     HEADROOM,
     RANGES,
     behind_fit,
-    better_behind,
     ranges_behind_fit,
+    settings_behind_fit,
 )
 from r329fast.tuning.centre import centred
-from r329fast.tuning.ending import MAY_DISAGREE, UNDONE, Ending, Standing
+from r329fast.tuning.ending import UNDONE, Ending, Standing
 from r329fast.tuning.equalise import equalised
-from r329fast.tuning.headroom import with_headroom
+from r329fast.tuning.headroom import best_output_headroom, with_headroom
 from r329fast.tuning.history import Moment
+from r329fast.tuning.input_range import best_input_range
 from r329fast.tuning.journal import Journal
-from r329fast.tuning.range_search import search_ranges
+from r329fast.tuning.range_search import FINE_RATIOS, RATIOS, search_ranges
 from r329fast.tuning.score import ImageScore, gain_intervals
-from r329fast.tuning.state import MSE, State
+from r329fast.tuning.settings import SETTINGS, Change, changed_words, changes_of
+from r329fast.tuning.state import MSE, State, answer_tensors
+from r329fast.tuning.verdict import AGAIN, ONE_BY_ONE, SAME_FLOAT, verdict, verdict_words
 from r329fast.tuning.weights import scheme_of
-from r329fast.tuning.workbench import Bench, Result, fitted, spans, with_float_kept
+from r329fast.tuning.workbench import (
+    INPUT,
+    MANY,
+    OUTPUT,
+    Bench,
+    Result,
+    fitted,
+    fitted_with_mirrors,
+    rescaled,
+    spans,
+    with_float_kept,
+)
 
-_SAME_FLOAT = (ABSORB, EQUALISE)  # other constants, the same float network, ranges of its own
-_BY_OTHERS = (*_SAME_FLOAT, HEADROOM)  # judged by ranges that other images show
 _FITS = ("bias", "rounding", "bias and rounding")
 _UNFITTED = ", unfitted"  # entry of the journal: what stood before the fit
 _METHODS = {"aqt2021": ("EXTREME", "MEAN"), "compass42": ("extrema", "mean", "10kld")}
-MANY = 24  # with fewer images nothing that narrows a range is tried: they do not show the extremes
 
 
 Trial = Callable[[State], Result | None]
@@ -50,11 +65,17 @@ def planned(bench: Bench, start: State, advance: Callable[[int], None]) -> list[
     if "settings" in allow and many:
         for method in _METHODS[bench.scheme]:
             if method != start.method:
-                steps.append((f"settings {method}", _method(bench, method)))
+                steps.append((f"{SETTINGS} {method}", _method(bench, method)))
     if "ranges" in allow and many:
         steps.append((RANGES, _method(bench, MSE)))
+        steps.append((INPUT, lambda state: _input_range(bench, state)))
     kinds = tuple(kind for kind in ("bias", "rounding") if kind in allow)
     behind = many and bool(kinds)
+    settings = changes_of(bench.scheme, bench.tune.per_channel is None)
+    if not (many and "settings" in allow):
+        settings = {}
+    if not behind:
+        steps += [(name, _setting(change)) for name, change in settings.items()]
     if "equalise" in allow:
         if not behind:
             steps.append((ABSORB, lambda state: _absorb(bench, state)))
@@ -67,14 +88,22 @@ def planned(bench: Bench, start: State, advance: Callable[[int], None]) -> list[
         steps.append((" and ".join(kinds), lambda state: fitted(bench, state, kinds, advance)))
     if behind and "ranges" in allow:
         steps.append((RANGES + BEHIND, lambda state: ranges_behind_fit(bench, kinds)))
+    if behind:
+        steps += [
+            (name + BEHIND, _setting_behind(bench, kinds, change))
+            for name, change in settings.items()
+        ]
     if behind and "equalise" in allow:
         steps.append((EQUALISE + BEHIND, lambda state: behind_fit(bench, kinds, EQUALISE)))
         steps.append((ABSORB + BEHIND, lambda state: behind_fit(bench, kinds, ABSORB)))
     if "ranges" in allow and many:
-        steps.append(("ranges one by one", lambda state: _search(bench, state)))
+        steps.append((ONE_BY_ONE[0], lambda state: _search(bench, state, RATIOS)))
+        steps.append((OUTPUT, lambda state: _output_range(bench, state)))
         if kinds:
-            name = f"{' and '.join(kinds)} again"
-            steps.append((name, lambda state: _fit_again(bench, state, kinds)))
+            name = " and ".join(kinds)
+            steps.append((name + AGAIN[0], lambda state: _fit_again(bench, state, kinds, True)))
+            steps.append((ONE_BY_ONE[1], lambda state: _search(bench, state, FINE_RATIOS)))
+            steps.append((name + AGAIN[1], lambda state: _fit_again(bench, state, kinds, False)))
     return steps
 
 
@@ -82,16 +111,74 @@ def _method(bench: Bench, method: str) -> Trial:
     return lambda state: (bench.ranges_as(state, method), {})
 
 
+def _setting(change: Change) -> Trial:
+    def trial(state: State) -> Result | None:
+        options = change(state)
+        if options is None:
+            return None
+        words = changed_words(state.options, options)
+        return dataclasses.replace(state, options=options), {"options": words}
+
+    return trial
+
+
+def _setting_behind(bench: Bench, kinds: tuple[str, ...], change: Change) -> Trial:
+    return lambda state: settings_behind_fit(bench, kinds, change)
+
+
+def _input_range(bench: Bench, state: State) -> Result | None:
+    if state.method == "file":
+        return None
+    arriving = bench.arrivals(state).get(state.graph.inputs[0])
+    scheme, parts = scheme_of(bench.scheme, state.options), bench.parts
+    found = best_input_range(
+        state, scheme, bench.x[bench.choosing()], bench.x[parts.confirming], arriving
+    )
+    if found is None:
+        return None
+    after, gain = found
+    name = state.graph.inputs[0]
+    change = {"tensor": name, "from": list(state.ranges[name]), "to": list(after.ranges[name]),
+              "gain_db": gain}  # fmt: skip
+    return after, {"ranges": [change], "own_gain_db": gain}
+
+
+def _output_range(bench: Bench, state: State) -> Result | None:
+    last = state.graph.producer(state.graph.outputs[0])
+    if state.method == "file" or isinstance(last.attrs, SoftmaxAttrs):
+        return None  # the steps of a Softmax are its own
+    program = state.program(bench.scheme)
+    headroom, gain = best_output_headroom(program, bench.expected)
+    names = sorted(answer_tensors(state.graph) & set(state.ranges.values))
+    if headroom == 1:
+        return None
+    values, changes = dict(state.ranges.values), []
+    for name in names:
+        low, high = (float(np.float32(value * headroom)) for value in state.ranges[name])
+        values[name] = low, high
+        changes.append(
+            {"tensor": name, "from": list(state.ranges[name]), "to": [low, high], "gain_db": gain}
+        )
+    after = dataclasses.replace(state, ranges=Ranges(values))
+    return after, {"ranges": changes, "own_gain_db": gain}
+
+
 def _absorb(bench: Bench, state: State) -> Result | None:
     graph, moves = centred(state.graph, bench.side)
-    return with_float_kept(bench, state, graph, {"shifts": spans(moves, 0)}) if moves else None
+    if not moves:
+        return None
+    details = {"shifts": spans(moves, 0)}
+    return with_float_kept(bench, state, graph, bench.arrivals(state), details)
 
 
 def _equalise(bench: Bench, state: State) -> Result | None:
-    program = state.program(bench.scheme, bench.options)
-    graph, factors = equalised(state.graph, program, bench.side, bench.arrivals(state.graph))
+    program = state.program(bench.scheme)
+    arriving = bench.arrivals(state)
+    graph, factors = equalised(state.graph, program, bench.side, arriving)
+    if not factors:
+        return None
     details = {"factors": spans(factors, 1)}
-    return with_float_kept(bench, state, graph, details) if factors else None
+    return with_float_kept(bench, state, graph, rescaled(arriving, factors), details)
 
 
 def _headroom(bench: Bench, state: State) -> Result | None:
@@ -101,33 +188,41 @@ def _headroom(bench: Bench, state: State) -> Result | None:
 
 def _without_dead(bench: Bench, state: State) -> Result | None:
     """Zero for the biases of channels that cannot reach the output: as `profile --suggest` says."""
-    program = state.program(bench.scheme, bench.options)
+    program = state.program(bench.scheme)
     found = dead_bias_candidates(program)
     if not found:
         return None
-    names = found[0].change(Setup(state.ranges, bench.options)).zero_biases
+    names = found[0].change(Setup(state.ranges, state.options)).zero_biases
     graph = without_dead_biases(state.graph, program, names)
-    return State(graph, state.ranges, state.method), {"dead": list(names), "cause": found[0].cause}
+    return dataclasses.replace(state, graph=graph, arriving=bench.arrivals(state)), {
+        "dead": list(names), "cause": found[0].cause
+    }  # fmt: skip
 
 
-def _fit_again(bench: Bench, state: State, kinds: tuple[str, ...]) -> Result | None:
-    """Weights and biases fitted anew to the ranges that were found since, from the float ones."""
+def _fit_again(bench: Bench, state: State, kinds: tuple[str, ...], first: bool) -> Result | None:
+    """Weights and biases fitted anew to the ranges that were found since, from the float ones;
+    with mirror images, if the network reads images, and then the first time in any case."""
     begun = bench.unfitted
-    if begun is None or begun.ranges.values == state.ranges.values:
+    if begun is None:
         return None
-    fresh = State(begun.graph, state.ranges, state.method)
-    return fitted(bench, fresh, kinds, lambda count: None)
+    moved = begun.ranges.values != state.ranges.values
+    bench.tried = dataclasses.replace(state, graph=begun.graph)
+    found = fitted_with_mirrors(bench, bench.tried, kinds) if first or moved else None
+    if found is None and moved:
+        found = fitted(bench, bench.tried, kinds, lambda count: None)
+    return found
 
 
-def _search(bench: Bench, state: State) -> Result | None:
+def _search(bench: Bench, state: State, ratios: Sequence[float]) -> Result | None:
     chosen = bench.choosing()
     found, changes = search_ranges(
         state,
-        scheme_of(bench.scheme, bench.options),
+        scheme_of(bench.scheme, state.options),
         bench.x[chosen],
         bench.expected[chosen],
         bench.tune.threads,
         bench.goes_on,
+        ratios,
     )
     return (found, {"ranges": changes}) if changes else None
 
@@ -140,6 +235,7 @@ def take_steps(
 
     The state is the one it began with unless it ends better than that."""
     records = []
+    bench.origin = state
     before = bench.score(state)
     history = [Moment("", bench.spent(), before[1].snr)]
     ending = Ending(Standing((), state, before))
@@ -166,7 +262,7 @@ def take_steps(
             record, after = found
             bench.started -= record.pop("seconds", 0.0)  # what it took when it was done
         records.append(record)
-        told(f"{name}: {_words(record)}")
+        told(f"{name}: {verdict_words(record)}")
         if after is not None:
             state, bench.kept[name] = after, record
             bench.unfitted = bench.tried or bench.unfitted
@@ -199,63 +295,33 @@ def _finished(
     if journal is None or found is None or found[1] is None:
         return found
     graph = found[1].graph
-    if name.endswith(BEHIND):
+    if name.endswith((BEHIND, *AGAIN)):
         unfitted = journal.read(name + _UNFITTED, state)
         if unfitted is None or unfitted[1] is None:
             return None
         bench.tried = unfitted[1]
         graph = bench.tried.graph
-    if name in _SAME_FLOAT or name.endswith(BEHIND):
+        if name.endswith(AGAIN):  # the float network is the one that stands, as it is in memory
+            assert bench.unfitted is not None
+            bench.tried = dataclasses.replace(bench.tried, graph=bench.unfitted.graph)
+    if name in SAME_FLOAT or name.endswith(BEHIND):
         bench.side = bench.run_float(graph)
     return found
-
-
-def _words(record: dict[str, Any]) -> str:
-    if record["gain_db"] is None:
-        return "nothing to do"
-    words = f"{record['gain_db']:+.2f} dB on images that did not choose it"
-    if record.get("tie"):
-        words += ", a tie"
-        if record["predicted_gain_db"] is not None:
-            words += f"; the model of the noise says {record['predicted_gain_db']:+.2f} dB"
-    if record["accepted"]:
-        return f"{words}, kept"
-    if record.get("tie") and (record["predicted_gain_db"] or 0) > 0:
-        return f"{words}, but others lose, classes change or the budget is over: not kept"
-    if record["gain_db"] >= MIN_GAIN and not record.get("tie"):
-        words += f", {record['gain_chosen_db']:+.2f} dB on the others, or classes change"
-    return f"{words}, not kept"
 
 
 def _tried(
     bench: Bench, name: str, trial: Trial, state: State, before: tuple[ImageScore, ImageScore]
 ) -> tuple[dict[str, Any], State | None]:
     # before the trial, whose float network takes the place of the one that this needs
-    was = bench.headroom(state) if name in _SAME_FLOAT else None
+    was = bench.headroom(state) if name in SAME_FLOAT else None
     result = trial(state)
     record: dict[str, Any] = {"step": name, "accepted": False, "gain_db": None, "method": ""}
     if result is None:
         return record, None
     after, details = result
     scores = bench.score(after)
-    gain = scores[1].snr - before[1].snr
-    if name in _BY_OTHERS:
-        # these trade rounding against cutting off: every image is judged by others' ranges
-        found = bench.headroom(after if name in _SAME_FLOAT else state)
-        gain = found[1] - (was[1] if was else found[2])
-        record["judged"] = "by ranges of other images, with biases corrected"
-    falls = scores[0].snr < before[0].snr and name not in _BY_OTHERS
-    agreed = [sum(score.agreed for score in pair) for pair in (before, scores)]
-    disagrees = name not in _BY_OTHERS and (agreed[1] < agreed[0] - MAY_DISAGREE * len(bench.x))
-    accepted = gain >= MIN_GAIN and not falls and not disagrees
-    if "predicted_gain_db" in details:
-        better, why = better_behind(details, before[1], scores[1])
-        # half a fit, where the budget ended it, is no tie
-        accepted = better and not falls and not disagrees and bench.goes_on()
-        record |= why
     record |= {
-        "accepted": accepted,
-        "gain_db": gain,
+        **verdict(bench, name, (state, after), (before, scores), details, was),
         **gain_intervals(before[1], scores[1]),
         "gain_chosen_db": scores[0].snr - before[0].snr,
         "method": after.method,
@@ -263,4 +329,4 @@ def _tried(
         "after": {"chosen": scores[0].as_json(), "confirmed": scores[1].as_json()},
         **details,
     }
-    return record, after if accepted else None
+    return record, after if record["accepted"] else None

@@ -37,10 +37,11 @@ from r329fast.tuning.float_side import run_float
 from r329fast.tuning.history import time_record
 from r329fast.tuning.journal import Journal, fingerprint
 from r329fast.tuning.options import DEFAULT_SCHEME, TuneOptions
+from r329fast.tuning.settings import changed_words
 from r329fast.tuning.state import State, split, stored_ranges
-from r329fast.tuning.steps import MANY, take_steps
+from r329fast.tuning.steps import take_steps
 from r329fast.tuning.store import Store
-from r329fast.tuning.workbench import Bench
+from r329fast.tuning.workbench import MANY, Bench
 from r329fast.version import __version__
 
 
@@ -68,7 +69,6 @@ class _Start:
     graph: Graph
     state: State
     scheme: str
-    options: Options
     x: np.ndarray
     recipe: str = ""
 
@@ -112,13 +112,13 @@ def _tune(
     words = {
         "allow": sorted(chosen.allow), "seed": chosen.seed, "budget": chosen.budget,
         "scheme": start.scheme,
-        "options": vars(start.options), "method": start.state.method, "version": __version__,
+        "options": vars(start.state.options), "method": start.state.method, "version": __version__,
     }  # fmt: skip
     journal = Journal(folder, fingerprint(start.state, start.x, words))
     store = partial(Store, journal.folder)
     side = run_float(start.graph, start.x, chosen.seed, chosen.threads, store())
     bench = Bench(
-        start.x, start.scheme, start.options, chosen, split(len(start.x)), side, side.output, store,
+        start.x, start.scheme, chosen, split(len(start.x)), side, side.output, store,
         began[0],
     )  # fmt: skip
     del side  # a step that replaces the bench's frees its memory
@@ -138,7 +138,8 @@ def _tune(
         "r329fast": __version__,
         "model": str(model),
         "scheme": start.scheme,
-        "options": start.state.program(start.scheme, start.options).options,
+        "options": state.program(start.scheme).options,
+        "settings": changed_words(start.state.options, state.options),
         "calibration": {"before": start.state.method, "after": state.method},
         "images": {
             "all": len(start.x),
@@ -156,9 +157,7 @@ def _tune(
     paths = {"record": str(folder / RECORD)}
     files: list[tuple[Path, Writer]] = []
     if gained:
-        files, program = planned_files(
-            state, start.scheme, start.options, start.config, folder, start.recipe
-        )
+        files, program = planned_files(state, start.scheme, start.config, folder, start.recipe)
         record["program_hash"] = program.hash()
         high, low = range_paths(folder)
         paths |= {"model": str(folder / MODEL), "max": str(high), "min": str(low)}
@@ -237,8 +236,8 @@ def _start(model: Path, dataset: np.ndarray | str | Path | None, tune: TuneOptio
     else:
         method = tune.method or {"aqt2021": "EXTREME", "compass42": "mean"}[scheme]
         ranges = calibrate(graph, x, scheme, method, threads=tune.threads)
-    state = State(graph, stored_ranges(ranges), method)
-    return _Start(config, graph, state, scheme, options, x, _recipe(config, dataset, tune))
+    state = State(graph, stored_ranges(ranges), method, options)
+    return _Start(config, graph, state, scheme, x, _recipe(config, dataset, tune))
 
 
 def _recipe(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -40,10 +40,12 @@ def fit_weights(
     threads: int,
     goes_on: Callable[[], bool] = lambda: True,
     advance: Callable[[int], None] | None = None,
+    arriving: Mapping[str, np.ndarray] | None = None,
 ) -> tuple[Graph, list[dict[str, Any]]]:
     """(the network with fitted constants, one record a layer).
 
-    kinds: of "bias" and "rounding"; goes_on(): False leaves the layers from there as they are.
+    kinds: of "bias" and "rounding"; goes_on(): False leaves the layers from there as they are;
+    arriving: as `arrivals` gives it, what an error in each channel counts.
     """
     rows = walked_images(state.graph, parts)
     fitted, judging = parts.fitted[rows], parts.judging[rows]
@@ -53,7 +55,8 @@ def fit_weights(
         chosen = walk.lower(index, layer)
         outputs = walk.run(chosen)
         if is_fitted(layer) and goes_on():
-            step = LinearStep(walk, index, side, rows, fitted, judging)
+            counted = (arriving or {}).get(layer.outputs[0])
+            step = LinearStep(walk, index, side, rows, fitted, judging, counted)
             best = AS_IT_WAS
             errors = {best: step.judge(outputs, chosen)}
             for word, lowered in _candidates(step, kinds):

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
+from r329fast.calibration import Ranges
+from r329fast.graph.export.float_session import FloatSession
 from r329fast.graph.ir import Graph
-from r329fast.quantization import Options
 from r329fast.tuning.arrivals import arrivals
 from r329fast.tuning.float_side import FloatSide, run_float
 from r329fast.tuning.headroom import best_headroom
@@ -21,6 +23,9 @@ from r329fast.tuning.store import Store
 from r329fast.tuning.weights import fit_weights, scheme_of
 
 EQUAL = 1e-5  # share of the largest output by which an equalised float network may differ
+INPUT, OUTPUT = "range of the input", "range of the output"
+MANY = 24  # with fewer images nothing that narrows a range is tried: they do not show the extremes
+_COLOURS = (1, 3, 4)  # channels of an image
 Result = tuple[State, dict[str, Any]]  # of a trial: the state after it, what to record of it
 
 
@@ -30,7 +35,6 @@ class Bench:
 
     x: np.ndarray
     scheme: str
-    options: Options
     tune: TuneOptions
     parts: Parts
     side: FloatSide
@@ -40,6 +44,9 @@ class Bench:
     unfitted: State | None = None  # what stood before weights and biases were fitted
     tried: State | None = None  # the same of a step that is judged behind the fit
     kept: dict[str, dict[str, Any]] = field(default_factory=dict)  # records of steps by name
+    origin: State | None = None  # what the run began with
+    _held: tuple[np.ndarray, np.ndarray] | None = None
+    _held_scores: list[tuple[State, ImageScore]] = field(default_factory=list)
     _arrivals: tuple[Graph, dict[str, np.ndarray]] | None = None
     _headrooms: list[tuple[State, tuple[float, float, float]]] = field(default_factory=list)
 
@@ -61,12 +68,35 @@ class Bench:
 
     def score(self, state: State) -> tuple[ImageScore, ImageScore]:
         """(on the images that choose, on those that confirm)."""
-        program = state.program(self.scheme, self.options)
+        program = state.program(self.scheme)
         first, second = (
             output_score(program, self.x, self.expected, self.tune.threads, np.flatnonzero(part))
             for part in (self.choosing(), self.parts.confirming)
         )
         return first, second
+
+    def held(self, state: State) -> ImageScore:
+        """On the images that no weight is fitted to, and their mirror images.
+
+        Those that judge layers chose among a few candidates for each; a dozen that did not even do
+        that cannot tell 0.3 dB from chance. A mirror image has the same scene and other roundings.
+        """
+        for known, found in self._held_scores:
+            if known is state:
+                return found
+        if self._held is None:
+            part = self.parts.judging | self.parts.confirming
+            x, expected = self.x[part], self.expected[part]
+            turned = mirrored(x)
+            if turned is not None:
+                graph = (self.origin or state).graph
+                session = FloatSession(graph, threads=self.tune.threads)
+                also = session.run(turned)[graph.outputs[0]]
+                x, expected = np.concatenate([x, turned]), np.concatenate([expected, also])
+            self._held = x, expected
+        found = output_score(state.program(self.scheme), *self._held, self.tune.threads)
+        self._held_scores = [*self._held_scores[-1:], (state, found)]
+        return found
 
     def headroom(self, state: State) -> tuple[float, float, float]:
         """`best_headroom` of the state with corrected biases."""
@@ -75,24 +105,34 @@ class Bench:
                 return found
         found = best_headroom(
             _behind_biases(self, state),
-            lambda trial: trial.program(self.scheme, self.options),
+            lambda trial: trial.program(self.scheme),
             self.x, self.expected, self.side, self.tune.threads,
         )  # fmt: skip
         # the state before a step and the one after it: the next step begins with either
         self._headrooms = [*self._headrooms[-1:], (state, found)]
         return found
 
-    def arrivals(self, graph: Graph) -> dict[str, np.ndarray]:
-        """`arrivals` of the network, once for the steps that follow each other on it."""
-        if self._arrivals is None or self._arrivals[0] is not graph:
-            self._arrivals = graph, arrivals(graph, self.x, self.tune.seed, self.tune.threads)
+    def arrivals(self, state: State) -> Mapping[str, np.ndarray]:
+        """`arrivals` of the state's network, once for all steps on it."""
+        if state.arriving:
+            return state.arriving
+        if self._arrivals is None or self._arrivals[0] is not state.graph:
+            found = arrivals(state.graph, self.x, self.tune.seed, self.tune.threads)
+            self._arrivals = state.graph, found
         return self._arrivals[1]
 
     def ranges_as(self, state: State, method: str) -> State:
         ranges = ranges_of(
-            state.graph, method, self.x, self.scheme, self.options, self.side, self.tune.threads
+            state.graph, method, self.x, self.scheme, state.options, self.side, self.tune.threads
         )
-        return State(state.graph, ranges, method)
+        return dataclasses.replace(state, ranges=self.with_own_inputs(state, ranges), method=method)
+
+    def with_own_inputs(self, state: State, ranges: Ranges) -> Ranges:
+        """Ranges found anew, but the input's where a step has chosen it."""
+        if INPUT not in self.kept:
+            return ranges
+        own = {name: state.ranges[name] for name in state.graph.inputs}
+        return Ranges({**ranges.values, **own}, ranges.seen)
 
 
 def _behind_biases(bench: Bench, state: State) -> State:
@@ -100,20 +140,53 @@ def _behind_biases(bench: Bench, state: State) -> State:
     if "bias" not in bench.tune.allow:
         return state
     graph, _ = fit_weights(
-        state, scheme_of(bench.scheme, bench.options), bench.x, bench.side, bench.parts, ("bias",),
+        state, scheme_of(bench.scheme, state.options), bench.x, bench.side, bench.parts, ("bias",),
         bench.tune.threads, bench.goes_on,
     )  # fmt: skip
-    return State(graph, state.ranges, state.method)
+    return dataclasses.replace(state, graph=graph)
 
 
 def fitted(
     bench: Bench, state: State, kinds: tuple[str, ...], advance: Callable[[int], None]
 ) -> Result:
     graph, layers = fit_weights(
-        state, scheme_of(bench.scheme, bench.options), bench.x, bench.side, bench.parts, kinds,
-        bench.tune.threads, bench.goes_on, advance,
+        state, scheme_of(bench.scheme, state.options), bench.x, bench.side, bench.parts, kinds,
+        bench.tune.threads, bench.goes_on, advance, bench.arrivals(state),
     )  # fmt: skip
-    return State(graph, state.ranges, state.method), {"layers": layers}
+    return dataclasses.replace(state, graph=graph), {"layers": layers}
+
+
+def mirrored(x: np.ndarray) -> np.ndarray | None:
+    """Images [N, H, W, C], left and right exchanged; None for what is no image."""
+    if x.ndim != 4 or x.shape[3] not in _COLOURS or x.shape[2] < 2:
+        return None
+    return np.ascontiguousarray(x[:, :, ::-1])
+
+
+def fitted_with_mirrors(bench: Bench, state: State, kinds: tuple[str, ...]) -> Result | None:
+    """`fitted` to the images and their mirror images: twice as many roundings of the same scenes.
+
+    Only images that fit are mirrored; those that judge and confirm stay as they are. None where
+    the input is no image.
+    """
+    x, parts = bench.x, bench.parts
+    extra = mirrored(x[parts.fitted])
+    if extra is None:
+        return None
+    added = np.ones(len(extra), dtype=bool)
+    more = np.concatenate([x, extra])
+    wider = Parts(
+        np.concatenate([parts.fitted, added]),
+        np.concatenate([parts.judging, ~added]),
+        np.concatenate([parts.confirming, ~added]),
+    )
+    side = run_float(state.graph, more, bench.tune.seed, bench.tune.threads, bench.store())
+    graph, layers = fit_weights(
+        state, scheme_of(bench.scheme, state.options), more, side, wider, kinds,
+        bench.tune.threads, bench.goes_on, None, bench.arrivals(state),
+    )  # fmt: skip
+    details = {"layers": layers, "mirrored": len(extra)}
+    return dataclasses.replace(state, graph=graph), details
 
 
 def spans(channels: dict[str, np.ndarray], idle: float) -> dict[str, list[float]]:
@@ -125,10 +198,27 @@ def spans(channels: dict[str, np.ndarray], idle: float) -> dict[str, list[float]
     }
 
 
+def rescaled(
+    arriving: Mapping[str, np.ndarray], factors: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """The arrivals of a network whose channels have factors: they need no other pass."""
+    return {
+        name: each / factors[name] ** 2 if name in factors else each
+        for name, each in arriving.items()
+    }
+
+
 def with_float_kept(
-    bench: Bench, state: State, graph: Graph, details: dict[str, Any]
+    bench: Bench,
+    state: State,
+    graph: Graph,
+    arriving: Mapping[str, np.ndarray],
+    details: dict[str, Any],
 ) -> Result | None:
-    """`graph` with ranges of its own, if the float network's outputs stay as they were."""
+    """`graph` with ranges of its own, if the float network's outputs stay as they were.
+
+    arriving: its arrivals.
+    """
     if state.method == "file":  # ranges from outside have no rule to follow
         return None
     side = bench.run_float(graph)
@@ -137,7 +227,10 @@ def with_float_kept(
     if difference > EQUAL:
         return None
     ranges = ranges_of(
-        graph, state.method, bench.x, bench.scheme, bench.options, side, bench.tune.threads
+        graph, state.method, bench.x, bench.scheme, state.options, side, bench.tune.threads
     )
     bench.side = side
-    return State(graph, ranges, state.method), {"float_difference": difference, **details}
+    ranges = bench.with_own_inputs(state, ranges)
+    return dataclasses.replace(state, graph=graph, ranges=ranges, arriving=arriving), {
+        "float_difference": difference, **details
+    }  # fmt: skip

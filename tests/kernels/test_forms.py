@@ -23,6 +23,7 @@ from r329fast.kernels.runtime.isa import ISA, JIT, STORED
 from r329fast.program.program import Op, Program, TensorSpec
 from r329fast.program.uniform_dtype import offset, uniform_program
 from r329fast.quantization.fixed_point import requantize
+from r329fast.reference import compute
 
 QUADS = f"{ISA.name}-quads"
 
@@ -149,6 +150,23 @@ def test_ties_and_ends_of_a_line(dtype: str, shift: int) -> None:
             output.qmin, output.qmax, "half_even",
         )  # fmt: skip
         assert np.array_equal(found.view(dtype).reshape(-1), wanted.astype(dtype)), mult
+
+
+@pytest.mark.parametrize("shift", [8, 10, 15])
+def test_ties_of_the_second_rounding(shift: int) -> None:
+    """Every integer of a range, so every tie of both roundings of a clip."""
+    x = np.arange(-60_000, 60_000)
+    count = len(x) // 16 * 16
+    sums = x[:count].astype(np.int32)
+    output = TensorSpec("y", (1, 1, 16), "uint8", 1.0, -3, 0, 255)
+    for mult in (1, 3, 77, 128, 255):
+        op = epilogue_op(mult, shift, "CLIP", 200 * 256 + 128)
+        epilogue = prepare_epilogue(op, output, 16, 60_000)
+        if not epilogue.rounds_once:
+            continue
+        found = finish(sums.reshape(-1, 16), epilogue.constants, epilogue.pitch)
+        wanted = compute.finish(op, sums.astype(np.int64), output)
+        assert np.array_equal(found.reshape(-1), wanted.astype(np.uint8)), mult
 
 
 def finish(sums: np.ndarray, constants: np.ndarray, pitch: int) -> np.ndarray:

@@ -10,8 +10,7 @@ import pytest
 from support.programs import small_graph
 
 from r329fast.calibration import calibrate
-from r329fast.quantization import Options
-from r329fast.tuning import steps
+from r329fast.tuning import steps, verdict
 from r329fast.tuning.arrivals import arrivals
 from r329fast.tuning.behind import ABSORB, BEHIND, EQUALISE, better_behind
 from r329fast.tuning.equalise import equalised, predicted_noise
@@ -31,7 +30,7 @@ def _bench(count: int = 24) -> tuple[Bench, State]:
     ranges = stored_ranges(calibrate(graph, x, "aqt2021", "EXTREME"))
     side = run_float(graph, x, 0)
     options = TuneOptions(allow=("equalise", "bias", "rounding"), budget=0.0)
-    bench = Bench(x, "aqt2021", Options(), options, split(len(x)), side, side.output)
+    bench = Bench(x, "aqt2021", options, split(len(x)), side, side.output)
     return bench, State(graph, ranges, "EXTREME")
 
 
@@ -64,7 +63,7 @@ def test_a_tie_is_what_the_model_says(
 
 def test_the_model_predicts_less_noise_with_factors() -> None:
     bench, state = _bench()
-    program = state.program("aqt2021", Options())
+    program = state.program("aqt2021")
     arriving = arrivals(state.graph, bench.x, 0)
     graph, factors = equalised(state.graph, program, bench.side, arriving, means_count=False)
     assert factors
@@ -94,8 +93,8 @@ def test_what_is_kept_is_gone_on_with_and_comes_back(
         judged.append(details)
         return True, better_behind(details, before, after)[1]
 
-    monkeypatch.setattr(steps, "better_behind", kept)
-    monkeypatch.setattr(steps, "MAY_DISAGREE", 1.0)
+    monkeypatch.setattr(verdict, "better_behind", kept)
+    monkeypatch.setattr(verdict, "MAY_DISAGREE", 1.0)
     monkeypatch.setattr(
         steps, "planned", lambda *given: [step for step in planned(*given) if step[0] != EQUALISE]
     )
@@ -114,7 +113,7 @@ def test_what_is_kept_is_gone_on_with_and_comes_back(
             for name, values in layer.consts.items():
                 want = bench.unfitted.graph.producer(layer.outputs[0]).consts[name]
                 np.testing.assert_array_equal(values, want)
-        hashes = [s.program("aqt2021", Options()).hash() for s in (after, bench.unfitted)]
+        hashes = [s.program("aqt2021").hash() for s in (after, bench.unfitted)]
         found.append((hashes, records, bench.side.output.tobytes(), len(judged)))
     assert found[0] == found[1]  # the second run did nothing again
     assert judged

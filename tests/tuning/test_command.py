@@ -52,7 +52,7 @@ def test_the_recipe_of_the_images_goes_into_the_cfg(
 ) -> None:
     """From the file near the model, and from the folder of a cfg's calibration data."""
     model, calib = str(bundled.path("net.onnx")), str(bundled.path("calib.zip"))
-    words = ["--limit", "16", "--allow", "ranges,bias"]
+    words = ["--limit", "100", "--allow", "bias,rounding"]
     out = tmp_path / "a"
     assert main(["tune", model, "--images", calib, "--out", str(out), *words]) == 0
     assert "recipe: " in capsys.readouterr().out
@@ -62,7 +62,7 @@ def test_the_recipe_of_the_images_goes_into_the_cfg(
          str(bundled.path("preprocess.json"))],
         ["cfg", "new", model, "--out", str(tmp_path / "run.cfg"), "--calibration-data",
          str(tmp_path / "d" / "dataset.npy")],
-        ["tune", str(tmp_path / "run.cfg"), "--limit", "16", "--allow", "ranges,bias", "--out",
+        ["tune", str(tmp_path / "run.cfg"), "--limit", "100", "--allow", "bias,rounding", "--out",
          str(tmp_path / "b")],
     ):  # fmt: skip
         assert main(words) == 0

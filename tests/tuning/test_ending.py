@@ -9,7 +9,6 @@ import pytest
 from support.programs import small_graph
 
 from r329fast.calibration import Ranges, calibrate
-from r329fast.quantization import Options
 from r329fast.tuning import steps
 from r329fast.tuning.behind import HEADROOM
 from r329fast.tuning.ending import UNDONE, Ending, Standing
@@ -140,5 +139,5 @@ def _bench() -> tuple[Bench, State]:
     x = x.astype(np.float32)
     ranges = stored_ranges(calibrate(graph, x, "aqt2021", "EXTREME"))
     side = run_float(graph, x, 0)
-    bench = Bench(x, "aqt2021", Options(), TuneOptions(), split(len(x)), side, side.output)
+    bench = Bench(x, "aqt2021", TuneOptions(), split(len(x)), side, side.output)
     return bench, State(graph, ranges, "EXTREME")

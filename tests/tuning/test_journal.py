@@ -14,6 +14,7 @@ import pytest
 from support.evaluation_sets import calibration_set, small_net
 
 from r329fast.calibration import Ranges, calibrate
+from r329fast.deploy.pipeline import with_per_channel
 from r329fast.graph import load_model
 from r329fast.quantization import Options
 from r329fast.tuning.journal import FOLDER, Journal, fingerprint
@@ -32,7 +33,12 @@ _RECORD = {
 @pytest.fixture
 def state(tmp_path: Path) -> State:
     graph = load_model(small_net(tmp_path / "small.onnx", bias=1.0))
-    return State(graph, calibrate(graph, calibration_set(), "aqt2021", "EXTREME"), "EXTREME")
+    return State(
+        graph,
+        calibrate(graph, calibration_set(), "aqt2021", "EXTREME"),
+        "EXTREME",
+        with_per_channel(Options()),
+    )
 
 
 def test_a_step_comes_back_as_it_was(tmp_path: Path, state: State) -> None:
@@ -42,8 +48,9 @@ def test_a_step_comes_back_as_it_was(tmp_path: Path, state: State) -> None:
     record, found = journal.read("a", state) or ({}, None)
     assert record == _RECORD
     assert found is not None
-    wanted = state.program("aqt2021", Options())
-    assert found.program("aqt2021", Options()).hash() == wanted.hash()
+    assert found.options == state.options
+    wanted = state.program("aqt2021")
+    assert found.program("aqt2021").hash() == wanted.hash()
     assert journal.read("b", state) == ({**_RECORD, "accepted": False}, None)
     assert Journal(tmp_path, "1" * 64).read("a", state) is None
     assert journal.read("c", state) is None
@@ -78,7 +85,8 @@ def test_all_that_decides_the_steps_is_in_the_key(state: State) -> None:
 
 @pytest.mark.parametrize(
     "lie", [[], 3, {}, {"gain_db": "x"}, {"accepted": 1}, {"method": None}, {"names": 4},
-            {"names": ["x"]}, {"names": [["x"]]}]
+            {"names": ["x"]}, {"names": [["x"]]}, {"options": None}, {"options": {}},
+            {"options": {"rounding": 3}}]
 )  # fmt: skip
 def test_records_of_another_form(tmp_path: Path, state: State, lie: Any) -> None:
     journal = Journal(tmp_path, _KEY)

@@ -37,7 +37,7 @@ def test_a_bad_range_is_mended_and_the_gain_is_real(
     bad = dataclasses.replace(state, ranges=Ranges(values))
 
     def snr(item: State) -> float:
-        return output_score(item.program("aqt2021", Options()), x, expected, 1).snr
+        return output_score(item.program("aqt2021"), x, expected, 1).snr
 
     found, records = search_ranges(bad, scheme_of("aqt2021", Options()), x, expected, 1)
     gained = sum(record["gain_db"] for record in records)
@@ -66,10 +66,10 @@ def test_what_is_lowered_again_is_the_whole_program(
     start: tuple[State, np.ndarray, np.ndarray], scheme: str
 ) -> None:
     state, _, _ = start
-    base = state.program(scheme, Options())
+    base = state.program(scheme)
     for name, (low, high) in state.ranges.values.items():
         ranges = Ranges({**state.ranges.values, name: (low * 0.7, high * 0.7)})
         found = with_other_ranges(base, state.graph, ranges, scheme_of(scheme, Options()), (name,))
-        whole = State(state.graph, ranges, "").program(scheme, Options())
+        whole = State(state.graph, ranges, "").program(scheme)
         assert found.hash() == whole.hash()
         assert [layer.ops for layer in found.layers] == [layer.ops for layer in whole.layers]

@@ -198,12 +198,12 @@ def test_a_cfg_keeps_its_scheme_and_settings(
     options = cfg_options(config, per_channel=per_channel)
     method = {"aqt2021": "EXTREME", "compass42": "mean"}[scheme]
     ranges = stored_ranges(calibrate(graph, calibration[:8], scheme, method))
-    state = State(graph, ranges, method)
-    files, program = planned_files(state, scheme, options, config, tmp_path)
+    state = State(graph, ranges, method, options)
+    files, program = planned_files(state, scheme, config, tmp_path)
     write_all(files)
     again = prepare(tmp_path / "tuned.cfg")
     assert (again.scheme, again.method) == (scheme, "file")
-    assert again.program.hash() == program.hash() == state.program(scheme, options).hash()
+    assert again.program.hash() == program.hash() == state.program(scheme).hash()
     other = quantize(graph, ranges, scheme, cfg_options(config, per_channel=not per_channel))
     assert other.hash() != program.hash()
 

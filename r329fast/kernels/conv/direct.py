@@ -65,15 +65,23 @@ class ConvRows(NamedTuple):
 
 
 @kernel_part
-def run_at(run, runs, per, length, count, across_in, along_in, across_out, along_out):  # type: ignore[no-untyped-def]
+def run_at(line, place, length, count, across_in, along_in, across_out, along_out):  # type: ignore[no-untyped-def]
     """Where the rows of a tile's run begin, and its outputs; bytes from those of the first.
 
-    per: runs of a line (or column) of `length` positions; the last begins earlier if need be.
+    The last run of a line (or column) of `length` positions begins earlier if need be.
     """
-    run = min(run, runs - 1)  # past the last run, it is made again
-    line = run // per
-    place = min((run - line * per) * HALF, length - count)
+    place = min(place, length - count)
     return line * across_in + place * along_in, line * across_out + place * along_out
+
+
+@kernel_part
+def next_run(line, place, length, lines):  # type: ignore[no-untyped-def]
+    """The run behind the one at `place` of `line`; the last one again behind the last."""
+    if place + HALF < length:
+        return line, place + HALF
+    if line + 1 < lines:
+        return line + 1, 0
+    return line, place
 
 
 @kernel_part
@@ -113,22 +121,25 @@ def tile_lines(p, g, a, line_stride, row_stride, lines, width, w, epilogue, out,
         left = min(left, columns)
         for turn in range(2 if turned else 1):
             if turn:
-                per, length, runs = up, lines, rest * up
+                length, across = lines, rest
                 beside, along, beside_out, along_out = row_stride, line_stride, outs, width * outs
                 a_now, o = a + whole * HALF * row_stride, out + first + whole * HALF * outs
             else:
-                length = whole * HALF if turned else width
-                per = (length + HALF - 1) // HALF
-                runs = lines * per
+                length, across = whole * HALF if turned else width, lines
                 beside, along, beside_out, along_out = line_stride, row_stride, width * outs, outs
                 a_now, o = a, out + first
+            runs = across * ((length + HALF - 1) // HALF)
+            line, place = 0, 0
             for run in range(0, runs, at_once):
+                start_line, start = line, place
                 a_in, a_out = run_at(
-                    run, runs, per, length, count, beside, along, beside_out, along_out
+                    line, place, length, count, beside, along, beside_out, along_out
                 )
+                line, place = next_run(line, place, length, across)
                 b_in, b_out = run_at(
-                    run + 1, runs, per, length, count, beside, along, beside_out, along_out
+                    line, place, length, count, beside, along, beside_out, along_out
                 )
+                line, place = next_run(line, place, length, across)
                 if wide:
                     row_tile_wide(
                         a_now + a_in, a_now + b_in, along, taps, jump, steps, w, epilogue, first,
@@ -136,11 +147,13 @@ def tile_lines(p, g, a, line_stride, row_stride, lines, width, w, epilogue, out,
                     )  # fmt: skip
                 else:
                     c_in, c_out = run_at(
-                        run + 2, runs, per, length, count, beside, along, beside_out, along_out
+                        line, place, length, count, beside, along, beside_out, along_out
                     )
+                    line, place = next_run(line, place, length, across)
                     d_in, d_out = run_at(
-                        run + 3, runs, per, length, count, beside, along, beside_out, along_out
+                        line, place, length, count, beside, along, beside_out, along_out
                     )
+                    line, place = next_run(line, place, length, across)
                     if slim:
                         row_tile_slim(
                             a_now + a_in, a_now + b_in, a_now + c_in, a_now + d_in, along, taps,
@@ -155,13 +168,13 @@ def tile_lines(p, g, a, line_stride, row_stride, lines, width, w, epilogue, out,
                         )  # fmt: skip
                 if not now:
                     for index in range(min(at_once, runs - run)):
-                        _, place = run_at(
-                            run + index, runs, per, length, count, beside, along, beside_out,
-                            along_out,
-                        )  # fmt: skip
+                        _, there = run_at(
+                            start_line, start, length, count, beside, along, beside_out, along_out
+                        )
+                        start_line, start = next_run(start_line, start, length, across)
                         sums = acc + index * HALF * 4 * columns
                         epilogue_rows(
-                            sums, 4 * columns, epilogue, first, pitch, left, count, o + place,
+                            sums, 4 * columns, epilogue, first, pitch, left, count, o + there,
                             along_out,
                         )  # fmt: skip
         w += columns * column_bytes

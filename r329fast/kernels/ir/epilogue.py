@@ -3,7 +3,7 @@
 In float32, where a fused multiply-add does the rounding (`epilogue.py` checks when that is exact):
 
     ONCE       t = fma(a + bias, factor, MAGIC)                         (NONE and RELU)
-    TWICE      t = fma(fma(a + bias, factor, MAGIC) - MAGIC, 1/256, MAGIC)  (CLIP)
+    TWICE      t = fma(fma(a + bias, factor, MAGIC), 1/256, MAGIC - MAGIC / 256)  (CLIP)
     q = low byte of clamp(t, MAGIC + low, MAGIC + high) - zero_point
 
 In float64, everything else:
@@ -72,9 +72,10 @@ def round_once(builder: Builder, x: Value, factors: Value, twice: bool) -> Value
     kind = x.type
     magic = ir.Constant(kind, [MAGIC] * kind.count)
     x = fma(builder, x, factors, magic)
-    if twice:
+    if twice:  # MAGIC / 256 is taken away by the same multiply-add: its constant is an integer too
         small = ir.Constant(kind, [1 / 256] * kind.count)
-        x = fma(builder, builder.fsub(x, magic), small, magic)
+        rest = ir.Constant(kind, [MAGIC - MAGIC / 256] * kind.count)
+        x = fma(builder, x, small, rest)
     return x
 
 
