@@ -208,7 +208,7 @@ def measure(
         kept = [step["step"] for step in result.record["steps"] if step["accepted"]]
         after = before
         if result.gained:
-            after = prepare(result.files["cfg"], scheme=scheme, per_channel=per_channel).program
+            after = prepare(result.files["cfg"], scheme=scheme).program
             assert after.hash() == result.record["program_hash"]
     confirmed = (result.record[side]["confirmed"]["snr"] for side in ("before", "after"))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10  # with the images that count
