@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from r329fast.base.integers import INT32_MAX
-from r329fast.kernels.conv.layout import panels
 from r329fast.kernels.epilogue import Epilogue, prepare_epilogue
 from r329fast.kernels.ir import epilogue as epilogue_ir
 from r329fast.kernels.ir import gemm_tile as gemm_tile_ir
@@ -240,6 +239,21 @@ def prepare_matmul(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> OpPl
     return _prepare_tiles(product, epilogue, moves)
 
 
+def _panels(columns: int) -> list[tuple[int, int]]:
+    """(first column, columns) of the tiles: wide ones, and a narrow one where that is enough.
+
+    The last begins earlier where columns are enough for it, so that it writes whole vectors.
+    """
+    narrow, done = _WIDTH // 2, columns // _WIDTH * _WIDTH
+    result = [(column, _WIDTH) for column in range(0, done, _WIDTH)]
+    if done == columns:
+        return result
+    if columns - done > narrow and columns < _WIDTH:  # two narrow ones have no more columns
+        return [(0, narrow), (columns - narrow, narrow)]
+    last = _WIDTH if columns - done > narrow else narrow
+    return [*result, (max(columns - last, 0), last)]
+
+
 def _prepare_tiles(product: Product, epilogue: Epilogue, moves: Sequence[int]) -> OpPlan:
     """moves: added to (byte ^ flip) of a and b they give the integers with their zero points."""
     rows, inner, columns = product.rows, product.inner, product.columns
@@ -252,7 +266,7 @@ def _prepare_tiles(product: Product, epilogue: Epilogue, moves: Sequence[int]) -
     fuse = _FUSED.get(int(epilogue.constants[epilogue_ir.FORM]), _STORE)
     steps = -(-inner // _KGROUP)
     row_bytes = inner if in_place else -(-steps * _KGROUP * _SIZE // 64) * 64 + 64
-    tiles = np.array(panels(columns), dtype=np.int64).reshape(-1)
+    tiles = np.array(_panels(columns), dtype=np.int64).reshape(-1)
     terms = columns + _WIDTH
     constants_at = _ROWS * _WIDTH  # behind the sums of a tile
     terms_at = constants_at + -(-2 * epilogue.constants.size // 16) * 16
