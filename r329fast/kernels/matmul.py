@@ -100,7 +100,7 @@ def pack_panel(p, t, b, b0, first, width, ints):  # type: ignore[no-untyped-def]
     for k in range(p.inner):
         # one part of a word after the other, columns inside: vectors of them
         step = k // _KGROUP
-        place, factor = words + step * width, np.int32(1 << (k - step * _KGROUP) * _BITS)
+        place, factor = words + step * width, 1 << (k - step * _KGROUP) * _BITS
         source = b0 + k * p.b_inner + first * column
         totals, parts = ints[terms : terms + left], ints[place : place + left]
         if column == 1:
@@ -108,12 +108,12 @@ def pack_panel(p, t, b, b0, first, width, ints):  # type: ignore[no-untyped-def]
             for j in range(left):
                 value = np.int32(np.int32(octets[j] ^ flip) + add)
                 totals[j] += value
-                parts[j] |= np.int32(np.int32(value & _MASK) * factor)
+                parts[j] |= np.int32(np.int64(value & _MASK) * factor)
         else:
             for j in range(left):
                 value = np.int32(np.int32(b[source + j * column] ^ flip) + add)
                 totals[j] += value
-                parts[j] |= np.int32(np.int32(value & _MASK) * factor)
+                parts[j] |= np.int32(np.int64(value & _MASK) * factor)
 
 
 @kernel_part
