@@ -90,9 +90,9 @@ def pack_panel(p, t, b, b0, first, width, ints):  # type: ignore[no-untyped-def]
             word = start // 4
             for step in range(t.steps):
                 ints[words + step * width + j] = whole[word + step] ^ flips
-            total = np.int32(0)
+            total, octets = np.int32(0), b[start : start + p.inner]
             for k in range(p.inner):
-                total += np.int32(b[start + k] ^ flip)
+                total += np.int32(octets[k] ^ flip)
             ints[terms + j] = np.int32(total + p.inner * add)
         return
     for i in range(words, words + t.steps * width):
@@ -100,12 +100,20 @@ def pack_panel(p, t, b, b0, first, width, ints):  # type: ignore[no-untyped-def]
     for k in range(p.inner):
         # one part of a word after the other, columns inside: vectors of them
         step = k // _KGROUP
-        place, shift = words + step * width, np.int32((k - step * _KGROUP) * _BITS)
+        place, factor = words + step * width, 1 << (k - step * _KGROUP) * _BITS
         source = b0 + k * p.b_inner + first * column
-        for j in range(left):
-            value = np.int32(np.int32(b[source + j * column] ^ flip) + add)
-            ints[terms + j] += value
-            ints[place + j] |= np.int32(np.int32(value & _MASK) << shift)
+        totals, parts = ints[terms : terms + left], ints[place : place + left]
+        if column == 1:
+            octets = b[source : source + left]
+            for j in range(left):
+                value = np.int32(np.int32(octets[j] ^ flip) + add)
+                totals[j] += value
+                parts[j] |= np.int32(np.int64(value & _MASK) * factor)
+        else:
+            for j in range(left):
+                value = np.int32(np.int32(b[source + j * column] ^ flip) + add)
+                totals[j] += value
+                parts[j] |= np.int32(np.int64(value & _MASK) * factor)
 
 
 @kernel_part
@@ -129,9 +137,11 @@ def pack_left(p, t, a, a0, packed, ints):  # type: ignore[no-untyped-def]
 @kernel_part
 def add_terms(ints, first, count, width, columns, rows):  # type: ignore[no-untyped-def]
     """Sums of `count` rows, from ints[first] on, with the terms of their columns and rows."""
+    terms = ints[columns : columns + width]
     for i in range(count):
+        sums, term = ints[first + i * width : first + (i + 1) * width], ints[rows + i]
         for j in range(width):
-            ints[first + i * width + j] += np.int32(ints[columns + j] + ints[rows + i])
+            sums[j] += np.int32(terms[j] + term)
 
 
 @kernel_part
