@@ -84,10 +84,10 @@ def _places(kernel: int, stride: int) -> list[list[Place]]:
         return [_down(1, column) for column in range(8)] + edges
     # One kind after the other: its weights stay in registers. The rows in the middle serve both.
     if (kernel, stride) == (3, 2):
-        kinds = ((_square, 0), (_along, 2), (_square, 3))
+        kinds = [(_square, 0), (_along, 2), (_square, 3)]
         return [kind(row, column) for kind, row in kinds for column in range(0, 10, 2)]
     if (kernel, stride) == (5, 2):
-        kinds = ((_square, 0), (_square, 2), (_along, 4), (_square, 5))
+        kinds = [(_square, 0), (_square, 2), (_along, 4), (_square, 5)]
         return [kind(row, column) for kind, row in kinds for column in range(0, 12, 2)]
     raise ValueError(f"no form of windows of {kernel}, stride {stride}")
 
