@@ -5,10 +5,12 @@
     python benchmarks/tuning.py few [MODEL ..]
 
 all: every kind together; ablation: each kind alone, and all but each; few: five calibration
-images. One line a run: the network before and after on images that `tune` never saw. Models and
-images come from the folder that R329FAST_SHARED names (default: shared/ beside the repository);
-calibration images are those that its files set apart, labels only count at the end. Agreement and
-top-1 share ties. McNemar's test compares before and after on the same images, first class each.
+images. --out DIR keeps what each run leaves, in a folder of its own, and says every step; a run
+that was killed goes on there. One line a run: the network before and after on images that `tune`
+never saw. Models and images come from the folder that R329FAST_SHARED names (default: shared/
+beside the repository); calibration images are those that its files set apart, labels only count at
+the end. Agreement and top-1 share ties. McNemar's test compares before and after on the same
+images, first class each.
 """
 
 from __future__ import annotations
@@ -20,8 +22,9 @@ import resource
 import tempfile
 import time
 import zipfile
-from collections.abc import Collection
-from contextlib import closing
+from collections.abc import Collection, Iterator
+from contextlib import closing, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -175,24 +178,37 @@ class Network:
         )
 
 
-def measure(network: Network, scheme: str, per_channel: bool, word: str, **changes: Any) -> None:
+@contextmanager
+def _folder(out: Path | None, name: str) -> Iterator[Path]:
+    """A folder of that name in `out`, or one that vanishes."""
+    if out is not None:
+        yield out / name.replace(",", "").replace(" ", "-")
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder)
+
+
+def measure(
+    network: Network, scheme: str, per_channel: bool, word: str, out: Path | None, **changes: Any
+) -> None:
     """One tuning and its lines."""
     x = changes.pop("dataset", network.calibration)
     graph = load_model(str(network.path))
     options = with_per_channel(Options()) if per_channel else Options()
     ranges = calibrate(graph, x, scheme, METHODS[scheme], threads=network.threads)
     before = quantize(graph, ranges, scheme, options)
-    with tempfile.TemporaryDirectory() as folder:
+    told = partial(print, "   ", flush=True) if out is not None else lambda line: None
+    with _folder(out, f"{network.name} {word}") as folder:
         start = time.perf_counter(), time.process_time()
         result = tune(
             network.path, folder, dataset=x, scheme=scheme, per_channel=per_channel or None,
-            threads=network.threads, budget=0.0, **changes,
+            threads=network.threads, budget=0.0, told=told, **changes,
         )  # fmt: skip
         wall, cpu = time.perf_counter() - start[0], time.process_time() - start[1]
         kept = [step["step"] for step in result.record["steps"] if step["accepted"]]
         after = before
         if result.gained:
-            after = prepare(result.files["cfg"], scheme=scheme, per_channel=per_channel).program
+            after = prepare(result.files["cfg"], scheme=scheme).program
             assert after.hash() == result.record["program_hash"]
     confirmed = (result.record[side]["confirmed"]["snr"] for side in ("before", "after"))
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10  # with the images that count
@@ -209,21 +225,23 @@ def main() -> None:
     parser.add_argument("--scheme", choices=tuple(METHODS), default="aqt2021")
     parser.add_argument("--per-channel", action="store_true")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--out", type=Path)
     args = parser.parse_args()
     word = args.scheme + (", per channel" if args.per_channel else "")
     for name in args.models:
         network = Network(name, args.threads)
         if args.what == "all":
-            measure(network, args.scheme, args.per_channel, word)
+            measure(network, args.scheme, args.per_channel, word, args.out)
         elif args.what == "few":
             few = network.calibration[:FEW]
-            measure(network, args.scheme, args.per_channel, f"{word}, {FEW} images", dataset=few)
+            text = f"{word}, {FEW} images"
+            measure(network, args.scheme, args.per_channel, text, args.out, dataset=few)
         else:
             for kind in KINDS:
                 others = tuple(other for other in KINDS if other != kind)
-                measure(network, args.scheme, args.per_channel, f"{word}, {kind}", allow=(kind,))
-                text = f"{word}, all but {kind}"
-                measure(network, args.scheme, args.per_channel, text, allow=others)
+                for text, allow in ((kind, (kind,)), (f"all but {kind}", others)):
+                    text = f"{word}, {text}"
+                    measure(network, args.scheme, args.per_channel, text, args.out, allow=allow)
 
 
 if __name__ == "__main__":

@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from r329fast.base.integers import INT32_MAX
-from r329fast.kernels.conv.layout import panels
 from r329fast.kernels.epilogue import Epilogue, prepare_epilogue
 from r329fast.kernels.ir import epilogue as epilogue_ir
 from r329fast.kernels.ir import gemm_tile as gemm_tile_ir
@@ -91,9 +90,9 @@ def pack_panel(p, t, b, b0, first, width, ints):  # type: ignore[no-untyped-def]
             word = start // 4
             for step in range(t.steps):
                 ints[words + step * width + j] = whole[word + step] ^ flips
-            total = np.int32(0)
+            total, octets = np.int32(0), b[start : start + p.inner]
             for k in range(p.inner):
-                total += np.int32(b[start + k] ^ flip)
+                total += np.int32(octets[k] ^ flip)
             ints[terms + j] = np.int32(total + p.inner * add)
         return
     for i in range(words, words + t.steps * width):
@@ -101,12 +100,20 @@ def pack_panel(p, t, b, b0, first, width, ints):  # type: ignore[no-untyped-def]
     for k in range(p.inner):
         # one part of a word after the other, columns inside: vectors of them
         step = k // _KGROUP
-        place, shift = words + step * width, np.int32((k - step * _KGROUP) * _BITS)
+        place, factor = words + step * width, 1 << (k - step * _KGROUP) * _BITS
         source = b0 + k * p.b_inner + first * column
-        for j in range(left):
-            value = np.int32(np.int32(b[source + j * column] ^ flip) + add)
-            ints[terms + j] += value
-            ints[place + j] |= np.int32(np.int32(value & _MASK) << shift)
+        totals, parts = ints[terms : terms + left], ints[place : place + left]
+        if column == 1:
+            octets = b[source : source + left]
+            for j in range(left):
+                value = np.int32(np.int32(octets[j] ^ flip) + add)
+                totals[j] += value
+                parts[j] |= np.int32(np.int64(value & _MASK) * factor)
+        else:
+            for j in range(left):
+                value = np.int32(np.int32(b[source + j * column] ^ flip) + add)
+                totals[j] += value
+                parts[j] |= np.int32(np.int64(value & _MASK) * factor)
 
 
 @kernel_part
@@ -130,9 +137,11 @@ def pack_left(p, t, a, a0, packed, ints):  # type: ignore[no-untyped-def]
 @kernel_part
 def add_terms(ints, first, count, width, columns, rows):  # type: ignore[no-untyped-def]
     """Sums of `count` rows, from ints[first] on, with the terms of their columns and rows."""
+    terms = ints[columns : columns + width]
     for i in range(count):
+        sums, term = ints[first + i * width : first + (i + 1) * width], ints[rows + i]
         for j in range(width):
-            ints[first + i * width + j] += np.int32(ints[columns + j] + ints[rows + i])
+            sums[j] += np.int32(terms[j] + term)
 
 
 @kernel_part
@@ -240,6 +249,21 @@ def prepare_matmul(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> OpPl
     return _prepare_tiles(product, epilogue, moves)
 
 
+def _panels(columns: int) -> list[tuple[int, int]]:
+    """(first column, columns) of the tiles: wide ones, and a narrow one where that is enough.
+
+    The last begins earlier where columns are enough for it, so that it writes whole vectors.
+    """
+    narrow, done = _WIDTH // 2, columns // _WIDTH * _WIDTH
+    result = [(column, _WIDTH) for column in range(0, done, _WIDTH)]
+    if done == columns:
+        return result
+    if columns - done > narrow and columns < _WIDTH:  # two narrow ones have no more columns
+        return [(0, narrow), (columns - narrow, narrow)]
+    last = _WIDTH if columns - done > narrow else narrow
+    return [*result, (max(columns - last, 0), last)]
+
+
 def _prepare_tiles(product: Product, epilogue: Epilogue, moves: Sequence[int]) -> OpPlan:
     """moves: added to (byte ^ flip) of a and b they give the integers with their zero points."""
     rows, inner, columns = product.rows, product.inner, product.columns
@@ -252,7 +276,7 @@ def _prepare_tiles(product: Product, epilogue: Epilogue, moves: Sequence[int]) -
     fuse = _FUSED.get(int(epilogue.constants[epilogue_ir.FORM]), _STORE)
     steps = -(-inner // _KGROUP)
     row_bytes = inner if in_place else -(-steps * _KGROUP * _SIZE // 64) * 64 + 64
-    tiles = np.array(panels(columns), dtype=np.int64).reshape(-1)
+    tiles = np.array(_panels(columns), dtype=np.int64).reshape(-1)
     terms = columns + _WIDTH
     constants_at = _ROWS * _WIDTH  # behind the sums of a tile
     terms_at = constants_at + -(-2 * epilogue.constants.size // 16) * 16

@@ -11,7 +11,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from r329fast.kernels.leaves.vector import gather_runs, interleave_rows
+from r329fast.kernels.ir.move import SIDE
+from r329fast.kernels.leaves.vector import gather_runs, interleave_rows, turn_columns
 from r329fast.kernels.places import Places, moved_places, run_places
 from r329fast.kernels.runtime.kernel import arrays, kernel
 from r329fast.kernels.runtime.one_call import ranged_plan
@@ -58,6 +59,31 @@ def shuffle_pairs(frame):  # type: ignore[no-untyped-def]
     p, x, out = arrays(frame, Pairs, "uu")
     start = 2 * p.first * p.half
     interleave_rows(out.ctypes.data + start, x.ctypes.data + start, p.end - p.first, p.half)
+
+
+class Matrices(NamedTuple):
+    """out [matrices, columns, rows] = x [matrices, rows, columns], turned."""
+
+    first: int  # block of columns (over all images) to begin with
+    end: int
+    blocks: int  # of a matrix: SIDE columns each, the last begins earlier
+    rows: int
+    columns: int
+
+
+@kernel
+def turn_matrices(frame):  # type: ignore[no-untyped-def]
+    """Blocks first..end of SIDE columns, which become rows."""
+    p, x, out = arrays(frame, Matrices, "uu")
+    rows, columns, blocks = p.rows, p.columns, p.blocks
+    for block in range(p.first, p.end):
+        matrix = block // blocks
+        column = min((block - matrix * blocks) * SIDE, columns - SIDE)
+        start = matrix * rows * columns
+        turn_columns(
+            out.ctypes.data + start + column * rows, rows, x.ctypes.data + start + column, columns,
+            rows,
+        )  # fmt: skip
 
 
 class Grid(NamedTuple):
@@ -173,6 +199,23 @@ def prepare_runs(places: Places, x: TensorSpec, fill: int, path: str) -> OpPlan:
     return OpPlan(path, bind, lambda batch: 0, True)
 
 
+def prepare_transpose(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> OpPlan:
+    """Two groups of neighbouring axes exchanged, behind others that stay: matrices turned."""
+    x, perm = inputs[0], list(op.integers("perm"))
+    kept = next((axis for axis, source in enumerate(perm) if axis != source), len(perm))
+    cut = perm[kept] if kept < len(perm) else kept
+    exchanged = perm == [*range(kept), *range(cut, len(perm)), *range(kept, cut)]
+    matrices, rows, columns = (
+        int(np.prod(x.shape[slice(*ends)], dtype=np.int64))
+        for ends in ((0, kept), (kept, cut), (cut, len(perm)))
+    )
+    if not exchanged or x.itemsize != 1 or min(rows, columns) < SIDE:
+        return prepare_movement(op, inputs, output)
+    blocks = -(-columns // SIDE)
+    turned = Matrices(first=0, end=matrices * blocks, blocks=blocks, rows=rows, columns=columns)
+    return ranged_plan("vector-transpose", turn_matrices, turned)
+
+
 def prepare_shuffle(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> OpPlan:
     """Two groups of bytes without an index."""
     x = inputs[0]
@@ -203,4 +246,5 @@ PREPARE = {
     "constant": prepare_constant,
     "depth_to_space": prepare_depth_to_space,
     "channel_shuffle": prepare_shuffle,
+    "transpose": prepare_transpose,
 }

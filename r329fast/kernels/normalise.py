@@ -63,7 +63,10 @@ class FastExp(NamedTuple):
 
 @kernel
 def softmax_vectors(frame):  # type: ignore[no-untyped-def]
-    """Lines first..end of what `softmax_lut_lines` computes; scratch: int32 powers of a line."""
+    """Lines first..end of what `softmax_lut_lines` computes.
+
+    scratch: int32 powers of a line, its bytes, those of its results.
+    """
     g, p, x, table, log_table, out, scratch = arrays(frame, LineRange, SoftmaxLut, "uiiuu")
     n, inner, flip, form, bits = g.length, g.inner, np.uint8(g.flip), p.form, p.bits
     even, mult = p.rounding == HALF_EVEN, np.float64(p.mult)
@@ -71,17 +74,25 @@ def softmax_vectors(frame):  # type: ignore[no-untyped-def]
     raised = 0.5 if p.rounding == HALF_UP else 0.0
     scale, part = np.float64(1 << bits), 1.0 / np.float64(1 << (p.shift + bits))
     powers = scratch[: 4 * n].view(np.int32)
+    packed, made = scratch[4 * n : 5 * n], scratch[5 * n : 6 * n]
     for line in range(g.first, g.end):
         outer = line // inner
         start = outer * n * inner + line - outer * inner
+        # lines side by side are copied: every loop then goes over neighbours, in vectors
+        values, results = packed, made
+        if inner == 1:
+            values, results = x[start : start + n], out[start : start + n]
+        else:
+            for i in range(n):
+                values[i] = x[start + i * inner]
         largest = np.uint8(0)
         for i in range(n):
-            largest = max(largest, x[start + i * inner] ^ flip)
+            largest = max(largest, values[i] ^ flip)
         total, nearest = 0, 255 - np.int64(largest)
         for i in range(n):
-            distance = nearest + np.int64(x[start + i * inner] ^ flip)
-            powers[i] = np.int32(table[distance])
-            total += table[distance]
+            entry = np.int32(table[nearest + np.int64(values[i] ^ flip)])
+            powers[i] = entry
+            total += int(entry)
         total = max(total, 1)
         whole, half = np.float64(total), np.float64(total >> 1)
         reciprocal = np.float64((p.mult << bits) // total)
@@ -94,11 +105,13 @@ def softmax_vectors(frame):  # type: ignore[no-untyped-def]
             value = product * part
             value = np.rint(value) if even else np.floor(value + raised)
             value = min(max(value, least), most) - p.zero_point
-            out[start + i * inner] = np.uint8(np.int32(value) & 255)
+            results[i] = np.uint8(np.int32(value) & 255)
         if p.log:
             for i in range(n):
-                place = start + i * inner
-                out[place] = np.uint8(log_table[out[place]] & 255)
+                results[i] = np.uint8(log_table[results[i]] & 255)
+        if inner > 1:
+            for i in range(n):
+                out[start + i * inner] = results[i]
 
 
 @kernel
@@ -197,7 +210,7 @@ def prepare_softmax(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> OpP
             inner=lines.inner,
             flip=lines.flip,
         )
-        constants, size = (table, log_table), 4 * lines.length + SLACK
+        constants, size = (table, log_table), 6 * lines.length + SLACK
         before = (pack(parameters),)
         return ranged_plan("vector-softmax", softmax_vectors, ranged, constants, size, before)
 

@@ -80,8 +80,16 @@ def verdict_words(record: dict[str, Any]) -> str:
             words += f"; the model of the noise says {record['predicted_gain_db']:+.2f} dB"
     if record["accepted"]:
         return f"{words}, kept"
-    if record.get("tie") and (record["predicted_gain_db"] or 0) > 0:
-        return f"{words}, but classes change or the budget is over: not kept"
-    if record["gain_db"] >= MIN_GAIN and "judged_gain_db" not in record:
-        words += f", {record['gain_chosen_db']:+.2f} dB on the others, or classes change"
-    return f"{words}, not kept"
+    return f"{words}{_against(record)}, not kept"
+
+
+def _against(record: dict[str, Any]) -> str:
+    """What spoke against a step that gained."""
+    if "judged_gain_db" in record:
+        wanted = record["predicted_gain_db"] or 0 if record.get("tie") else record["judged_gain_db"]
+        least = 0 if record.get("tie") else MIN_GAIN
+        return ", but classes change or the budget is over" if wanted > least else ""
+    if record["gain_db"] < MIN_GAIN or "own_gain_db" in record:
+        return ""
+    chosen = record["gain_chosen_db"]
+    return f", but {chosen:+.2f} dB on the others" if chosen < 0 else ", but classes change"

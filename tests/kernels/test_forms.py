@@ -18,7 +18,9 @@ from r329fast.kernels.conv.direct import joins_rows, tiled_positions
 from r329fast.kernels.conv.layout import conv_layout
 from r329fast.kernels.epilogue import prepare_epilogue
 from r329fast.kernels.ir.channel_blocks import blocks
-from r329fast.kernels.ir.epilogue import MAGIC
+from r329fast.kernels.ir.depthwise_quads import block_starts
+from r329fast.kernels.ir.epilogue import LOW, MAGIC
+from r329fast.kernels.ir.quad_forms import FORMS, form
 from r329fast.kernels.leaves.gemm_tile import HALF
 from r329fast.kernels.runtime.isa import ISA, JIT, STORED
 from r329fast.program.program import Op, Program, TensorSpec
@@ -33,18 +35,19 @@ QUADS = f"{ISA.name}-quads"
 def depthwise(draw: st.DrawFn) -> tuple[Program, np.random.Generator]:
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     channels, stride = draw(st.integers(2, 200)), draw(st.integers(1, 2))
-    shape = (draw(st.integers(3, 12)), draw(st.integers(4, 19)), channels)
+    kernel = draw(st.sampled_from((3, 3, 5)))
+    shape = (draw(st.integers(kernel, 12)), draw(st.integers(kernel, 40)), channels)
     pads = tuple(draw(st.integers(0, 2)) for _ in range(4))
     act = draw(st.sampled_from(("NONE", "RELU", "CLIP")))
     program = kernel_cases.convolution(
-        rng, shape, channels, (3, 3), (stride, stride), pads=pads, group=channels,  # type: ignore[arg-type]
+        rng, shape, channels, (kernel, kernel), (stride, stride), pads=pads, group=channels,  # type: ignore[arg-type]
         chosen=act, kind="depthwise_conv2d",
     )  # fmt: skip
     op = program.ops[0]
     op.attrs["rounding"] = "half_even"
     op.attrs["pad_value"] = int(rng.integers(0, 128))
     op.consts["bias"] = rng.integers(-9000, 9000, channels).astype(np.int32)
-    sums = 9000 + 9 * 128 * 255
+    sums = 9000 + kernel**2 * 128 * 255
     op.consts["mult"] = rng.integers(1, 32768, channels).astype(np.int32)
     least = np.ceil(np.log2(op.consts["mult"] * float(sums) * 256 / 2**21))
     shift = np.maximum(np.log2(op.consts["mult"] * float(sums) / 300), least)
@@ -52,18 +55,76 @@ def depthwise(draw: st.DrawFn) -> tuple[Program, np.random.Generator]:
     return program, rng
 
 
+def by_quads(program: Program) -> bool:
+    """Whether the form takes it: not where it rounds twice, from an odd lowest result on."""
+    op, output = program.ops[0], program.tensors["y"]
+    constants = prepare_epilogue(op, output, output.shape[2], 1 << 20).constants
+    odd = op.attrs["act"] == "CLIP" and constants[LOW] % 2 == 1
+    height, width, channels = output.shape
+    least = form(op.integers("kernel")[0], op.integers("stride")[0]).least_channels
+    return height >= 2 and width >= 4 and channels >= least and not odd
+
+
 @pytest.mark.skipif(not block_rows.POSSIBLE, reason="a path of x86 with byte dot products")
-@settings(max_examples=80, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=120, deadline=None, suppress_health_check=list(HealthCheck))
 @given(depthwise(), st.integers(1, 3))
 def test_depthwise_by_quads(case: tuple[Program, np.random.Generator], count: int) -> None:
     program, rng = case
     path = check(program, kernel_cases.feeds(rng, program, count))
     wide = program.tensors["y"].shape[1] >= 4
-    assert path == (QUADS if wide else f"{ISA.name}-depthwise")
+    other = f"{ISA.name}-taps" if wide else f"{ISA.name}-depthwise"
+    assert path == (QUADS if by_quads(program) else other)
+
+
+@pytest.mark.skipif(not block_rows.POSSIBLE, reason="a path of x86 with byte dot products")
+def test_quads_leave_results_of_more_than_15_bits() -> None:
+    """Their low half is taken for the result: where a layer could make more, another form is."""
+    for shift, expected in ((9, QUADS), (3, f"{ISA.name}-taps")):
+        rng = np.random.default_rng(shift)
+        program = kernel_cases.convolution(
+            rng, (6, 8, 64), 64, (3, 3), pads=(1, 1, 1, 1), group=64, chosen="NONE",
+            kind="depthwise_conv2d",
+        )  # fmt: skip
+        op = program.ops[0]
+        op.attrs["rounding"] = "half_even"
+        op.consts["bias"][:] = 0
+        op.consts["weights"][:] = 127
+        op.consts["mult"][:], op.consts["shift"][:] = 16, shift  # sums to 291465
+        feeds = kernel_cases.feeds(rng, program, 2)
+        assert check(program, feeds) == expected
+
+
+@pytest.mark.parametrize("lanes", [(16, 8), (16,)])
+@pytest.mark.parametrize("channels", [*range(1, 140), 728, 960])
+def test_blocks_of_quads_cover_all_channels(channels: int, lanes: tuple[int, ...]) -> None:
+    starts = block_starts(channels, lanes)
+    assert [size for _, size in starts] == sorted((size for _, size in starts), reverse=True)
+    covered = {first + i for first, size in starts for i in range(4 * size)}
+    assert covered >= set(range(channels))
+    if channels >= 4 * lanes[-1]:  # they may overlap, but no block reaches past the channels
+        assert covered == set(range(channels))
+        assert sum(4 * size for _, size in starts) < channels + 4 * lanes[-1]
+
+
+@pytest.mark.parametrize(("kernel", "stride"), FORMS)
+def test_forms_of_quads_take_every_tap_once(kernel: int, stride: int) -> None:
+    chosen = form(kernel, stride)
+    found: dict[tuple[int, int], list[tuple[int, int]]] = {}
+    for quad in chosen.quads:
+        for dot in quad.dots:
+            for place, tap in zip(quad.places, chosen.weights[dot.weight], strict=True):
+                assert 0 <= place[0] < chosen.rows
+                assert 0 <= place[1] < chosen.columns
+                if tap is not None:
+                    assert place == (dot.row * stride + tap[0], dot.column * stride + tap[1])
+                    found.setdefault((dot.row, dot.column), []).append(tap)
+    every = [(y, x) for y in range(kernel) for x in range(kernel)]
+    assert found.keys() == {(row, column) for row in range(2) for column in range(4)}
+    assert all(sorted(taps) == every for taps in found.values())
 
 
 @pytest.mark.parametrize("channels", range(1, 140))
-def test_blocks_of_quads_cover_all_channels(channels: int) -> None:
+def test_blocks_of_channels_follow_each_other(channels: int) -> None:
     end = 0
     for first, lanes in blocks(16, channels):
         assert first == end

@@ -73,6 +73,11 @@ def test_maps_of_any_size(size: int) -> None:
         agrees(network(READERS[reader], (7, 40), size), count=2)
 
 
+@pytest.mark.parametrize("reader", ["depthwise 3x3", "depthwise 3x3/2", "depthwise 5x5"])
+def test_wide_maps_that_are_read_in_place(reader: str) -> None:
+    agrees(network(READERS[reader], (3, 70), 41), count=2)
+
+
 def test_threads_share_readers_of_a_range() -> None:
     b = NetworkBuilder((56, 56, 3))
     x = b.conv("input", 96, 3)

@@ -1,8 +1,8 @@
-"""3x3 depthwise convolution on the byte paths of x86: four columns in one dot product."""
+"""3x3 and 5x5 depthwise convolution on the byte paths of x86: four inputs in one dot product."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -14,11 +14,15 @@ from r329fast.kernels.conv.block_rows import (
     takes,
 )
 from r329fast.kernels.conv.layout import ConvLayout, Geometry
-from r329fast.kernels.conv.ring import fill_ring
-from r329fast.kernels.conv.windows import clear_rows
-from r329fast.kernels.ir import channel_blocks
+from r329fast.kernels.conv.windows import clear_rows, load_row
+from r329fast.kernels.epilogue import Epilogue
 from r329fast.kernels.ir import depthwise_quads as quads_ir
+from r329fast.kernels.ir import epilogue as epilogue_ir
+from r329fast.kernels.ir.quad_forms import COLUMNS, FORMS, ROWS, Form, form
 from r329fast.kernels.leaves.leaf import leaf
+from r329fast.kernels.leaves.rows import copy_bytes
+from r329fast.kernels.leaves.vector import move_bytes
+from r329fast.kernels.runtime.compiling import kernel_part
 from r329fast.kernels.runtime.isa import ISA
 from r329fast.kernels.runtime.kernel import KERNELS, arrays, kernel
 from r329fast.kernels.runtime.one_call import pitched_plan, ranged_plan
@@ -26,43 +30,166 @@ from r329fast.kernels.runtime.op_plan import OpPlan, aligned
 from r329fast.kernels.runtime.parameters import pack
 from r329fast.program.program import Op, TensorSpec
 
-quad_row: Any = leaf("quad_row", quads_ir.emit_quad_row, ISA)
+quads_3, quads_3_by_2, quads_5, quads_5_by_2 = (
+    leaf(f"quad_rows_{size}_{stride}", quads_ir.emit_quad_rows, ISA, size, stride)
+    for size, stride in FORMS
+)
+
+
+ROWS_MOST = 8  # input rows of a step
+_LEAST_WIDTH = 16  # output columns from which on the input is read in place
 
 
 class QuadRows(NamedTuple):
-    first: int  # output row image * out_height + y to begin with
+    first: int  # pair of output rows image * pairs + index to begin with
     end: int
+    pairs: int  # of an image; the last begins a row earlier where rows are odd
+    input_rows: int  # under a pair of output rows
     row_bytes: int  # of a ring row
+    whole: int  # blocks of channels
+    halves: int
+    left: int  # output columns whose inputs lie in the ring, at the left: all of them, or few
+    inside: int  # output columns behind them that read the input in place
+    right: int  # output columns at the end whose inputs lie in the ring too
+    left_columns: int  # input columns in the ring for `left`
+    right_columns: int
+
+
+@kernel_part
+def load_edges(g, p, target, x, x_end, pads, pads_end, image, source_y):  # type: ignore[no-untyped-def]
+    """Input row `source_y` of an image under the output columns `left` and `right`."""
+    load_row(g, target, p.left_columns, x, x_end, pads, pads_end, image, source_y)
+    if p.right == 0:
+        return
+    # like a whole row, of which the ring holds no more than its end
+    target += p.left_columns * g.channels
+    first = (g.out_width - p.right) * g.stride_x - g.left
+    count = min(g.width - first, p.right_columns)
+    if 0 <= source_y < g.height:
+        source = x + ((image * g.height + source_y) * g.width + first) * g.pitch
+        runs, run = (1, count * g.channels) if g.pitch == g.channels else (count, g.channels)
+        move_bytes(target, run, source, g.pitch, runs, run)
+    else:
+        copy_bytes(target, g.channels, pads, 0, p.right_columns, g.channels, pads_end, g.flip)
+
+
+@kernel_part
+def quad_rows(g, p, rows, pitch, constants, epilogue, columns, out, spare):  # type: ignore[no-untyped-def]
+    """`columns` outputs of two rows from `out` on; pitch: bytes of an input column in `rows`."""
+    channels, below = g.channels, g.out_width * g.channels
+    if g.kernel_x == 3 and g.stride_x == 1:
+        quads_3(
+            rows,
+            pitch,
+            channels,
+            p.whole,
+            p.halves,
+            constants,
+            epilogue,
+            columns,
+            out,
+            below,
+            spare,
+        )
+    elif g.kernel_x == 3:
+        quads_3_by_2(
+            rows,
+            pitch,
+            channels,
+            p.whole,
+            p.halves,
+            constants,
+            epilogue,
+            columns,
+            out,
+            below,
+            spare,
+        )
+    elif g.stride_x == 1:
+        quads_5(
+            rows,
+            pitch,
+            channels,
+            p.whole,
+            p.halves,
+            constants,
+            epilogue,
+            columns,
+            out,
+            below,
+            spare,
+        )
+    else:
+        quads_5_by_2(
+            rows,
+            pitch,
+            channels,
+            p.whole,
+            p.halves,
+            constants,
+            epilogue,
+            columns,
+            out,
+            below,
+            spare,
+        )
 
 
 @kernel
 def depthwise_quads(frame):  # type: ignore[no-untyped-def]
-    """Output rows first..end; two of the three input rows of each are there from the one before.
+    """Pairs of output rows first..end.
 
-    scratch: the addresses of three rows, then a ring of three padded input rows.
+    Input is read where it lies, but for the columns at both ends (or all of a narrow map): these
+    are in a ring of rows with their padding, which the pair below shares. scratch: addresses of
+    input rows, of ring rows at both ends; results of half a step; the ring; a row of padding.
     """
     p, g, x, constants, pads, epilogue, out, scratch = arrays(frame, QuadRows, Geometry, "uuufuu")
-    channels, out_height, out_width = g.channels, g.out_height, g.out_width
-    row_bytes = p.row_bytes
-    rows = scratch[:24].view(np.int64)
-    ring = scratch.ctypes.data + 64
+    channels, out_height, out_width, pairs = g.channels, g.out_height, g.out_width, p.pairs
+    row_bytes, count = p.row_bytes, p.input_rows
+    rows = scratch[: 8 * 3 * ROWS_MOST].view(np.int64)
+    spare = scratch.ctypes.data + 256
+    ring = spare + 512
+    padding = ring + count * row_bytes
     x_start, pads_start = x.ctypes.data, pads.ctypes.data
     x_end, pads_end = x_start + x.size, pads_start + pads.size
-    columns = (out_width - 1) * g.stride_x + 3
-    clear_rows(g, ring, row_bytes, 3, columns, pads_start, pads_end)
+    start, factors = constants.ctypes.data, epilogue.ctypes.data
+    columns = p.left_columns + p.right_columns
+    clear_rows(g, ring, row_bytes, count, columns, pads_start, pads_end)
+    first_inside = p.left * g.stride_x - g.left
+    if p.inside > 0:
+        columns = (p.inside - 1) * g.stride_x + g.kernel_x
+        copy_bytes(padding, g.pitch, pads_start, 0, columns, channels, pads_end, g.flip)
     made, image = 0, -1
     for place in range(p.first, p.end):
-        if place // out_height != image:
-            image = place // out_height
+        if place // pairs != image:
+            image = place // pairs
             made = 0
-        made = fill_ring(
-            g, rows, ring, row_bytes, 3, columns, x_start, x_end, pads_start, pads_end, image,
-            place - image * out_height, made,
-        )  # fmt: skip
-        quad_row(
-            scratch.ctypes.data, channels, constants.ctypes.data, epilogue.ctypes.data, out_width,
-            out.ctypes.data + place * out_width * channels, g.stride_x,
-        )  # fmt: skip
+        y = min(2 * (place - image * pairs), out_height - 2)
+        top = y * g.stride_y
+        for row in range(max(made, top), top + count):
+            load_edges(
+                g, p, ring + row % count * row_bytes, x_start, x_end, pads_start, pads_end, image,
+                row - g.top,
+            )  # fmt: skip
+        made = top + count
+        for index in range(count):
+            row = top + index - g.top
+            rows[index] = ring + (top + index) % count * row_bytes
+            rows[2 * ROWS_MOST + index] = rows[index] + p.left_columns * channels
+            rows[ROWS_MOST + index] = padding
+            if 0 <= row < g.height:
+                source = (image * g.height + row) * g.width + first_inside
+                rows[ROWS_MOST + index] = x_start + source * g.pitch
+        target = out.ctypes.data + (image * out_height + y) * out_width * channels
+        for part in range(3):
+            width = p.left if part == 0 else p.inside if part == 1 else p.right
+            column = 0 if part == 0 else p.left if part == 1 else out_width - p.right
+            pitch = g.pitch if part == 1 else channels
+            if width > 0:
+                quad_rows(
+                    g, p, scratch.ctypes.data + 8 * ROWS_MOST * part, pitch, start, factors, width,
+                    target + column * channels, spare,
+                )  # fmt: skip
 
 
 if not POSSIBLE:
@@ -70,49 +197,102 @@ if not POSSIBLE:
 
 
 def _constants(
-    weights: np.ndarray, biases: np.ndarray, factors: np.ndarray, stride: int
+    weights: np.ndarray, biases: np.ndarray, factors: np.ndarray, chosen_form: Form
 ) -> np.ndarray:
-    """uint8: for each block its weights [ky][shift][quarter][lane][4 taps], biases, factors."""
+    """uint8: for each block its weights [weight][quarter][lane][4 taps], biases, factors."""
     channels = len(weights)
-    shifts = quads_ir.shifts(stride)
     parts = []
-    for first, lanes in channel_blocks.blocks(ISA.lanes, channels):
+    for first, lanes in quads_ir.block_starts(channels, chosen_form.lanes):
         size = 4 * lanes
         # [quarter][lane] -> channel of the block, as interleaving leaves them
         groups = np.arange(size).reshape(lanes // 4, 4, 4).transpose(1, 0, 2).reshape(4, lanes)
         valid = first + groups < channels
         chosen = np.minimum(first + groups, channels - 1)
-        taps = np.zeros((3, shifts, 4, lanes, 4), dtype=np.int8)
-        for shift in range(shifts):
-            values = weights[chosen] * valid[..., None, None]  # [quarter, lane, ky, kx]
-            taps[:, shift, ..., shift : shift + 3] = values.transpose(2, 0, 1, 3)
+        taps = np.zeros((len(chosen_form.weights), 4, lanes, 4), dtype=np.int8)
+        for index, places in enumerate(chosen_form.weights):
+            for position, tap in enumerate(places):
+                if tap is not None:
+                    taps[index, ..., position] = weights[chosen, tap[0], tap[1]] * valid
         parts += block_parts(taps, biases, factors, chosen, valid)
     return aligned(np.concatenate(parts))
 
 
+def _in_words(weights: np.ndarray, bias: np.ndarray, epilogue: Epilogue) -> bool:
+    """Whether every result, counted from the lowest allowed one, has 15 bits before it is cut.
+
+    And whether the kernel can count from there: rounding twice, ties need it to be even.
+    """
+    low = int(epilogue.constants[epilogue_ir.LOW])
+    twice = epilogue.constants[epilogue_ir.FORM] == epilogue_ir.TWICE
+    flat = weights.reshape(len(weights), -1).astype(np.int64)
+    highest = bias + 255 * np.maximum(flat, 0).sum(1)
+    lowest = bias + 255 * np.minimum(flat, 0).sum(1)
+    largest = np.maximum(np.abs(highest), np.abs(lowest))
+    factors = epilogue.factors[: len(weights)].astype(np.float64) / (256 if twice else 1)
+    inside = float((largest * factors).max(initial=0.0)) + abs(low) + 2 < 1 << 15
+    return inside and not (twice and low % 2)
+
+
+def split_columns(layout: ConvLayout) -> tuple[int, int, int]:
+    """Output columns that read a copy at the left, the input in place, a copy at the right.
+
+    In place no vector reaches past the input: blocks of channels end with the channels, and the
+    last columns of the map belong to the right.
+    """
+    width, kernel, stride = layout.out_width, layout.kernel[1], layout.stride[1]
+    pad = layout.top_left[1]
+    left = 0 if pad == 0 else COLUMNS
+    inside = width - left - COLUMNS
+    ends = (width - COLUMNS - 1) * stride - pad + kernel <= layout.width
+    possible = layout.input_flip == 0 and layout.channels >= 32 and left * stride >= pad and ends
+    if not possible or width < _LEAST_WIDTH:
+        return width, 0, 0
+    return left, inside, COLUMNS
+
+
 def prepare_quads(op: Op, layout: ConvLayout, output: TensorSpec) -> OpPlan | None:
-    """The path for a 3x3 layer to uint8; None where it is another layer, or not exact."""
-    channels = layout.channels
-    square = layout.kernel == (3, 3) and layout.dilation == (1, 1)
-    strides = layout.stride in ((1, 1), (2, 2))
-    if not (square and strides and takes(layout, output)):
+    """The path for a 3x3 or 5x5 layer to uint8; None where it is another layer, or not exact."""
+    channels, kernel = layout.channels, layout.kernel[0]
+    square = layout.kernel == (kernel, kernel) and layout.dilation == (1, 1)
+    even = layout.stride[0] == layout.stride[1] and (kernel, layout.stride[0]) in FORMS
+    if not (square and even and layout.out_height >= ROWS and takes(layout, output)):
         return None
     exact = depthwise_epilogue(op, layout, output)
     if exact is None:
         return None
     bias, epilogue = exact
-    weights = layout.weights.reshape(channels, 3, 3)
-    constants = _constants(weights, bias, epilogue.factors[:channels], layout.stride[0])
-    columns = (layout.out_width - 1) * layout.stride[1] + 3
-    row_bytes = ring_row_bytes(columns, channels)
-    # the last dot products read two columns past a row's end, the last block past its channels
-    size = 3 * row_bytes + 2 * channels + 512
-    parameters = QuadRows(first=0, end=layout.out_height, row_bytes=row_bytes)
+    chosen_form = form(kernel, layout.stride[0])
+    weights = layout.weights.reshape(channels, kernel, kernel)
+    if channels < chosen_form.least_channels or not _in_words(weights, bias, epilogue):
+        return None
+    constants = _constants(weights, bias, epilogue.factors[:channels], chosen_form)
+    left, inside, right = split_columns(layout)
+    left_columns, inside_columns, right_columns = (
+        (width - 1) * layout.stride[1] + kernel if width else 0 for width in (left, inside, right)
+    )
+    row_bytes = ring_row_bytes(left_columns + right_columns, channels)
+    pairs = -(-layout.out_height // ROWS)
+    whole, halves = quads_ir.cover(channels, chosen_form.lanes)
+    parameters = QuadRows(
+        first=0,
+        end=pairs,
+        pairs=pairs,
+        input_rows=chosen_form.rows,
+        row_bytes=row_bytes,
+        whole=whole,
+        halves=halves,
+        left=left,
+        inside=inside,
+        right=right,
+        left_columns=left_columns,
+        right_columns=right_columns,
+    )
     packed = (constants, layout.pads, epilogue.constants)
     path, geometry = f"{ISA.name}-quads", layout.geometry(layout.input_flip)
 
     def reading(pitch: int) -> OpPlan:
         before = (pack(geometry._replace(pitch=pitch)),)
+        size = 256 + 512 + chosen_form.rows * row_bytes + inside_columns * pitch + 64
         return ranged_plan(path, depthwise_quads, parameters, packed, size, before)
 
     return pitched_plan(reading, layout.channels)

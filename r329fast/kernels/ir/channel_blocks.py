@@ -7,6 +7,7 @@ that saturate, so that bounds are applied to all channels of a column at once.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 
 from llvmlite import ir
@@ -30,7 +31,7 @@ from r329fast.kernels.ir.emit import (
     splat,
     store,
 )
-from r329fast.kernels.ir.epilogue import HIGH, LOW, ZERO_POINT, is_twice, round_once
+from r329fast.kernels.ir.epilogue import HIGH, LOW, ZERO_POINT, is_twice, round_again, round_once
 from r329fast.kernels.runtime.isa import Isa
 
 AT_ONCE = 4  # output columns
@@ -99,12 +100,19 @@ class Block:
     ) -> Value:
         """Sums [quarter] of a column, bias included -> bytes as the packs leave them."""
         builder = self.builder
+        results = [
+            round_once(builder, builder.sitofp(total, factor.type), factor, twice)
+            for total, factor in zip(sums, factors, strict=True)
+        ]
+        return self.clamped(results, bounds)
+
+    def clamped(self, rounded: list[Value], bounds: Bounds) -> Value:
+        """float32 MAGIC + results [quarter] of a column -> bytes as the packs leave them."""
+        builder = self.builder
         lowest, highest, move = bounds
-        results = []
-        for total, factor in zip(sums, factors, strict=True):
-            x = round_once(builder, builder.sitofp(total, factor.type), factor, twice)
-            results.append(builder.sub(builder.bitcast(x, self.words), lowest))
-        value = self.bytes_of(results)
+        value = self.bytes_of(
+            [builder.sub(builder.bitcast(x, self.words), lowest) for x in rounded]
+        )
         value = builder.select(builder.icmp_unsigned(">", value, highest), highest, value)
         return builder.add(value, move)
 
@@ -136,16 +144,59 @@ class Block:
             ]
             mask = ir.Constant(ir.VectorType(I32, self.bytes), order)
             return builder.shuffle_vector(joined, joined, mask)
-        names = {
-            16: ("avx512.packssdw.512", "avx512.packuswb.512"),
-            8: ("avx2.packssdw", "avx2.packuswb"),
-            4: ("sse2.packssdw.128", "sse2.packuswb.128"),
-        }[self.lanes]
+        name = {16: "avx512.packssdw.512", 8: "avx2.packssdw", 4: "sse2.packssdw.128"}[self.lanes]
         halves = ir.VectorType(I16, 2 * self.lanes)
-        narrow = declare(builder, f"llvm.x86.{names[0]}", halves, [self.words] * 2)
-        last = declare(builder, f"llvm.x86.{names[1]}", self.octets, [halves] * 2)
+        narrow = declare(builder, f"llvm.x86.{name}", halves, [self.words] * 2)
         low, high = (builder.call(narrow, results[i : i + 2]) for i in (0, 2))
+        return self.octets_of(low, high)
+
+    def low_words(self, a: Value, b: Value) -> Value:
+        """The low int16 of two vectors of 32-bit values, in the order of the packs."""
+        kind = ir.VectorType(I16, 2 * self.lanes)
+        order = []
+        for group in range(0, self.lanes, 4):
+            for first in (0, 2 * self.lanes):
+                order += [first + 2 * (group + i) for i in range(4)]
+        mask = ir.Constant(ir.VectorType(I32, len(order)), order)
+        a, b = self.builder.bitcast(a, kind), self.builder.bitcast(b, kind)
+        return self.builder.shuffle_vector(a, b, mask)
+
+    def octets_of(self, low: Value, high: Value) -> Value:
+        """Two int16 vectors -> bytes in the order of the pack, saturated at 0..255."""
+        builder = self.builder
+        if self.isa.emulated:
+            parts = []
+            zero, most = (ir.Constant(low.type, [v] * low.type.count) for v in (0, 255))
+            for value in (low, high):
+                value = builder.select(builder.icmp_signed("<", value, zero), zero, value)
+                value = builder.select(builder.icmp_signed(">", value, most), most, value)
+                parts.append(builder.trunc(value, ir.VectorType(I8, low.type.count)))
+            joined = join(builder, parts)
+            order = []
+            for group in range(0, 2 * self.lanes, 8):
+                for first in (0, 2 * self.lanes):
+                    order += [first + group + i for i in range(8)]
+            mask = ir.Constant(ir.VectorType(I32, self.bytes), order)
+            return builder.shuffle_vector(joined, joined, mask)
+        name = {16: "avx512.packuswb.512", 8: "avx2.packuswb", 4: "sse2.packuswb.128"}[self.lanes]
+        last = declare(builder, f"llvm.x86.{name}", self.octets, [low.type] * 2)
         return builder.call(last, [low, high])
+
+
+def where(
+    builder: Builder, condition: Value, values: list[Value], change: Callable[[Value], Value]
+) -> list[Value]:
+    """Each value changed where `condition` holds (a branch), else as it is."""
+    before = builder.basic_block
+    with builder.if_then(condition):
+        changed = [change(value) for value in values]
+        inside = builder.basic_block
+    results = []
+    for value, other in zip(values, changed, strict=True):
+        results.append(builder.phi(value.type))
+        results[-1].add_incoming(value, before)
+        results[-1].add_incoming(other, inside)
+    return results
 
 
 def limits(builder: Builder, epilogue: Pointer) -> tuple[Value, Value, Value]:
@@ -222,20 +273,18 @@ class BlockRow:
     def finish(
         self, block: Block, sums: list[list[Value]], factors: list[Value], bounds: Bounds
     ) -> list[Value]:
-        """Sums [column][quarter] -> bytes of each column; the two float32 forms by a branch."""
-        builder = self.builder
-        finished: list[list[Value]] = []
-        ends = []
-        with builder.if_else(self.twice) as forms:
-            for twice, chosen in zip((True, False), forms, strict=True):
-                with chosen:
-                    finished.append([block.rounded(c, factors, bounds, twice) for c in sums])
-                    ends.append(builder.basic_block)
-        result = [builder.phi(block.octets) for _ in sums]
-        for values, end in zip(finished, ends, strict=True):
-            for phi, value in zip(result, values, strict=True):
-                phi.add_incoming(value, end)
-        return [self.ordered(block, phi) for phi in result]
+        """Sums [column][quarter] -> bytes of each column."""
+        builder, kind = self.builder, factors[0].type
+        once = [
+            round_once(builder, builder.sitofp(total, kind), factor)
+            for column in sums
+            for total, factor in zip(column, factors, strict=True)
+        ]
+        results = where(builder, self.twice, once, lambda x: round_again(builder, x))
+        return [
+            self.ordered(block, block.clamped(results[4 * column : 4 * column + 4], bounds))
+            for column in range(len(sums))
+        ]
 
     def block(self, lanes: int, stride: int, first: Value, place: Pointer) -> None:
         """All columns of 4 * lanes channels from `first` on, whose constants are at `place`."""

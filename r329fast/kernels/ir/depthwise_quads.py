@@ -1,99 +1,290 @@
-"""LLVM IR of 3x3 depthwise convolution by the dot product of bytes, four columns at a time.
+"""LLVM IR of depthwise convolution by the dot product of bytes: two output rows of four columns.
 
-A vector of 4 * lanes channels is read at neighbouring columns; the bytes of four columns are
-interleaved, so that every int32 lane holds four neighbours of one channel and one dot product
-takes three taps of a row. At stride 1 the same four serve two outputs, with the weights moved by
-one. Interleaving leaves the channels in an order that the saturating packs of the epilogue undo.
+A vector of 4 * lanes channels is read at each position; the bytes of four positions are
+interleaved, so that every int32 lane holds four inputs of one channel: a quad (`quad_forms`).
+Interleaving leaves the channels in an order that the saturating packs of the epilogue undo. The
+two halves of the channels that it makes are taken one after the other, so that the sums of eight
+outputs stay in registers.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from r329fast.kernels.ir.channel_blocks import AT_ONCE, Block, BlockRow
-from r329fast.kernels.ir.emit import BYTES, I64, Builder, Pointer, Value, at, dot, load
+from llvmlite import ir
+
+from r329fast.kernels.ir.channel_blocks import Block, where
+from r329fast.kernels.ir.emit import (
+    BYTES,
+    F32,
+    F64,
+    I1,
+    I8,
+    I32,
+    I64,
+    Builder,
+    Loop,
+    Pointer,
+    Value,
+    at,
+    copy_bytes,
+    dot,
+    load,
+    splat,
+    store,
+)
+from r329fast.kernels.ir.epilogue import HIGH, LOW, MAGIC, ZERO_POINT, fma, is_twice
+from r329fast.kernels.ir.quad_forms import COLUMNS, ROWS, Form, Place, Quad, form
 from r329fast.kernels.runtime.isa import Isa
 
 
-def shifts(stride: int) -> int:
-    """Outputs that one interleaved vector serves, each with its own weights."""
-    return 2 if stride == 1 else 1
+def cover(channels: int, lanes: tuple[int, ...]) -> tuple[int, int]:
+    """Blocks of 64 channels, then of 32; the last of each begins earlier where fewer are left."""
+    whole, left = divmod(channels, 4 * lanes[0])
+    if len(lanes) == 1 or (whole and left > 4 * lanes[1]):
+        return whole + (left > 0), 0
+    return whole, -(-left // (4 * lanes[1]))
 
 
-class QuadRow(BlockRow):
-    """Emits one output row of a 3x3 window; see `emit_quad_row`."""
+def block_starts(channels: int, lanes: tuple[int, ...]) -> list[tuple[int, int]]:
+    """(first channel, lanes) of the blocks, in their order."""
+    starts, first = [], 0
+    for count, size in zip(cover(channels, lanes), lanes, strict=False):
+        for _ in range(count):
+            starts.append((max(min(first, channels - 4 * size), 0), size))
+            first += 4 * size
+    return starts
 
-    def __init__(self, builder: Builder, isa: Isa, rows: Pointer, *rest: Any) -> None:
-        super().__init__(builder, isa, rows, *rest)
+
+class _Bounds:
+    """What turns rounded sums into bytes.
+
+    Results count from the lowest allowed one, which the float32 constant that rounds contains: it
+    is even, so that ties stay ties to even. Where it is odd, or where results are rounded twice, a
+    second multiply-add brings it in (both at once are not taken). The low half of the float's bits
+    is the result itself: it has 15 bits at most, as `conv/depthwise_quads.py` asks.
+    """
+
+    def __init__(self, builder: Builder, epilogue: Pointer) -> None:
+        low, high, zero = (
+            builder.fptosi(load(builder, at(builder, epilogue, 8 * name), F64), I32)
+            for name in (LOW, HIGH, ZERO_POINT)
+        )
+        self.highest = builder.trunc(builder.sub(high, low), I8)
+        self.move = builder.trunc(builder.sub(low, zero), I8)
+        twice = is_twice(builder, epilogue)
+        odd = builder.trunc(low, I1)
+        self.again = builder.or_(twice, odd)
+        magic, last = F32(MAGIC), builder.fsub(F32(MAGIC), builder.sitofp(low, F32))
+        self.magic = builder.select(self.again, magic, last)
+        # fma(MAGIC + r, scale, offset) = MAGIC - low + r * scale, rounded
+        self.scale = builder.select(twice, F32(1 / 256), F32(1))
+        self.offset = builder.fsub(last, builder.select(twice, F32(MAGIC / 256), magic))
+
+
+class RowPair:
+    """Emits two output rows; see `emit_quad_rows`."""
+
+    def __init__(
+        self, builder: Builder, isa: Isa, form: Form, rows: Pointer, pitch: Value, channels: Value,
+        constants: Pointer, epilogue: Pointer, columns: Value, out: Pointer, below: Value,
+        spare: Pointer,
+    ) -> None:  # fmt: skip
+        self.builder, self.isa, self.form = builder, isa, form
+        self.channels, self.constants, self.columns = channels, constants, columns
+        self.out, self.below, self.spare = out, below, spare
+        self.bounds = _Bounds(builder, epilogue)
         self.starts = [
-            builder.inttoptr(load(builder, at(builder, rows, 8 * ky), I64), BYTES)
-            for ky in range(3)
+            builder.inttoptr(load(builder, at(builder, rows, 8 * row), I64), BYTES)
+            for row in range(form.rows)
         ]
+        self.pitches = [builder.mul(pitch, I64(column)) for column in range(form.columns)]
+        self.between = builder.mul(pitch, I64(form.stride))
+        self.last = builder.sub(columns, I64(COLUMNS))
+        with builder.goto_entry_block():
+            self.rest = builder.alloca(ir.VectorType(I8, 32))
 
-    def weight_bytes(self, lanes: int, stride: int) -> Value:
-        return I64(16 * lanes * 3 * shifts(stride))
+    def block_bytes(self, lanes: int) -> int:
+        """Of the constants of a block: weights, int32 biases, float32 factors."""
+        return 16 * lanes * (len(self.form.weights) + 2)
 
-    def sums(
-        self, block: Block, stride: int, source: Value, place: Pointer, constants: Pointer
-    ) -> list[list[Value]]:
-        biases = block.biases(constants)
-        sums = [list(biases) for _ in range(AT_ONCE)]
-        for ky, start in enumerate(self.starts):
-            weights = at(self.builder, place, ky * 4 * shifts(stride) * block.bytes)
-            self.add_row(block, stride, sums, at(self.builder, start, source), weights)
-        return sums
+    def all_channels(self, whole: Value, halves: Value) -> None:
+        """The blocks that `cover` counts."""
+        builder = self.builder
+        first: Value = I64(0)
+        place = self.constants
+        for lanes, count in zip(self.form.lanes, (whole, halves), strict=False):
+            size = 4 * lanes
+            last = builder.sub(self.channels, I64(size))
+            last = builder.select(builder.icmp_signed("<", last, I64(0)), I64(0), last)
+            with Loop(builder, count, 1, "quads.block") as index:
+                begin = builder.add(first, builder.mul(index, I64(size)))
+                inside = builder.icmp_signed("<", begin, last)
+                start = at(builder, place, builder.mul(index, I64(self.block_bytes(lanes))))
+                self.block(lanes, builder.select(inside, begin, last), start)
+            first = builder.add(first, builder.mul(count, I64(size)))
+            place = at(builder, place, builder.mul(count, I64(self.block_bytes(lanes))))
 
-    def add_row(
-        self, block: Block, stride: int, sums: list[list[Value]], start: Pointer, weights: Pointer
+    def block(self, lanes: int, first: Value, weights: Pointer) -> None:
+        """All columns of 4 * lanes channels from `first` on."""
+        builder, channels = self.builder, self.channels
+        block = Block(builder, self.isa, lanes)
+        starts = [at(builder, start, first) for start in self.starts]
+        out = at(builder, self.out, first)
+        with Loop(builder, self.columns, COLUMNS, "quads.column") as index:
+            # the last four begin earlier where fewer are left
+            inside = builder.icmp_signed("<", index, self.last)
+            column = builder.select(inside, index, self.last)
+            source = builder.mul(column, self.between)
+            self.step(
+                block,
+                [at(builder, start, source) for start in starts],
+                weights,
+                at(builder, out, builder.mul(column, channels)),
+            )
+
+    def step(self, block: Block, starts: list[Pointer], weights: Pointer, target: Pointer) -> None:
+        """COLUMNS outputs of both rows. starts: of the input rows, at the first column read."""
+        builder, form = self.builder, self.form
+        for half in (0, 1):
+            # inputs and weights are read again for the second half: no register holds them all
+            builder.fence("seq_cst", "singlethread")
+            made = Half(self, block, half, starts, weights)
+            for quad in form.quads:
+                made.add(quad)
+            words = made.finish()
+            if half == 0:
+                for index, value in enumerate(words):
+                    store(builder, value, at(builder, self.spare, index * block.bytes))
+        for index, high in enumerate(words):
+            place = at(builder, self.spare, index * block.bytes)
+            self.write(block, load(builder, place, high.type), high, index, target)
+
+    def write(self, block: Block, low: Value, high: Value, index: int, target: Pointer) -> None:
+        """Both halves of output `index` (column * ROWS + row) of a step -> bytes at its place."""
+        builder = self.builder
+        column, row = divmod(index, ROWS)
+        highest = splat(builder, self.bounds.highest, block.bytes)
+        move = splat(builder, self.bounds.move, block.bytes)
+        value = block.octets_of(low, high)
+        value = builder.select(builder.icmp_unsigned(">", value, highest), highest, value)
+        place = at(builder, target, builder.mul(self.channels, I64(column)))
+        self.store(
+            block, builder.add(value, move), at(builder, place, self.below) if row else place
+        )
+
+    def store(self, block: Block, value: Value, place: Pointer) -> None:
+        """Bytes of a block, or as many as there are channels."""
+        if block.lanes == self.form.lanes[0]:
+            store(self.builder, value, place)
+            return
+        builder = self.builder
+        full = builder.icmp_signed(">=", self.channels, I64(block.bytes))
+        with builder.if_else(full, likely=True) as (then, otherwise):
+            with then:
+                store(builder, value, place)
+            with otherwise:
+                store(builder, value, self.rest)
+                copy_bytes(builder, place, self.rest, self.channels)
+
+
+class Half:
+    """Sums of a step for two of the four quarters of a block's channels."""
+
+    def __init__(
+        self, rows: RowPair, block: Block, half: int, starts: list[Pointer], weights: Pointer
     ) -> None:
-        """Add one kernel row to the sums [output][quarter]; start: of the first column."""
-        builder, count = self.builder, shifts(stride)
-        columns = (AT_ONCE - 1) * stride + 4 - stride % 2
-        loaded = [
-            load(builder, at(builder, start, builder.mul(self.channels, I64(x))), block.octets)
-            for x in range(columns)
+        self.builder, self.block, self.bounds = rows.builder, block, rows.bounds
+        self.half, self.starts, self.weights, self.pitches = half, starts, weights, rows.pitches
+        self.quarters = (2 * half, 2 * half + 1)
+        self.constants = at(self.builder, weights, len(rows.form.weights) * 4 * block.bytes)
+        biases = self.of_quarters(self.constants, block.words)
+        self.sums = [[list(biases) for _ in range(COLUMNS)] for _ in range(ROWS)]
+        self.loaded: dict[Place, Value] = {}
+        self.pairs: dict[tuple[Place, Place], Value] = {}
+        self.taps: dict[int, list[Value]] = {}
+        self.scale = self.of_quarters(
+            at(self.builder, self.constants, 4 * block.bytes), ir.VectorType(F32, block.lanes)
+        )
+
+    def of_quarters(self, place: Pointer, kind: Any) -> list[Value]:
+        """The two vectors of this half, of four at `place`."""
+        return [
+            load(self.builder, at(self.builder, place, quarter * self.block.bytes), kind)
+            for quarter in self.quarters
         ]
-        pairs = [
-            [block.unpack(a, b, 1, high) for high in (False, True)]
-            for a, b in zip(loaded[::2], loaded[1::2], strict=True)
+
+    def octets(self, place: Place) -> Value:
+        if place not in self.loaded:
+            start = at(self.builder, self.starts[place[0]], self.pitches[place[1]])
+            self.loaded[place] = load(self.builder, start, self.block.octets)
+        return self.loaded[place]
+
+    def pair(self, a: Place, b: Place) -> Value:
+        if (a, b) not in self.pairs:
+            mixed = self.block.unpack(self.octets(a), self.octets(b), 1, self.half == 1)
+            self.pairs[a, b] = mixed
+        return self.pairs[a, b]
+
+    def add(self, quad: Quad) -> None:
+        """All dot products of a quad."""
+        builder, block = self.builder, self.block
+        a, b, c, d = quad.places
+        for index in (0, 1):
+            mixed = block.unpack(self.pair(a, b), self.pair(c, d), 2, index == 1)
+            value = builder.bitcast(mixed, block.words)
+            for use in quad.dots:
+                if use.weight not in self.taps:
+                    place = at(builder, self.weights, 4 * use.weight * block.bytes)
+                    self.taps[use.weight] = self.of_quarters(place, block.words)
+                total = self.sums[use.row][use.column]
+                weights = self.taps[use.weight][index]
+                total[index] = dot(builder, block.isa, total[index], value, weights)
+
+    def finish(self) -> list[Value]:
+        """int16 vectors [column][row] of rounded results, above the lowest."""
+        builder, bounds, lanes = self.builder, self.bounds, self.block.lanes
+        magic = splat(builder, bounds.magic, lanes)
+        once = [
+            fma(builder, builder.sitofp(total, factor.type), factor, magic)
+            for column in range(COLUMNS)
+            for row in self.sums
+            for total, factor in zip(row[column], self.scale, strict=True)
         ]
-        for quarter in range(4):
-            taps = [
-                load(
-                    builder, at(builder, weights, (4 * shift + quarter) * block.bytes), block.words
-                )
-                for shift in range(count)
-            ]
-            for first in range(0, AT_ONCE, count):
-                pair = first // count
-                a, b = pairs[pair][quarter // 2], pairs[pair + 1][quarter // 2]
-                quad = block.unpack(a, b, 2, quarter % 2 == 1)
-                value = builder.bitcast(quad, block.words)
-                for shift in range(count):
-                    column = sums[first + shift]
-                    column[quarter] = dot(builder, block.isa, column[quarter], value, taps[shift])
+        scale, offset = (splat(builder, v, lanes) for v in (bounds.scale, bounds.offset))
+        results = where(builder, bounds.again, once, lambda x: fma(builder, x, scale, offset))
+        return [
+            self.block.low_words(a, b) for a, b in zip(results[::2], results[1::2], strict=True)
+        ]
 
 
-def emit_quad_row(
+def emit_quad_rows(
     builder: Builder,
     isa: Isa,
+    kernel: int,
+    stride: int,
     rows: Pointer,
+    pitch: Value,
     channels: Value,
+    whole: Value,
+    halves: Value,
     constants: Pointer,
     epilogue: Pointer,
     columns: Value,
     out: Pointer,
-    stride: Value,
+    below: Value,
+    spare: Pointer,
 ) -> None:
-    """One output row of all channels, uint8; `columns` (at least AT_ONCE) outputs.
+    """Two output rows of all channels, uint8; `columns` (at least COLUMNS) outputs of each.
 
-    rows: int64 addresses of the three padded input rows, `channels` bytes per column; constants: by
-    blocks of 4 * isa.lanes channels, then half and quarter ones (see `weight_bytes`); epilogue:
-    header of a float32 form. Reads whole vectors, and two columns past the last; the last outputs
-    are made twice where `columns` is no multiple of AT_ONCE.
+    kernel, stride: of the form (`quad_forms`); rows: int64 addresses of the input rows that it
+    reads, `pitch` bytes per column; whole, halves: what `cover` gives; constants: by blocks of
+    channels (`block_starts`) the weights of the form [weight][quarter][lane][4], int32 biases,
+    float32 factors; epilogue: header of a float32 form; below: bytes from the first output row to
+    the second; spare: 512 bytes. Fewer than 32 channels are read as 32.
     """
-    row = QuadRow(builder, isa, rows, channels, constants, epilogue, columns, out)
-    with builder.if_else(builder.icmp_signed("==", stride, I64(1))) as branches:
-        for at_stride, branch in zip((1, 2), branches, strict=True):
-            with branch:
-                row.all_channels(at_stride)
+    chosen = form(kernel, stride)
+    pair = RowPair(
+        builder, isa, chosen, rows, pitch, channels, constants, epilogue, columns, out, below, spare
+    )
+    pair.all_channels(whole, halves)

@@ -67,16 +67,18 @@ def fma(builder: Builder, a: Value, b: Value, c: Value) -> Value:
     return builder.call(function, [a, b, c])
 
 
-def round_once(builder: Builder, x: Value, factors: Value, twice: bool) -> Value:
+def round_once(builder: Builder, x: Value, factors: Value, twice: bool = False) -> Value:
     """MAGIC + the integer that exact sums (float32) times their factors round to, half to even."""
     kind = x.type
-    magic = ir.Constant(kind, [MAGIC] * kind.count)
-    x = fma(builder, x, factors, magic)
-    if twice:  # MAGIC / 256 is taken away by the same multiply-add: its constant is an integer too
-        small = ir.Constant(kind, [1 / 256] * kind.count)
-        rest = ir.Constant(kind, [MAGIC - MAGIC / 256] * kind.count)
-        x = fma(builder, x, small, rest)
-    return x
+    x = fma(builder, x, factors, ir.Constant(kind, [MAGIC] * kind.count))
+    return round_again(builder, x) if twice else x
+
+
+def round_again(builder: Builder, x: Value) -> Value:
+    """MAGIC + r -> MAGIC + r / 256, rounded; all but the rounding is exact."""
+    kind = x.type
+    small = ir.Constant(kind, [1 / 256] * kind.count)
+    return fma(builder, x, small, ir.Constant(kind, [MAGIC - MAGIC / 256] * kind.count))
 
 
 def is_twice(builder: Builder, epilogue: Pointer) -> Value:

@@ -1,4 +1,4 @@
-"""LLVM IR of exact copies: rows, runs that an index names, two rows interleaved.
+"""LLVM IR of exact copies: rows, runs that an index names, two rows interleaved, blocks turned.
 
 `count` bytes are two vectors that overlap, or as many whole ones as fit and one that ends with the
 last byte: nothing past them is read or written, and from four on no byte is moved alone. The class
@@ -28,6 +28,7 @@ from r329fast.kernels.ir.emit import (
 )
 
 LARGEST = 6  # log2 of the largest vector
+SIDE = 16  # rows and columns of a block that is turned
 _CLASSES = (0, 2, 3, 4, 5, LARGEST)  # log2 of the vectors: bytes one by one below four
 # (offset, LLVM type) -> code for the bytes from there on
 Piece = Callable[[Value, Any], None]
@@ -138,3 +139,39 @@ def emit_interleave(builder: Builder, dst: Pointer, src: Pointer, rows: Value, h
             pieces(piece)
 
     by_class(builder, half, body)
+
+
+def emit_turn(
+    builder: Builder, dst: Pointer, dst_stride: Value, src: Pointer, src_stride: Value, rows: Value
+) -> None:
+    """dst[column, row] = src[row, column] for SIDE columns and SIDE rows or more.
+
+    A block of SIDE rows at a time; the last begins earlier. Every round interleaves row i with row
+    i + SIDE / 2, and log2(SIDE) such rounds turn a block.
+    """
+    kind, half = ir.VectorType(I8, SIDE), SIDE // 2
+    low, high = (
+        ir.Constant(
+            ir.VectorType(I32, SIDE), [k // 2 + first + SIDE * (k % 2) for k in range(SIDE)]
+        )
+        for first in (0, half)
+    )
+    last = builder.sub(rows, I64(SIDE))
+    with Loop(builder, rows, SIDE, "turn.block") as index:
+        row = builder.select(builder.icmp_signed("<", index, last), index, last)
+        source = at(builder, src, builder.mul(row, src_stride))
+        values = [
+            load(builder, at(builder, source, builder.mul(src_stride, I64(i))), kind)
+            for i in range(SIDE)
+        ]
+        size = half
+        while size:
+            values = [
+                builder.shuffle_vector(values[i], values[i + half], mask)
+                for i in range(half)
+                for mask in (low, high)
+            ]
+            size //= 2
+        target = at(builder, dst, row)
+        for i, value in enumerate(values):
+            store(builder, value, at(builder, target, builder.mul(dst_stride, I64(i))))

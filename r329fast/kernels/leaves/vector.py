@@ -118,6 +118,12 @@ def _interleave_twin(dst: int, src: int, rows: int, half: int) -> None:
     memory(dst, 2 * rows * half)[:] = halves.transpose(0, 2, 1).reshape(-1)
 
 
+def _turn_twin(dst: int, dst_stride: int, src: int, src_stride: int, rows: int) -> None:
+    columns = [memory(src + row * src_stride, move_ir.SIDE) for row in range(rows)]
+    for column, values in enumerate(np.stack(columns, axis=1)):
+        memory(dst + column * dst_stride, rows)[:] = values
+
+
 add_bytes: Any
 affine_bytes: Any
 multiply_bytes: Any
@@ -126,6 +132,7 @@ lookup_bytes: Any
 move_bytes: Any
 gather_runs: Any
 interleave_rows: Any
+turn_columns: Any
 if JIT:
     add_bytes = leaf("add_bytes", vector_ir.emit_add, ISA)
     affine_bytes = leaf("affine_bytes", vector_ir.emit_affine, ISA)
@@ -136,7 +143,9 @@ if JIT:
     move_bytes = leaf("move_bytes", move_ir.emit_move)
     gather_runs = leaf("gather_runs", move_ir.emit_gather)
     interleave_rows = leaf("interleave_rows", move_ir.emit_interleave)
+    turn_columns = leaf("turn_columns", move_ir.emit_turn)
 else:
     add_bytes, affine_bytes, lookup_bytes = _add_twin, _affine_twin, _lookup_twin
     multiply_bytes, spread_factors = _multiply_twin, _spread_twin
     move_bytes, gather_runs, interleave_rows = _move_twin, _gather_twin, _interleave_twin
+    turn_columns = _turn_twin
