@@ -27,7 +27,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "Choose ranges, channel factors, biases and the rounding of weights against the\n"
         "NPU's exact integers, without labels. Leaves tuned.onnx, tuned_max.npy,\n"
         "tuned_min.npy, tuned.cfg, tune.json and tune.html in --out. A killed run goes on\n"
-        "when it is started again."
+        "when it is started again.\n\n"
+        "Kinds of change:\n"
+        "  settings  calibration method, weight scales per channel, zero points\n"
+        "  ranges    one (min, max) for each tensor\n"
+        "  equalise  factors and constants of channels that later layers take out again\n"
+        "  bias      biases for which each layer's sums are right on average\n"
+        "  rounding  weights on the integer grid, fitted to the float sums"
     )
     parser.add_argument(
         "model",

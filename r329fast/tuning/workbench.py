@@ -39,7 +39,7 @@ class Bench:
     parts: Parts
     side: FloatSide
     expected: np.ndarray
-    store: Callable[[], Store] = Store
+    store: Callable[..., Store] = Store
     started: float = field(default_factory=time.monotonic)
     unfitted: State | None = None  # what stood before weights and biases were fitted
     tried: State | None = None  # the same of a step that is judged behind the fit
@@ -180,12 +180,15 @@ def fitted_with_mirrors(bench: Bench, state: State, kinds: tuple[str, ...]) -> R
         np.concatenate([parts.judging, ~added]),
         np.concatenate([parts.confirming, ~added]),
     )
-    side = run_float(state.graph, more, bench.tune.seed, bench.tune.threads, bench.store())
+    # beside the samples that stand these are read once, layer after layer: they may lie in the file
+    store = bench.store(in_memory=0)
+    side = run_float(state.graph, more, bench.tune.seed, bench.tune.threads, store)
     graph, layers = fit_weights(
         state, scheme_of(bench.scheme, state.options), more, side, wider, kinds,
         bench.tune.threads, bench.goes_on, None, bench.arrivals(state),
     )  # fmt: skip
     details = {"layers": layers, "mirrored": len(extra)}
+    store.close()
     return dataclasses.replace(state, graph=graph), details
 
 

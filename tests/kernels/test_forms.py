@@ -59,8 +59,9 @@ def by_quads(program: Program) -> bool:
     op, output = program.ops[0], program.tensors["y"]
     constants = prepare_epilogue(op, output, output.shape[2], 1 << 20).constants
     odd = op.attrs["act"] == "CLIP" and constants[LOW] % 2 == 1
-    channels = 64 if op.attrs["kernel"] == (5, 5) else 1
-    return output.shape[0] >= 2 and output.shape[1] >= 4 and output.shape[2] >= channels and not odd
+    height, width, channels = output.shape
+    least = form(op.integers("kernel")[0], op.integers("stride")[0]).least_channels
+    return height >= 2 and width >= 4 and channels >= least and not odd
 
 
 @pytest.mark.skipif(not block_rows.POSSIBLE, reason="a path of x86 with byte dot products")
