@@ -17,14 +17,17 @@ def op_products(program: Program, op: Op) -> int:
 
     A dot product takes `kgroup` of them per lane, so that a result of K takes whole steps of it.
     A result is requantised by a multiply-add, which takes the place of one more step: on x86 both
-    run on the same two ports. Copying, rounding and narrowing are not counted.
+    run on the same two ports. A clip rounds twice, by two of them, which no single one replaces.
+    Copying, interleaving and narrowing are not counted.
     """
     macs, step = op_macs(program, op), ISA.kgroup
     if not macs:
         return 0
     results = program.tensors[op.outputs[0]].elements
     each = macs // results if macs % results == 0 else 0
-    return results * (-(-each // step) * step + step) if each else macs + results * step
+    roundings = 2 if op.attrs.get("act") == "CLIP" else 1
+    products = results * -(-each // step) * step if each else macs
+    return products + results * roundings * step
 
 
 def op_bound(program: Program, op: Op, rates: Rates, images: int = 1, calls: int = 1) -> float:

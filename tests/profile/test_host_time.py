@@ -41,14 +41,21 @@ def test_every_layer_has_a_time_and_the_bound_of_its_ops() -> None:
     ("shape", "outs", "kernel", "group", "inner"),
     [((8, 8, 24), 10, (1, 1), 1, 24), ((8, 8, 3), 5, (3, 3), 1, 27), ((8, 8, 6), 6, (3, 3), 6, 9)],
 )
-def test_products_are_whole_steps_and_one_more_for_each_result(
-    shape: tuple[int, int, int], outs: int, kernel: tuple[int, int], group: int, inner: int
+@pytest.mark.parametrize(("act", "roundings"), [("NONE", 1), ("RELU", 1), ("CLIP", 2)])
+def test_products_are_whole_steps_and_one_more_for_each_rounding(
+    shape: tuple[int, int, int],
+    outs: int,
+    kernel: tuple[int, int],
+    group: int,
+    inner: int,
+    act: str,
+    roundings: int,
 ) -> None:
     rng = np.random.default_rng(0)
-    program = convolution(rng, shape, outs, kernel, group=group)
+    program = convolution(rng, shape, outs, kernel, group=group, chosen=act)
     results = program.tensors["y"].elements
     assert op_macs(program, program.ops[0]) == results * inner
-    steps = -(-inner // ISA.kgroup) + 1
+    steps = -(-inner // ISA.kgroup) + roundings
     assert op_products(program, program.ops[0]) == results * steps * ISA.kgroup
 
 

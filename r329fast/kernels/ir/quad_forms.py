@@ -43,8 +43,8 @@ class Form:
 
     @property
     def lanes(self) -> tuple[int, ...]:
-        """Of the blocks of channels: 64 channels, and 32 where the window is small."""
-        return (16, 8) if self.kernel == 3 else (16,)
+        """Of the blocks of channels: 64 channels, then 32, but where compiling would not pay."""
+        return (16,) if (self.kernel, self.stride) == (5, 1) else (16, 8)
 
     @property
     def least_channels(self) -> int:
@@ -82,20 +82,13 @@ def _places(kernel: int, stride: int) -> list[list[Place]]:
     if (kernel, stride) == (5, 1):  # the rows between serve both output rows
         edges = [_along(row, column) for row in (0, 5) for column in (0, 4)]
         return [_down(1, column) for column in range(8)] + edges
-    if (kernel, stride) == (3, 2):  # the row in the middle serves both
-        return [
-            quad
-            for column in range(0, 10, 2)
-            for quad in (_square(0, column), _along(2, column), _square(3, column))
-        ]
+    # One kind after the other: its weights stay in registers. The rows in the middle serve both.
+    if (kernel, stride) == (3, 2):
+        kinds = [(_square, 0), (_along, 2), (_square, 3)]
+        return [kind(row, column) for kind, row in kinds for column in range(0, 10, 2)]
     if (kernel, stride) == (5, 2):
-        return [
-            quad
-            for column in range(0, 12, 2)
-            for quad in (
-                _square(0, column), _square(2, column), _along(4, column), _square(5, column)
-            )
-        ]  # fmt: skip
+        kinds = [(_square, 0), (_square, 2), (_along, 4), (_square, 5)]
+        return [kind(row, column) for kind, row in kinds for column in range(0, 12, 2)]
     raise ValueError(f"no form of windows of {kernel}, stride {stride}")
 
 
