@@ -64,7 +64,7 @@ class FloatSide:
     places: layer -> int64 [N, P]; sums: linear layer -> float32 [N, P, C], before its activation;
     values: any layer's first output -> float32 [N, P, C] at its places; extremes: tensor -> float32
     [N, 2], (min, max) of each image;
-    output: float32 [N, ...] of the network's first output.
+    output: float32 [N, ...] of the network's first output; store: what holds sums and values.
     """
 
     graph: Graph
@@ -73,6 +73,7 @@ class FloatSide:
     values: Mapping[str, np.ndarray]
     extremes: dict[str, np.ndarray]
     output: np.ndarray
+    store: Store
 
 
 def sums_key(layer: Layer) -> str:
@@ -138,6 +139,7 @@ def run_float(
         Values(store, cut),
         {name: np.concatenate(parts) for name, parts in extremes.items()},
         np.concatenate(outputs),
+        store,
     )
 
 

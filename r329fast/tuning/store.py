@@ -60,6 +60,15 @@ class Store(Mapping[Key, np.ndarray]):
                 path=str(place),
             ) from error
 
+    def spill(self) -> None:
+        """All that is in memory goes to the file; reads give the same."""
+        self._room = 0
+        for key in list(self._arrays):
+            array = self._arrays.pop(key)
+            self._places[key] = self._end, array.shape
+            self._end += array.nbytes
+            self.write(key, 0, array)
+
     def __getitem__(self, key: Key) -> np.ndarray:
         if key in self._arrays:
             return self._arrays[key]
@@ -87,6 +96,11 @@ class Store(Mapping[Key, np.ndarray]):
         if self._file is not None:
             self._file.close()
             self._file = None
+
+    def __del__(self) -> None:
+        file = getattr(self, "_file", None)
+        if file is not None:
+            file.close()
 
     def _opened(self) -> BinaryIO:
         if self._file is None:

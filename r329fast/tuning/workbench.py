@@ -173,21 +173,24 @@ def fitted_with_mirrors(bench: Bench, state: State, kinds: tuple[str, ...]) -> R
     extra = mirrored(x[parts.fitted])
     if extra is None:
         return None
-    added = np.ones(len(extra), dtype=bool)
+    count = len(extra)
+    added = np.ones(count, dtype=bool)
     more = np.concatenate([x, extra])
+    del extra
     wider = Parts(
         np.concatenate([parts.fitted, added]),
         np.concatenate([parts.judging, ~added]),
         np.concatenate([parts.confirming, ~added]),
     )
-    # beside the samples that stand these are read once, layer after layer: they may lie in the file
+    # samples are read layer after layer and may lie in the file: the maps of more images need room
+    bench.side.store.spill()
     store = bench.store(in_memory=0)
     side = run_float(state.graph, more, bench.tune.seed, bench.tune.threads, store)
     graph, layers = fit_weights(
         state, scheme_of(bench.scheme, state.options), more, side, wider, kinds,
         bench.tune.threads, bench.goes_on, None, bench.arrivals(state),
     )  # fmt: skip
-    details = {"layers": layers, "mirrored": len(extra)}
+    details = {"layers": layers, "mirrored": count}
     store.close()
     return dataclasses.replace(state, graph=graph), details
 

@@ -72,3 +72,18 @@ def test_fewer_images_walk_where_maps_are_large(room: int, monkeypatch: pytest.M
     assert parts.fitted[rows].any()
     assert parts.judging[rows].any()
     assert np.array_equal(rows, np.unique(rows))
+
+
+def test_what_is_spilled_reads_as_before(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    arrays = {("sums", str(i)): rng.normal(size=(4, i + 1)).astype(np.float32) for i in range(3)}
+    store = Store(tmp_path, 4 * 4 * 3)  # the first two have room
+    for key, array in arrays.items():
+        store.reserve(key, array.shape)
+    for key, array in arrays.items():
+        store.write(key, 0, array)
+    for _ in range(2):
+        store.spill()
+        for key, array in arrays.items():
+            np.testing.assert_array_equal(store[key], array)
+        assert set(store) == set(arrays)
