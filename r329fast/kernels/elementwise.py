@@ -13,10 +13,10 @@ from r329fast.kernels.epilogue_wide import epilogue_wide
 from r329fast.kernels.leaves.rows import epilogue_rows
 from r329fast.kernels.leaves.vector import (
     add_bytes,
-    affine_bytes,
     move_bytes,
     multiply_bytes,
     row_width,
+    scale_bytes,
     spread_factors,
 )
 from r329fast.kernels.runtime.kernel import arrays, kernel
@@ -182,11 +182,11 @@ def multiply_range(frame):  # type: ignore[no-untyped-def]
 def scale_channels(frame):  # type: ignore[no-untyped-def]
     """Rows first..end times the image's b, one value per channel, several as one long row.
 
-    moves: int32. scratch: b for each column of such a row, then their constants.
+    moves: two float32. scratch: b for each column of such a row, then their factors.
     """
     p, a, b, moves, epilogue, out, scratch = arrays(frame, ScaleRows, "uuufuu")
     rows, channels, width = p.rows, p.channels, p.width
-    spread, constants = scratch.ctypes.data, scratch.ctypes.data + width + SLACK
+    spread, factors = scratch.ctypes.data, scratch.ctypes.data + width + SLACK
     place = p.first
     while place < p.end:
         image = place // rows
@@ -195,15 +195,17 @@ def scale_channels(frame):  # type: ignore[no-untyped-def]
         move_bytes(
             spread, channels, b.ctypes.data + image * channels, 0, size // channels, channels
         )
-        spread_factors(spread, p.flip_b, moves.ctypes.data, epilogue.ctypes.data, size, constants)
+        spread_factors(spread, p.flip_b, moves.ctypes.data, epilogue.ctypes.data, size, factors)
         source, target = a.ctypes.data + place * channels, out.ctypes.data + place * channels
         whole = length // size
-        affine_bytes(source, p.flip_a, constants, epilogue.ctypes.data, size, whole, target)
+        scale_bytes(
+            source, p.flip_a, moves.ctypes.data, factors, epilogue.ctypes.data, size, whole, target
+        )  # fmt: skip
         done = whole * size
         if done < length:
-            affine_bytes(
-                source + done, p.flip_a, constants, epilogue.ctypes.data, length - done, 1,
-                target + done,
+            scale_bytes(
+                source + done, p.flip_a, moves.ctypes.data, factors, epilogue.ctypes.data,
+                length - done, 1, target + done,
             )  # fmt: skip
         place += length // channels
 
@@ -235,7 +237,9 @@ def prepare_eltwise(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> OpP
                 return _prepare_add(a.elements, flips, (*factors, move), epilogue.constants)
     if same and method == "MUL" and bound <= FLOAT32_INTEGERS:
         epilogue = prepare_epilogue(op, output, 1, bound)
-        if epilogue.rounds_once:
+        # the factor of a channel is a product of float32 as well
+        exact = a.shape == b.shape or reach[1] * int(op.consts["mult"][0]) <= FLOAT32_INTEGERS
+        if epilogue.rounds_once and exact:
             return _prepare_multiply(a, b, flips, moves, epilogue.constants)
     block = _BLOCK if flat else channels * -(-_BLOCK // channels)
     tiled: dict[str, np.ndarray] = {
@@ -312,9 +316,8 @@ def _prepare_multiply(
         flip_a=flips[0],
         flip_b=flips[1],
     )
-    whole_moves = np.array(moves, dtype=np.int32).view(np.uint8)
-    size = 13 * (width + SLACK)
-    return ranged_plan("vector-scale", scale_channels, scaled, (whole_moves, constants), size)
+    size = 5 * (width + SLACK)
+    return ranged_plan("vector-scale", scale_channels, scaled, (packed, constants), size)
 
 
 PREPARE = {"eltwise": prepare_eltwise}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -142,6 +143,24 @@ def prepare_avgpool(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> OpP
     size = 2 * padded * x.shape[2] + 256
     constants = (which, epilogue.constants)
     return ranged_plan("vector-avgpool", avgpool_rows, parameters, constants, size, (window,))
+
+
+def prepare_means(
+    op: Op, x: TensorSpec, output: TensorSpec, sizes: tuple[int, int, int]
+) -> OpPlan | None:
+    """Sums of x [outer, summed, inner] over `summed`, with one multiplier, as windows of rows.
+
+    None where their sums pass words, or float32 does not round them.
+    """
+    outer, summed, inner = sizes
+    if summed > MOST or op.consts["shift"].size > 1:
+        return None
+    window = {"kernel": (summed, 1), "stride": (summed, 1), "dilation": (1, 1), "pads": (0,) * 4}
+    consts = {name: op.consts[name].reshape(1, 1) for name in ("mult", "shift")}
+    pool = Op("avgpool", op.layer, op.inputs, op.outputs, {**op.attrs, **window}, consts)
+    rows = replace(x, shape=(outer * summed, 1, inner)), replace(output, shape=(outer, 1, inner))
+    plan = prepare_avgpool(pool, [rows[0]], rows[1])
+    return plan if plan.path == "vector-avgpool" else None
 
 
 def _prepare_sums(op: Op, x: TensorSpec, output: TensorSpec, moves: np.ndarray) -> OpPlan:

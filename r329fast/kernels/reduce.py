@@ -12,6 +12,7 @@ from r329fast.kernels.epilogue import prepare_epilogue
 from r329fast.kernels.epilogue_wide import epilogue_wide
 from r329fast.kernels.ir.mean import MOST
 from r329fast.kernels.leaves.rows import epilogue_rows, sum_rows
+from r329fast.kernels.mean import prepare_means
 from r329fast.kernels.places import sum_places
 from r329fast.kernels.runtime.kernel import arrays, kernel
 from r329fast.kernels.runtime.one_call import ranged_plan
@@ -20,6 +21,7 @@ from r329fast.kernels.runtime.parameters import pack
 from r329fast.program.program import Op, TensorSpec
 
 _BLOCK = 512  # neighbouring sums of one part
+_SMALL = 1 << 17  # bytes of an image whose sums are not worth cutting into parts
 
 
 class SumRows(NamedTuple):
@@ -123,6 +125,10 @@ def prepare_reduce_sum(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> 
     inner = int(np.prod(x.shape[axes[-1] + 1 :], dtype=np.int64))
     outer = int(np.prod(x.shape[: axes[0]], dtype=np.int64))
     adjacent = axes == list(range(axes[0], axes[-1] + 1))
+    if adjacent and inner > 1 and x.elements <= _SMALL and op.consts["mult"].size == 1:
+        plan = prepare_means(op, x, output, (outer, summed, inner))
+        if plan is not None:
+            return plan
     if adjacent and inner > 1 and bound <= INT32_MAX:
         mult, shift = (
             np.tile(np.broadcast_to(op.consts[name], (last_kept,)), inner // last_kept)

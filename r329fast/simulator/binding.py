@@ -69,11 +69,13 @@ class PreparedProgram:
     ) -> tuple[list[Stretch], BufferPlan, int]:
         """How a batch passes the op list, where its tensors lie, bytes of each part's scratch."""
         cut = stretches(self.program, images, budget)
-        buffers = plan(self.program, keep, images, cut, self._views(keep))
-        # needs do not always grow with images: ask for every number that an op runs with
+        views = self._views(keep)
+        buffers = plan(self.program, keep, images, cut, views)
+        # needs do not always grow with images: ask for every number that an op runs with; a view
+        # may need more than a tensor of its own
         scratch = max(
             (
-                self.plans[index].scratch_bytes(size)
+                self._reading(index, views).scratch_bytes(size)
                 for stretch in cut
                 for size in {stretch.images, images % stretch.images or stretch.images}
                 for index in range(stretch.first, stretch.last)

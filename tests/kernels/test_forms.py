@@ -14,7 +14,8 @@ from support.kernel_cases_check import check
 
 from r329fast.kernels import prepare
 from r329fast.kernels.conv import block_rows
-from r329fast.kernels.conv.direct import tiled_positions
+from r329fast.kernels.conv.direct import joins_rows, tiled_positions
+from r329fast.kernels.conv.layout import conv_layout
 from r329fast.kernels.epilogue import prepare_epilogue
 from r329fast.kernels.ir.channel_blocks import blocks
 from r329fast.kernels.ir.depthwise_quads import block_starts
@@ -156,6 +157,19 @@ def test_bands(size: tuple[int, int], stride: int, kernel: tuple[int, int]) -> N
         rng, (*size, 3), 40, kernel, (stride, stride), pads=pads, chosen="RELU"
     )
     check(program, kernel_cases.feeds(rng, program, 3))
+
+
+@pytest.mark.parametrize(("columns", "channels"), [(3, 3), (2, 5), (5, 1), (3, 2), (1, 9), (2, 3)])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_windows_made_of_three_rows(columns: int, channels: int, stride: int) -> None:
+    rng = np.random.default_rng(columns * channels)
+    program = kernel_cases.convolution(
+        rng, (40, 15, channels), 33, (3, columns), (stride, 1), pads=(1, 1, 1, 1), chosen="RELU"
+    )
+    joins = 3 * columns * channels <= 32 and ISA.name in ("vnni512", "avxvnni")
+    x, y = program.tensors["x"], program.tensors["y"]
+    assert joins_rows(conv_layout(program.ops[0], x, y)) == joins
+    check(program, kernel_cases.feeds(rng, program, 2))
 
 
 @pytest.mark.parametrize("lines", [1, 7, 8, 17, 24])

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pytest
+from support.guard_pages import guarded_buffers
 
 from r329fast.bench.random_programs import NetworkBuilder
 from r329fast.kernels.runtime.isa import ISA, JIT
@@ -76,6 +77,16 @@ def test_maps_of_any_size(size: int) -> None:
 @pytest.mark.parametrize("reader", ["depthwise 3x3", "depthwise 3x3/2", "depthwise 5x5"])
 def test_wide_maps_that_are_read_in_place(reader: str) -> None:
     agrees(network(READERS[reader], (3, 70), 41), count=2)
+
+
+@pytest.mark.parametrize("reader", ["depthwise 3x3", "depthwise 3x3/2", "depthwise 5x5", "5x5"])
+def test_ranges_of_many_channels_have_scratch_enough(reader: str) -> None:
+    """What a reader needs may grow with the bytes from one position to the next."""
+    b = NetworkBuilder((9, 41, 600))
+    program = b.done(READERS[reader](b, channels(b, "input", 64, 128)))
+    assert len(views(program)) == 1
+    with guarded_buffers():
+        agrees(program, count=2)
 
 
 def test_threads_share_readers_of_a_range() -> None:

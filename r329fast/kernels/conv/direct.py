@@ -4,7 +4,8 @@ A row is one output position: the K = kh*kw*C activations under its window. Wher
 the mode of a layer:
 
     DIRECT  1x1 of stride 1: rows are the input's own positions, nothing is copied
-    BAND    a band of image rows with its padding is copied once; rows are kh spans of it
+    BAND    a band of image rows with its padding is copied once; rows are kh spans of it, or, where
+            spans of three rows are too short for whole steps, windows made of them
     PARTS   the same for each part of the channels: groups that share the columns of a tile
     PACKED  windows are copied one by one: where the tile needs wider elements or another form,
             where dilation tears the spans apart, and where half a tile is too many rows
@@ -21,9 +22,9 @@ from r329fast.kernels.conv.layout import ConvLayout, Geometry, Parts, merged_gro
 from r329fast.kernels.conv.windows import clear_rows, load_band, load_part, pack_rows
 from r329fast.kernels.ir import epilogue as epilogue_ir
 from r329fast.kernels.ir import gemm_tile as gemm_tile_ir
-from r329fast.kernels.ir.copy_rows import GAP
+from r329fast.kernels.ir.copy_rows import COPY, GAP, joins_three_rows
 from r329fast.kernels.leaves.gemm_tile import HALF, row_tile_narrow, row_tile_slim, row_tile_wide
-from r329fast.kernels.leaves.rows import epilogue_rows
+from r329fast.kernels.leaves.rows import epilogue_rows, three_rows
 from r329fast.kernels.runtime.compiling import kernel_part
 from r329fast.kernels.runtime.isa import ISA
 from r329fast.kernels.runtime.kernel import arrays, kernel
@@ -37,6 +38,7 @@ _ROWS, _WIDTH = ISA.rows, ISA.width
 _SMALL, _SLIM = _WIDTH // 2, ISA.slim
 _ROW_BLOCK = 192 * 1024  # bytes of rows that all columns run over: well inside L2
 _MAX_ROWS = 420 // _ROWS * _ROWS
+_JOINED_BLOCK = 48 * 1024  # bytes of a band and of windows made of its rows
 _PART_BLOCK = 16 * 1024  # bytes of a part's band: inside L1
 _WASTE = 1.25  # positions of a band's tiles to output positions, at most
 _PARTS_WASTE = 2.5  # the same for parts and thin rows of a window: packing those costs more
@@ -62,6 +64,7 @@ class ConvRows(NamedTuple):
     group_bytes: int  # packed weights of one part
     pitch: int  # entries of a row of epilogue constants
     fuse: int  # the tile's own epilogue: STORE (none), ONCE or TWICE
+    windows: int  # bytes before the windows that are made of a band's rows; 0: rows where they lie
 
 
 @kernel_part
@@ -217,10 +220,18 @@ def conv_rows(frame):  # type: ignore[no-untyped-def]
                         g, rows_at, row_bytes, x_start, x_end, pads_start, pads_end, image, y,
                         lines, part * g.group_channels,
                     )  # fmt: skip
+                a, across, along = rows_at, g.stride_y * row_bytes, g.stride_x * g.group_channels
+                if p.windows:
+                    a = rows_at + p.windows
+                    for line in range(lines):
+                        three_rows(
+                            a + line * out_width * COPY, rows_at + line * across, row_bytes, along,
+                            g.kernel_x * g.group_channels, out_width,
+                        )  # fmt: skip
+                    across, along = out_width * COPY, COPY
                 tile_lines(
-                    p, g, rows_at, g.stride_y * row_bytes, g.stride_x * g.group_channels, lines,
-                    out_width, w + part * p.group_bytes, constants, o + done * out_width * outs,
-                    part * per_out, acc,
+                    p, g, a, across, along, lines, out_width, w + part * p.group_bytes, constants,
+                    o + done * out_width * outs, part * per_out, acc,
                 )  # fmt: skip
             done += lines
             y += lines
@@ -274,21 +285,40 @@ def choose_mode(layout: ConvLayout) -> int:
     return BAND if tiled <= waste * exact else PACKED
 
 
+def joins_rows(layout: ConvLayout) -> bool:
+    """Whether windows are made of three rows of a band: where that saves steps.
+
+    3x3 on three channels: 27 bytes are 7 steps, three times 9 are 9.
+    """
+    span = layout.kernel[1] * layout.channels
+    if layout.kernel[0] != 3 or 3 * span > COPY or not joins_three_rows(ISA):
+        return False
+    # a window is made for the time of half a step of a wide tile
+    fewer = -(-3 * span // ISA.kgroup) < 3 * -(-span // ISA.kgroup)
+    return fewer and len(layout.weights) > _SMALL
+
+
 def _parameters(layout: ConvLayout, mode: int, parts: Parts) -> tuple[ConvRows, np.ndarray, int]:
     """Parameters of one image, packed weights, bytes of scratch."""
     kernel_y, kernel_x = layout.kernel
     bands = mode in (BAND, PARTS)
-    taps = kernel_y if bands else 1
+    joins = mode == BAND and joins_rows(layout)
+    taps = kernel_y if bands and not joins else 1
     packed, group_bytes, steps = pack_weights(parts, taps)
+    windows = 0
     if bands:
         columns = (layout.out_width - 1) * layout.stride[1] + kernel_x
         row_bytes = -(-columns * parts.channels // 64) * 64 + GAP
-        room = _ROW_BLOCK if mode == BAND else _PART_BLOCK
-        lines = room // (row_bytes * layout.stride[0])
+        room = _JOINED_BLOCK if joins else _ROW_BLOCK if mode == BAND else _PART_BLOCK
+        made = layout.out_width * COPY if joins else 0
+        lines = room // (row_bytes * layout.stride[0] + made)
         block = max(1, min(lines, layout.out_height))
         rows = (block - 1) * layout.stride[0] + kernel_y
         # a last half is read beyond its line's end
         size = rows * row_bytes + HALF * layout.stride[1] * parts.channels
+        if joins:
+            windows = -(-size // 64) * 64
+            size = windows + block * made
     else:
         row_bytes = -(-parts.inner * ISA.element // 64) * 64 + GAP
         held = layout.channels if mode == DIRECT else row_bytes
@@ -310,6 +340,7 @@ def _parameters(layout: ConvLayout, mode: int, parts: Parts) -> tuple[ConvRows, 
         group_bytes=group_bytes,
         pitch=layout.epilogue.pitch,
         fuse=fuse,
+        windows=windows,
     )
     return parameters, packed, 4 * _ROWS * _WIDTH + size + 256
 

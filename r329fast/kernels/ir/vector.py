@@ -164,28 +164,63 @@ def emit_spread(
     moves: Pointer,
     epilogue: Pointer,
     width: Value,
-    constants: Pointer,
+    factors: Pointer,
 ) -> None:
-    """Constants of `emit_affine` for products with b' [width] of an a' = a + moves[0].
+    """Factors of `emit_scale`: b' [width] times the epilogue's only one, four quarters each.
 
-    b' = (b ^ flip) + moves[1], moves: two int32. epilogue: of one factor. Reads and writes whole
-    vectors.
+    b' = (b ^ flip) + moves[1]; moves: two float32. The products are exact in float32. Reads and
+    writes whole vectors.
     """
     quarters = Quarters(builder, isa, epilogue)
     flips = splat(builder, builder.trunc(flip, I8), quarters.step)
-    move_a, move_b = (
-        splat(builder, load(builder, at(builder, moves, 4 * index), I32), quarters.lanes)
-        for index in range(2)
+    move, factor = (
+        splat(builder, load(builder, at(builder, base, place), F32), quarters.lanes)
+        for base, place in ((moves, 4), (epilogue, 8 * HEADER))
     )
-    factor = load(builder, at(builder, epilogue, 8 * HEADER), F32)
-    factors, size = splat(builder, factor, quarters.lanes), 4 * quarters.lanes
     with Loop(builder, width, quarters.step, "spread") as index:
-        block = at(builder, constants, builder.mul(index, I64(3 * 4)))
         octets = _bytes(builder, quarters, at(builder, b, index), flips)
-        for part, each in enumerate(quarters.widen(octets)):
-            value = builder.add(each, move_b)
-            for name, kept in enumerate((value, builder.mul(value, move_a), factors)):
-                store(builder, kept, at(builder, block, (PARTS * name + part) * size))
+        for part, each in enumerate(quarters.floats(octets)):
+            value = builder.fmul(builder.fadd(each, move), factor)
+            place = builder.add(builder.shl(index, I64(2)), I64(4 * quarters.lanes * part))
+            store(builder, value, at(builder, factors, place))
+
+
+def emit_scale(
+    builder: Builder,
+    isa: Isa,
+    x: Pointer,
+    flip: Value,
+    moves: Pointer,
+    factors: Pointer,
+    epilogue: Pointer,
+    width: Value,
+    rows: Value,
+    out: Pointer,
+) -> None:
+    """Bytes out[rows, width] = finish((x ^ flip) + moves[0]) with the factor of each column.
+
+    moves: two float32; factors: as `emit_spread` makes them. epilogue: the header of a float32
+    form. Reads whole vectors.
+    """
+    quarters = Quarters(builder, isa, epilogue)
+    flips = splat(builder, builder.trunc(flip, I8), quarters.step)
+    move = splat(builder, load(builder, moves, F32), quarters.lanes)
+    size = 4 * quarters.lanes
+    with builder.if_else(is_twice(builder, epilogue)) as branches:
+        for twice, branch in zip((True, False), branches, strict=True):
+            with branch, Loop(builder, rows, 1, "scale.row") as row:
+                start = builder.mul(row, width)
+                source, target = at(builder, x, start), at(builder, out, start)
+
+                def value(index: Value, source: Value = source, twice: bool = twice) -> Value:
+                    block = at(builder, factors, builder.shl(index, I64(2)))
+                    octets = _bytes(builder, quarters, at(builder, source, index), flips)
+                    sums = [builder.fadd(each, move) for each in quarters.floats(octets)]
+                    places = [at(builder, block, size * part) for part in range(PARTS)]
+                    own = [load(builder, place, quarters.vector) for place in places]
+                    return quarters.finish(sums, own, twice)
+
+                _each_step(builder, quarters.step, width, target, value)
 
 
 def emit_lookup(

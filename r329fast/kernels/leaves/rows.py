@@ -12,7 +12,7 @@ import numpy as np
 
 from r329fast.kernels.ir import depthwise as depthwise_ir
 from r329fast.kernels.ir import epilogue as epilogue_ir
-from r329fast.kernels.ir.copy_rows import emit_copy
+from r329fast.kernels.ir.copy_rows import COPY, emit_copy, emit_three_rows
 from r329fast.kernels.ir.max_pool import emit_max_columns, emit_max_rows
 from r329fast.kernels.ir.mean import emit_mean_columns, emit_sum_rows
 from r329fast.kernels.leaves.leaf import leaf, memory
@@ -35,6 +35,15 @@ def _widen_twin(
         source = memory(src + row * src_stride, count)
         values = (source ^ np.uint8(flip)).astype(np.int16) - np.int16(flip)
         memory(dst + row * dst_stride, count, np.int16)[:] = values
+
+
+def _three_rows_twin(
+    dst: int, src: int, row_stride: int, src_stride: int, span: int, count: int
+) -> None:
+    for index in range(count):
+        for row in range(3):
+            source = memory(src + index * src_stride + row * row_stride, span)
+            memory(dst + index * COPY + row * span, span)[:] = source
 
 
 def _depthwise_twin(
@@ -156,6 +165,7 @@ def _mean_columns_twin(
 copy_rows: Any  # in the form of the tile
 widen_rows: Any  # as int16
 copy_bytes: Any  # as they are, or flipped
+three_rows: Any  # windows of three short rows
 depthwise_row: Any
 epilogue_rows: Any
 max_rows: Any
@@ -167,6 +177,7 @@ if JIT:
         leaf(f"copy_rows_{element}", emit_copy, element) for element in (1, 2)
     )
     copy_rows = copy_bytes if ISA.element == 1 else widen_rows
+    three_rows = leaf("three_rows", emit_three_rows, ISA)
     depthwise_row = leaf("depthwise_row", depthwise_ir.emit_depthwise, ISA)
     epilogue_rows = leaf("epilogue_rows", epilogue_ir.emit_epilogue)
     max_rows = leaf("max_rows", emit_max_rows)
@@ -176,6 +187,7 @@ if JIT:
 else:
     copy_rows = widen_rows = _widen_twin
     copy_bytes = copy_twin
+    three_rows = _three_rows_twin
     depthwise_row, epilogue_rows = _depthwise_twin, _epilogue_twin
     max_rows, max_columns = _max_rows_twin, _max_columns_twin
     sum_rows, mean_columns = _sum_rows_twin, _mean_columns_twin

@@ -58,21 +58,40 @@ def _affine_twin(
     weights, biases, factors = table.transpose(1, 0, 2).reshape(3, -1)[:, :width]
     values = (memory(x, rows * width) ^ np.uint8(flip)).astype(np.int64).reshape(rows, width)
     sums = (values * weights + biases).astype(np.float32).astype(np.float64)
+    products = sums * np.ascontiguousarray(factors).view(np.float32)
+    memory(out, rows * width)[:] = _finished(products, epilogue)
+
+
+def _finished(products: np.ndarray, epilogue: int) -> np.ndarray:
+    """Bytes of sums (float64, exact) that are multiplied by their factors already."""
     header = memory(epilogue, epilogue_ir.HEADER, np.float64)
-    rounded = np.rint(sums * np.ascontiguousarray(factors).view(np.float32))
+    rounded = np.rint(products)
     if header[epilogue_ir.FORM] == epilogue_ir.TWICE:
         rounded = np.rint(rounded / 256)
     clamped = np.clip(rounded, header[epilogue_ir.LOW], header[epilogue_ir.HIGH])
-    result = (clamped - header[epilogue_ir.ZERO_POINT]).astype(np.int32).astype(np.uint8)
-    memory(out, rows * width)[:] = result.reshape(-1)
+    result: np.ndarray = (clamped - header[epilogue_ir.ZERO_POINT]).astype(np.int32).reshape(-1)
+    return result.astype(np.uint8)
 
 
-def _spread_twin(b: int, flip: int, moves: int, epilogue: int, width: int, constants: int) -> None:
-    move_a, move_b = memory(moves, 2, np.int32)
-    values = (memory(b, width) ^ np.uint8(flip)).astype(np.int32) + move_b
-    factor = memory(epilogue + 8 * epilogue_ir.HEADER, 1, np.float32)
-    packed = affine_constants(values, values * move_a, np.broadcast_to(factor, values.shape))
-    memory(constants, packed.size)[:] = packed
+def _spread_twin(b: int, flip: int, moves: int, epilogue: int, width: int, factors: int) -> None:
+    step = quarter_step(ISA)
+    whole = -(-width // step) * step
+    move = memory(moves, 2, np.float32)[1]
+    values = (memory(b, whole) ^ np.uint8(flip)).astype(np.float32) + move
+    products = values * memory(epilogue + 8 * epilogue_ir.HEADER, 1, np.float32)
+    ordered = products.reshape(-1, step)[:, quarter_order(ISA)]
+    memory(factors, whole, np.float32)[:] = ordered.reshape(-1)
+
+
+def _scale_twin(
+    x: int, flip: int, moves: int, factors: int, epilogue: int, width: int, rows: int, out: int
+) -> None:
+    step = quarter_step(ISA)
+    back, whole = np.argsort(quarter_order(ISA)), -(-width // step) * step
+    own = memory(factors, whole, np.float32).reshape(-1, step)[:, back].reshape(-1)[:width]
+    values = (memory(x, rows * width) ^ np.uint8(flip)).astype(np.float32).reshape(rows, width)
+    moved = (values + memory(moves, 1, np.float32)).astype(np.float64)
+    memory(out, rows * width)[:] = _finished(moved * own.astype(np.float64), epilogue)
 
 
 def row_width(channels: int) -> int:
@@ -128,6 +147,7 @@ add_bytes: Any
 affine_bytes: Any
 multiply_bytes: Any
 spread_factors: Any
+scale_bytes: Any
 lookup_bytes: Any
 move_bytes: Any
 gather_runs: Any
@@ -138,6 +158,7 @@ if JIT:
     affine_bytes = leaf("affine_bytes", vector_ir.emit_affine, ISA)
     multiply_bytes = leaf("multiply_bytes", multiply_ir.emit_multiply, ISA)
     spread_factors = leaf("spread_factors", vector_ir.emit_spread, ISA)
+    scale_bytes = leaf("scale_bytes", vector_ir.emit_scale, ISA)
     emit_lookup = vector_ir.emit_lookup if LOOKUP else vector_ir.emit_plain_lookup
     lookup_bytes = leaf("lookup_bytes", emit_lookup)
     move_bytes = leaf("move_bytes", move_ir.emit_move)
@@ -146,6 +167,6 @@ if JIT:
     turn_columns = leaf("turn_columns", move_ir.emit_turn)
 else:
     add_bytes, affine_bytes, lookup_bytes = _add_twin, _affine_twin, _lookup_twin
-    multiply_bytes, spread_factors = _multiply_twin, _spread_twin
+    multiply_bytes, spread_factors, scale_bytes = _multiply_twin, _spread_twin, _scale_twin
     move_bytes, gather_runs, interleave_rows = _move_twin, _gather_twin, _interleave_twin
     turn_columns = _turn_twin
