@@ -62,7 +62,7 @@ class Journal:
 
     def _read(self, name: str, base: State) -> tuple[dict[str, Any], State | None] | None:
         record = read_json(self.folder / f"{name}.json")
-        names, words = record.pop("names", None), record.pop("options", None)
+        names, words = record.pop("names", None), record.pop("state_options", None)
         if record.pop("key") != self.key or not _is_sound(record):
             return None
         if not record["accepted"]:
@@ -75,7 +75,7 @@ class Journal:
         files: list[tuple[Path, Writer]] = []
         own: dict[str, Any] = {"key": self.key}
         if state is not None:
-            own["options"] = vars(state.options)
+            own["state_options"] = vars(state.options)
             files.append((self.folder / f"{name}.npz", _npz_writer(_arrays(state))))
             own["names"] = list(state.ranges.values)
         files.append((self.folder / f"{name}.json", json_writer({**record, **own})))

@@ -16,6 +16,8 @@ from r329fast.quantization.lower.lowering import lower_layer
 from r329fast.quantization.scheme import Scheme
 from r329fast.simulator.simulator import Simulator
 
+_BLOCK = 16  # images that are quantised at once
+
 
 @dataclass(frozen=True)
 class Lowered:
@@ -30,12 +32,19 @@ class Walk:
     """Where the walk stands: the specs of all tensors so far, the integers of those still read."""
 
     def __init__(
-        self, graph: Graph, ranges: Ranges, scheme: Scheme, x: np.ndarray, threads: int = 1
+        self,
+        graph: Graph,
+        ranges: Ranges,
+        scheme: Scheme,
+        x: np.ndarray,
+        threads: int = 1,
+        rows: np.ndarray | None = None,
     ) -> None:
+        """rows: int64, the images of x that it runs (None: all)."""
         self.graph, self.ranges, self.scheme, self.threads = graph, ranges, scheme, threads
         self.specs: dict[str, TensorSpec] = {}
         self.values: dict[str, np.ndarray] = {}
-        self._x = x
+        self._x, self._rows = x, np.arange(len(x)) if rows is None else rows
         self._last = {name: i for i, layer in enumerate(graph) for name in layer.inputs}
 
     def lower(self, index: int, layer: Layer, ranges: Ranges | None = None) -> Lowered:
@@ -53,7 +62,9 @@ class Walk:
         if layer.is_input:
             spec = lowered.tensors[layer.outputs[0]]
             one = Program(self.graph.name, "", {spec.name: spec}, [], [], (spec.name,), ())
-            return {spec.name: one.quantize_input(self._x)}
+            parts = range(0, len(self._rows), _BLOCK)
+            rows = [self._rows[first : first + _BLOCK] for first in parts]
+            return {spec.name: np.concatenate([one.quantize_input(self._x[row]) for row in rows])}
         inputs = tuple(dict.fromkeys(layer.inputs))
         program = Program(
             self.graph.name, "", lowered.tensors, lowered.ops, [], inputs, layer.outputs

@@ -49,7 +49,7 @@ def fit_weights(
     """
     rows = walked_images(state.graph, parts)
     fitted, judging = parts.fitted[rows], parts.judging[rows]
-    walk = Walk(state.graph, state.ranges, scheme, x[rows], threads)
+    walk = Walk(state.graph, state.ranges, scheme, x, threads, rows)
     layers, records = [], []
     for index, layer in enumerate(state.graph):
         chosen = walk.lower(index, layer)

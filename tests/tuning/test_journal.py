@@ -85,8 +85,8 @@ def test_all_that_decides_the_steps_is_in_the_key(state: State) -> None:
 
 @pytest.mark.parametrize(
     "lie", [[], 3, {}, {"gain_db": "x"}, {"accepted": 1}, {"method": None}, {"names": 4},
-            {"names": ["x"]}, {"names": [["x"]]}, {"options": None}, {"options": {}},
-            {"options": {"rounding": 3}}]
+            {"names": ["x"]}, {"names": [["x"]]}, {"state_options": None}, {"state_options": {}},
+            {"state_options": {"rounding": 3}}]
 )  # fmt: skip
 def test_records_of_another_form(tmp_path: Path, state: State, lie: Any) -> None:
     journal = Journal(tmp_path, _KEY)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -121,26 +122,40 @@ def test_files_give_the_promised_integers_and_the_same_graph(tuned: TuneResult) 
     assert graph_json(base) == graph_json(again)
 
 
-def test_a_run_that_was_killed_gives_the_same_files(
-    calibration: np.ndarray, tmp_path: Path
+@pytest.mark.parametrize(
+    ("count", "scheme", "changes"),
+    [
+        (16, "aqt2021", {"allow": ("settings", "ranges", "equalise", "bias")}),
+        (24, "compass42", {}),  # with all that comes behind the fit
+    ],
+)
+def test_a_run_that_is_killed_again_and_again_gives_the_same_files(
+    count: int, scheme: str, changes: dict[str, Any], calibration: np.ndarray, tmp_path: Path
 ) -> None:
-    lines: list[str] = []
-
     class KilledError(Exception):
         pass
 
+    lines: list[str] = []
+    heard: list[str] = []
+    stop = [0]
+
     def told(line: str) -> None:
-        lines.append(line)
-        if len(lines) == 3:
+        heard.append(line)
+        if len(heard) == stop[0]:
             raise KilledError
 
     first, second = tmp_path / "a", tmp_path / "b"
-    x, allow = calibration[:16], ("settings", "ranges", "equalise", "bias")
-    assert r329fast.tune(NET, first, dataset=x, allow=allow).gained
-    with pytest.raises(KilledError):
-        r329fast.tune(NET, second, dataset=x, allow=allow, told=told)
-    assert list((second / ".tune").iterdir())
-    r329fast.tune(NET, second, dataset=x, allow=allow)
+    options = {"dataset": calibration[:count], "scheme": scheme, "budget": 0.0, **changes}
+    assert r329fast.tune(NET, first, told=lines.append, **options).gained
+    for stop[0] in range(3, len(lines) + 1, 8):
+        heard.clear()
+        with pytest.raises(KilledError):
+            r329fast.tune(NET, second, told=told, **options)
+        assert list((second / ".tune").iterdir())
+    heard.clear()
+    stop[0] = 0
+    r329fast.tune(NET, second, told=told, **options)
+    assert heard == lines
     assert not (second / ".tune").exists()
     for name in FILES[:-1]:
         words = [
