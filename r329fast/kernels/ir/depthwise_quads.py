@@ -100,7 +100,7 @@ class RowPair:
             for row in range(form.rows)
         ]
         self.pitches = [builder.mul(pitch, I64(column)) for column in range(form.columns)]
-        self.between = builder.mul(pitch, I64(form.stride))
+        self.between = builder.mul(pitch, I64(form.between))
         self.last = builder.sub(columns, I64(COLUMNS))
         with builder.goto_entry_block():
             self.rest = builder.alloca(ir.VectorType(I8, 32))
@@ -278,6 +278,7 @@ def emit_quad_rows(
     isa: Isa,
     kernel: Value,
     stride: Value,
+    side_by_side: Value,
     rows: Pointer,
     pitch: Value,
     channels: Value,
@@ -292,20 +293,22 @@ def emit_quad_rows(
 ) -> None:
     """Two output rows of all channels, uint8; `columns` (at least COLUMNS) outputs of each.
 
-    kernel, stride: of one of the FORMS; rows: int64 addresses of the input rows that it reads,
+    kernel, stride, side_by_side: one of the FORMS; rows: int64 addresses of its input rows,
     `pitch` bytes per column; whole, halves: what `cover` gives; constants: by blocks of channels
     (`block_starts`) the weights of the form [weight][quarter][lane][4], int32 biases, float32
     factors; epilogue: header of a float32 form; below: bytes from the first output row to the
-    second; spare: 512 bytes. Fewer than 32 channels are read as 32.
+    second; spare: 512 bytes. Fewer than 32 channels are read as 32. Where several columns are in a
+    vector, `channels` is 64, `columns` counts vectors, and `pitch` is that of an input column.
     """
-    for size, step in FORMS:
+    for size, step, columns_of_one in FORMS:
         same = builder.and_(
             builder.icmp_signed("==", kernel, I64(size)),
             builder.icmp_signed("==", stride, I64(step)),
         )
+        same = builder.and_(same, builder.icmp_signed("==", side_by_side, I64(columns_of_one)))
         with builder.if_then(same):
             pair = RowPair(
-                builder, isa, form(size, step), rows, pitch, channels, constants, epilogue,
-                columns, out, below, spare,
+                builder, isa, form(size, step, columns_of_one), rows, pitch, channels, constants,
+                epilogue, columns, out, below, spare,
             )  # fmt: skip
             pair.all_channels(whole, halves)
