@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -30,12 +30,7 @@ from r329fast.kernels.runtime.op_plan import OpPlan, aligned
 from r329fast.kernels.runtime.parameters import pack
 from r329fast.program.program import Op, TensorSpec
 
-quads_3, quads_3_by_2, quads_5, quads_5_by_2 = (
-    leaf(f"quad_rows_{size}_{stride}", quads_ir.emit_quad_rows, ISA, size, stride)
-    for size, stride in FORMS
-)
-
-
+quad_rows: Any = leaf("quad_rows", quads_ir.emit_quad_rows, ISA)
 ROWS_MOST = 8  # input rows of a step
 _LEAST_WIDTH = 16  # output columns from which on the input is read in place
 
@@ -73,68 +68,6 @@ def load_edges(g, p, target, x, x_end, pads, pads_end, image, source_y):  # type
         copy_bytes(target, g.channels, pads, 0, p.right_columns, g.channels, pads_end, g.flip)
 
 
-@kernel_part
-def quad_rows(g, p, rows, pitch, constants, epilogue, columns, out, spare):  # type: ignore[no-untyped-def]
-    """`columns` outputs of two rows from `out` on; pitch: bytes of an input column in `rows`."""
-    channels, below = g.channels, g.out_width * g.channels
-    if g.kernel_x == 3 and g.stride_x == 1:
-        quads_3(
-            rows,
-            pitch,
-            channels,
-            p.whole,
-            p.halves,
-            constants,
-            epilogue,
-            columns,
-            out,
-            below,
-            spare,
-        )
-    elif g.kernel_x == 3:
-        quads_3_by_2(
-            rows,
-            pitch,
-            channels,
-            p.whole,
-            p.halves,
-            constants,
-            epilogue,
-            columns,
-            out,
-            below,
-            spare,
-        )
-    elif g.stride_x == 1:
-        quads_5(
-            rows,
-            pitch,
-            channels,
-            p.whole,
-            p.halves,
-            constants,
-            epilogue,
-            columns,
-            out,
-            below,
-            spare,
-        )
-    else:
-        quads_5_by_2(
-            rows,
-            pitch,
-            channels,
-            p.whole,
-            p.halves,
-            constants,
-            epilogue,
-            columns,
-            out,
-            below,
-            spare,
-        )
-
-
 @kernel
 def depthwise_quads(frame):  # type: ignore[no-untyped-def]
     """Pairs of output rows first..end.
@@ -152,7 +85,6 @@ def depthwise_quads(frame):  # type: ignore[no-untyped-def]
     padding = ring + count * row_bytes
     x_start, pads_start = x.ctypes.data, pads.ctypes.data
     x_end, pads_end = x_start + x.size, pads_start + pads.size
-    start, factors = constants.ctypes.data, epilogue.ctypes.data
     columns = p.left_columns + p.right_columns
     clear_rows(g, ring, row_bytes, count, columns, pads_start, pads_end)
     first_inside = p.left * g.stride_x - g.left
@@ -187,8 +119,9 @@ def depthwise_quads(frame):  # type: ignore[no-untyped-def]
             pitch = g.pitch if part == 1 else channels
             if width > 0:
                 quad_rows(
-                    g, p, scratch.ctypes.data + 8 * ROWS_MOST * part, pitch, start, factors, width,
-                    target + column * channels, spare,
+                    g.kernel_x, g.stride_x, scratch.ctypes.data + 8 * ROWS_MOST * part, pitch,
+                    channels, p.whole, p.halves, constants.ctypes.data, epilogue.ctypes.data,
+                    width, target + column * channels, out_width * channels, spare,
                 )  # fmt: skip
 
 
