@@ -9,7 +9,6 @@ import numpy as np
 
 from r329fast.base.integers import INT32_MAX
 from r329fast.kernels.epilogue import FLOAT32_INTEGERS, prepare_epilogue
-from r329fast.kernels.epilogue_wide import epilogue_wide
 from r329fast.kernels.leaves.rows import epilogue_rows
 from r329fast.kernels.leaves.vector import (
     add_bytes,
@@ -23,6 +22,7 @@ from r329fast.kernels.runtime.kernel import arrays, kernel
 from r329fast.kernels.runtime.one_call import ranged_plan
 from r329fast.kernels.runtime.op_plan import SLACK, OpPlan, Step, flip_of
 from r329fast.kernels.runtime.parameters import pack
+from r329fast.kernels.words.elementwise import prepare_pair
 from r329fast.program.program import Op, TensorSpec
 
 ADD, SUB, MUL, MAX, MIN = range(5)
@@ -46,10 +46,6 @@ class Eltwise(NamedTuple):
 class Blocks(NamedTuple):
     block: int  # elements made at once, a multiple of elements_b where that is smaller
     pitch: int  # entries of a row of epilogue constants
-
-
-class Entries(NamedTuple):
-    entries: int  # channels of the epilogue's constants: one, or one per channel
 
 
 class AddRange(NamedTuple):
@@ -130,32 +126,6 @@ def eltwise_blocks(frame):  # type: ignore[no-untyped-def]
                 out.ctypes.data + start,
                 0,
             )
-
-
-@kernel
-def eltwise_wide(frame):  # type: ignore[no-untyped-def]
-    """The same in int64, a value at a time."""
-    p, s, a, b, epilogue, out = arrays(frame, Eltwise, Entries, "uuiu")
-    batch, elements, elements_b, method = p.batch, p.elements, p.elements_b, p.method
-    for image in range(batch):
-        for i in range(elements):
-            place_b = image * elements_b + i % elements_b
-            left = (np.int64(a[image * elements + i]) ^ p.flip_a) + p.move_a
-            right = (np.int64(b[place_b]) ^ p.flip_b) + p.move_b
-            if method == MUL:
-                total = left * right
-            else:
-                left, right = left * p.scale_a, right * p.scale_b
-                if method == ADD:
-                    total = left + right
-                elif method == SUB:
-                    total = left - right
-                elif method == MAX:
-                    total = max(left, right)
-                else:
-                    total = min(left, right)
-            value = epilogue_wide(total, epilogue, i % s.entries, s.entries)
-            out[image * elements + i] = np.uint8(value & 255)
 
 
 @kernel
@@ -262,15 +232,7 @@ def prepare_eltwise(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> OpP
         scale_b=scales[1],
     )
     if epilogue.wide or bound > INT32_MAX:
-        wide, entries = prepare_epilogue(op, output, channels, bound), Entries(entries=channels)
-
-        def bind_wide(
-            batch: int, inputs: Sequence[np.ndarray], output: np.ndarray, scratch: np.ndarray
-        ) -> list[Step]:
-            p, s = pack(parameters._replace(batch=batch)), pack(entries)
-            return [(eltwise_wide, (p, s, inputs[0], inputs[1], wide.wide_constants, output))]
-
-        return OpPlan("int64-eltwise", bind_wide, lambda batch: 0)
+        return prepare_pair(op, inputs, output)
 
     blocks = Blocks(block=block, pitch=epilogue.pitch)
 

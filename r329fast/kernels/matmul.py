@@ -17,7 +17,7 @@ from r329fast.base.integers import INT32_MAX
 from r329fast.kernels.epilogue import Epilogue, prepare_epilogue
 from r329fast.kernels.ir import epilogue as epilogue_ir
 from r329fast.kernels.ir import gemm_tile as gemm_tile_ir
-from r329fast.kernels.leaves.gemm_tile import HALF, row_tile_narrow, row_tile_wide
+from r329fast.kernels.leaves.gemm_tile import HALF, row_tile_wide
 from r329fast.kernels.leaves.rows import epilogue_rows
 from r329fast.kernels.leaves.vector import move_bytes
 from r329fast.kernels.runtime.compiling import kernel_part
@@ -77,9 +77,9 @@ class Tiling(NamedTuple):
 
 
 @kernel_part
-def pack_panel(p, t, b, b0, first, width, ints):  # type: ignore[no-untyped-def]
-    """Operands of `width` columns from `first` on, [step][column][kgroup], and their sums."""
-    left, words, terms = min(width, p.columns - first), t.words_at, t.terms_at + first
+def pack_panel(p, t, b, b0, first, ints):  # type: ignore[no-untyped-def]
+    """Operands of the columns from `first` on, [step][column][kgroup], and their sums."""
+    left, words, terms = min(_WIDTH, p.columns - first), t.words_at, t.terms_at + first
     flip, add, column = np.uint8(p.flip_b), np.int32(t.add_b), p.b_column
     for j in range(left):
         ints[terms + j] = np.int32(0)
@@ -89,18 +89,18 @@ def pack_panel(p, t, b, b0, first, width, ints):  # type: ignore[no-untyped-def]
             start = b0 + (first + j) * column
             word = start // 4
             for step in range(t.steps):
-                ints[words + step * width + j] = whole[word + step] ^ flips
+                ints[words + step * _WIDTH + j] = whole[word + step] ^ flips
             total, octets = np.int32(0), b[start : start + p.inner]
             for k in range(p.inner):
                 total += np.int32(octets[k] ^ flip)
             ints[terms + j] = np.int32(total + p.inner * add)
         return
-    for i in range(words, words + t.steps * width):
+    for i in range(words, words + t.steps * _WIDTH):
         ints[i] = np.int32(0)
     for k in range(p.inner):
         # one part of a word after the other, columns inside: vectors of them
         step = k // _KGROUP
-        place, factor = words + step * width, 1 << (k - step * _KGROUP) * _BITS
+        place, factor = words + step * _WIDTH, 1 << (k - step * _KGROUP) * _BITS
         source = b0 + k * p.b_inner + first * column
         totals, parts = ints[terms : terms + left], ints[place : place + left]
         if column == 1:
@@ -135,66 +135,48 @@ def pack_left(p, t, a, a0, packed, ints):  # type: ignore[no-untyped-def]
 
 
 @kernel_part
-def add_terms(ints, first, count, width, columns, rows):  # type: ignore[no-untyped-def]
-    """Sums of `count` rows, from ints[first] on, with the terms of their columns and rows."""
-    terms = ints[columns : columns + width]
-    for i in range(count):
-        sums, term = ints[first + i * width : first + (i + 1) * width], ints[rows + i]
-        for j in range(width):
-            sums[j] += np.int32(terms[j] + term)
-
-
-@kernel_part
-def multiply_panel(p, t, rows_at, constants_at, first, width, ints, out):  # type: ignore[no-untyped-def]
-    """All rows against the panel of `width` columns from `first` on; out: of the pair."""
+def multiply_panel(p, t, rows_at, constants_at, first, ints, out):  # type: ignore[no-untyped-def]
+    """All rows against the panel of columns from `first` on; out: of the pair."""
     columns, stride, steps, pitch = p.columns, t.row_bytes, t.steps, t.pitch
-    left, count = min(width, columns - first), min(HALF, p.rows)
-    now = t.fuse if left == width and count == HALF else _STORE
+    left, count = min(_WIDTH, columns - first), min(HALF, p.rows)
+    terms = ints[t.terms_at + first : t.terms_at + first + _WIDTH]
+    now = t.fuse if left == _WIDTH and count == HALF else _STORE
     runs = (p.rows + HALF - 1) // HALF
-    wide = width == _WIDTH
-    at_once = 2 if wide else 4
     sums, last = ints.ctypes.data, p.rows - count
     words_at = sums + 4 * t.words_at
-    for run in range(0, runs, at_once):
+    for run in range(0, runs, 2):
         # the last run begins earlier; past it, it is made again
         r0, r1 = min(run * HALF, last), min((run + 1) * HALF, last)
-        o0, o1 = out + r0 * columns + first, out + r1 * columns + first
-        if wide:
-            row_tile_wide(
-                rows_at + r0 * stride, rows_at + r1 * stride, stride, 1, 0, steps, words_at,
-                constants_at, first, pitch, now, sums, o0, o1, columns,
-            )  # fmt: skip
-        else:
-            r2, r3 = min((run + 2) * HALF, last), min((run + 3) * HALF, last)
-            o2, o3 = out + r2 * columns + first, out + r3 * columns + first
-            row_tile_narrow(
-                rows_at + r0 * stride, rows_at + r1 * stride, rows_at + r2 * stride,
-                rows_at + r3 * stride, stride, 1, 0, steps, words_at, constants_at, first, pitch,
-                now, sums, o0, o1, o2, o3, columns,
-            )  # fmt: skip
+        row_tile_wide(
+            rows_at + r0 * stride, rows_at + r1 * stride, stride, 1, 0, steps, words_at,
+            constants_at, first, pitch, now, sums, out + r0 * columns + first,
+            out + r1 * columns + first, columns,
+        )  # fmt: skip
         if now != _STORE:
             continue
-        for index in range(min(at_once, runs - run)):
+        for index in range(min(2, runs - run)):
             place = min((run + index) * HALF, last)
-            start = index * HALF * width
+            start = index * HALF * _WIDTH
             if t.fuse == _STORE:
-                add_terms(
-                    ints, start, count, width, t.terms_at + first, t.terms_at + t.terms + place
-                )
+                for row in range(count):
+                    at = start + row * _WIDTH
+                    own, term = ints[at : at + _WIDTH], ints[t.terms_at + t.terms + place + row]
+                    for j in range(_WIDTH):
+                        own[j] += np.int32(terms[j] + term)
             epilogue_rows(
-                sums + 4 * start, 4 * width, constants_at, first, pitch, left, count,
+                sums + 4 * start, 4 * _WIDTH, constants_at, first, pitch, left, count,
                 out + place * columns + first, columns,
             )  # fmt: skip
 
 
 @kernel
 def matmul_tiles(frame):  # type: ignore[no-untyped-def]
-    """Pairs first..end; tiles: first column and columns of every panel, one after the other.
+    """Pairs first..end. The last panel begins earlier, where there are columns enough for one.
 
     scratch: int32 sums of a tile, the epilogue's constants with the biases of a pair, terms of
     columns and rows, a panel of b, rows of a.
     """
-    p, t, a, b, tiles, epilogue, out, scratch = arrays(frame, Product, Tiling, "uuifuu")
+    p, t, a, b, epilogue, out, scratch = arrays(frame, Product, Tiling, "uufuu")
     rows, inner, columns = p.rows, p.inner, p.columns
     ints, packed = scratch[: t.rows_at].view(np.int32), scratch[t.rows_at :].view(_KIND)
     constants_at = scratch.ctypes.data + 4 * t.constants_at
@@ -205,18 +187,17 @@ def matmul_tiles(frame):  # type: ignore[no-untyped-def]
         rows_at = packed.ctypes.data if t.packs else a.ctypes.data + pair * rows * inner
         if t.packs or t.lack_b:
             pack_left(p, t, a, pair * rows * inner, packed, ints)
-        for tile in range(0, tiles.size, 2):
-            first, width = tiles[tile], tiles[tile + 1]
-            pack_panel(p, t, b, pair * inner * columns, first, width, ints)
-            for j in range(first, min(first + width, columns)):
+        for column in range(0, columns, _WIDTH):
+            first = max(min(column, columns - _WIDTH), 0)
+            pack_panel(p, t, b, pair * inner * columns, first, ints)
+            for j in range(first, min(first + _WIDTH, columns)):
                 term = np.int32(ints[t.terms_at + j] * t.lack_a + t.constant)
                 ints[t.terms_at + j] = term
                 if t.fuse != _STORE:
                     ints[t.biases_at + j] = term
             multiply_panel(
-                p, t, rows_at, constants_at, first, width, ints,
-                out.ctypes.data + pair * rows * columns,
-            )  # fmt: skip
+                p, t, rows_at, constants_at, first, ints, out.ctypes.data + pair * rows * columns
+            )
 
 
 def prepare_matmul(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> OpPlan:
@@ -249,21 +230,6 @@ def prepare_matmul(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> OpPl
     return _prepare_tiles(product, epilogue, moves)
 
 
-def _panels(columns: int) -> list[tuple[int, int]]:
-    """(first column, columns) of the tiles: wide ones, and a narrow one where that is enough.
-
-    The last begins earlier where columns are enough for it, so that it writes whole vectors.
-    """
-    narrow, done = _WIDTH // 2, columns // _WIDTH * _WIDTH
-    result = [(column, _WIDTH) for column in range(0, done, _WIDTH)]
-    if done == columns:
-        return result
-    if columns - done > narrow and columns < _WIDTH:  # two narrow ones have no more columns
-        return [(0, narrow), (columns - narrow, narrow)]
-    last = _WIDTH if columns - done > narrow else narrow
-    return [*result, (max(columns - last, 0), last)]
-
-
 def _prepare_tiles(product: Product, epilogue: Epilogue, moves: Sequence[int]) -> OpPlan:
     """moves: added to (byte ^ flip) of a and b they give the integers with their zero points."""
     rows, inner, columns = product.rows, product.inner, product.columns
@@ -276,7 +242,6 @@ def _prepare_tiles(product: Product, epilogue: Epilogue, moves: Sequence[int]) -
     fuse = _FUSED.get(int(epilogue.constants[epilogue_ir.FORM]), _STORE)
     steps = -(-inner // _KGROUP)
     row_bytes = inner if in_place else -(-steps * _KGROUP * _SIZE // 64) * 64 + 64
-    tiles = np.array(_panels(columns), dtype=np.int64).reshape(-1)
     terms = columns + _WIDTH
     constants_at = _ROWS * _WIDTH  # behind the sums of a tile
     terms_at = constants_at + -(-2 * epilogue.constants.size // 16) * 16
@@ -308,7 +273,7 @@ def _prepare_tiles(product: Product, epilogue: Epilogue, moves: Sequence[int]) -
         batch: int, inputs: Sequence[np.ndarray], output: np.ndarray, scratch: np.ndarray
     ) -> list[Step]:
         p, t = pack(product._replace(end=batch * product.end)), pack(tiling)
-        return [(matmul_tiles, (p, t, *inputs, tiles, epilogue.constants, output, scratch))]
+        return [(matmul_tiles, (p, t, *inputs, epilogue.constants, output, scratch))]
 
     return OpPlan(f"{ISA.name}-matmul", bind, lambda batch: size, True)
 

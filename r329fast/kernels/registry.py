@@ -16,7 +16,6 @@ from r329fast.kernels import (
     pairs,
     pool,
     reduce,
-    resize,
     standardize,
     table,
 )
@@ -71,12 +70,12 @@ REGISTRY: dict[str, Prepare] = {
     **moments.PREPARE,
     **pairs.PREPARE,
     **standardize.PREPARE,
-    **resize.PREPARE,
     **normalise.PREPARE,
     **lrn.PREPARE,
     **movement.PREPARE,
     "lut_line": words_elementwise.prepare_line,
     "standardize_words": words_products.prepare_norm,
+    "resize_bilinear": words_products.prepare_corners,
 }
 
 
