@@ -92,8 +92,15 @@ def ranges_behind_fit(bench: Bench, kinds: tuple[str, ...]) -> Result | None:
 
 
 def _with_known_headroom(bench: Bench, state: State) -> State:
+    """With the headroom that was kept; found for another method's ranges, it only widens: ranges
+    that err least are narrow already."""
     kept = bench.kept.get(HEADROOM)
-    return with_headroom(state, kept["headroom"]) if kept else state
+    if not kept:
+        return state
+    headroom = kept["headroom"]
+    if state.method != kept["method"]:
+        headroom = max(headroom, 1.0)
+    return with_headroom(state, headroom)
 
 
 def better_by_order(before: ImageScore, after: ImageScore) -> tuple[bool, dict[str, Any]]:

@@ -77,6 +77,28 @@ def test_depthwise_by_quads(case: tuple[Program, np.random.Generator], count: in
 
 
 @pytest.mark.skipif(not block_rows.POSSIBLE, reason="a path of x86 with byte dot products")
+@pytest.mark.parametrize("channels", [16, 32])
+@pytest.mark.parametrize("pads", [(1, 1, 1, 1), (0, 0, 1, 1), (2, 2, 0, 0), (1, 0, 1, 0)])
+@pytest.mark.parametrize("width", [6, 8, 16, 17, 24, 32, 34, 48, 64, 90])
+def test_columns_of_few_channels_side_by_side(
+    channels: int, pads: tuple[int, int, int, int], width: int
+) -> None:
+    rng = np.random.default_rng(width)
+    for act in ("RELU", "CLIP"):
+        program = kernel_cases.convolution(
+            rng, (7, width, channels), channels, (3, 3), pads=pads, group=channels, chosen=act,
+            kind="depthwise_conv2d",
+        )  # fmt: skip
+        op = program.ops[0]
+        op.attrs["rounding"] = "half_even"
+        op.attrs["clip_min"], op.attrs["pad_value"] = 0, int(rng.integers(0, 128))
+        op.consts["bias"] = rng.integers(-9000, 9000, channels).astype(np.int32)
+        op.consts["mult"] = rng.integers(8192, 32768, channels).astype(np.int32)
+        op.consts["shift"] = np.full(channels, 25, dtype=np.int32)
+        assert check(program, kernel_cases.feeds(rng, program, 2)) in (QUADS, f"{ISA.name}-taps")
+
+
+@pytest.mark.skipif(not block_rows.POSSIBLE, reason="a path of x86 with byte dot products")
 def test_quads_leave_results_of_more_than_15_bits() -> None:
     """Their low half is taken for the result: where a layer could make more, another form is."""
     for shift, expected in ((9, QUADS), (3, f"{ISA.name}-taps")):
@@ -106,9 +128,9 @@ def test_blocks_of_quads_cover_all_channels(channels: int, lanes: tuple[int, ...
         assert sum(4 * size for _, size in starts) < channels + 4 * lanes[-1]
 
 
-@pytest.mark.parametrize(("kernel", "stride"), FORMS)
-def test_forms_of_quads_take_every_tap_once(kernel: int, stride: int) -> None:
-    chosen = form(kernel, stride)
+@pytest.mark.parametrize(("kernel", "stride", "several"), FORMS)
+def test_forms_of_quads_take_every_tap_once(kernel: int, stride: int, several: int) -> None:
+    chosen = form(kernel, stride, several)
     found: dict[tuple[int, int], list[tuple[int, int]]] = {}
     for quad in chosen.quads:
         for dot in quad.dots:
@@ -116,7 +138,8 @@ def test_forms_of_quads_take_every_tap_once(kernel: int, stride: int) -> None:
                 assert 0 <= place[0] < chosen.rows
                 assert 0 <= place[1] < chosen.columns
                 if tap is not None:
-                    assert place == (dot.row * stride + tap[0], dot.column * stride + tap[1])
+                    across = dot.column * stride * several
+                    assert place == (dot.row * stride + tap[0], across + tap[1])
                     found.setdefault((dot.row, dot.column), []).append(tap)
     every = [(y, x) for y in range(kernel) for x in range(kernel)]
     assert found.keys() == {(row, column) for row in range(2) for column in range(4)}

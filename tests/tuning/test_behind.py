@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +13,22 @@ from support.programs import small_graph
 from r329fast.calibration import calibrate
 from r329fast.tuning import steps, verdict
 from r329fast.tuning.arrivals import arrivals
-from r329fast.tuning.behind import ABSORB, BEHIND, EQUALISE, better_behind
+from r329fast.tuning.behind import (
+    ABSORB,
+    BEHIND,
+    EQUALISE,
+    HEADROOM,
+    behind_fit,
+    better_behind,
+    ranges_behind_fit,
+)
 from r329fast.tuning.equalise import equalised, predicted_noise
 from r329fast.tuning.float_side import run_float
+from r329fast.tuning.headroom import with_headroom
 from r329fast.tuning.journal import Journal
 from r329fast.tuning.options import TuneOptions
 from r329fast.tuning.score import ImageScore
-from r329fast.tuning.state import State, split, stored_ranges
+from r329fast.tuning.state import MSE, State, split, stored_ranges
 from r329fast.tuning.steps import planned, take_steps
 from r329fast.tuning.workbench import Bench
 
@@ -131,3 +141,19 @@ def test_half_a_fit_is_no_tie(monkeypatch: pytest.MonkeyPatch, lasts: bool) -> N
     assert records[0]["tie"]
     kept = records[0]["accepted"] or records[0].get("undone", False)  # it gains nothing in the end
     assert kept == lasts
+
+
+@pytest.mark.parametrize("headroom", [0.8, 1.2])
+def test_ranges_that_err_least_are_not_narrowed_again(headroom: float) -> None:
+    """Headroom below 1 was found for the extremes, which are wider."""
+    bench, state = _bench()
+    bench.unfitted = state
+    bench.kept[HEADROOM] = {"headroom": headroom, "method": "EXTREME"}
+    assert ranges_behind_fit(bench, ("bias",)) is not None
+    assert bench.tried is not None
+    least = bench.ranges_as(state, MSE)
+    wanted = least if headroom < 1 else with_headroom(least, headroom)
+    assert bench.tried.ranges.values == wanted.ranges.values
+    assert behind_fit(bench, ("bias",), EQUALISE) is not None  # the extremes of other channels
+    own = bench.ranges_as(dataclasses.replace(state, graph=bench.side.graph), "EXTREME")
+    assert bench.tried.ranges.values == with_headroom(own, headroom).ranges.values

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -30,12 +30,7 @@ from r329fast.kernels.runtime.op_plan import OpPlan, aligned
 from r329fast.kernels.runtime.parameters import pack
 from r329fast.program.program import Op, TensorSpec
 
-quads_3, quads_3_by_2, quads_5, quads_5_by_2 = (
-    leaf(f"quad_rows_{size}_{stride}", quads_ir.emit_quad_rows, ISA, size, stride)
-    for size, stride in FORMS
-)
-
-
+quad_rows: Any = leaf("quad_rows", quads_ir.emit_quad_rows, ISA)
 ROWS_MOST = 8  # input rows of a step
 _LEAST_WIDTH = 16  # output columns from which on the input is read in place
 
@@ -48,6 +43,7 @@ class QuadRows(NamedTuple):
     row_bytes: int  # of a ring row
     whole: int  # blocks of channels
     halves: int
+    side_by_side: int  # columns of few channels in a vector, as one column of 64 channels
     left: int  # output columns whose inputs lie in the ring, at the left: all of them, or few
     inside: int  # output columns behind them that read the input in place
     right: int  # output columns at the end whose inputs lie in the ring too
@@ -73,68 +69,6 @@ def load_edges(g, p, target, x, x_end, pads, pads_end, image, source_y):  # type
         copy_bytes(target, g.channels, pads, 0, p.right_columns, g.channels, pads_end, g.flip)
 
 
-@kernel_part
-def quad_rows(g, p, rows, pitch, constants, epilogue, columns, out, spare):  # type: ignore[no-untyped-def]
-    """`columns` outputs of two rows from `out` on; pitch: bytes of an input column in `rows`."""
-    channels, below = g.channels, g.out_width * g.channels
-    if g.kernel_x == 3 and g.stride_x == 1:
-        quads_3(
-            rows,
-            pitch,
-            channels,
-            p.whole,
-            p.halves,
-            constants,
-            epilogue,
-            columns,
-            out,
-            below,
-            spare,
-        )
-    elif g.kernel_x == 3:
-        quads_3_by_2(
-            rows,
-            pitch,
-            channels,
-            p.whole,
-            p.halves,
-            constants,
-            epilogue,
-            columns,
-            out,
-            below,
-            spare,
-        )
-    elif g.stride_x == 1:
-        quads_5(
-            rows,
-            pitch,
-            channels,
-            p.whole,
-            p.halves,
-            constants,
-            epilogue,
-            columns,
-            out,
-            below,
-            spare,
-        )
-    else:
-        quads_5_by_2(
-            rows,
-            pitch,
-            channels,
-            p.whole,
-            p.halves,
-            constants,
-            epilogue,
-            columns,
-            out,
-            below,
-            spare,
-        )
-
-
 @kernel
 def depthwise_quads(frame):  # type: ignore[no-untyped-def]
     """Pairs of output rows first..end.
@@ -152,7 +86,6 @@ def depthwise_quads(frame):  # type: ignore[no-untyped-def]
     padding = ring + count * row_bytes
     x_start, pads_start = x.ctypes.data, pads.ctypes.data
     x_end, pads_end = x_start + x.size, pads_start + pads.size
-    start, factors = constants.ctypes.data, epilogue.ctypes.data
     columns = p.left_columns + p.right_columns
     clear_rows(g, ring, row_bytes, count, columns, pads_start, pads_end)
     first_inside = p.left * g.stride_x - g.left
@@ -187,8 +120,12 @@ def depthwise_quads(frame):  # type: ignore[no-untyped-def]
             pitch = g.pitch if part == 1 else channels
             if width > 0:
                 quad_rows(
-                    g, p, scratch.ctypes.data + 8 * ROWS_MOST * part, pitch, start, factors, width,
-                    target + column * channels, spare,
+                    g.kernel_x, g.stride_x, p.side_by_side,
+                    scratch.ctypes.data + 8 * ROWS_MOST * part, pitch,
+                    channels * p.side_by_side, p.whole, p.halves, constants.ctypes.data,
+                    epilogue.ctypes.data,
+                    width // p.side_by_side, target + column * channels, out_width * channels,
+                    spare,
                 )  # fmt: skip
 
 
@@ -233,46 +170,74 @@ def _in_words(weights: np.ndarray, bias: np.ndarray, epilogue: Epilogue) -> bool
     return inside and not (twice and low % 2)
 
 
-def split_columns(layout: ConvLayout) -> tuple[int, int, int]:
+def columns_side_by_side(layout: ConvLayout, pitch: int) -> int:
+    """Input columns that fill a vector of 64 bytes as one column would: four of 16 channels, for
+    3x3 of stride 1 (two of 32 gain nothing); pitch: bytes from one column to the next."""
+    channels, width = layout.channels, layout.out_width
+    small = layout.kernel == (3, 3) and layout.stride == (1, 1) and channels == 16
+    several = 4 if small and pitch == channels else 1
+    return several if width % several == 0 and width >= COLUMNS * several else 1
+
+
+def split_columns(layout: ConvLayout, side_by_side: int) -> tuple[int, int, int]:
     """Output columns that read a copy at the left, the input in place, a copy at the right.
 
     In place no vector reaches past the input: blocks of channels end with the channels, and the
     last columns of the map belong to the right.
     """
     width, kernel, stride = layout.out_width, layout.kernel[1], layout.stride[1]
-    pad = layout.top_left[1]
-    left = 0 if pad == 0 else COLUMNS
-    inside = width - left - COLUMNS
-    ends = (width - COLUMNS - 1) * stride - pad + kernel <= layout.width
-    possible = layout.input_flip == 0 and layout.channels >= 32 and left * stride >= pad and ends
-    if not possible or width < _LEAST_WIDTH:
+    pad, step = layout.top_left[1], COLUMNS * side_by_side
+    left = 0 if pad == 0 else step
+    inside = width - left - step
+    ends = (width - step - 1) * stride - pad + kernel <= layout.width
+    possible = layout.input_flip == 0 and layout.channels * side_by_side >= 32
+    if not (possible and ends and left * stride >= pad and inside >= step) or width < _LEAST_WIDTH:
         return width, 0, 0
-    return left, inside, COLUMNS
+    return left, inside, step
 
 
 def prepare_quads(op: Op, layout: ConvLayout, output: TensorSpec) -> OpPlan | None:
     """The path for a 3x3 or 5x5 layer to uint8; None where it is another layer, or not exact."""
     channels, kernel = layout.channels, layout.kernel[0]
     square = layout.kernel == (kernel, kernel) and layout.dilation == (1, 1)
-    even = layout.stride[0] == layout.stride[1] and (kernel, layout.stride[0]) in FORMS
+    even = layout.stride[0] == layout.stride[1] and (kernel, layout.stride[0], 1) in FORMS
     if not (square and even and layout.out_height >= ROWS and takes(layout, output)):
         return None
     exact = depthwise_epilogue(op, layout, output)
     if exact is None:
         return None
     bias, epilogue = exact
-    chosen_form = form(kernel, layout.stride[0])
     weights = layout.weights.reshape(channels, kernel, kernel)
-    if channels < chosen_form.least_channels or not _in_words(weights, bias, epilogue):
+    least = form(kernel, layout.stride[0]).least_channels
+    if channels < least or not _in_words(weights, bias, epilogue):
         return None
-    constants = _constants(weights, bias, epilogue.factors[:channels], chosen_form)
-    left, inside, right = split_columns(layout)
+
+    def reading(pitch: int) -> OpPlan:
+        side_by_side = columns_side_by_side(layout, pitch)
+        chosen_form = form(kernel, layout.stride[0], side_by_side)
+        of_all = (weights, bias, epilogue.factors[:channels])
+        tiled = [np.concatenate([part] * side_by_side) for part in of_all]
+        constants = _constants(tiled[0], tiled[1], tiled[2], chosen_form)
+        parameters, scratch_bytes = _parameters(layout, chosen_form, pitch)
+        before = (pack(layout.geometry(layout.input_flip)._replace(pitch=pitch)),)
+        packed = (constants, layout.pads, epilogue.constants)
+        path = f"{ISA.name}-quads"
+        return ranged_plan(path, depthwise_quads, parameters, packed, scratch_bytes, before)
+
+    return pitched_plan(reading, channels)
+
+
+def _parameters(layout: ConvLayout, chosen_form: Form, pitch: int) -> tuple[QuadRows, int]:
+    """What the kernel takes, and its bytes of scratch."""
+    side_by_side, channels = chosen_form.side_by_side, layout.channels
+    left, inside, right = split_columns(layout, side_by_side)
     left_columns, inside_columns, right_columns = (
-        (width - 1) * layout.stride[1] + kernel if width else 0 for width in (left, inside, right)
+        (width - 1) * layout.stride[1] + chosen_form.kernel if width else 0
+        for width in (left, inside, right)
     )
     row_bytes = ring_row_bytes(left_columns + right_columns, channels)
     pairs = -(-layout.out_height // ROWS)
-    whole, halves = quads_ir.cover(channels, chosen_form.lanes)
+    whole, halves = quads_ir.cover(channels * side_by_side, chosen_form.lanes)
     parameters = QuadRows(
         first=0,
         end=pairs,
@@ -281,18 +246,11 @@ def prepare_quads(op: Op, layout: ConvLayout, output: TensorSpec) -> OpPlan | No
         row_bytes=row_bytes,
         whole=whole,
         halves=halves,
+        side_by_side=side_by_side,
         left=left,
         inside=inside,
         right=right,
         left_columns=left_columns,
         right_columns=right_columns,
     )
-    packed = (constants, layout.pads, epilogue.constants)
-    path, geometry = f"{ISA.name}-quads", layout.geometry(layout.input_flip)
-
-    def reading(pitch: int) -> OpPlan:
-        before = (pack(geometry._replace(pitch=pitch)),)
-        size = 256 + 512 + chosen_form.rows * row_bytes + inside_columns * pitch + 64
-        return ranged_plan(path, depthwise_quads, parameters, packed, size, before)
-
-    return pitched_plan(reading, layout.channels)
+    return parameters, 256 + 512 + chosen_form.rows * row_bytes + inside_columns * pitch + 64

@@ -28,13 +28,14 @@ from r329fast.kernels.ir.emit import (
     Value,
     at,
     copy_bytes,
+    declare,
     dot,
     load,
     splat,
     store,
 )
 from r329fast.kernels.ir.epilogue import HIGH, LOW, MAGIC, ZERO_POINT, fma, is_twice
-from r329fast.kernels.ir.quad_forms import COLUMNS, ROWS, Form, Place, Quad, form
+from r329fast.kernels.ir.quad_forms import COLUMNS, FORMS, ROWS, Form, Place, Quad, form
 from r329fast.kernels.runtime.isa import Isa
 
 
@@ -99,7 +100,7 @@ class RowPair:
             for row in range(form.rows)
         ]
         self.pitches = [builder.mul(pitch, I64(column)) for column in range(form.columns)]
-        self.between = builder.mul(pitch, I64(form.stride))
+        self.between = builder.mul(pitch, I64(form.between))
         self.last = builder.sub(columns, I64(COLUMNS))
         with builder.goto_entry_block():
             self.rest = builder.alloca(ir.VectorType(I8, 32))
@@ -184,8 +185,22 @@ class RowPair:
             with then:
                 store(builder, value, place)
             with otherwise:
-                store(builder, value, self.rest)
-                copy_bytes(builder, place, self.rest, self.channels)
+                self.store_part(block, value, place)
+
+    def store_part(self, block: Block, value: Value, place: Pointer) -> None:
+        """The first `channels` bytes of a block: by a mask, a copy of so few bytes is a call."""
+        builder = self.builder
+        if self.isa.emulated:
+            store(builder, value, self.rest)
+            copy_bytes(builder, place, self.rest, self.channels)
+            return
+        count = splat(builder, builder.trunc(self.channels, I8), block.bytes)
+        numbers = ir.Constant(block.octets, list(range(block.bytes)))
+        mask = builder.icmp_unsigned("<", numbers, count)
+        kinds = [block.octets, BYTES, I32, mask.type]
+        name = f"llvm.masked.store.v{block.bytes}i8.p0"
+        function = declare(builder, name, ir.VoidType(), kinds)
+        builder.call(function, [value, place, I32(1), mask])
 
 
 class Half:
@@ -261,8 +276,9 @@ class Half:
 def emit_quad_rows(
     builder: Builder,
     isa: Isa,
-    kernel: int,
-    stride: int,
+    kernel: Value,
+    stride: Value,
+    side_by_side: Value,
     rows: Pointer,
     pitch: Value,
     channels: Value,
@@ -277,14 +293,22 @@ def emit_quad_rows(
 ) -> None:
     """Two output rows of all channels, uint8; `columns` (at least COLUMNS) outputs of each.
 
-    kernel, stride: of the form (`quad_forms`); rows: int64 addresses of the input rows that it
-    reads, `pitch` bytes per column; whole, halves: what `cover` gives; constants: by blocks of
-    channels (`block_starts`) the weights of the form [weight][quarter][lane][4], int32 biases,
-    float32 factors; epilogue: header of a float32 form; below: bytes from the first output row to
-    the second; spare: 512 bytes. Fewer than 32 channels are read as 32.
+    kernel, stride, side_by_side: one of the FORMS; rows: int64 addresses of its input rows,
+    `pitch` bytes per column; whole, halves: what `cover` gives; constants: by blocks of channels
+    (`block_starts`) the weights of the form [weight][quarter][lane][4], int32 biases, float32
+    factors; epilogue: header of a float32 form; below: bytes from the first output row to the
+    second; spare: 512 bytes. Fewer than 32 channels are read as 32. Where several columns are in a
+    vector, `channels` is 64, `columns` counts vectors, and `pitch` is that of an input column.
     """
-    chosen = form(kernel, stride)
-    pair = RowPair(
-        builder, isa, chosen, rows, pitch, channels, constants, epilogue, columns, out, below, spare
-    )
-    pair.all_channels(whole, halves)
+    for size, step, columns_of_one in FORMS:
+        same = builder.and_(
+            builder.icmp_signed("==", kernel, I64(size)),
+            builder.icmp_signed("==", stride, I64(step)),
+        )
+        same = builder.and_(same, builder.icmp_signed("==", side_by_side, I64(columns_of_one)))
+        with builder.if_then(same):
+            pair = RowPair(
+                builder, isa, form(size, step, columns_of_one), rows, pitch, channels, constants,
+                epilogue, columns, out, below, spare,
+            )  # fmt: skip
+            pair.all_channels(whole, halves)

@@ -34,17 +34,22 @@ class Quad:
 
 @dataclass(frozen=True)
 class Form:
-    """All of one window and stride. rows, columns: of the input that a step reads."""
+    """All of one window and stride. rows, columns: of the input that a step reads.
+
+    side_by_side: input columns in a vector of 64 bytes, whose outputs lie side by side too: 1, or
+    of few channels as many as fill it.
+    """
 
     kernel: int
     stride: int
+    side_by_side: int
     quads: tuple[Quad, ...]
     weights: tuple[tuple[Tap, Tap, Tap, Tap], ...]
 
     @property
     def lanes(self) -> tuple[int, ...]:
-        """Of the blocks of channels: 64 channels, then 32, but where compiling would not pay."""
-        return (16,) if (self.kernel, self.stride) == (5, 1) else (16, 8)
+        """Of the blocks of channels: 64 channels, then 32 where the time to compile them pays."""
+        return (16, 8) if self.kernel == 3 and self.side_by_side == 1 else (16,)
 
     @property
     def least_channels(self) -> int:
@@ -57,7 +62,12 @@ class Form:
 
     @property
     def columns(self) -> int:
-        return (COLUMNS - 1) * self.stride + self.kernel
+        return (COLUMNS - 1) * self.between + self.kernel
+
+    @property
+    def between(self) -> int:
+        """Input columns from one output vector to the next."""
+        return self.stride * self.side_by_side
 
 
 def _down(row: int, column: int) -> list[Place]:
@@ -75,10 +85,10 @@ def _square(row: int, column: int) -> list[Place]:
     return [(row + i, column + j) for i in (0, 1) for j in (0, 1)]
 
 
-def _places(kernel: int, stride: int) -> list[list[Place]]:
+def _places(kernel: int, stride: int, side_by_side: int) -> list[list[Place]]:
     """The quads of a form, in the order in which they are made."""
     if (kernel, stride) == (3, 1):
-        return [_down(0, column) for column in range(6)]
+        return [_down(0, column) for column in range((COLUMNS - 1) * side_by_side + 3)]
     if (kernel, stride) == (5, 1):  # the rows between serve both output rows
         edges = [_along(row, column) for row in (0, 5) for column in (0, 4)]
         return [_down(1, column) for column in range(8)] + edges
@@ -92,28 +102,34 @@ def _places(kernel: int, stride: int) -> list[list[Place]]:
     raise ValueError(f"no form of windows of {kernel}, stride {stride}")
 
 
-FORMS = ((3, 1), (3, 2), (5, 1), (5, 2))  # kernel, stride
+# kernel, stride, input columns in a vector
+FORMS = ((3, 1, 1), (3, 1, 4), (3, 2, 1), (5, 1, 1), (5, 2, 1))
 
 
-def _taps(places: tuple[Place, ...], row: int, column: int, form: Place) -> list[Tap]:
+def _taps(
+    places: tuple[Place, ...], row: int, column: int, sizes: tuple[int, int, int]
+) -> list[Tap]:
     """What the window of an output takes of a quad; a place that occurs twice counts once."""
-    kernel, stride = form
+    kernel, stride, side_by_side = sizes
     taps: list[Tap] = []
     for place in places:
-        tap = place[0] - row * stride, place[1] - column * stride
+        tap = place[0] - row * stride, place[1] - column * stride * side_by_side
         inside = 0 <= tap[0] < kernel and 0 <= tap[1] < kernel
         taps.append(tap if inside and tap not in taps else None)
     return taps
 
 
 @cache
-def form(kernel: int, stride: int) -> Form:
+def form(kernel: int, stride: int, side_by_side: int = 1) -> Form:
     """The dot products of square windows of `kernel`, for each output the fewest of its quads."""
-    limit = (COLUMNS - 1) * stride + kernel - 1  # no column is read that no window reaches
+    limit = (
+        (COLUMNS - 1) * stride * side_by_side + kernel - 1
+    )  # no column is read that no window reaches
     quads: list[tuple[Place, Place, Place, Place]] = []
-    for places in _places(kernel, stride):
+    for places in _places(kernel, stride, side_by_side):
         a, b, c, d = ((row, min(column, limit)) for row, column in places)
         quads.append((a, b, c, d))
+    sizes = (kernel, stride, side_by_side)
     dots: list[list[Dot]] = [[] for _ in quads]
     weights: list[tuple[Tap, Tap, Tap, Tap]] = []
     for row in range(ROWS):
@@ -121,10 +137,7 @@ def form(kernel: int, stride: int) -> Form:
             missing = {(y, x) for y in range(kernel) for x in range(kernel)}
             while missing:
                 offers = [
-                    [
-                        tap if tap in missing else None
-                        for tap in _taps(q, row, column, (kernel, stride))
-                    ]
+                    [tap if tap in missing else None for tap in _taps(q, row, column, sizes)]
                     for q in quads
                 ]
                 best = max(range(len(quads)), key=lambda i: sum(t is not None for t in offers[i]))
@@ -135,4 +148,4 @@ def form(kernel: int, stride: int) -> Form:
                     weights.append(taken)
                 dots[best].append(Dot(row, column, weights.index(taken)))
     made = [Quad(q, tuple(d)) for q, d in zip(quads, dots, strict=True) if d]
-    return Form(kernel, stride, tuple(made), tuple(weights))
+    return Form(*sizes, tuple(made), tuple(weights))
