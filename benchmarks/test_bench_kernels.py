@@ -64,6 +64,18 @@ FURTHER: dict[str, tuple[str, ir.Attrs, tuple[Shape, ...], Shape, Shape]] = {
         "ConvTranspose", ir.ConvTransposeAttrs((4, 4), (2, 2), pads=(1, 1, 1, 1)),
         ((28, 28, 64),), (56, 56, 32), (32, 4, 4, 64),
     ),
+    "attention 6 x 196 x 64: scores": (
+        "MatMul", ir.MatMulAttrs(), ((6, 196, 64), (6, 64, 196)), (6, 196, 196), (),
+    ),
+    "attention 6 x 196 x 64: values": (
+        "MatMul", ir.MatMulAttrs(), ((6, 196, 196), (6, 196, 64)), (6, 196, 64), (),
+    ),
+    "softmax 6 x 196 of 196": (
+        "Softmax", ir.SoftmaxAttrs(2), ((6, 196, 196),), (6, 196, 196), (),
+    ),
+    "transpose 6 x 196 x 64": (
+        "Transpose", ir.TransposeAttrs((0, 2, 1)), ((6, 196, 64),), (6, 64, 196), (),
+    ),
     "layer norm 768 of 197 tokens": (
         "LayerNorm", ir.NormAttrs(1), ((197, 768),), (197, 768), (768,),
     ),
@@ -280,6 +292,8 @@ def one_layer(
     graph = ir.Graph("case", layers, sizes, ("y",))
     program = quantize(graph, ranges, "compass42", **bits)  # type: ignore[arg-type]
     macs = int(np.prod(out)) * int(np.prod(weights[1:])) if len(weights) > 1 else 0
+    if kind == "MatMul":
+        macs = int(np.prod(out)) * shapes[0][-1]
     if kind == "ConvTranspose":
         macs = int(np.prod(shapes[0])) * int(np.prod(weights[:3]))
     return program, macs
