@@ -9,6 +9,7 @@ import pytest
 from support.guard_pages import guarded_buffers
 
 from r329fast.bench.random_programs import NetworkBuilder
+from r329fast.kernels.conv.block_rows import POSSIBLE
 from r329fast.kernels.runtime.isa import ISA, JIT
 from r329fast.program.program import Program
 from r329fast.reference import run_program
@@ -84,7 +85,8 @@ def test_ranges_of_many_channels_have_scratch_enough(reader: str) -> None:
     """What a reader needs may grow with the bytes from one position to the next."""
     b = NetworkBuilder((9, 41, 600))
     program = b.done(READERS[reader](b, channels(b, "input", 64, 128)))
-    assert len(views(program)) == 1
+    # the int16 form of depthwise convolution reads whole tensors
+    assert len(views(program)) == int(POSSIBLE or reader == "5x5")
     with guarded_buffers():
         agrees(program, count=2)
 
