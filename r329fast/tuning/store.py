@@ -13,7 +13,7 @@ from r329fast.base.files import make_dir
 from r329fast.errors import FileError
 
 Key = tuple[str, str]  # kind, name
-IN_MEMORY = 192 << 20  # bytes of one store that never go to a disk
+IN_MEMORY = 64 << 20  # bytes of one store that never go to a disk
 
 
 class Store(Mapping[Key, np.ndarray]):
