@@ -113,7 +113,6 @@ class Steps:
         return [(folder / ".tune" / f"a{self.ending}").read_bytes()]
 
     def read(self, path: Path) -> None:
-        from r329fast.quantization import Options
         from r329fast.tuning.journal import Journal
 
         place = path.parent / ".tune"
@@ -123,7 +122,7 @@ class Steps:
             shutil.copy(from_here, place / f"a{ending}")
         found = Journal(path.parent, _KEY).read("a", self.state)
         if found is not None and found[1] is not None:
-            found[1].program("aqt2021", Options())
+            found[1].program("aqt2021")
 
 
 def dump_indexes() -> list[bytes]:
