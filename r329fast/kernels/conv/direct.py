@@ -68,23 +68,21 @@ class ConvRows(NamedTuple):
 
 
 @kernel_part
-def run_at(line, place, length, count, across_in, along_in, across_out, along_out):  # type: ignore[no-untyped-def]
-    """Where the rows of a tile's run begin, and its outputs; bytes from those of the first.
+def take_run(line, place, way):  # type: ignore[no-untyped-def]
+    """Where the rows of a tile's run begin, and its outputs (bytes from those of the first), and
+    the line and place of the run behind it: itself where it is the last one.
 
-    The last run of a line (or column) of `length` positions begins earlier if need be.
+    way: positions of a line (or column), lines, positions of a run, bytes from line to line and
+    from position to position, the same of the outputs. A line's last run begins earlier if need be.
     """
-    place = min(place, length - count)
-    return line * across_in + place * along_in, line * across_out + place * along_out
-
-
-@kernel_part
-def next_run(line, place, length, lines):  # type: ignore[no-untyped-def]
-    """The run behind the one at `place` of `line`; the last one again behind the last."""
+    length, lines, count, across_in, along_in, across_out, along_out = way
+    start = min(place, length - count)
+    rows, outputs = line * across_in + start * along_in, line * across_out + start * along_out
     if place + HALF < length:
-        return line, place + HALF
+        return rows, outputs, line, place + HALF
     if line + 1 < lines:
-        return line + 1, 0
-    return line, place
+        return rows, outputs, line + 1, 0
+    return rows, outputs, line, place
 
 
 @kernel_part
@@ -131,32 +129,21 @@ def tile_lines(p, g, a, line_stride, row_stride, lines, width, w, epilogue, out,
                 length, across = whole * HALF if turned else width, lines
                 beside, along, beside_out, along_out = line_stride, row_stride, width * outs, outs
                 a_now, o = a, out + first
+            way = (length, across, count, beside, along, beside_out, along_out)
             runs = across * ((length + HALF - 1) // HALF)
             line, place = 0, 0
             for run in range(0, runs, at_once):
                 start_line, start = line, place
-                a_in, a_out = run_at(
-                    line, place, length, count, beside, along, beside_out, along_out
-                )
-                line, place = next_run(line, place, length, across)
-                b_in, b_out = run_at(
-                    line, place, length, count, beside, along, beside_out, along_out
-                )
-                line, place = next_run(line, place, length, across)
+                a_in, a_out, line, place = take_run(line, place, way)
+                b_in, b_out, line, place = take_run(line, place, way)
                 if wide:
                     row_tile_wide(
                         a_now + a_in, a_now + b_in, along, taps, jump, steps, w, epilogue, first,
                         pitch, now, acc, o + a_out, o + b_out, along_out,
                     )  # fmt: skip
                 else:
-                    c_in, c_out = run_at(
-                        line, place, length, count, beside, along, beside_out, along_out
-                    )
-                    line, place = next_run(line, place, length, across)
-                    d_in, d_out = run_at(
-                        line, place, length, count, beside, along, beside_out, along_out
-                    )
-                    line, place = next_run(line, place, length, across)
+                    c_in, c_out, line, place = take_run(line, place, way)
+                    d_in, d_out, line, place = take_run(line, place, way)
                     if slim:
                         row_tile_slim(
                             a_now + a_in, a_now + b_in, a_now + c_in, a_now + d_in, along, taps,
@@ -171,10 +158,7 @@ def tile_lines(p, g, a, line_stride, row_stride, lines, width, w, epilogue, out,
                         )  # fmt: skip
                 if not now:
                     for index in range(min(at_once, runs - run)):
-                        _, there = run_at(
-                            start_line, start, length, count, beside, along, beside_out, along_out
-                        )
-                        start_line, start = next_run(start_line, start, length, across)
+                        _, there, start_line, start = take_run(start_line, start, way)
                         sums = acc + index * HALF * 4 * columns
                         epilogue_rows(
                             sums, 4 * columns, epilogue, first, pitch, left, count, o + there,
