@@ -23,7 +23,8 @@ from r329fast.kernels.leaves.vector import move_bytes
 from r329fast.kernels.runtime.compiling import kernel_part
 from r329fast.kernels.runtime.isa import ISA
 from r329fast.kernels.runtime.kernel import arrays, kernel
-from r329fast.kernels.runtime.op_plan import SLACK, OpPlan, Step, flip_of
+from r329fast.kernels.runtime.one_call import ranged_plan
+from r329fast.kernels.runtime.op_plan import SLACK, OpPlan, flip_of
 from r329fast.kernels.runtime.parameters import pack
 from r329fast.kernels.words.products import prepare_product
 from r329fast.program.program import Op, TensorSpec
@@ -34,7 +35,6 @@ _MASK = (1 << _BITS) - 1
 _KIND: Any = np.uint8 if _SIZE == 1 else np.int16
 _LARGEST = (1 << 15) - 1  # of an int16 operand
 _STORE = gemm_tile_ir.STORE
-_FUSED = {epilogue_ir.ONCE: gemm_tile_ir.ONCE, epilogue_ir.TWICE: gemm_tile_ir.TWICE}
 
 
 class Product(NamedTuple):
@@ -239,7 +239,7 @@ def _prepare_tiles(product: Product, epilogue: Epilogue, moves: Sequence[int]) -
     lacks = (moves[0] - adds[0], moves[1] - adds[1])
     in_place = _SIZE == 1 and product.a_inner == 1 and rows >= HALF
     in_place = in_place and product.flip_a == (128 if ISA.signed else 0)
-    fuse = _FUSED.get(int(epilogue.constants[epilogue_ir.FORM]), _STORE)
+    fuse = gemm_tile_ir.fused(int(epilogue.constants[epilogue_ir.FORM]))
     steps = -(-inner // _KGROUP)
     row_bytes = inner if in_place else -(-steps * _KGROUP * _SIZE // 64) * 64 + 64
     terms = columns + _WIDTH
@@ -268,14 +268,8 @@ def _prepare_tiles(product: Product, epilogue: Epilogue, moves: Sequence[int]) -
         rows_at=rows_at,
     )
     size = rows_at + (0 if in_place else max(rows, HALF) * row_bytes) + SLACK
-
-    def bind(
-        batch: int, inputs: Sequence[np.ndarray], output: np.ndarray, scratch: np.ndarray
-    ) -> list[Step]:
-        p, t = pack(product._replace(end=batch * product.end)), pack(tiling)
-        return [(matmul_tiles, (p, t, *inputs, epilogue.constants, output, scratch))]
-
-    return OpPlan(f"{ISA.name}-matmul", bind, lambda batch: size, True)
+    path, constants = f"{ISA.name}-matmul", (epilogue.constants,)
+    return ranged_plan(path, matmul_tiles, product, constants, size, (pack(tiling),))
 
 
 PREPARE = {"matmul": prepare_matmul}

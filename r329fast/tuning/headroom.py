@@ -17,7 +17,7 @@ from r329fast.graph.ir import Graph
 from r329fast.profile.errors import ratio_db
 from r329fast.program.program import Program
 from r329fast.tuning.float_side import FloatSide
-from r329fast.tuning.state import State, answer_tensors, output_score
+from r329fast.tuning.state import State, answer_tensors, output_score, scaled
 
 HEADROOMS = (0.8, 0.9, 1.0, 1.1, 1.2, 1.35, 1.5)
 OUTPUT_HEADROOMS = (1.0, 1.05, 1.1, 1.15, 1.2, 1.3, 1.4)
@@ -120,7 +120,7 @@ def _scaled(
 ) -> tuple[float, float]:
     if name in graph.inputs or name not in graph.shapes:
         return pair
-    low, high = (float(np.float32(value * headroom)) for value in pair)
+    low, high = scaled(pair, headroom)
     if graph.producer(name).act.kind == "RELU6":
         high = min(high, max(_RELU6, pair[1]))
     return low, high

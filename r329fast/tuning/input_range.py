@@ -15,7 +15,7 @@ from r329fast.calibration import Ranges
 from r329fast.profile.errors import ratio_db
 from r329fast.program.program import Program
 from r329fast.quantization.scheme import Scheme
-from r329fast.tuning.state import State
+from r329fast.tuning.state import State, scaled
 from r329fast.tuning.walk import Walk
 
 _LEVELS = 4096  # distinct values of a channel up to which it is taken for an image's
@@ -50,11 +50,8 @@ def best_input_range(
     found, low_high = levels_of(x), state.ranges[name]
     weight = np.ones(len(found)) if arriving is None else arriving
 
-    def scaled(factor: float) -> tuple[float, float]:
-        return float(np.float32(low_high[0] * factor)), float(np.float32(low_high[1] * factor))
-
     def noise(levels: Levels, factor: float) -> float:
-        ranges = Ranges({**state.ranges.values, name: scaled(factor)})
+        ranges = Ranges({**state.ranges.values, name: scaled(low_high, factor)})
         spec = walk.lower(index, layer, ranges).tensors[name]
         total = 0.0
         for (values, counts), counted in zip(levels, weight, strict=True):
@@ -80,5 +77,5 @@ def best_input_range(
     before, after = noise(seen, 1.0), noise(seen, best)
     if best == 1.0 or after >= before:
         return None
-    ranges = Ranges({**state.ranges.values, name: scaled(best)})
+    ranges = Ranges({**state.ranges.values, name: scaled(low_high, best)})
     return dataclasses.replace(state, ranges=ranges), ratio_db(before, max(after, before * 1e-12))

@@ -24,7 +24,7 @@ from r329fast.quantization.scheme import Scheme
 from r329fast.simulator.simulator import Simulator
 from r329fast.tuning.relower import with_other_ranges
 from r329fast.tuning.score import judged_db
-from r329fast.tuning.state import State, answer_tensors
+from r329fast.tuning.state import State, answer_tensors, range_change, scaled
 
 RATIOS = (0.85, 0.6, 1 / 0.85)  # a range is tried so much narrower, or wider
 FINE_RATIOS = (0.93, 1 / 0.93)
@@ -67,9 +67,8 @@ def search_ranges(
         )
         if found is not None:
             records.append(
-                {"tensor": name, "from": list(state.ranges[name]), "to": list(found.ranges[name]),
-                 "gain_db": gained - best}
-            )  # fmt: skip
+                range_change(name, state.ranges[name], found.ranges[name], gained - best)
+            )
             state, best = found, gained
     return state, records
 
@@ -124,6 +123,6 @@ def _line_search(
 
 def _scaled(state: State, name: str, ratio: float) -> State:
     low, high = state.ranges[name]
-    pair = float(np.float32(low * ratio)), float(np.float32(high * ratio))
+    pair = scaled((low, high), ratio)
     ranges = Ranges({**state.ranges.values, name: pair}, state.ranges.seen)
     return dataclasses.replace(state, ranges=ranges)

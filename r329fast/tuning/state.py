@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -39,6 +40,19 @@ class State:
 
     def program(self, scheme: str) -> Program:
         return quantize(self.graph, self.ranges, scheme, self.options)
+
+
+def scaled(pair: tuple[float, float], factor: float) -> tuple[float, float]:
+    """A range times `factor`, in float32 as range files hold it."""
+    low, high = pair
+    return float(np.float32(low * factor)), float(np.float32(high * factor))
+
+
+def range_change(
+    name: str, before: tuple[float, float], after: tuple[float, float], gain: float
+) -> dict[str, Any]:
+    """What tune.json says of a tensor's new range."""
+    return {"tensor": name, "from": list(before), "to": list(after), "gain_db": gain}
 
 
 @dataclass(frozen=True)

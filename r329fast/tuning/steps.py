@@ -7,8 +7,6 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy as np
-
 from r329fast.calibration import Ranges
 from r329fast.graph.ir import SoftmaxAttrs
 from r329fast.profile.dead_channels import dead_bias_candidates, without_dead_biases
@@ -33,7 +31,7 @@ from r329fast.tuning.journal import Journal
 from r329fast.tuning.range_search import FINE_RATIOS, RATIOS, search_ranges
 from r329fast.tuning.score import ImageScore, gain_intervals
 from r329fast.tuning.settings import SETTINGS, Change, changed_words, changes_of
-from r329fast.tuning.state import MSE, State, answer_tensors
+from r329fast.tuning.state import MSE, State, answer_tensors, range_change, scaled
 from r329fast.tuning.verdict import AGAIN, ONE_BY_ONE, SAME_FLOAT, verdict, verdict_words
 from r329fast.tuning.weights import scheme_of
 from r329fast.tuning.workbench import (
@@ -138,8 +136,7 @@ def _input_range(bench: Bench, state: State) -> Result | None:
         return None
     after, gain = found
     name = state.graph.inputs[0]
-    change = {"tensor": name, "from": list(state.ranges[name]), "to": list(after.ranges[name]),
-              "gain_db": gain}  # fmt: skip
+    change = range_change(name, state.ranges[name], after.ranges[name], gain)
     return after, {"ranges": [change], "own_gain_db": gain}
 
 
@@ -154,11 +151,8 @@ def _output_range(bench: Bench, state: State) -> Result | None:
         return None
     values, changes = dict(state.ranges.values), []
     for name in names:
-        low, high = (float(np.float32(value * headroom)) for value in state.ranges[name])
-        values[name] = low, high
-        changes.append(
-            {"tensor": name, "from": list(state.ranges[name]), "to": [low, high], "gain_db": gain}
-        )
+        values[name] = scaled(state.ranges[name], headroom)
+        changes.append(range_change(name, state.ranges[name], values[name], gain))
     after = dataclasses.replace(state, ranges=Ranges(values))
     return after, {"ranges": changes, "own_gain_db": gain}
 

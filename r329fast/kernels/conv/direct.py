@@ -46,7 +46,6 @@ _COPIES = 24  # output channels whose products take as long as packing a window
 _THIN = 32  # bytes of a window's row
 _FEW_TILES = 7  # a thread with so many tiles of rows, or fewer, gets columns instead
 _LEAST_TILES = 4  # of rows in a piece: it reads all weights for them
-_FUSED = {epilogue_ir.ONCE: gemm_tile_ir.ONCE, epilogue_ir.TWICE: gemm_tile_ir.TWICE}
 
 
 class ConvRows(NamedTuple):
@@ -308,7 +307,7 @@ def _parameters(layout: ConvLayout, mode: int, parts: Parts) -> tuple[ConvRows, 
         held = layout.channels if mode == DIRECT else row_bytes
         block = min(max(_ROW_BLOCK // held // _ROWS, 1) * _ROWS, _MAX_ROWS)
         size = (_ROWS if mode == DIRECT else block) * row_bytes  # DIRECT: fewer than HALF
-    fuse = _FUSED.get(int(layout.epilogue.constants[epilogue_ir.FORM]), gemm_tile_ir.STORE)
+    fuse = gemm_tile_ir.fused(int(layout.epilogue.constants[epilogue_ir.FORM]))
     parameters = ConvRows(
         first=0,
         end=layout.out_height if bands else layout.positions,

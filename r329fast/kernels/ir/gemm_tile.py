@@ -17,6 +17,7 @@ from __future__ import annotations
 
 from llvmlite import ir
 
+from r329fast.kernels.ir import epilogue as epilogue_ir
 from r329fast.kernels.ir.channel_blocks import Block, limits
 from r329fast.kernels.ir.emit import (
     F32,
@@ -36,7 +37,13 @@ from r329fast.kernels.ir.epilogue import Rounded
 from r329fast.kernels.runtime.isa import Isa
 
 STORE, ONCE, TWICE = range(3)  # what becomes of the sums: `fuse`
+_FUSED = {epilogue_ir.ONCE: ONCE, epilogue_ir.TWICE: TWICE}
 _PACKS = ("vnni512", "avxvnni", "avx512", "avx2")  # paths with the packs that `Block` takes
+
+
+def fused(form: int) -> int:
+    """`fuse` of an epilogue's form: the tile finishes float32 forms itself."""
+    return _FUSED.get(form, STORE)
 
 
 class RowTile:
