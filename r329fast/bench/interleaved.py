@@ -10,6 +10,7 @@ from dataclasses import dataclass
 # A turn of one engine lasts at least this long (seconds), so that short runs are repeated.
 MIN_TURN = 0.15
 _MAX_REPEATS = 200
+_PAUSE = 1.0  # seconds between two questions to the machine
 
 
 @dataclass(frozen=True)
@@ -17,11 +18,13 @@ class RoundTimes:
     """Seconds of one run in each round: the median of the round's repeats.
 
     cpu: processor seconds likewise, summed over the process's threads. Waiting for a core that
-    other programs hold does not count in it; threads that spin while they wait do.
+    other programs hold does not count in it; threads that spin while they wait do. gauged: how the
+    machine stood in the worst of the rounds, where that was asked.
     """
 
     rounds: tuple[float, ...]
     cpu: tuple[float, ...] = ()
+    gauged: float = 0.0
 
     @property
     def median(self) -> float:
@@ -77,21 +80,42 @@ def interleave(
     rounds: int,
     min_turn: float = MIN_TURN,
     step: Callable[[], object] = lambda: None,
+    gauge: Callable[[], float] | None = None,
+    enough: float = 0.0,
+    patience: float = 0.0,
 ) -> dict[str, RoundTimes]:
     """Time each run once per round, in turn, after an uncounted run of each.
 
-    step is called after every turn (progress).
+    step is called after every turn (progress). gauge: how well the machine stands just now, asked
+    before a round and after every turn; the least is the round's (`RoundTimes.gauged`). Below
+    `enough` a round waits, `patience` seconds in all, and what was measured so is measured again,
+    in at most twice as many rounds; if too few are good, the best stand.
     """
     for run in runs.values():
         run()
-    samples: dict[str, list[tuple[float, float]]] = {name: [] for name in runs}
-    for _ in range(rounds):
+    found: list[tuple[float, dict[str, tuple[float, float]]]] = []
+    for _ in range(rounds if gauge is None else 2 * rounds):
+        stands = [gauge()] if gauge else [enough]
+        while gauge and stands[0] < enough and patience > 0:
+            time.sleep(_PAUSE)
+            patience -= _PAUSE
+            stands = [gauge()]
+        samples: dict[str, tuple[float, float]] = {}
         for name, run in runs.items():
-            samples[name].append(turn(run, min_turn))
+            samples[name] = turn(run, min_turn)
             step()
+            stands += [gauge()] if gauge else []
+        found.append((min(stands), samples))
+        if sum(stand >= enough for stand, _ in found) == rounds:
+            break
+    found.sort(key=lambda item: -min(item[0], enough))  # in order of time where they are good
     return {
-        name: RoundTimes(tuple(wall for wall, _ in values), tuple(cpu for _, cpu in values))
-        for name, values in samples.items()
+        name: RoundTimes(
+            tuple(samples[name][0] for _, samples in found[:rounds]),
+            tuple(samples[name][1] for _, samples in found[:rounds]),
+            min(stand for stand, _ in found[:rounds]),
+        )
+        for name in runs
     }
 
 
