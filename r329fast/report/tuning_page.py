@@ -124,14 +124,26 @@ def _changes(step: Mapping[str, Any]) -> str:
         return _section(f"Ranges: {step['step']}", head, rows)
     if step.get("factors") or step.get("shifts"):
         return "".join(_channels(step, *words) for words in _CHANNELS if step.get(words[0]))
-    if step.get("options"):
-        rows = [(name, _value(value)) for name, value in step["options"].items()]
-        return _section(f"Settings: {step['step']}", ("setting of the cfg", "value"), rows)
+    if step.get("options") or step.get("silent"):
+        return _settings(step) + _silent(step)
     if step.get("headroom"):
         return f"<p>All ranges times {step['headroom']:g} ({_text(step['step'])}).</p>"
     if step.get("cause"):
         return f"<p>{_text(step['step'])}: {_text(step['cause'])}.</p>"
     return "" if step.get("layers") else f"<p>Kept: {_text(step['step'])}.</p>"
+
+
+def _settings(step: Mapping[str, Any]) -> str:
+    rows = [(name, _value(value)) for name, value in step.get("options", {}).items()]
+    head = ("setting of the cfg", "value")
+    return _section(f"Settings: {step['step']}", head, rows) if rows else ""
+
+
+def _silent(step: Mapping[str, Any]) -> str:
+    rows = [(name, str(count)) for name, count in step.get("silent", {}).items()]
+    words = "Zero whatever they read: they got a weight, so that their layer's shift is its own."
+    head = ("layer", "silent channels")
+    return _section(f"Silent channels: {step['step']}", head, rows, words) if rows else ""
 
 
 def _value(value: object) -> str:

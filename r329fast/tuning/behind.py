@@ -5,7 +5,6 @@ What a change is worth is seen behind the fit: before it, errors hide it that th
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ from r329fast.tuning.centre import centred
 from r329fast.tuning.equalise import equalised, predicted_noise
 from r329fast.tuning.headroom import with_headroom
 from r329fast.tuning.score import ImageScore, judged_gain
-from r329fast.tuning.settings import Change, changed_words
+from r329fast.tuning.settings import Change
 from r329fast.tuning.state import MSE, State
 from r329fast.tuning.workbench import Bench, Result, fitted, rescaled, spans, with_float_kept
 
@@ -74,12 +73,14 @@ def behind_fit(bench: Bench, kinds: tuple[str, ...], change: str) -> Result | No
 def settings_behind_fit(bench: Bench, kinds: tuple[str, ...], change: Change) -> Result | None:
     """Other settings of quantisation, with weights and biases fitted to them."""
     base = bench.unfitted
-    options = change(base) if base is not None else None
-    if base is None or options is None:
+    found = change(base) if base is not None else None
+    if base is None or found is None:
         return None
-    bench.tried = dataclasses.replace(base, options=options)
+    bench.tried, details = found
+    if bench.tried.graph is not base.graph:
+        bench.side = bench.run_float(bench.tried.graph)
     after, layers = fitted(bench, bench.tried, kinds, lambda count: None)
-    return after, {"options": changed_words(base.options, options), **layers}
+    return after, {**details, **layers}
 
 
 def ranges_behind_fit(bench: Bench, kinds: tuple[str, ...]) -> Result | None:

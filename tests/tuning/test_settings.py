@@ -141,7 +141,7 @@ def test_the_files_carry_the_settings(
     monkeypatch.setattr(
         verdict, "better_settings", lambda *given: (True, better_settings(*given)[1])
     )
-    monkeypatch.setattr(verdict, "MAY_DISAGREE", 1.0)
+    monkeypatch.setattr(verdict, "agreement_falls", lambda before, after: False)
     kept = steps.planned
 
     def only(*given: object) -> list[tuple[str, object]]:
