@@ -20,7 +20,7 @@ from r329fast.kernels.epilogue import prepare_epilogue
 from r329fast.kernels.ir.channel_blocks import blocks
 from r329fast.kernels.ir.depthwise_quads import block_starts
 from r329fast.kernels.ir.epilogue import LOW, MAGIC
-from r329fast.kernels.ir.quad_forms import FORMS, form
+from r329fast.kernels.ir.quad_forms import FORMS, Kind, first_column, form
 from r329fast.kernels.leaves.gemm_tile import HALF
 from r329fast.kernels.runtime.isa import ISA, JIT, STORED
 from r329fast.program.program import Op, Program, TensorSpec
@@ -61,7 +61,7 @@ def by_quads(program: Program) -> bool:
     constants = prepare_epilogue(op, output, output.shape[2], 1 << 20).constants
     odd = op.attrs["act"] == "CLIP" and constants[LOW] % 2 == 1
     height, width, channels = output.shape
-    least = form(op.integers("kernel")[0], op.integers("stride")[0]).least_channels
+    least = form(Kind(op.integers("kernel")[0], op.integers("stride")[0])).least_channels
     return height >= 2 and width >= 4 and channels >= least and not odd
 
 
@@ -128,9 +128,10 @@ def test_blocks_of_quads_cover_all_channels(channels: int, lanes: tuple[int, ...
         assert sum(4 * size for _, size in starts) < channels + 4 * lanes[-1]
 
 
-@pytest.mark.parametrize(("kernel", "stride", "several"), FORMS)
-def test_forms_of_quads_take_every_tap_once(kernel: int, stride: int, several: int) -> None:
-    chosen = form(kernel, stride, several)
+@pytest.mark.parametrize("kind", FORMS, ids=str)
+def test_forms_of_quads_take_every_tap_once(kind: Kind) -> None:
+    """And what lies beside the map, where a form makes whole rows, is all that is left."""
+    chosen, kernel = form(kind), kind.kernel
     found: dict[tuple[int, int], list[tuple[int, int]]] = {}
     for quad in chosen.quads:
         for dot in quad.dots:
@@ -138,12 +139,39 @@ def test_forms_of_quads_take_every_tap_once(kernel: int, stride: int, several: i
                 assert 0 <= place[0] < chosen.rows
                 assert 0 <= place[1] < chosen.columns
                 if tap is not None:
-                    across = dot.column * stride * several
-                    assert place == (dot.row * stride + tap[0], across + tap[1])
+                    across = first_column(kind, dot.column)
+                    assert place == (dot.row * kind.stride + tap[0], across + tap[1])
                     found.setdefault((dot.row, dot.column), []).append(tap)
-    every = [(y, x) for y in range(kernel) for x in range(kernel)]
-    assert found.keys() == {(row, column) for row in range(2) for column in range(4)}
-    assert all(sorted(taps) == every for taps in found.values())
+    assert found.keys() == {(row, column) for row in range(2) for column in range(chosen.outputs)}
+    for (_, column), taps in found.items():
+        beside = chosen.outside[column] if kind.whole else []
+        columns = [x for x in range(kernel) if x not in beside]
+        assert sorted(taps) == [(y, x) for y in range(kernel) for x in columns]
+
+
+@pytest.mark.skipif(not block_rows.POSSIBLE, reason="a path of x86 with byte dot products")
+@pytest.mark.parametrize("pads", [(1, 1, 1, 1), (0, 1, 2, 1), (2, 1, 0, 1)])
+@pytest.mark.parametrize("channels", [64, 72, 200])
+@pytest.mark.parametrize("kind", [kind for kind in FORMS if kind.whole], ids=str)
+def test_whole_rows_of_narrow_maps(
+    kind: Kind, channels: int, pads: tuple[int, int, int, int]
+) -> None:
+    """Padding beside the map is in the biases, with a value of each channel; above it is read."""
+    sides = kind.kernel // 2
+    for height in (kind.kernel, 6, 25, 140):
+        rng = np.random.default_rng(height)
+        program = kernel_cases.convolution(
+            rng, (height, kind.whole, channels), channels, (kind.kernel, kind.kernel),
+            (kind.stride, kind.stride), pads=(pads[0], sides, pads[2], sides), group=channels,
+            chosen="RELU", kind="depthwise_conv2d",
+        )  # fmt: skip
+        op = program.ops[0]
+        op.attrs["rounding"] = "half_even"
+        op.consts["pad_values"] = rng.integers(0, 128, channels).astype(np.int32)
+        op.consts["bias"] = rng.integers(-9000, 9000, channels).astype(np.int32)
+        op.consts["mult"] = rng.integers(8192, 32768, channels).astype(np.int32)
+        op.consts["shift"] = np.full(channels, 25, dtype=np.int32)
+        assert check(program, kernel_cases.feeds(rng, program, 3)) == QUADS
 
 
 @pytest.mark.parametrize("channels", range(1, 140))

@@ -50,8 +50,9 @@ def block_parts(
 ) -> list[np.ndarray]:
     """The bytes of one block: its weights, int32 biases, float32 factors.
 
-    taps: int8, in the order of the kernel; chosen: the channel of each place; valid: bool, whether
-    the layer has that channel.
+    taps: int8, in the order of the kernel; biases: of each channel in the last axis; chosen: the
+    channel of each place; valid: bool, whether the layer has that channel.
     """
-    ends = (biases[chosen] * valid).astype(np.int32), (factors[chosen] * valid).astype(np.float32)
-    return [np.ascontiguousarray(part).view(np.uint8).reshape(-1) for part in (taps, *ends)]
+    ends = biases[..., chosen] * valid, factors[chosen] * valid
+    kinds = (taps, ends[0].astype(np.int32), ends[1].astype(np.float32))
+    return [np.ascontiguousarray(part).view(np.uint8).reshape(-1) for part in kinds]

@@ -19,6 +19,7 @@ import numpy as np
 from r329fast.errors import UsageError
 from r329fast.kernels.conv.direct import BAND, choose_mode, prepare_rows, tiled_positions
 from r329fast.kernels.conv.layout import ConvLayout
+from r329fast.kernels.conv.position_lanes import prepare_positions
 from r329fast.kernels.conv.winograd import prepare_winograd
 from r329fast.kernels.conv.winograd_tiling import choose_tiling, products
 from r329fast.kernels.ir.winograd import POSITIONS
@@ -109,11 +110,11 @@ def prepare_dense(op: Op, layout: ConvLayout, output: TensorSpec) -> OpPlan:
         else 0
     )
     winograd = prepare_winograd(op, layout, output) if least else None
-    if winograd is None:
-        return prepare_rows(layout)
-    if least == 1:
+    if least == 1 and winograd is not None:
         return winograd
-    direct = prepare_rows(layout)
+    direct = prepare_positions(layout) or prepare_rows(layout)
+    if winograd is None:
+        return direct
 
     def bind(
         batch: int, inputs: Sequence[np.ndarray], output: np.ndarray, scratch: np.ndarray

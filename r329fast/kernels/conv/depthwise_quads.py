@@ -18,7 +18,7 @@ from r329fast.kernels.conv.windows import clear_rows, load_row
 from r329fast.kernels.epilogue import Epilogue
 from r329fast.kernels.ir import depthwise_quads as quads_ir
 from r329fast.kernels.ir import epilogue as epilogue_ir
-from r329fast.kernels.ir.quad_forms import COLUMNS, FORMS, ROWS, Form, form
+from r329fast.kernels.ir.quad_forms import COLUMNS, FORMS, ROWS, Form, Kind, form
 from r329fast.kernels.leaves.leaf import leaf
 from r329fast.kernels.leaves.rows import copy_bytes
 from r329fast.kernels.leaves.vector import move_bytes
@@ -31,7 +31,7 @@ from r329fast.kernels.runtime.parameters import pack
 from r329fast.program.program import Op, TensorSpec
 
 quad_rows: Any = leaf("quad_rows", quads_ir.emit_quad_rows, ISA)
-ROWS_MOST = 8  # input rows of a step
+_AT_ONCE = 64  # pairs of output rows of a map that is read in place as a whole
 _LEAST_WIDTH = 16  # output columns from which on the input is read in place
 
 
@@ -39,8 +39,11 @@ class QuadRows(NamedTuple):
     first: int  # pair of output rows image * pairs + index to begin with
     end: int
     pairs: int  # of an image; the last begins a row earlier where rows are odd
-    input_rows: int  # under a pair of output rows
+    form: int  # its number in FORMS
+    at_once: int  # pairs that one call makes of each block of channels
+    input_rows: int  # under so many pairs of output rows
     row_bytes: int  # of a ring row
+    spare_bytes: int  # for half the results of a step
     whole: int  # blocks of channels
     halves: int
     side_by_side: int  # columns of few channels in a vector, as one column of 64 channels
@@ -49,6 +52,8 @@ class QuadRows(NamedTuple):
     right: int  # output columns at the end whose inputs lie in the ring too
     left_columns: int  # input columns in the ring for `left`
     right_columns: int
+    first_inside: int  # input column of the first output column in place
+    inside_columns: int  # input columns from there on
 
 
 @kernel_part
@@ -75,44 +80,49 @@ def depthwise_quads(frame):  # type: ignore[no-untyped-def]
 
     Input is read where it lies, but for the columns at both ends (or all of a narrow map): these
     are in a ring of rows with their padding, which the pair below shares. scratch: addresses of
-    input rows, of ring rows at both ends; results of half a step; the ring; a row of padding.
+    ring rows at the left, of input rows, of ring rows at the right; results of half a step; the
+    ring; a row of padding.
     """
     p, g, x, constants, pads, epilogue, out, scratch = arrays(frame, QuadRows, Geometry, "uuufuu")
     channels, out_height, out_width, pairs = g.channels, g.out_height, g.out_width, p.pairs
-    row_bytes, count = p.row_bytes, p.input_rows
-    rows = scratch[: 8 * 3 * ROWS_MOST].view(np.int64)
-    spare = scratch.ctypes.data + 256
-    ring = spare + 512
-    padding = ring + count * row_bytes
+    row_bytes, most = p.row_bytes, p.input_rows
+    rows = scratch[: 8 * 3 * most].view(np.int64)
+    spare = scratch.ctypes.data + (8 * 3 * most + 63) // 64 * 64
+    ring = spare + p.spare_bytes
+    padding = ring + most * row_bytes
     x_start, pads_start = x.ctypes.data, pads.ctypes.data
     x_end, pads_end = x_start + x.size, pads_start + pads.size
-    columns = p.left_columns + p.right_columns
-    clear_rows(g, ring, row_bytes, count, columns, pads_start, pads_end)
-    first_inside = p.left * g.stride_x - g.left
-    if p.inside > 0:
-        columns = (p.inside - 1) * g.stride_x + g.kernel_x
-        copy_bytes(padding, g.pitch, pads_start, 0, columns, channels, pads_end, g.flip)
-    made, image = 0, -1
-    for place in range(p.first, p.end):
+    in_ring = p.left_columns + p.right_columns
+    clear_rows(g, ring, row_bytes, most, in_ring, pads_start, pads_end)
+    copy_bytes(padding, g.pitch, pads_start, 0, p.inside_columns, channels, pads_end, g.flip)
+    made, image, place = 0, -1, p.first
+    while place < p.end:
         if place // pairs != image:
             image = place // pairs
             made = 0
-        y = min(2 * (place - image * pairs), out_height - 2)
+        index = place - image * pairs
+        several = min(p.at_once, pairs - index, p.end - place)
+        y = min(2 * index, out_height - 2)
+        lines = min(2 * several, out_height - y)
         top = y * g.stride_y
-        for row in range(max(made, top), top + count):
-            load_edges(
-                g, p, ring + row % count * row_bytes, x_start, x_end, pads_start, pads_end, image,
-                row - g.top,
-            )  # fmt: skip
-        made = top + count
-        for index in range(count):
-            row = top + index - g.top
-            rows[index] = ring + (top + index) % count * row_bytes
-            rows[2 * ROWS_MOST + index] = rows[index] + p.left_columns * channels
-            rows[ROWS_MOST + index] = padding
-            if 0 <= row < g.height:
-                source = (image * g.height + row) * g.width + first_inside
-                rows[ROWS_MOST + index] = x_start + source * g.pitch
+        count = (lines - 1) * g.stride_y + g.kernel_y
+        if in_ring > 0:
+            for row in range(max(made, top), top + count):
+                load_edges(
+                    g, p, ring + row % most * row_bytes, x_start, x_end, pads_start, pads_end,
+                    image, row - g.top,
+                )  # fmt: skip
+            made = top + count
+            for i in range(count):
+                rows[i] = ring + (top + i) % most * row_bytes
+                rows[2 * most + i] = rows[i] + p.left_columns * channels
+        if p.inside > 0:
+            line_bytes = g.width * g.pitch
+            source = x_start + (image * g.height + top - g.top) * line_bytes
+            source += p.first_inside * g.pitch
+            for i in range(count):
+                inside = 0 <= top - g.top + i < g.height
+                rows[most + i] = source + i * line_bytes if inside else padding
         target = out.ctypes.data + (image * out_height + y) * out_width * channels
         for part in range(3):
             width = p.left if part == 0 else p.inside if part == 1 else p.right
@@ -120,17 +130,27 @@ def depthwise_quads(frame):  # type: ignore[no-untyped-def]
             pitch = g.pitch if part == 1 else channels
             if width > 0:
                 quad_rows(
-                    g.kernel_x, g.stride_x, p.side_by_side,
-                    scratch.ctypes.data + 8 * ROWS_MOST * part, pitch,
+                    p.form, scratch.ctypes.data + 8 * most * part, several, lines, pitch,
                     channels * p.side_by_side, p.whole, p.halves, constants.ctypes.data,
                     epilogue.ctypes.data,
                     width // p.side_by_side, target + column * channels, out_width * channels,
                     spare,
                 )  # fmt: skip
+        place += several
 
 
 if not POSSIBLE:
     KERNELS.remove(depthwise_quads)  # other paths lack its instructions: nothing may compile it
+
+
+def _beside(weights: np.ndarray, pads: np.ndarray, kind: Kind) -> np.ndarray:
+    """What padding beside the map adds to the sums of each output column, (columns, channels).
+
+    weights (C, k, k); pads: of each channel. Only for a form that makes whole rows.
+    """
+    outside = form(kind).outside
+    taps = weights.astype(np.int64).sum(axis=1) * pads.astype(np.int64)[:, None]  # (C, k)
+    return np.stack([taps[:, columns].sum(axis=1) for columns in outside])
 
 
 def _constants(
@@ -179,13 +199,24 @@ def columns_side_by_side(layout: ConvLayout, pitch: int) -> int:
     return several if width % several == 0 and width >= COLUMNS * several else 1
 
 
-def split_columns(layout: ConvLayout, side_by_side: int) -> tuple[int, int, int]:
+def _whole_rows(layout: ConvLayout) -> Kind | None:
+    """The form that makes rows of this map in one step, where there is one."""
+    pad, width = layout.kernel[0] // 2, layout.out_width
+    kind = Kind(layout.kernel[0], layout.stride[0], whole=width)
+    same = layout.width == width and layout.top_left[1] == pad and layout.input_flip == 0
+    return kind if kind in FORMS and same and layout.channels >= 64 else None
+
+
+def split_columns(layout: ConvLayout, kind: Kind) -> tuple[int, int, int]:
     """Output columns that read a copy at the left, the input in place, a copy at the right.
 
     In place no vector reaches past the input: blocks of channels end with the channels, and the
     last columns of the map belong to the right.
     """
     width, kernel, stride = layout.out_width, layout.kernel[1], layout.stride[1]
+    if kind.whole:
+        return 0, width, 0
+    side_by_side = kind.side_by_side
     pad, step = layout.top_left[1], COLUMNS * side_by_side
     left = 0 if pad == 0 else step
     inside = width - left - step
@@ -200,7 +231,7 @@ def prepare_quads(op: Op, layout: ConvLayout, output: TensorSpec) -> OpPlan | No
     """The path for a 3x3 or 5x5 layer to uint8; None where it is another layer, or not exact."""
     channels, kernel = layout.channels, layout.kernel[0]
     square = layout.kernel == (kernel, kernel) and layout.dilation == (1, 1)
-    even = layout.stride[0] == layout.stride[1] and (kernel, layout.stride[0], 1) in FORMS
+    even = layout.stride[0] == layout.stride[1] and Kind(kernel, layout.stride[0]) in FORMS
     if not (square and even and layout.out_height >= ROWS and takes(layout, output)):
         return None
     exact = depthwise_epilogue(op, layout, output)
@@ -208,17 +239,25 @@ def prepare_quads(op: Op, layout: ConvLayout, output: TensorSpec) -> OpPlan | No
         return None
     bias, epilogue = exact
     weights = layout.weights.reshape(channels, kernel, kernel)
-    least = form(kernel, layout.stride[0]).least_channels
+    least = form(Kind(kernel, layout.stride[0])).least_channels
     if channels < least or not _in_words(weights, bias, epilogue):
         return None
 
     def reading(pitch: int) -> OpPlan:
-        side_by_side = columns_side_by_side(layout, pitch)
-        chosen_form = form(kernel, layout.stride[0], side_by_side)
-        of_all = (weights, bias, epilogue.factors[:channels])
-        tiled = [np.concatenate([part] * side_by_side) for part in of_all]
-        constants = _constants(tiled[0], tiled[1], tiled[2], chosen_form)
-        parameters, scratch_bytes = _parameters(layout, chosen_form, pitch)
+        kind = _whole_rows(layout)
+        biases = bias
+        if kind is None:
+            kind = Kind(kernel, layout.stride[0], columns_side_by_side(layout, pitch))
+        else:
+            biases = bias + _beside(weights, layout.pads[:channels], kind)
+        of_all = (weights, biases, epilogue.factors[:channels])
+        channel_axes = (0, -1, 0)
+        tiled = [
+            np.concatenate([part] * kind.side_by_side, axis=axis)
+            for part, axis in zip(of_all, channel_axes, strict=True)
+        ]
+        constants = _constants(tiled[0], tiled[1], tiled[2], form(kind))
+        parameters, scratch_bytes = _parameters(layout, form(kind), pitch)
         before = (pack(layout.geometry(layout.input_flip)._replace(pitch=pitch)),)
         packed = (constants, layout.pads, epilogue.constants)
         path = f"{ISA.name}-quads"
@@ -227,30 +266,42 @@ def prepare_quads(op: Op, layout: ConvLayout, output: TensorSpec) -> OpPlan | No
     return pitched_plan(reading, channels)
 
 
-def _parameters(layout: ConvLayout, chosen_form: Form, pitch: int) -> tuple[QuadRows, int]:
+def _parameters(layout: ConvLayout, chosen: Form, pitch: int) -> tuple[QuadRows, int]:
     """What the kernel takes, and its bytes of scratch."""
-    side_by_side, channels = chosen_form.side_by_side, layout.channels
-    left, inside, right = split_columns(layout, side_by_side)
+    kind, channels, stride = chosen.kind, layout.channels, layout.stride[1]
+    left, inside, right = split_columns(layout, kind)
     left_columns, inside_columns, right_columns = (
-        (width - 1) * layout.stride[1] + chosen_form.kernel if width else 0
-        for width in (left, inside, right)
+        (width - 1) * stride + kind.kernel if width else 0 for width in (left, inside, right)
     )
+    first_inside = left * stride - layout.top_left[1]
+    if kind.whole:
+        first_inside, inside_columns = 0, layout.width
     row_bytes = ring_row_bytes(left_columns + right_columns, channels)
     pairs = -(-layout.out_height // ROWS)
-    whole, halves = quads_ir.cover(channels * side_by_side, chosen_form.lanes)
+    at_once = min(pairs, _AT_ONCE) if kind.whole else 1
+    input_rows = (ROWS * at_once - 1) * stride + kind.kernel
+    whole, halves = quads_ir.cover(channels * kind.side_by_side, chosen.lanes)
+    spare_bytes = 64 * ROWS * chosen.outputs
     parameters = QuadRows(
         first=0,
         end=pairs,
         pairs=pairs,
-        input_rows=chosen_form.rows,
+        form=FORMS.index(kind),
+        at_once=at_once,
+        input_rows=input_rows,
         row_bytes=row_bytes,
+        spare_bytes=spare_bytes,
         whole=whole,
         halves=halves,
-        side_by_side=side_by_side,
+        side_by_side=kind.side_by_side,
         left=left,
         inside=inside,
         right=right,
         left_columns=left_columns,
         right_columns=right_columns,
+        first_inside=first_inside,
+        inside_columns=inside_columns,
     )
-    return parameters, 256 + 512 + chosen_form.rows * row_bytes + inside_columns * pitch + 64
+    table_bytes = 8 * 3 * input_rows + 64
+    size = table_bytes + spare_bytes + input_rows * row_bytes + inside_columns * pitch + 64
+    return parameters, size

@@ -83,22 +83,20 @@ class _Bounds:
         self.offset = builder.fsub(last, builder.select(twice, F32(MAGIC / 256), magic))
 
 
-class RowPair:
-    """Emits two output rows; see `emit_quad_rows`."""
+class RowPairs:
+    """Emits pairs of output rows; see `emit_quad_rows`."""
 
     def __init__(
-        self, builder: Builder, isa: Isa, form: Form, rows: Pointer, pitch: Value, channels: Value,
-        constants: Pointer, epilogue: Pointer, columns: Value, out: Pointer, below: Value,
-        spare: Pointer,
+        self, builder: Builder, isa: Isa, form: Form, rows: Pointer, pairs: Value, lines: Value,
+        pitch: Value, channels: Value, constants: Pointer, epilogue: Pointer, columns: Value,
+        out: Pointer, below: Value, spare: Pointer,
     ) -> None:  # fmt: skip
         self.builder, self.isa, self.form = builder, isa, form
+        self.rows, self.pairs = rows, pairs
+        self.last_line = builder.sub(lines, I64(ROWS))
         self.channels, self.constants, self.columns = channels, constants, columns
         self.out, self.below, self.spare = out, below, spare
         self.bounds = _Bounds(builder, epilogue)
-        self.starts = [
-            builder.inttoptr(load(builder, at(builder, rows, 8 * row), I64), BYTES)
-            for row in range(form.rows)
-        ]
         self.pitches = [builder.mul(pitch, I64(column)) for column in range(form.columns)]
         self.between = builder.mul(pitch, I64(form.between))
         self.last = builder.sub(columns, I64(COLUMNS))
@@ -107,7 +105,7 @@ class RowPair:
 
     def block_bytes(self, lanes: int) -> int:
         """Of the constants of a block: weights, int32 biases, float32 factors."""
-        return 16 * lanes * (len(self.form.weights) + 2)
+        return 16 * lanes * (len(self.form.weights) + self.form.biases + 1)
 
     def all_channels(self, whole: Value, halves: Value) -> None:
         """The blocks that `cover` counts."""
@@ -127,11 +125,28 @@ class RowPair:
             place = at(builder, place, builder.mul(count, I64(self.block_bytes(lanes))))
 
     def block(self, lanes: int, first: Value, weights: Pointer) -> None:
-        """All columns of 4 * lanes channels from `first` on."""
-        builder, channels = self.builder, self.channels
+        """All rows of 4 * lanes channels from `first` on."""
+        builder = self.builder
         block = Block(builder, self.isa, lanes)
-        starts = [at(builder, start, first) for start in self.starts]
         out = at(builder, self.out, first)
+        with Loop(builder, self.pairs, 1, "quads.pair") as pair:
+            # the last two begin earlier where only one is left
+            line = builder.mul(pair, I64(ROWS))
+            inside = builder.icmp_signed("<", line, self.last_line)
+            line = builder.select(inside, line, self.last_line)
+            rows = at(builder, self.rows, builder.mul(line, I64(8 * self.form.kind.stride)))
+            addresses = [
+                load(builder, at(builder, rows, 8 * row), I64) for row in range(self.form.rows)
+            ]
+            starts = [at(builder, builder.inttoptr(x, BYTES), first) for x in addresses]
+            self.row_pair(block, starts, weights, at(builder, out, builder.mul(line, self.below)))
+
+    def row_pair(self, block: Block, starts: list[Pointer], weights: Pointer, out: Pointer) -> None:
+        """All columns of two rows. starts: of the input rows, at the block's first channel."""
+        builder = self.builder
+        if self.form.kind.whole:
+            self.step(block, starts, weights, out)
+            return
         with Loop(builder, self.columns, COLUMNS, "quads.column") as index:
             # the last four begin earlier where fewer are left
             inside = builder.icmp_signed("<", index, self.last)
@@ -141,11 +156,11 @@ class RowPair:
                 block,
                 [at(builder, start, source) for start in starts],
                 weights,
-                at(builder, out, builder.mul(column, channels)),
+                at(builder, out, builder.mul(column, self.channels)),
             )
 
     def step(self, block: Block, starts: list[Pointer], weights: Pointer, target: Pointer) -> None:
-        """COLUMNS outputs of both rows. starts: of the input rows, at the first column read."""
+        """A step's outputs of both rows. starts: of the input rows, at the first column read."""
         builder, form = self.builder, self.form
         for half in (0, 1):
             # inputs and weights are read again for the second half: no register holds them all
@@ -207,19 +222,24 @@ class Half:
     """Sums of a step for two of the four quarters of a block's channels."""
 
     def __init__(
-        self, rows: RowPair, block: Block, half: int, starts: list[Pointer], weights: Pointer
+        self, rows: RowPairs, block: Block, half: int, starts: list[Pointer], weights: Pointer
     ) -> None:
         self.builder, self.block, self.bounds = rows.builder, block, rows.bounds
         self.half, self.starts, self.weights, self.pitches = half, starts, weights, rows.pitches
         self.quarters = (2 * half, 2 * half + 1)
         self.constants = at(self.builder, weights, len(rows.form.weights) * 4 * block.bytes)
-        biases = self.of_quarters(self.constants, block.words)
-        self.sums = [[list(biases) for _ in range(COLUMNS)] for _ in range(ROWS)]
+        biases = [
+            self.of_quarters(at(self.builder, self.constants, 4 * index * block.bytes), block.words)
+            for index in range(rows.form.biases)
+        ]
+        every = biases if rows.form.biases > 1 else biases * rows.form.outputs
+        self.sums = [[list(bias) for bias in every] for _ in range(ROWS)]
         self.loaded: dict[Place, Value] = {}
         self.pairs: dict[tuple[Place, Place], Value] = {}
         self.taps: dict[int, list[Value]] = {}
         self.scale = self.of_quarters(
-            at(self.builder, self.constants, 4 * block.bytes), ir.VectorType(F32, block.lanes)
+            at(self.builder, self.constants, 4 * rows.form.biases * block.bytes),
+            ir.VectorType(F32, block.lanes),
         )
 
     def of_quarters(self, place: Pointer, kind: Any) -> list[Value]:
@@ -262,7 +282,7 @@ class Half:
         magic = splat(builder, bounds.magic, lanes)
         once = [
             fma(builder, builder.sitofp(total, factor.type), factor, magic)
-            for column in range(COLUMNS)
+            for column in range(len(self.sums[0]))
             for row in self.sums
             for total, factor in zip(row[column], self.scale, strict=True)
         ]
@@ -276,10 +296,10 @@ class Half:
 def emit_quad_rows(
     builder: Builder,
     isa: Isa,
-    kernel: Value,
-    stride: Value,
-    side_by_side: Value,
+    kind: Value,
     rows: Pointer,
+    pairs: Value,
+    lines: Value,
     pitch: Value,
     channels: Value,
     whole: Value,
@@ -291,24 +311,20 @@ def emit_quad_rows(
     below: Value,
     spare: Pointer,
 ) -> None:
-    """Two output rows of all channels, uint8; `columns` (at least COLUMNS) outputs of each.
+    """`pairs` pairs of output rows of all channels, uint8; `columns` (at least COLUMNS) outputs of
+    each.
 
-    kernel, stride, side_by_side: one of the FORMS; rows: int64 addresses of its input rows,
-    `pitch` bytes per column; whole, halves: what `cover` gives; constants: by blocks of channels
-    (`block_starts`) the weights of the form [weight][quarter][lane][4], int32 biases, float32
-    factors; epilogue: header of a float32 form; below: bytes from the first output row to the
-    second; spare: 512 bytes. Fewer than 32 channels are read as 32. Where several columns are in a
-    vector, `channels` is 64, `columns` counts vectors, and `pitch` is that of an input column.
+    kind: number of one of the FORMS; rows: int64 addresses of the input rows under all `lines`
+    output rows (the last pair begins a row earlier where lines are odd), `pitch` bytes per column;
+    whole, halves: what `cover` gives; constants: by blocks of channels (`block_starts`) the weights
+    of the form [weight][quarter][lane][4], its int32 biases, float32 factors; epilogue: header of a
+    float32 form; below: bytes from one output row to the next; spare: 64 bytes for each output of a
+    step. Fewer than 32 channels are read as 32. Where several columns are in a vector, `channels`
+    is 64, `columns` counts vectors, and `pitch` is that of an input column.
     """
-    for size, step, columns_of_one in FORMS:
-        same = builder.and_(
-            builder.icmp_signed("==", kernel, I64(size)),
-            builder.icmp_signed("==", stride, I64(step)),
-        )
-        same = builder.and_(same, builder.icmp_signed("==", side_by_side, I64(columns_of_one)))
-        with builder.if_then(same):
-            pair = RowPair(
-                builder, isa, form(size, step, columns_of_one), rows, pitch, channels, constants,
+    for index, chosen in enumerate(FORMS):
+        with builder.if_then(builder.icmp_signed("==", kind, I64(index))):
+            RowPairs(
+                builder, isa, form(chosen), rows, pairs, lines, pitch, channels, constants,
                 epilogue, columns, out, below, spare,
-            )  # fmt: skip
-            pair.all_channels(whole, halves)
+            ).all_channels(whole, halves)  # fmt: skip

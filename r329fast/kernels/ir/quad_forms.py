@@ -1,17 +1,19 @@
 """Which dot products make a depthwise window: the tables behind `depthwise_quads`.
 
-A step makes four columns of two output rows at once. A quad holds four input positions of each
-channel, one dot product takes up to four taps of it, and the same quad serves every output whose
-window reaches it. The positions are chosen so that few dot products are needed (3 for 9 taps, 7
-for 25 at stride 1) and few quads, each of which costs shuffles.
+A step makes four columns of two output rows at once, or all columns of both where the map is as
+narrow. A quad holds four input positions of each channel, one dot product takes up to four taps of
+it, and the same quad serves every output whose window reaches it. The positions are chosen so that
+few dot products are needed (3 for 9 taps, 7 for 25 at stride 1) and few quads, each of which costs
+shuffles.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from typing import NamedTuple
 
-COLUMNS = 4  # outputs of a step in each row
+COLUMNS = 4  # outputs of a step in each row, unless it makes whole rows
 ROWS = 2
 Place = tuple[int, int]  # row, column of the input, from the first that a step reads
 Tap = tuple[int, int] | None  # row, column of the window; None: the weight is zero
@@ -32,24 +34,42 @@ class Quad:
     dots: tuple[Dot, ...]
 
 
-@dataclass(frozen=True)
-class Form:
-    """All of one window and stride. rows, columns: of the input that a step reads.
+class Kind(NamedTuple):
+    """Which layers a form is for: square windows of `kernel`.
 
     side_by_side: input columns in a vector of 64 bytes, whose outputs lie side by side too: 1, or
-    of few channels as many as fill it.
+    of few channels as many as fill it. whole: columns of the map, all made by one step, which reads
+    nothing beside the map: what padding beside it adds is in the biases of each column; 0: any.
     """
 
     kernel: int
     stride: int
-    side_by_side: int
+    side_by_side: int = 1
+    whole: int = 0
+
+
+FORMS = (
+    Kind(3, 1),
+    Kind(3, 1, 4),
+    Kind(3, 1, whole=5),
+    Kind(3, 2),
+    Kind(5, 1),
+    Kind(5, 2),
+)
+
+
+@dataclass(frozen=True)
+class Form:
+    """The dot products of one kind. rows, columns: of the input that a step reads."""
+
+    kind: Kind
     quads: tuple[Quad, ...]
     weights: tuple[tuple[Tap, Tap, Tap, Tap], ...]
 
     @property
     def lanes(self) -> tuple[int, ...]:
         """Of the blocks of channels: 64 channels, then 32 where the time to compile them pays."""
-        return (16, 8) if self.kernel == 3 and self.side_by_side == 1 else (16,)
+        return (16, 8) if self.kind in (Kind(3, 1), Kind(3, 2)) else (16,)
 
     @property
     def least_channels(self) -> int:
@@ -57,17 +77,34 @@ class Form:
         return 1 if len(self.lanes) > 1 else 64
 
     @property
+    def outputs(self) -> int:
+        """Columns that a step makes in each row."""
+        return self.kind.whole or COLUMNS
+
+    @property
+    def biases(self) -> int:
+        """Vectors of them: one, or one for each column."""
+        return self.kind.whole or 1
+
+    @property
     def rows(self) -> int:
-        return (ROWS - 1) * self.stride + self.kernel
+        return (ROWS - 1) * self.kind.stride + self.kind.kernel
 
     @property
     def columns(self) -> int:
-        return (COLUMNS - 1) * self.between + self.kernel
+        return self.kind.whole or (COLUMNS - 1) * self.between + self.kind.kernel
+
+    @property
+    def outside(self) -> list[list[int]]:
+        """For each output column of a whole row the window's columns that are beside the map."""
+        firsts = [first_column(self.kind, column) for column in range(self.kind.whole)]
+        window = range(self.kind.kernel)
+        return [[x for x in window if not 0 <= first + x < self.columns] for first in firsts]
 
     @property
     def between(self) -> int:
         """Input columns from one output vector to the next."""
-        return self.stride * self.side_by_side
+        return self.kind.stride * self.kind.side_by_side
 
 
 def _down(row: int, column: int) -> list[Place]:
@@ -85,59 +122,59 @@ def _square(row: int, column: int) -> list[Place]:
     return [(row + i, column + j) for i in (0, 1) for j in (0, 1)]
 
 
-def _places(kernel: int, stride: int, side_by_side: int) -> list[list[Place]]:
+def _places(kind: Kind) -> list[list[Place]]:
     """The quads of a form, in the order in which they are made."""
+    kernel, stride, side_by_side, whole = kind
     if (kernel, stride) == (3, 1):
-        return [_down(0, column) for column in range((COLUMNS - 1) * side_by_side + 3)]
+        return [_down(0, column) for column in range(whole or (COLUMNS - 1) * side_by_side + 3)]
     if (kernel, stride) == (5, 1):  # the rows between serve both output rows
         edges = [_along(row, column) for row in (0, 5) for column in (0, 4)]
         return [_down(1, column) for column in range(8)] + edges
     # One kind after the other: its weights stay in registers. The rows in the middle serve both.
     if (kernel, stride) == (3, 2):
         kinds = [(_square, 0), (_along, 2), (_square, 3)]
-        return [kind(row, column) for kind, row in kinds for column in range(0, 10, 2)]
+        return [quad(row, column) for quad, row in kinds for column in range(0, 10, 2)]
     if (kernel, stride) == (5, 2):
         kinds = [(_square, 0), (_square, 2), (_along, 4), (_square, 5)]
-        return [kind(row, column) for kind, row in kinds for column in range(0, 12, 2)]
+        return [quad(row, column) for quad, row in kinds for column in range(0, 12, 2)]
     raise ValueError(f"no form of windows of {kernel}, stride {stride}")
 
 
-# kernel, stride, input columns in a vector
-FORMS = ((3, 1, 1), (3, 1, 4), (3, 2, 1), (5, 1, 1), (5, 2, 1))
+def first_column(kind: Kind, column: int) -> int:
+    """Of the input that a step reads, where the window of an output column begins."""
+    pad = kind.kernel // 2 if kind.whole else 0
+    return column * kind.stride * kind.side_by_side - pad
 
 
-def _taps(
-    places: tuple[Place, ...], row: int, column: int, sizes: tuple[int, int, int]
-) -> list[Tap]:
+def _taps(places: tuple[Place, ...], row: int, column: int, kind: Kind) -> list[Tap]:
     """What the window of an output takes of a quad; a place that occurs twice counts once."""
-    kernel, stride, side_by_side = sizes
     taps: list[Tap] = []
     for place in places:
-        tap = place[0] - row * stride, place[1] - column * stride * side_by_side
-        inside = 0 <= tap[0] < kernel and 0 <= tap[1] < kernel
+        tap = place[0] - row * kind.stride, place[1] - first_column(kind, column)
+        inside = 0 <= tap[0] < kind.kernel and 0 <= tap[1] < kind.kernel
         taps.append(tap if inside and tap not in taps else None)
     return taps
 
 
 @cache
-def form(kernel: int, stride: int, side_by_side: int = 1) -> Form:
-    """The dot products of square windows of `kernel`, for each output the fewest of its quads."""
-    limit = (
-        (COLUMNS - 1) * stride * side_by_side + kernel - 1
-    )  # no column is read that no window reaches
+def form(kind: Kind) -> Form:
+    """The dot products of a kind, for each output the fewest of its quads."""
+    empty = Form(kind, (), ())
+    limit = empty.columns - 1  # no column is read that no window reaches
     quads: list[tuple[Place, Place, Place, Place]] = []
-    for places in _places(kernel, stride, side_by_side):
+    for places in _places(kind):
         a, b, c, d = ((row, min(column, limit)) for row, column in places)
         quads.append((a, b, c, d))
-    sizes = (kernel, stride, side_by_side)
     dots: list[list[Dot]] = [[] for _ in quads]
     weights: list[tuple[Tap, Tap, Tap, Tap]] = []
     for row in range(ROWS):
-        for column in range(COLUMNS):
-            missing = {(y, x) for y in range(kernel) for x in range(kernel)}
+        for column in range(empty.outputs):
+            left = first_column(kind, column)
+            columns = [x for x in range(kind.kernel) if 0 <= left + x <= limit]
+            missing = {(y, x) for y in range(kind.kernel) for x in columns}
             while missing:
                 offers = [
-                    [tap if tap in missing else None for tap in _taps(q, row, column, sizes)]
+                    [tap if tap in missing else None for tap in _taps(q, row, column, kind)]
                     for q in quads
                 ]
                 best = max(range(len(quads)), key=lambda i: sum(t is not None for t in offers[i]))
@@ -148,4 +185,4 @@ def form(kernel: int, stride: int, side_by_side: int = 1) -> Form:
                     weights.append(taken)
                 dots[best].append(Dot(row, column, weights.index(taken)))
     made = [Quad(q, tuple(d)) for q, d in zip(quads, dots, strict=True) if d]
-    return Form(*sizes, tuple(made), tuple(weights))
+    return Form(kind, tuple(made), tuple(weights))
