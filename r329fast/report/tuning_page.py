@@ -105,7 +105,10 @@ def _kept(step: Mapping[str, Any]) -> str:
     if step.get("undone"):
         return "undone at the end"
     words = "kept" if step["accepted"] else "not kept"
-    return f"{words} (a tie: by the model of the noise)" if step.get("tie") else words
+    if step.get("tie"):
+        model = step["predicted_gain_db"] is not None
+        words += " (a tie: by the model of the noise)" if model else " (a tie)"
+    return words
 
 
 _SHORT = 14  # characters of a cell that stay in one line beside its label

@@ -22,6 +22,7 @@ from r329fast.tuning.workbench import Bench, Result, fitted, rescaled, spans, wi
 RANGES = "ranges"
 ABSORB, EQUALISE, HEADROOM = "absorbed biases", "equalise", "headroom of ranges"
 BEHIND = " behind the fit"
+_ERRORS = 3.92  # standard errors that a 95 % interval is wide
 
 
 def behind_fit(bench: Bench, kinds: tuple[str, ...], change: str) -> Result | None:
@@ -114,11 +115,12 @@ def better_by_order(before: ImageScore, after: ImageScore) -> tuple[bool, dict[s
 
 
 def better_settings(before: ImageScore, after: ImageScore) -> tuple[bool, dict[str, Any]]:
-    """(whether other settings are better, why): those that cannot be told from others are not."""
+    """(whether other settings are better, why): by more than one standard error."""
     gain, low, high = judged_gain(before, after)
-    return low > 0, {
+    error = (high - low) / _ERRORS
+    return gain > error, {
         "judged": "with weights fitted anew, classes' order included",
-        "judged_gain_db": gain, "judged_interval_db": [low, high], "tie": low <= 0 <= high,
+        "judged_gain_db": gain, "judged_interval_db": [low, high], "tie": abs(gain) <= error,
         "predicted_gain_db": None,
     }  # fmt: skip
 
