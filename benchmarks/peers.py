@@ -18,7 +18,7 @@ from typing import Any
 from r329fast.base.files import write_json
 from r329fast.base.machine import cores
 from r329fast.bench.cases import make_case
-from r329fast.bench.compare_engines import bench_case, machine, summary
+from r329fast.bench.compare_engines import bench_case, cores_note, machine, summary
 from r329fast.bench.engines import INT8_PEERS, OURS, PEERS, missing_peers
 from r329fast.bench.models import MODELS, bench_model
 
@@ -117,6 +117,8 @@ def main() -> None:
     print(f"{facts['cpu']}, {facts['cores']} cores, path {facts['path']}, load {facts['load']}")
     for family, why in record["missing"].items():
         print(f"left out: {family} ({why})")
+    for note in filter(None, map(cores_note, record["results"])):
+        print(note)
     print(f"\n{ratios(record)}\n\n{totals(record)}\n\n{times(record)}")
 
 

@@ -6,8 +6,8 @@ Wake-up: microseconds from the begin of a run until a helper claims its first pi
 follow each other and for runs with pauses in which helpers fall asleep (least, median). Then, for
 each network: barriers of a run, share of the time in ops that one thread computes, and the shortest
 time that the pieces allow on so many even cores, and where one core is half as fast. For this every
-piece is timed alone (processor time, the least of a few samples), and claimed in the order of the
-table by whoever is free first; so other work on the machine hardly matters.
+piece is timed alone (processor time, the least of a few samples), and claimed as threads do, by
+whoever is free first; so other work on the machine hardly matters.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def turn(frame):  # type: ignore[no-untyped-def]
 
 def wake_ups(pause: float, rounds: int) -> list[float]:
     """Microseconds of work that the calling thread did alone before a helper had a piece."""
-    pieces = 255
+    pieces, calls_in_a_run = 32, 8
     calls = CallTable(2)
     scratches = [np.zeros(64, dtype=np.int64) for _ in range(2)]
 
@@ -61,7 +61,8 @@ def wake_ups(pause: float, rounds: int) -> list[float]:
     stages, _ = OpPlan("turn", bind, lambda batch: 8, True).bind_parts(
         1, [], scratches[0], scratches, pieces
     )
-    calls.add(0, stages, [[Piece(index, index + 1) for index in range(pieces)]])
+    for op in range(calls_in_a_run):
+        calls.add(op, stages, [[Piece(index, index + 1) for index in range(pieces)]])
     frame = make_frame((pack(Turns(0, 1)), scratches[0]))
     table = np.array([[turn.compile(), frame.ctypes.data]] * 100, dtype=np.int64)
     unit = shortest_seconds(lambda: run_steps(table)) / 100
@@ -80,13 +81,19 @@ def wake_ups(pause: float, rounds: int) -> list[float]:
 
 
 def makespan(times: list[list[float]], speeds: list[float]) -> float:
-    """Seconds when threads of these speeds claim the pieces of one section after another."""
+    """Seconds when threads of these speeds claim the pieces of one section after another.
+
+    Each its own first, in order, then the last that is left (kernels/runtime/team.py).
+    """
     whole = 0.0
     for section in times:
-        free = [0.0] * len(speeds)
-        for seconds in section:
-            who = min(range(len(free)), key=free.__getitem__)
-            free[who] += seconds / speeds[who]
+        free, left, threads = [0.0] * len(speeds), set(range(len(section))), len(speeds)
+        while left:
+            who = min(range(threads), key=free.__getitem__)
+            own = range(len(section) * who // threads, len(section) * (who + 1) // threads)
+            piece = min(left.intersection(own), default=max(left))
+            left.remove(piece)
+            free[who] += section[piece] / speeds[who]
         whole += max(free) if len(section) > 1 else section[0] / max(speeds)
     return whole
 

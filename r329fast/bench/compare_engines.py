@@ -6,6 +6,7 @@ import os
 import statistics
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from r329fast.base.machine import cores, cpu_model
 from r329fast.bench.cases import Case, make_case
 from r329fast.bench.engines import INT8_PEERS, OURS, PEERS, Engine, missing_peers, ours, peers
 from r329fast.bench.engines import versions as engine_versions
+from r329fast.bench.given_cores import ENOUGH, given_cores
 from r329fast.bench.interleaved import RoundTimes, cpu_ratio, fastest, interleave, ratio
 from r329fast.bench.models import bench_model
 from r329fast.bench.qdq import float_forms
@@ -76,6 +78,17 @@ def bench(
     return record | {"summary": summary(results)}
 
 
+def cores_note(result: dict[str, Any]) -> str:
+    """What to know of an entry of `results` whose threads had not a core each; else empty."""
+    given, threads = result.get("given_cores"), result["threads"]
+    if given is None or given >= ENOUGH * threads:
+        return ""
+    return (
+        f"{result['model']}, batch {result['batch']}: {threads} threads had {given:.1f} cores "
+        "while this was measured; measure again when the machine gives them"
+    )
+
+
 def summary(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Over all networks of a setting: geometric mean and worst of the ratios to the faster peer.
 
@@ -102,13 +115,22 @@ def summary(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 def bench_case(
     case: Case, batch: int, threads: int, rounds: int, families: Sequence[str] = ()
 ) -> dict[str, Any]:
-    """One model, batch and number of threads: all engines interleaved."""
+    """One model, batch and number of threads: all engines interleaved.
+
+    With several threads, rounds in which the machine gives fewer cores are measured again;
+    `given_cores` of the record is the least in those that count.
+    """
     failed: dict[str, str] = {}
     engines = [ours(case, batch, threads)]
     for family in families:
         forms = peers(case, family, batch, threads, failed)
         engines += [_best_of(forms)] if forms else []
-    timings = interleave({engine.family: engine.run for engine in engines}, rounds)
+    runs = {engine.family: engine.run for engine in engines}
+    if threads > 1:
+        gauge = partial(given_cores, threads)
+        timings = interleave(runs, rounds, gauge=gauge, enough=ENOUGH * threads)
+    else:
+        timings = interleave(runs, rounds)
     expected = FloatSession(case.graph).run(case.images(batch))[case.graph.outputs[0]]
     mine = timings[OURS]
     entries = [_entry(case, engine, timings[engine.family], mine, batch) for engine in engines]
@@ -120,6 +142,7 @@ def bench_case(
         "gmac": case.macs / 1e9,
         "batch": batch,
         "threads": threads,
+        "given_cores": mine.gauged if threads > 1 else None,
         "engines": entries,
         "failed": failed,
         "float_ops": float_forms(case.graph) if families else {},

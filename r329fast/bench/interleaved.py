@@ -17,11 +17,13 @@ class RoundTimes:
     """Seconds of one run in each round: the median of the round's repeats.
 
     cpu: processor seconds likewise, summed over the process's threads. Waiting for a core that
-    other programs hold does not count in it; threads that spin while they wait do.
+    other programs hold does not count in it; threads that spin while they wait do. gauged: how the
+    machine stood in the worst of the rounds, where that was asked.
     """
 
     rounds: tuple[float, ...]
     cpu: tuple[float, ...] = ()
+    gauged: float = 0.0
 
     @property
     def median(self) -> float:
@@ -77,21 +79,37 @@ def interleave(
     rounds: int,
     min_turn: float = MIN_TURN,
     step: Callable[[], object] = lambda: None,
+    gauge: Callable[[], float] | None = None,
+    enough: float = 0.0,
 ) -> dict[str, RoundTimes]:
     """Time each run once per round, in turn, after an uncounted run of each.
 
-    step is called after every turn (progress).
+    step is called after every turn (progress). gauge: how well the machine stands just now, asked
+    before a round and after every turn; the least is the round's (`RoundTimes.gauged`). A round
+    below `enough` is measured again, up to twice as many rounds more; if too few are good, the
+    best stand.
     """
     for run in runs.values():
         run()
-    samples: dict[str, list[tuple[float, float]]] = {name: [] for name in runs}
-    for _ in range(rounds):
+    found: list[tuple[float, dict[str, tuple[float, float]]]] = []
+    for _ in range(rounds if gauge is None else 3 * rounds):
+        stands = [gauge()] if gauge else [enough]
+        samples: dict[str, tuple[float, float]] = {}
         for name, run in runs.items():
-            samples[name].append(turn(run, min_turn))
+            samples[name] = turn(run, min_turn)
             step()
+            stands += [gauge()] if gauge else []
+        found.append((min(stands), samples))
+        if sum(stand >= enough for stand, _ in found) == rounds:
+            break
+    found.sort(key=lambda item: -min(item[0], enough))  # in order of time where they are good
     return {
-        name: RoundTimes(tuple(wall for wall, _ in values), tuple(cpu for _, cpu in values))
-        for name, values in samples.items()
+        name: RoundTimes(
+            tuple(samples[name][0] for _, samples in found[:rounds]),
+            tuple(samples[name][1] for _, samples in found[:rounds]),
+            min(stand for stand, _ in found[:rounds]),
+        )
+        for name in runs
     }
 
 

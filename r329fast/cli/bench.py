@@ -128,6 +128,8 @@ def show(record: dict[str, Any], out: Console) -> None:
     out.print(f"{machine['cpu']}, {machine['cores']} cores, kernel path {machine['path']}")
     for family, why in record["missing"].items():
         out.print(f"left out: {family} ({why})")
+    from r329fast.bench.compare_engines import cores_note
+
     for result in record["results"]:
         out.table(
             ["engine", "ms/image", "images/s", "GMAC/s", "times ours"],
@@ -140,6 +142,8 @@ def show(record: dict[str, Any], out: Console) -> None:
         if result["float_ops"]:
             listed = ", ".join(f"{count} {kind}" for kind, count in result["float_ops"].items())
             out.print(f"float ops in the peers' models: {listed}")
+        if note := cores_note(result):
+            out.warn(note)
         if "ratio" in result:
             out.print(f"against {result['faster_int8_peer']}: {result['ratio']:.2f}x\n")
 

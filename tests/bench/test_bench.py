@@ -17,6 +17,7 @@ from r329fast.bench import compare_engines as compare
 from r329fast.bench import engine_trial, engines, memory
 from r329fast.bench import interleaved as timing
 from r329fast.bench.cases import Case, make_case
+from r329fast.bench.given_cores import given_cores
 from r329fast.bench.models import MODELS
 from r329fast.bench.qdq import VARIANTS, quantized, to_qdq
 from r329fast.cli import main as cli
@@ -88,6 +89,30 @@ def test_interleave_takes_turns() -> None:
     timings = timing.interleave(runs, 2, min_turn=0.0, step=lambda: order.append("|"))
     assert "".join(order) == "ab" + "a|b|" * 2
     assert [len(t.rounds) for t in timings.values()] == [2, 2]
+
+
+@pytest.mark.parametrize(
+    ("stands", "worst"),
+    [
+        ([2.0, 1.1, 1.8, 1.3, 1.9], 1.8),  # enough good ones in the end
+        ([2.0, 1.1, 1.8, 1.3, 1.0, 1.0, 1.2, 1.0, 1.0], 1.3),  # else the best
+    ],
+)
+def test_rounds_without_their_cores_are_measured_again(stands: list[float], worst: float) -> None:
+    asked = iter([value for stand in stands for value in (2.0, stand)])
+    timings = timing.interleave({"a": lambda: None}, 3, 0.0, gauge=lambda: next(asked), enough=1.7)
+    assert next(asked, None) is None  # as many rounds as it takes, and no more
+    assert len(timings["a"].rounds) == 3
+    assert timings["a"].gauged == worst
+
+
+def test_cores_that_threads_had() -> None:
+    assert given_cores(1) == 1.0
+    assert 0 < given_cores(2) < 4
+    entry = {"model": "net", "batch": 1, "threads": 2, "given_cores": 1.04}
+    assert "2 threads had 1.0 cores" in compare.cores_note(entry)
+    assert compare.cores_note({**entry, "given_cores": 1.9}) == ""
+    assert compare.cores_note({**entry, "threads": 1, "given_cores": None}) == ""
 
 
 def test_ratio_is_of_rounds() -> None:

@@ -22,7 +22,7 @@ from r329fast.kernels.runtime.parameters import pack
 POSSIBLE = JIT and ISA.family == "vnni512" and ISA.lanes == positions_ir.LANES
 if POSSIBLE and not ISA.emulated:
     POSSIBLE = "avx512vbmi" in target_features()
-positions_row: Any = leaf("positions_row", positions_ir.emit_positions_row, ISA)
+position_lines: Any = leaf("position_lines", positions_ir.emit_position_lines, ISA)
 
 
 class PositionRows(NamedTuple):
@@ -33,21 +33,31 @@ class PositionRows(NamedTuple):
 @kernel
 def position_lanes(frame):  # type: ignore[no-untyped-def]
     """Output rows first..end. padding: a row of an image that is padding only."""
-    p, g, x, constants, padding, epilogue, out = arrays(frame, PositionRows, Geometry, "uuufu")
+    p, g, x, constants, padding, epilogue, out, spare = arrays(
+        frame, PositionRows, Geometry, "uuufuu"
+    )
     outs, out_height, out_width, height = g.outs, g.out_height, g.out_width, g.height
     row_bytes = g.width * g.channels
+    down = g.stride_y * row_bytes
     x_start, nothing = x.ctypes.data, padding.ctypes.data
-    for place in range(p.first, p.end):
-        image = place // out_height
-        y = (place - image * out_height) * g.stride_y - g.top
+    place = p.first
+    while place < p.end:
+        image, line = place // out_height, place % out_height
+        y = line * g.stride_y - g.top
         row = x_start + (image * height + y) * row_bytes
-        positions_row(
-            row if 0 <= y < height else nothing,
-            row + row_bytes if 0 <= y + 1 < height else nothing,
-            row + 2 * row_bytes if 0 <= y + 2 < height else nothing,
-            row_bytes, g.left * g.channels, g.stride_x, out_width, outs, constants.ctypes.data,
-            epilogue.ctypes.data, nothing, out.ctypes.data + place * out_width * outs,
+        a = row if 0 <= y < height else nothing
+        b = row + row_bytes if 0 <= y + 1 < height else nothing
+        c = row + 2 * row_bytes if 0 <= y + 2 < height else nothing
+        # Windows that are inside the image from top to bottom follow each other.
+        lines = 1
+        if y >= 0 and y + 2 < height:
+            lines = min(out_height - line, p.end - place, (height - 3 - y) // g.stride_y + 1)
+        position_lines(
+            a, b, c, down, lines, row_bytes, g.left * g.channels, g.stride_x, out_width, outs,
+            constants.ctypes.data, epilogue.ctypes.data, nothing, spare.ctypes.data,
+            out.ctypes.data + place * out_width * outs,
         )  # fmt: skip
+        place += lines
 
 
 if not POSSIBLE:
@@ -98,5 +108,6 @@ def prepare_positions(layout: ConvLayout) -> OpPlan | None:
         position_lanes,
         PositionRows(first=0, end=layout.out_height),
         constants,
+        positions_ir.SPARE,
         before=(pack(layout.geometry(layout.tile_flip)),),
     )

@@ -1,4 +1,4 @@
-"""LLVM IR of first layers: a row of 3x3 windows on three channels, 16 positions in the lanes.
+"""LLVM IR of first layers: rows of 3x3 windows on three channels, 16 positions in the lanes.
 
 Where a row of outputs is broadcast input times columns of weights, windows of 27 bytes have to be
 copied to lie side by side. Here the lanes of a vector are output positions: one permutation of an
@@ -48,6 +48,7 @@ ORDER: tuple[tuple[tuple[int, int] | None, ...], ...] = (
 )
 SEEN = 128  # bytes of an image row that 16 positions look at
 STRIDES = (1, 2)
+SPARE = 4 * 64  # bytes of 16 outputs that wait for their neighbours
 _OCTETS = ir.VectorType(I8, 64)
 
 
@@ -57,7 +58,7 @@ def block_bytes(outs: int) -> int:
 
 
 class PositionLanes:
-    """Emits one output row; see `emit_positions_row`."""
+    """Emits 16 positions; see `emit_position_lines`."""
 
     def __init__(
         self, builder: Builder, isa: Isa, outs: Value, epilogue: Pointer, padding: Pointer
@@ -178,61 +179,70 @@ class PositionLanes:
                 turned.append(builder.shuffle_vector(a, b, mask))
         return turned
 
-    def write(self, vectors: list[Value], out: Pointer, width: int) -> None:
-        """`width` outputs of every position, side by side in `vectors`, where they belong."""
-        builder = self.builder
-        with builder.if_else(builder.icmp_signed("==", self.outs, I64(width))) as (whole, apart):
-            with whole:
-                for index, value in enumerate(vectors):
-                    store(builder, value, at(builder, out, 64 * index))
-            with apart:
-                each = LANES // len(vectors)  # positions of a vector
-                target = out
-                for value in vectors:
-                    for index in range(each):
-                        store(builder, _part(builder, value, index, each), target)
-                        target = at(builder, target, self.outs)
+    def together(self, vectors: list[Value], out: Pointer) -> None:
+        """All outputs of every position, side by side in `vectors`."""
+        for index, value in enumerate(vectors):
+            store(self.builder, value, at(self.builder, out, 64 * index))
 
-    def positions(self, steps: list[Value], constants: Pointer, out: Pointer) -> None:
+    def apart(self, vectors: list[Value], out: Pointer) -> None:
+        """Some of the outputs of every position, side by side in `vectors`, where they belong."""
+        builder = self.builder
+        each = LANES // len(vectors)  # positions of a vector
+        for value in vectors:
+            for index in range(each):
+                store(builder, _part(builder, value, index, each), out)
+                out = at(builder, out, self.outs)
+
+    def positions(
+        self, steps: list[Value], constants: Pointer, spare: Pointer, out: Pointer
+    ) -> None:
         """All outputs of 16 positions: by 32, then 16 and 8 that are left."""
         builder, outs = self.builder, self.outs
-        with builder.goto_entry_block():
-            before = [builder.alloca(_OCTETS) for _ in range(4)]
         sixteens = builder.ashr(outs, I64(4))
 
         def rows(turned: list[Value]) -> list[Value]:
             return _side_by_side(builder, [turned[:2], turned[2:]])
 
+        def before() -> list[Value]:
+            return [load(builder, at(builder, spare, 64 * index), _OCTETS) for index in range(4)]
+
+        def whole(width: int) -> Value:
+            return builder.icmp_signed("==", outs, I64(width))
+
         with Loop(builder, sixteens, 1, "sixteen") as index:
             place = at(builder, constants, builder.mul(index, I64(block_bytes(16))))
             turned = self.products(steps, 16, place)
-            second = builder.trunc(index, I1)
-            with builder.if_else(second) as (odd, even):
+            with builder.if_else(builder.trunc(index, I1)) as (odd, even):
                 with odd:
-                    first = [builder.load(slot) for slot in before]
-                    target = at(builder, out, builder.mul(builder.sub(index, I64(1)), I64(16)))
-                    joined = _side_by_side(builder, [rows(first), rows(turned)], 2)
-                    self.write(joined, target, 32)
-                with even:
-                    for slot, value in zip(before, turned, strict=True):
-                        builder.store(value, slot)
+                    joined = _side_by_side(builder, [rows(before()), rows(turned)], 2)
+                    with builder.if_else(whole(32)) as (all_of_it, part):
+                        with all_of_it:
+                            self.together(joined, out)
+                        with part:
+                            first = builder.mul(builder.sub(index, I64(1)), I64(16))
+                            self.apart(joined, at(builder, out, first))
+                with even, builder.if_else(whole(16)) as (all_of_it, part):
+                    with all_of_it:
+                        self.together(rows(turned), out)
+                    with part:
+                        # In memory: the compiler would spill them to a stack that is aligned to 16
+                        # bytes, from where whole vectors are not forwarded.
+                        for number, value in enumerate(turned):
+                            store(builder, value, at(builder, spare, 64 * number))
         left = builder.and_(outs, I64(31))
-        place = at(builder, constants, builder.mul(sixteens, I64(block_bytes(16))))
         target = at(builder, out, builder.sub(outs, left))
-        is24 = builder.icmp_signed("==", outs, I64(24))
-        half = builder.icmp_signed(">=", left, I64(16))
-        with builder.if_then(builder.and_(half, builder.not_(is24))):
-            self.write(rows([builder.load(slot) for slot in before]), target, 16)
+        alone = builder.not_(builder.or_(whole(16), whole(24)))
+        with builder.if_then(builder.and_(builder.icmp_signed(">=", left, I64(16)), alone)):
+            self.apart(rows(before()), target)
         with builder.if_then(builder.icmp_signed("!=", builder.and_(left, I64(8)), I64(0))):
+            place = at(builder, constants, builder.mul(sixteens, I64(block_bytes(16))))
             turned = self.products(steps, 8, place)
-            with builder.if_else(is24) as (together, alone):
-                with together:
-                    first = [builder.load(slot) for slot in before]
-                    joined = _side_by_side(builder, [first[:2], first[2:], turned])
-                    for index, value in enumerate(joined):
-                        store(builder, value, at(builder, out, 64 * index))
-                with alone:
-                    self.write(turned, at(builder, target, builder.and_(left, I64(16))), 8)
+            with builder.if_else(whole(24)) as (all_of_it, part):
+                with all_of_it:
+                    first = before()
+                    self.together(_side_by_side(builder, [first[:2], first[2:], turned]), out)
+                with part:
+                    self.apart(turned, at(builder, target, builder.and_(left, I64(16))))
 
 
 def _joined(builder: Builder, places: list[tuple[Value, int]]) -> Value:
@@ -274,12 +284,14 @@ def _part(builder: Builder, value: Value, index: int, count: int) -> Value:
     return builder.shuffle_vector(value, value, mask)
 
 
-def emit_positions_row(
+def emit_position_lines(
     builder: Builder,
     isa: Isa,
     a: Pointer,
     b: Pointer,
     c: Pointer,
+    down: Value,
+    lines: Value,
     row_bytes: Value,
     left: Value,
     stride: Value,
@@ -288,19 +300,26 @@ def emit_positions_row(
     constants: Pointer,
     epilogue: Pointer,
     padding: Pointer,
+    spare: Pointer,
     out: Pointer,
 ) -> None:
-    """One output row of `columns` (at least 16) positions of `outs` (a multiple of 8) bytes.
+    """`lines` output rows of `columns` (at least 16) positions of `outs` (a multiple of 8) bytes.
 
-    a, b, c: image rows (or padding) of `row_bytes` under the window's rows; left: bytes of padding
-    before them, at most 63; padding: as `SEEN` bytes of a row; stride: one of STRIDES; constants:
-    blocks of 16 outputs, then one of 8 (`block_bytes`); epilogue: a float32 form.
+    a, b, c: image rows (or padding) of `row_bytes` under the window's rows, `down` bytes from line
+    to line; left: bytes of padding before them, at most 63; padding: as `SEEN` bytes of a row;
+    stride: one of STRIDES; constants: blocks of 16 outputs, then one of 8 (`block_bytes`);
+    epilogue: a float32 form; spare: SPARE bytes of memory, best on whole cache lines.
     """
     lanes = PositionLanes(builder, isa, outs, epilogue, padding)
     last = builder.sub(columns, I64(LANES))
-    with Loop(builder, columns, LANES, "positions") as index:
-        # the last ones begin earlier where fewer are left
-        column = builder.select(builder.icmp_signed("<", index, last), index, last)
-        start = builder.sub(builder.mul(column, builder.mul(stride, I64(CHANNELS))), left)
-        steps = lanes.either_stride(lanes.seen([a, b, c], start, row_bytes), stride)
-        lanes.positions(steps, constants, at(builder, out, builder.mul(column, outs)))
+    with Loop(builder, lines, 1, "lines") as line:
+        moved = builder.mul(line, down)
+        rows = [at(builder, row, moved) for row in (a, b, c)]
+        target = at(builder, out, builder.mul(builder.mul(line, columns), outs))
+        with Loop(builder, columns, LANES, "positions") as index:
+            # the last ones begin earlier where fewer are left
+            column = builder.select(builder.icmp_signed("<", index, last), index, last)
+            start = builder.sub(builder.mul(column, builder.mul(stride, I64(CHANNELS))), left)
+            steps = lanes.either_stride(lanes.seen(rows, start, row_bytes), stride)
+            place = at(builder, target, builder.mul(column, outs))
+            lanes.positions(steps, constants, spare, place)

@@ -14,6 +14,7 @@ from r329fast.kernels.runtime.op_plan import Step
 from r329fast.kernels.runtime.team import (
     FIELDS,
     LINE,
+    MOST_SECTIONS,
     STOP,
     TAKEN,
     Piece,
@@ -159,6 +160,7 @@ class CallTable:
                 sections[-1][1] = stage + 1
             else:
                 sections.append([stage, stage + 1, 1, 0])
+        assert len(sections) <= MOST_SECTIONS, "more ops than the common word has room for"
         return (
             np.array(sections, dtype=np.int64).reshape(-1, 4),
             np.array([astuple(piece) for piece in rows], dtype=np.int64).reshape(-1, len(FIELDS)),

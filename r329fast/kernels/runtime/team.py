@@ -1,10 +1,14 @@
 """Threads that go through one table of calls together: who is there claims the next piece.
 
 The table is cut into sections; a section is one call in several pieces, or several calls that one
-thread makes in one piece. One 64-bit word says where all stand: the number of the section (it only
-ever rises, from run to run too), its pieces, and how many of them are claimed. A thread claims a
-piece by adding one to the word it has read; where another thread was faster, or the section is
-over, nothing happens. The last to finish a piece begins the next section.
+thread makes in one piece. One 64-bit word says where all stand: the number of the section, whether
+a run is on, and a bit for every piece that is claimed. A thread claims a piece by setting its bit
+in the word that it has read; where another thread was faster, or the section is over, nothing
+happens. The last to finish a piece begins the next section.
+
+Pieces lie in the order of the map, and every thread has its own part of them, which it takes first:
+the same rows of every map, so that what it reads is what it wrote, in its own core's cache. A
+thread that is done takes the last pieces of others.
 
 So no thread ever waits for one that has not come: the calling thread does alone what nobody else
 claims, and a thread that comes late begins where the others are. A thread only waits for pieces
@@ -26,7 +30,9 @@ from numba.extending import intrinsic
 
 from r329fast.kernels.runtime.kernel import call, give_way_address, pause
 
-MOST_PIECES = 255  # what the word has room for
+MOST_PIECES = 43  # what the word has room for
+_CLOSED, _SECTION = 1 << MOST_PIECES, MOST_PIECES + 1  # the word: section, no run is on, claims
+MOST_SECTIONS = 1 << (63 - _SECTION)
 STATE, DONE, STOP, TAKEN = 0, 8, 16, 24  # int64 words of `control`; each has a cache line
 LINE = 8  # words of a cache line
 FIELDS = ("first", "end", "column", "column_end")  # parameters of a kernel that a piece sets
@@ -108,25 +114,31 @@ def run_pieces(control, sections, pieces, steps, thread, patience, give_way):  #
     parameters (0: not there). patience: turns of waiting without work after which a helper leaves.
     give_way: address of a function that offers the core to other threads, or 0.
     """
-    count = len(sections)
-    spins = waited = last = 0
+    spins = waited = 0
     if thread == 0:
-        last = load(control) >> 16
-        store(control, last << 16 | sections[0, 2] << 8)
-        last += count
+        store(control, 0)
     while True:
         state = load(control)
-        number, limit, claimed = state >> 16, (state >> 8) & 255, state & 255
-        if claimed < limit:
+        section, closed = state >> _SECTION, state & _CLOSED
+        limit, piece = sections[section, 2], -1
+        if not closed:
+            piece = limit * thread // len(steps)  # the first of its own that is free
+            own = limit * (thread + 1) // len(steps)
+            while piece < own and state >> piece & 1:
+                piece += 1
+            if piece == own:  # else the last that is free of all
+                piece = limit - 1
+                while piece >= 0 and state >> piece & 1:
+                    piece -= 1
+        if piece >= 0:
             spins = waited = 0
-            if not swap(control, state, state + 1):
+            if not swap(control, state, state | 1 << piece):
                 continue
-            section = number % count
             if limit == 1:
                 for stage in range(sections[section, 0], sections[section, 1]):
                     call(steps[thread, stage, 0], steps[thread, stage, 1])
             else:
-                stage, row = sections[section, 0], sections[section, 3] + claimed
+                stage, row = sections[section, 0], sections[section, 3] + piece
                 for field in range(4):
                     if steps[thread, stage, 2 + field]:
                         store(steps[thread, stage, 2 + field], pieces[row, field])
@@ -134,14 +146,12 @@ def run_pieces(control, sections, pieces, steps, thread, patience, give_way):  #
             add(control + 8 * (TAKEN + LINE * thread))
             if add(control + 8 * DONE) + 1 == limit:
                 store(control + 8 * DONE, 0)
-                following = (section + 1) % count
-                opened = sections[following, 2] if following else 0
-                store(control, (number + 1) << 16 | opened << 8)
+                over = section + 1 == len(sections)
+                store(control, _CLOSED if over else (section + 1) << _SECTION)
             continue
-        if thread == 0:
-            if number >= last:
+        if closed:
+            if thread == 0:
                 return
-        elif limit == 0:
             waited += 1
             if waited > patience or load(control + 8 * STOP):
                 return
@@ -181,24 +191,26 @@ def new_control(threads: int) -> np.ndarray:
     size = TAKEN + LINE * threads
     raw = np.zeros(size + LINE, dtype=np.int64)
     start = -raw.ctypes.data % (8 * LINE) // 8
-    return raw[start : start + size]
+    control = raw[start : start + size]
+    control[STATE] = _CLOSED
+    return control
 
 
 def cut(length: int, threads: int, wanted: int, grain: int = 1) -> list[tuple[int, int]]:
-    """0..length in about `wanted` parts, the large ones first, multiples of `grain` but the last.
+    """0..length in about `wanted` parts, multiples of `grain` but the last, in order.
 
-    With two parts per thread and more, the first ones (one per thread) take more than half of all:
-    the small ones that follow make up for threads that are late or slow.
+    Every thread has as many. With two parts per thread and more, the first of them is more than
+    half of its share: the small ones make up for threads that are late or slow.
     """
     units = -(-length // grain)
     wanted = max(min(wanted, units, MOST_PIECES), 1)
-    if threads < wanted < 2 * threads:  # else one thread would take two pieces, another one
-        wanted = threads
+    if wanted > threads:  # else one thread would take two pieces, another one
+        wanted -= wanted % threads
     if wanted < 2 * threads or units < 2 * wanted:
         sizes = [1.0] * wanted
     else:
-        small = 0.4 / (wanted - threads)
-        sizes = [0.6 / threads] * threads + [small] * (wanted - threads)
+        small = wanted // threads - 1
+        sizes = [0.6, *[0.4 / small] * small] * threads
     ends = np.round(np.cumsum(sizes) / sum(sizes) * units).astype(int)
     places = [0, *(min(int(end) * grain, length) for end in ends)]
     return [(a, b) for a, b in pairwise(places) if a < b]

@@ -1,0 +1,54 @@
+"""How many cores so many threads get just now.
+
+Other programs may hold a core, and a virtual machine may: its two cores then take turns of some
+milliseconds on one real core, which no figure of the system tells (the load is low, no time counts
+as stolen). Threads that share work then need twice the time, and independent ones show it only in
+their sum.
+"""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor, wait
+
+from numba import njit
+
+ENOUGH = 0.85  # of the threads: less is said, and a round is measured again
+_SECONDS = 0.03  # of work for each thread: several slices of the machine's clock
+_MIX = 20_000
+
+
+@njit(nogil=True, cache=True)
+def _work(turns):  # type: ignore[no-untyped-def]
+    mix = 1
+    for _ in range(turns):
+        mix = (mix * 1103515245 + 12345) & 0x7FFFFFFF
+    return mix
+
+
+def given_cores(threads: int) -> float:
+    """Work that `threads` threads do per second, as a multiple of what one did best just before.
+
+    1.0 to about `threads`; takes about 0.1 s, and nothing for one thread. Un-jitted code has one
+    core at a time by Python's design, and is not measured: `threads`.
+    """
+    from r329fast.kernels.runtime.isa import JIT
+
+    if threads == 1 or not JIT:
+        return float(threads)
+    _work(1)
+    each = min(_seconds_of(_MIX) for _ in range(20)) / _MIX  # no slice falls into all of them
+    turns = int(_SECONDS / each)
+    with ThreadPoolExecutor(threads - 1) as pool:
+        wait([pool.submit(_work, 1) for _ in range(threads - 1)])  # awake
+        start = time.perf_counter()
+        others = [pool.submit(_work, turns) for _ in range(threads - 1)]
+        _work(turns)
+        wait(others)
+        return threads * turns * each / (time.perf_counter() - start)
+
+
+def _seconds_of(turns: int) -> float:
+    start = time.perf_counter()
+    _work(turns)
+    return time.perf_counter() - start
