@@ -22,6 +22,8 @@ from r329fast.bench.qdq import float_forms
 from r329fast.errors import UsageError
 from r329fast.graph import FloatSession
 
+_PATIENCE = 30.0  # seconds that a case waits for cores that are not there
+
 Say = Callable[[str], object]
 
 
@@ -128,7 +130,7 @@ def bench_case(
     runs = {engine.family: engine.run for engine in engines}
     if threads > 1:
         gauge = partial(given_cores, threads)
-        timings = interleave(runs, rounds, gauge=gauge, enough=ENOUGH * threads)
+        timings = interleave(runs, rounds, gauge=gauge, enough=ENOUGH * threads, patience=_PATIENCE)
     else:
         timings = interleave(runs, rounds)
     expected = FloatSession(case.graph).run(case.images(batch))[case.graph.outputs[0]]

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 # A turn of one engine lasts at least this long (seconds), so that short runs are repeated.
 MIN_TURN = 0.15
 _MAX_REPEATS = 200
+_PAUSE = 1.0  # seconds between two questions to the machine
 
 
 @dataclass(frozen=True)
@@ -81,19 +82,24 @@ def interleave(
     step: Callable[[], object] = lambda: None,
     gauge: Callable[[], float] | None = None,
     enough: float = 0.0,
+    patience: float = 0.0,
 ) -> dict[str, RoundTimes]:
     """Time each run once per round, in turn, after an uncounted run of each.
 
     step is called after every turn (progress). gauge: how well the machine stands just now, asked
-    before a round and after every turn; the least is the round's (`RoundTimes.gauged`). A round
-    below `enough` is measured again, up to twice as many rounds more; if too few are good, the
-    best stand.
+    before a round and after every turn; the least is the round's (`RoundTimes.gauged`). Below
+    `enough` a round waits, `patience` seconds in all, and what was measured so is measured again,
+    in at most twice as many rounds; if too few are good, the best stand.
     """
     for run in runs.values():
         run()
     found: list[tuple[float, dict[str, tuple[float, float]]]] = []
-    for _ in range(rounds if gauge is None else 3 * rounds):
+    for _ in range(rounds if gauge is None else 2 * rounds):
         stands = [gauge()] if gauge else [enough]
+        while gauge and stands[0] < enough and patience > 0:
+            time.sleep(_PAUSE)
+            patience -= _PAUSE
+            stands = [gauge()]
         samples: dict[str, tuple[float, float]] = {}
         for name, run in runs.items():
             samples[name] = turn(run, min_turn)

@@ -95,7 +95,7 @@ def test_interleave_takes_turns() -> None:
     ("stands", "worst"),
     [
         ([2.0, 1.1, 1.8, 1.3, 1.9], 1.8),  # enough good ones in the end
-        ([2.0, 1.1, 1.8, 1.3, 1.0, 1.0, 1.2, 1.0, 1.0], 1.3),  # else the best
+        ([2.0, 1.1, 1.8, 1.3, 1.0, 1.0], 1.3),  # else the best
     ],
 )
 def test_rounds_without_their_cores_are_measured_again(stands: list[float], worst: float) -> None:
@@ -104,6 +104,17 @@ def test_rounds_without_their_cores_are_measured_again(stands: list[float], wors
     assert next(asked, None) is None  # as many rounds as it takes, and no more
     assert len(timings["a"].rounds) == 3
     assert timings["a"].gauged == worst
+
+
+def test_a_round_waits_for_cores(monkeypatch: pytest.MonkeyPatch) -> None:
+    waited: list[float] = []
+    monkeypatch.setattr(timing.time, "sleep", waited.append)
+    asked = iter([1.0, 1.2, 2.0, 1.9, 1.0, 1.1, 1.8, *[1.0] * 4])
+    timings = timing.interleave(
+        {"a": lambda: None}, 2, 0.0, gauge=lambda: next(asked), enough=1.7, patience=3.0
+    )
+    assert len(waited) == 3  # two for the first round, then one
+    assert timings["a"].gauged == 1.1
 
 
 def test_cores_that_threads_had() -> None:
