@@ -18,20 +18,22 @@ from r329fast.kernels.conv.windows import clear_rows, load_row
 from r329fast.kernels.epilogue import Epilogue
 from r329fast.kernels.ir import depthwise_quads as quads_ir
 from r329fast.kernels.ir import epilogue as epilogue_ir
-from r329fast.kernels.ir.quad_forms import COLUMNS, FORMS, ROWS, Form, Kind, form
+from r329fast.kernels.ir.quad_forms import FLAT_CHANNELS, FORMS, ROWS, Form, Kind, form, repeat
 from r329fast.kernels.leaves.leaf import leaf
 from r329fast.kernels.leaves.rows import copy_bytes
 from r329fast.kernels.leaves.vector import move_bytes
 from r329fast.kernels.runtime.compiling import kernel_part
-from r329fast.kernels.runtime.isa import ISA
+from r329fast.kernels.runtime.isa import ISA, JIT, target_features
 from r329fast.kernels.runtime.kernel import KERNELS, arrays, kernel
 from r329fast.kernels.runtime.one_call import pitched_plan, ranged_plan
 from r329fast.kernels.runtime.op_plan import OpPlan, aligned
 from r329fast.kernels.runtime.parameters import pack
 from r329fast.program.program import Op, TensorSpec
 
-quad_rows: Any = leaf("quad_rows", quads_ir.emit_quad_rows, ISA)
-_AT_ONCE = 64  # pairs of output rows of a map that is read in place as a whole
+# Emulated, quads of flat forms are put together from plain loads; so they are on CPUs without VBMI.
+_PERMUTES = JIT and not ISA.emulated and "avx512vbmi" in target_features()
+quad_rows: Any = leaf("quad_rows", quads_ir.emit_quad_rows, ISA, _PERMUTES)
+_BLOCK_BYTES = 16 << 10  # of inputs of a block of channels that one call makes
 _LEAST_WIDTH = 16  # output columns from which on the input is read in place
 
 
@@ -46,7 +48,8 @@ class QuadRows(NamedTuple):
     spare_bytes: int  # for half the results of a step
     whole: int  # blocks of channels
     halves: int
-    side_by_side: int  # columns of few channels in a vector, as one column of 64 channels
+    vector: int  # channels in whole blocks: of a column, or of a run of columns
+    step: int  # columns that a step makes
     left: int  # output columns whose inputs lie in the ring, at the left: all of them, or few
     inside: int  # output columns behind them that read the input in place
     right: int  # output columns at the end whose inputs lie in the ring too
@@ -131,10 +134,8 @@ def depthwise_quads(frame):  # type: ignore[no-untyped-def]
             if width > 0:
                 quad_rows(
                     p.form, scratch.ctypes.data + 8 * most * part, several, lines, pitch,
-                    channels * p.side_by_side, p.whole, p.halves, constants.ctypes.data,
-                    epilogue.ctypes.data,
-                    width // p.side_by_side, target + column * channels, out_width * channels,
-                    spare,
+                    p.vector, p.whole, p.halves, constants.ctypes.data, epilogue.ctypes.data,
+                    width, p.step, target + column * channels, out_width * channels, spare,
                 )  # fmt: skip
         place += several
 
@@ -163,6 +164,8 @@ def _constants(
         size = 4 * lanes
         # [quarter][lane] -> channel of the block, as interleaving leaves them
         groups = np.arange(size).reshape(lanes // 4, 4, 4).transpose(1, 0, 2).reshape(4, lanes)
+        if chosen_form.kind.flat:
+            groups = np.arange(size).reshape(4, lanes)
         valid = first + groups < channels
         chosen = np.minimum(first + groups, channels - 1)
         taps = np.zeros((len(chosen_form.weights), 4, lanes, 4), dtype=np.int8)
@@ -190,38 +193,40 @@ def _in_words(weights: np.ndarray, bias: np.ndarray, epilogue: Epilogue) -> bool
     return inside and not (twice and low % 2)
 
 
-def columns_side_by_side(layout: ConvLayout, pitch: int) -> int:
-    """Input columns that fill a vector of 64 bytes as one column would: four of 16 channels, for
-    3x3 of stride 1 (two of 32 gain nothing); pitch: bytes from one column to the next."""
-    channels, width = layout.channels, layout.out_width
-    small = layout.kernel == (3, 3) and layout.stride == (1, 1) and channels == 16
-    several = 4 if small and pitch == channels else 1
-    return several if width % several == 0 and width >= COLUMNS * several else 1
-
-
-def _whole_rows(layout: ConvLayout) -> Kind | None:
-    """The form that makes rows of this map in one step, where there is one."""
-    pad, width = layout.kernel[0] // 2, layout.out_width
-    kind = Kind(layout.kernel[0], layout.stride[0], whole=width)
+def kind_of(layout: ConvLayout, pitch: int) -> Kind:
+    """The form of a layer; pitch: bytes from one input column to the next."""
+    kernel, stride, channels = layout.kernel[0], layout.stride[0], layout.channels
+    pad, width = kernel // 2, layout.out_width
+    whole = Kind(kernel, stride, whole=width)
     same = layout.width == width and layout.top_left[1] == pad and layout.input_flip == 0
-    return kind if kind in FORMS and same and layout.channels >= 64 else None
+    if whole in FORMS and same and channels >= 64:
+        return whole
+    flat = Kind(kernel, stride, flat=True)
+    few = channels <= FLAT_CHANNELS and pitch == channels
+    if flat in FORMS and few and width >= form(flat).outputs * repeat(channels):
+        return flat
+    return Kind(kernel, stride)
 
 
-def split_columns(layout: ConvLayout, kind: Kind) -> tuple[int, int, int]:
+def _step(layout: ConvLayout, chosen: Form) -> int:
+    """Output columns that a step makes."""
+    return chosen.outputs * (repeat(layout.channels) if chosen.kind.flat else 1)
+
+
+def split_columns(layout: ConvLayout, chosen: Form) -> tuple[int, int, int]:
     """Output columns that read a copy at the left, the input in place, a copy at the right.
 
     In place no vector reaches past the input: blocks of channels end with the channels, and the
     last columns of the map belong to the right.
     """
     width, kernel, stride = layout.out_width, layout.kernel[1], layout.stride[1]
-    if kind.whole:
+    if chosen.kind.whole:
         return 0, width, 0
-    side_by_side = kind.side_by_side
-    pad, step = layout.top_left[1], COLUMNS * side_by_side
+    pad, step = layout.top_left[1], _step(layout, chosen)
     left = 0 if pad == 0 else step
     inside = width - left - step
     ends = (width - step - 1) * stride - pad + kernel <= layout.width
-    possible = layout.input_flip == 0 and layout.channels * side_by_side >= 32
+    possible = layout.input_flip == 0 and (layout.channels >= 32 or chosen.kind.flat)
     if not (possible and ends and left * stride >= pad and inside >= step) or width < _LEAST_WIDTH:
         return width, 0, 0
     return left, inside, step
@@ -244,19 +249,15 @@ def prepare_quads(op: Op, layout: ConvLayout, output: TensorSpec) -> OpPlan | No
         return None
 
     def reading(pitch: int) -> OpPlan:
-        kind = _whole_rows(layout)
-        biases = bias
-        if kind is None:
-            kind = Kind(kernel, layout.stride[0], columns_side_by_side(layout, pitch))
-        else:
-            biases = bias + _beside(weights, layout.pads[:channels], kind)
-        of_all = (weights, biases, epilogue.factors[:channels])
-        channel_axes = (0, -1, 0)
-        tiled = [
-            np.concatenate([part] * kind.side_by_side, axis=axis)
-            for part, axis in zip(of_all, channel_axes, strict=True)
-        ]
-        constants = _constants(tiled[0], tiled[1], tiled[2], form(kind))
+        kind = kind_of(layout, pitch)
+        times = repeat(channels) if kind.flat else 1
+        beside = _beside(weights, layout.pads[:channels], kind) if kind.whole else 0
+        constants = _constants(
+            np.tile(weights, (times, 1, 1)),
+            np.tile(bias + beside, times),
+            np.tile(epilogue.factors[:channels], times),
+            form(kind),
+        )
         parameters, scratch_bytes = _parameters(layout, form(kind), pitch)
         before = (pack(layout.geometry(layout.input_flip)._replace(pitch=pitch)),)
         packed = (constants, layout.pads, epilogue.constants)
@@ -269,7 +270,7 @@ def prepare_quads(op: Op, layout: ConvLayout, output: TensorSpec) -> OpPlan | No
 def _parameters(layout: ConvLayout, chosen: Form, pitch: int) -> tuple[QuadRows, int]:
     """What the kernel takes, and its bytes of scratch."""
     kind, channels, stride = chosen.kind, layout.channels, layout.stride[1]
-    left, inside, right = split_columns(layout, kind)
+    left, inside, right = split_columns(layout, chosen)
     left_columns, inside_columns, right_columns = (
         (width - 1) * stride + kind.kernel if width else 0 for width in (left, inside, right)
     )
@@ -278,9 +279,11 @@ def _parameters(layout: ConvLayout, chosen: Form, pitch: int) -> tuple[QuadRows,
         first_inside, inside_columns = 0, layout.width
     row_bytes = ring_row_bytes(left_columns + right_columns, channels)
     pairs = -(-layout.out_height // ROWS)
-    at_once = min(pairs, _AT_ONCE) if kind.whole else 1
+    pair_bytes = ROWS * stride * layout.width * min(channels, 64)
+    at_once = min(pairs, max(_BLOCK_BYTES // pair_bytes, 1))
     input_rows = (ROWS * at_once - 1) * stride + kind.kernel
-    whole, halves = quads_ir.cover(channels * kind.side_by_side, chosen.lanes)
+    vector = channels * (repeat(channels) if kind.flat else 1)
+    whole, halves = quads_ir.cover(vector, chosen.lanes)
     spare_bytes = 64 * ROWS * chosen.outputs
     parameters = QuadRows(
         first=0,
@@ -293,7 +296,8 @@ def _parameters(layout: ConvLayout, chosen: Form, pitch: int) -> tuple[QuadRows,
         spare_bytes=spare_bytes,
         whole=whole,
         halves=halves,
-        side_by_side=kind.side_by_side,
+        vector=vector,
+        step=_step(layout, chosen),
         left=left,
         inside=inside,
         right=right,

@@ -150,13 +150,13 @@ class Block:
         low, high = (builder.call(narrow, results[i : i + 2]) for i in (0, 2))
         return self.octets_of(low, high)
 
-    def low_words(self, a: Value, b: Value) -> Value:
-        """The low int16 of two vectors of 32-bit values, in the order of the packs."""
+    def low_words(self, a: Value, b: Value, run: int = 4) -> Value:
+        """The low int16 of two vectors of 32-bit values, runs in turns: 4 as the packs do."""
         kind = ir.VectorType(I16, 2 * self.lanes)
         order = []
-        for group in range(0, self.lanes, 4):
+        for group in range(0, self.lanes, run):
             for first in (0, 2 * self.lanes):
-                order += [first + 2 * (group + i) for i in range(4)]
+                order += [first + 2 * (group + i) for i in range(run)]
         mask = ir.Constant(ir.VectorType(I32, len(order)), order)
         a, b = self.builder.bitcast(a, kind), self.builder.bitcast(b, kind)
         return self.builder.shuffle_vector(a, b, mask)

@@ -35,7 +35,8 @@ from r329fast.kernels.ir.emit import (
     store,
 )
 from r329fast.kernels.ir.epilogue import HIGH, LOW, MAGIC, ZERO_POINT, fma, is_twice
-from r329fast.kernels.ir.quad_forms import COLUMNS, FORMS, ROWS, Form, Place, Quad, form
+from r329fast.kernels.ir.flat_rows import FlatRows
+from r329fast.kernels.ir.quad_forms import FORMS, ROWS, Form, Place, Quad, form
 from r329fast.kernels.runtime.isa import Isa
 
 
@@ -87,9 +88,9 @@ class RowPairs:
     """Emits pairs of output rows; see `emit_quad_rows`."""
 
     def __init__(
-        self, builder: Builder, isa: Isa, form: Form, rows: Pointer, pairs: Value, lines: Value,
-        pitch: Value, channels: Value, constants: Pointer, epilogue: Pointer, columns: Value,
-        out: Pointer, below: Value, spare: Pointer,
+        self, builder: Builder, isa: Isa, permutes: bool, form: Form, rows: Pointer, pairs: Value,
+        lines: Value, pitch: Value, channels: Value, constants: Pointer, epilogue: Pointer,
+        columns: Value, step: Value, out: Pointer, below: Value, spare: Pointer,
     ) -> None:  # fmt: skip
         self.builder, self.isa, self.form = builder, isa, form
         self.rows, self.pairs = rows, pairs
@@ -97,9 +98,10 @@ class RowPairs:
         self.channels, self.constants, self.columns = channels, constants, columns
         self.out, self.below, self.spare = out, below, spare
         self.bounds = _Bounds(builder, epilogue)
+        self.pitch, self.columns_of_step = pitch, step
         self.pitches = [builder.mul(pitch, I64(column)) for column in range(form.columns)]
-        self.between = builder.mul(pitch, I64(form.between))
-        self.last = builder.sub(columns, I64(COLUMNS))
+        self.between = builder.mul(pitch, I64(form.kind.stride))
+        self.flat = FlatRows(builder, permutes, pitch, channels) if form.kind.flat else None
         with builder.goto_entry_block():
             self.rest = builder.alloca(ir.VectorType(I8, 32))
 
@@ -147,16 +149,17 @@ class RowPairs:
         if self.form.kind.whole:
             self.step(block, starts, weights, out)
             return
-        with Loop(builder, self.columns, COLUMNS, "quads.column") as index:
-            # the last four begin earlier where fewer are left
-            inside = builder.icmp_signed("<", index, self.last)
-            column = builder.select(inside, index, self.last)
+        step, flat = self.columns_of_step, self.form.kind.flat
+        last = builder.sub(self.columns, step)
+        count = builder.sdiv(builder.add(last, builder.sub(builder.add(step, step), I64(1))), step)
+        with Loop(builder, count, 1, "quads.column") as index:
+            # the last columns begin earlier where fewer are left
+            column = builder.mul(index, step)
+            column = builder.select(builder.icmp_signed("<", column, last), column, last)
             source = builder.mul(column, self.between)
+            made = builder.mul(column, self.pitch if flat else self.channels)
             self.step(
-                block,
-                [at(builder, start, source) for start in starts],
-                weights,
-                at(builder, out, builder.mul(column, self.channels)),
+                block, [at(builder, x, source) for x in starts], weights, at(builder, out, made)
             )
 
     def step(self, block: Block, starts: list[Pointer], weights: Pointer, target: Pointer) -> None:
@@ -183,6 +186,8 @@ class RowPairs:
         highest = splat(builder, self.bounds.highest, block.bytes)
         move = splat(builder, self.bounds.move, block.bytes)
         value = block.octets_of(low, high)
+        if self.flat:
+            value = self.flat.ordered(value)
         value = builder.select(builder.icmp_unsigned(">", value, highest), highest, value)
         place = at(builder, target, builder.mul(self.channels, I64(column)))
         self.store(
@@ -225,6 +230,7 @@ class Half:
         self, rows: RowPairs, block: Block, half: int, starts: list[Pointer], weights: Pointer
     ) -> None:
         self.builder, self.block, self.bounds = rows.builder, block, rows.bounds
+        self.flat = rows.flat
         self.half, self.starts, self.weights, self.pitches = half, starts, weights, rows.pitches
         self.quarters = (2 * half, 2 * half + 1)
         self.constants = at(self.builder, weights, len(rows.form.weights) * 4 * block.bytes)
@@ -261,13 +267,19 @@ class Half:
             self.pairs[a, b] = mixed
         return self.pairs[a, b]
 
+    def value(self, quad: Quad, index: int) -> Value:
+        """Quarter `index` of this half: four inputs in each lane."""
+        a, b, c, d = quad.places
+        if self.flat:
+            return self.flat.quad(self.starts[a[0]], a[1] // 4, self.quarters[index])
+        mixed = self.block.unpack(self.pair(a, b), self.pair(c, d), 2, index == 1)
+        return self.builder.bitcast(mixed, self.block.words)
+
     def add(self, quad: Quad) -> None:
         """All dot products of a quad."""
         builder, block = self.builder, self.block
-        a, b, c, d = quad.places
         for index in (0, 1):
-            mixed = block.unpack(self.pair(a, b), self.pair(c, d), 2, index == 1)
-            value = builder.bitcast(mixed, block.words)
+            value = self.value(quad, index)
             for use in quad.dots:
                 if use.weight not in self.taps:
                     place = at(builder, self.weights, 4 * use.weight * block.bytes)
@@ -288,14 +300,15 @@ class Half:
         ]
         scale, offset = (splat(builder, v, lanes) for v in (bounds.scale, bounds.offset))
         results = where(builder, bounds.again, once, lambda x: fma(builder, x, scale, offset))
-        return [
-            self.block.low_words(a, b) for a, b in zip(results[::2], results[1::2], strict=True)
-        ]
+        run = lanes if self.flat else 4
+        pairs = zip(results[::2], results[1::2], strict=True)
+        return [self.block.low_words(a, b, run) for a, b in pairs]
 
 
 def emit_quad_rows(
     builder: Builder,
     isa: Isa,
+    permutes: bool,
     kind: Value,
     rows: Pointer,
     pairs: Value,
@@ -307,24 +320,26 @@ def emit_quad_rows(
     constants: Pointer,
     epilogue: Pointer,
     columns: Value,
+    step: Value,
     out: Pointer,
     below: Value,
     spare: Pointer,
 ) -> None:
-    """`pairs` pairs of output rows of all channels, uint8; `columns` (at least COLUMNS) outputs of
-    each.
+    """`pairs` pairs of output rows of all channels, uint8; `columns` outputs of each.
 
-    kind: number of one of the FORMS; rows: int64 addresses of the input rows under all `lines`
-    output rows (the last pair begins a row earlier where lines are odd), `pitch` bytes per column;
-    whole, halves: what `cover` gives; constants: by blocks of channels (`block_starts`) the weights
-    of the form [weight][quarter][lane][4], its int32 biases, float32 factors; epilogue: header of a
-    float32 form; below: bytes from one output row to the next; spare: 64 bytes for each output of a
-    step. Fewer than 32 channels are read as 32. Where several columns are in a vector, `channels`
-    is 64, `columns` counts vectors, and `pitch` is that of an input column.
+    permutes: whether vectors of 64 bytes can be permuted; kind: number of one of the FORMS; rows:
+    int64 addresses of the input rows under all `lines` output rows (the last pair begins a row
+    earlier where lines are odd), `pitch` bytes per column; whole, halves: what `cover` gives;
+    constants: by blocks of channels (`block_starts`) the weights of the form
+    [weight][quarter][lane][4], its int32 biases, float32 factors; epilogue: header of a float32
+    form; step: columns that a step makes, no more than `columns`; below: bytes from one output row
+    to the next; spare: 64 bytes for each output of a step. Fewer than 32 channels are read as 32.
+    Flat forms: channels are those of a run of columns, lanes are in the order of bytes, and up to
+    48 bytes behind the columns are read.
     """
     for index, chosen in enumerate(FORMS):
         with builder.if_then(builder.icmp_signed("==", kind, I64(index))):
             RowPairs(
-                builder, isa, form(chosen), rows, pairs, lines, pitch, channels, constants,
-                epilogue, columns, out, below, spare,
+                builder, isa, permutes, form(chosen), rows, pairs, lines, pitch, channels,
+                constants, epilogue, columns, step, out, below, spare,
             ).all_channels(whole, halves)  # fmt: skip

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from math import gcd
 from typing import NamedTuple
 
 COLUMNS = 4  # outputs of a step in each row, unless it makes whole rows
@@ -37,25 +38,32 @@ class Quad:
 class Kind(NamedTuple):
     """Which layers a form is for: square windows of `kernel`.
 
-    side_by_side: input columns in a vector of 64 bytes, whose outputs lie side by side too: 1, or
-    of few channels as many as fill it. whole: columns of the map, all made by one step, which reads
-    nothing beside the map: what padding beside it adds is in the biases of each column; 0: any.
+    whole: columns of the map, all made by one step, which reads nothing beside the map: what
+    padding beside it adds is in the biases of each column; 0: any. flat: for few channels: an
+    output row is taken as bytes, 64 at a time, whatever their columns and channels; a form's column
+    is a run of `repeat` columns, whose inputs of a row are a quad, four columns of the form apart.
     """
 
     kernel: int
     stride: int
-    side_by_side: int = 1
     whole: int = 0
+    flat: bool = False
 
 
 FORMS = (
     Kind(3, 1),
-    Kind(3, 1, 4),
+    Kind(3, 1, flat=True),
     Kind(3, 1, whole=5),
     Kind(3, 2),
     Kind(5, 1),
     Kind(5, 2),
 )
+FLAT_CHANNELS = 24  # most: the windows of 16 bytes lie within 64
+
+
+def repeat(channels: int) -> int:
+    """Columns after which channels lie in vectors of 64 bytes as at the beginning."""
+    return 64 // gcd(64, channels)
 
 
 @dataclass(frozen=True)
@@ -79,7 +87,7 @@ class Form:
     @property
     def outputs(self) -> int:
         """Columns that a step makes in each row."""
-        return self.kind.whole or COLUMNS
+        return self.kind.whole or (2 if self.kind.flat else COLUMNS)
 
     @property
     def biases(self) -> int:
@@ -92,7 +100,9 @@ class Form:
 
     @property
     def columns(self) -> int:
-        return self.kind.whole or (COLUMNS - 1) * self.between + self.kind.kernel
+        if self.kind.flat:
+            return 4 * self.outputs
+        return self.kind.whole or (COLUMNS - 1) * self.kind.stride + self.kind.kernel
 
     @property
     def outside(self) -> list[list[int]]:
@@ -100,11 +110,6 @@ class Form:
         firsts = [first_column(self.kind, column) for column in range(self.kind.whole)]
         window = range(self.kind.kernel)
         return [[x for x in window if not 0 <= first + x < self.columns] for first in firsts]
-
-    @property
-    def between(self) -> int:
-        """Input columns from one output vector to the next."""
-        return self.kind.stride * self.kind.side_by_side
 
 
 def _down(row: int, column: int) -> list[Place]:
@@ -124,9 +129,11 @@ def _square(row: int, column: int) -> list[Place]:
 
 def _places(kind: Kind) -> list[list[Place]]:
     """The quads of a form, in the order in which they are made."""
-    kernel, stride, side_by_side, whole = kind
+    kernel, stride, whole, flat = kind
+    if flat:
+        return [_along(row, column) for row in range(4) for column in (0, 4)]
     if (kernel, stride) == (3, 1):
-        return [_down(0, column) for column in range(whole or (COLUMNS - 1) * side_by_side + 3)]
+        return [_down(0, column) for column in range(whole or 6)]
     if (kernel, stride) == (5, 1):  # the rows between serve both output rows
         edges = [_along(row, column) for row in (0, 5) for column in (0, 4)]
         return [_down(1, column) for column in range(8)] + edges
@@ -142,8 +149,10 @@ def _places(kind: Kind) -> list[list[Place]]:
 
 def first_column(kind: Kind, column: int) -> int:
     """Of the input that a step reads, where the window of an output column begins."""
+    if kind.flat:
+        return 4 * column
     pad = kind.kernel // 2 if kind.whole else 0
-    return column * kind.stride * kind.side_by_side - pad
+    return column * kind.stride - pad
 
 
 def _taps(places: tuple[Place, ...], row: int, column: int, kind: Kind) -> list[Tap]:
