@@ -105,7 +105,10 @@ def _kept(step: Mapping[str, Any]) -> str:
     if step.get("undone"):
         return "undone at the end"
     words = "kept" if step["accepted"] else "not kept"
-    return f"{words} (a tie: by the model of the noise)" if step.get("tie") else words
+    if step.get("tie"):
+        model = step["predicted_gain_db"] is not None
+        words += " (a tie: by the model of the noise)" if model else " (a tie)"
+    return words
 
 
 _SHORT = 14  # characters of a cell that stay in one line beside its label
@@ -124,14 +127,26 @@ def _changes(step: Mapping[str, Any]) -> str:
         return _section(f"Ranges: {step['step']}", head, rows)
     if step.get("factors") or step.get("shifts"):
         return "".join(_channels(step, *words) for words in _CHANNELS if step.get(words[0]))
-    if step.get("options"):
-        rows = [(name, _value(value)) for name, value in step["options"].items()]
-        return _section(f"Settings: {step['step']}", ("setting of the cfg", "value"), rows)
+    if step.get("options") or step.get("silent"):
+        return _settings(step) + _silent(step)
     if step.get("headroom"):
         return f"<p>All ranges times {step['headroom']:g} ({_text(step['step'])}).</p>"
     if step.get("cause"):
         return f"<p>{_text(step['step'])}: {_text(step['cause'])}.</p>"
     return "" if step.get("layers") else f"<p>Kept: {_text(step['step'])}.</p>"
+
+
+def _settings(step: Mapping[str, Any]) -> str:
+    rows = [(name, _value(value)) for name, value in step.get("options", {}).items()]
+    head = ("setting of the cfg", "value")
+    return _section(f"Settings: {step['step']}", head, rows) if rows else ""
+
+
+def _silent(step: Mapping[str, Any]) -> str:
+    rows = [(name, str(count)) for name, count in step.get("silent", {}).items()]
+    words = "Zero whatever they read: they got a weight, so that their layer's shift is its own."
+    head = ("layer", "silent channels")
+    return _section(f"Silent channels: {step['step']}", head, rows, words) if rows else ""
 
 
 def _value(value: object) -> str:

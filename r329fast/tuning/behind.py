@@ -5,7 +5,6 @@ What a change is worth is seen behind the fit: before it, errors hide it that th
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import numpy as np
@@ -16,13 +15,14 @@ from r329fast.tuning.centre import centred
 from r329fast.tuning.equalise import equalised, predicted_noise
 from r329fast.tuning.headroom import with_headroom
 from r329fast.tuning.score import ImageScore, judged_gain
-from r329fast.tuning.settings import Change, changed_words
+from r329fast.tuning.settings import Change
 from r329fast.tuning.state import MSE, State
 from r329fast.tuning.workbench import Bench, Result, fitted, rescaled, spans, with_float_kept
 
 RANGES = "ranges"
 ABSORB, EQUALISE, HEADROOM = "absorbed biases", "equalise", "headroom of ranges"
 BEHIND = " behind the fit"
+_ERRORS = 3.92  # standard errors that a 95 % interval is wide
 
 
 def behind_fit(bench: Bench, kinds: tuple[str, ...], change: str) -> Result | None:
@@ -74,12 +74,14 @@ def behind_fit(bench: Bench, kinds: tuple[str, ...], change: str) -> Result | No
 def settings_behind_fit(bench: Bench, kinds: tuple[str, ...], change: Change) -> Result | None:
     """Other settings of quantisation, with weights and biases fitted to them."""
     base = bench.unfitted
-    options = change(base) if base is not None else None
-    if base is None or options is None:
+    found = change(base) if base is not None else None
+    if base is None or found is None:
         return None
-    bench.tried = dataclasses.replace(base, options=options)
+    bench.tried, details = found
+    if bench.tried.graph is not base.graph:
+        bench.side = bench.run_float(bench.tried.graph)
     after, layers = fitted(bench, bench.tried, kinds, lambda count: None)
-    return after, {"options": changed_words(base.options, options), **layers}
+    return after, {**details, **layers}
 
 
 def ranges_behind_fit(bench: Bench, kinds: tuple[str, ...]) -> Result | None:
@@ -113,11 +115,12 @@ def better_by_order(before: ImageScore, after: ImageScore) -> tuple[bool, dict[s
 
 
 def better_settings(before: ImageScore, after: ImageScore) -> tuple[bool, dict[str, Any]]:
-    """(whether other settings are better, why): those that cannot be told from others are not."""
+    """(whether other settings are better, why): by more than one standard error."""
     gain, low, high = judged_gain(before, after)
-    return low > 0, {
+    error = (high - low) / _ERRORS
+    return gain > error, {
         "judged": "with weights fitted anew, classes' order included",
-        "judged_gain_db": gain, "judged_interval_db": [low, high], "tie": low <= 0 <= high,
+        "judged_gain_db": gain, "judged_interval_db": [low, high], "tie": abs(gain) <= error,
         "predicted_gain_db": None,
     }  # fmt: skip
 

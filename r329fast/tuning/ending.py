@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from r329fast.profile.proposals import MIN_GAIN
-from r329fast.tuning.score import ImageScore
+from r329fast.tuning.score import ImageScore, agreement_falls
 from r329fast.tuning.state import State
 
-MAY_DISAGREE = 0.01  # share of all images in whose class a network may fall behind
 UNDONE = "steps undone"
 
 
@@ -56,7 +55,7 @@ class Ending:
         """The last that is better than the base, else the base.
 
         Better: its SNR rises on the images that confirm and does not fall on the others, and
-        agreement with the float network falls by no more than MAY_DISAGREE of the images.
+        agreement with the float network does not fall (`agreement_falls`).
         """
         better = (item for item in reversed(self._stood) if _better(self.base, item))
         return next(better, self.base)
@@ -77,17 +76,8 @@ class Ending:
 
 def _better(start: Standing, end: Standing) -> bool:
     (chosen, confirmed), (before, unseen) = end.scores, start.scores
-    may = MAY_DISAGREE * _images(start.scores)
     return (
         confirmed.snr >= unseen.snr + MIN_GAIN
         and chosen.snr >= before.snr
-        and _agreed(end.scores) >= _agreed(start.scores) - may
+        and not agreement_falls(start.scores, end.scores)
     )
-
-
-def _agreed(scores: tuple[ImageScore, ImageScore]) -> float:
-    return sum(score.agreed for score in scores)
-
-
-def _images(scores: tuple[ImageScore, ImageScore]) -> int:
-    return sum(score.images for score in scores)

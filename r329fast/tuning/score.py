@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -10,6 +11,8 @@ from r329fast.profile.errors import ratio_db, top_class
 from r329fast.profile.sensitivity import OutputScore
 
 _DRAWS = 1000
+MAY_DISAGREE = 0.05  # share of the images that is a fall, whatever chance may do
+_SURE = 0.05  # p of the test below which it is no chance
 FIRST = 5  # classes whose order counts
 
 
@@ -66,6 +69,24 @@ def judged_gain(before: ImageScore, after: ImageScore) -> tuple[float, float, fl
     gains = _ratios(first[:, kinds], second[:, kinds]).mean(axis=1)
     low, high = np.percentile(gains[1:], [2.5, 97.5])
     return float(gains[0]), float(low), float(high)
+
+
+def agreement_falls(before: Sequence[ImageScore], after: Sequence[ImageScore]) -> bool:
+    """Whether agreement with the float network falls, over the same images, by more than chance.
+
+    Only images count that agree in one of the two states: an exact one-sided test of as many lost
+    among them (McNemar's). A few images cannot show that: a share of MAY_DISAGREE is a fall in any
+    case.
+    """
+    one, other = (np.concatenate([s.rows[:, 2] for s in scores]) for scores in (before, after))
+    lost, gained = int((one > other).sum()), int((one < other).sum())
+    if lost <= gained:
+        return False
+    if lost - gained > MAY_DISAGREE * len(one):
+        return True
+    from scipy.stats import binomtest
+
+    return float(binomtest(lost, lost + gained, 0.5, alternative="greater").pvalue) < _SURE
 
 
 def _draws(count: int) -> np.ndarray:

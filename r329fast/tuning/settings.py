@@ -13,27 +13,41 @@ from typing import Any
 
 from r329fast.graph.ir import LINEAR_TYPES
 from r329fast.quantization import Options
+from r329fast.tuning.silent import without_silent
 from r329fast.tuning.state import State
+from r329fast.tuning.weights import scheme_of
 
 SETTINGS = "settings"
 PER_CHANNEL, ZERO_POINTS = f"{SETTINGS} per channel", f"{SETTINGS} zero points"
 _ASYMMETRIC = "per_tensor_asymmetric"
 _FINER = 1.05  # a zero point has to make a layer's steps so much finer
 
-Change = Callable[[State], Options | None]
+Change = Callable[[State], tuple[State, dict[str, Any]] | None]  # what to record of it
 
 
 def changes_of(scheme: str, free: bool) -> dict[str, Change]:
-    """Name -> what it makes of a state's options, None where there is nothing to change.
+    """Name -> what it makes of a state, None where there is nothing to change.
 
     free: whether the call left open if weights have a scale per channel.
     """
     found: dict[str, Change] = {}
     if free:
-        found[PER_CHANNEL] = lambda state: per_channel(state, scheme)
+        found[PER_CHANNEL] = lambda state: _changed(state, scheme, per_channel(state, scheme))
     if scheme == "compass42":
-        found[ZERO_POINTS] = lambda state: with_zero_points(state, scheme)
+        found[ZERO_POINTS] = lambda state: _changed(state, scheme, with_zero_points(state, scheme))
     return found
+
+
+def _changed(
+    state: State, scheme: str, options: Options | None
+) -> tuple[State, dict[str, Any]] | None:
+    """With such options, and weights in channels that are silent under them."""
+    if options is None:
+        return None
+    after = dataclasses.replace(state, options=options)
+    graph, silent = without_silent(after.graph, after.program(scheme), scheme_of(scheme, options))
+    details = {"options": changed_words(state.options, options), "silent": silent}
+    return dataclasses.replace(after, graph=graph), details
 
 
 def per_channel(state: State, scheme: str) -> Options | None:

@@ -30,7 +30,8 @@ from r329fast.tuning.input_range import best_input_range
 from r329fast.tuning.journal import Journal
 from r329fast.tuning.range_search import FINE_RATIOS, RATIOS, search_ranges
 from r329fast.tuning.score import ImageScore, gain_intervals
-from r329fast.tuning.settings import SETTINGS, Change, changed_words, changes_of
+from r329fast.tuning.settings import SETTINGS, Change, changes_of
+from r329fast.tuning.silent import SILENT, steps_gain, without_silent
 from r329fast.tuning.state import MSE, State, answer_tensors, range_change, scaled
 from r329fast.tuning.verdict import AGAIN, ONE_BY_ONE, SAME_FLOAT, verdict, verdict_words
 from r329fast.tuning.weights import scheme_of
@@ -73,8 +74,9 @@ def planned(bench: Bench, start: State, advance: Callable[[int], None]) -> list[
     if not (many and "settings" in allow):
         settings = {}
     if not behind:
-        steps += [(name, _setting(change)) for name, change in settings.items()]
+        steps += list(settings.items())
     if "equalise" in allow:
+        steps.append((SILENT, lambda state: _without_silent(bench, state)))
         if not behind:
             steps.append((ABSORB, lambda state: _absorb(bench, state)))
         steps.append((EQUALISE, lambda state: _equalise(bench, state)))
@@ -107,17 +109,6 @@ def planned(bench: Bench, start: State, advance: Callable[[int], None]) -> list[
 
 def _method(bench: Bench, method: str) -> Trial:
     return lambda state: (bench.ranges_as(state, method), {})
-
-
-def _setting(change: Change) -> Trial:
-    def trial(state: State) -> Result | None:
-        options = change(state)
-        if options is None:
-            return None
-        words = changed_words(state.options, options)
-        return dataclasses.replace(state, options=options), {"options": words}
-
-    return trial
 
 
 def _setting_behind(bench: Bench, kinds: tuple[str, ...], change: Change) -> Trial:
@@ -163,6 +154,17 @@ def _absorb(bench: Bench, state: State) -> Result | None:
         return None
     details = {"shifts": spans(moves, 0)}
     return with_float_kept(bench, state, graph, bench.arrivals(state), details)
+
+
+def _without_silent(bench: Bench, state: State) -> Result | None:
+    program, scheme = state.program(bench.scheme), scheme_of(bench.scheme, state.options)
+    graph, silent = without_silent(state.graph, program, scheme)
+    if not silent:
+        return None
+    after = dataclasses.replace(state, graph=graph, arriving=bench.arrivals(state))
+    gain = steps_gain(program, after.program(bench.scheme), silent, state.graph)
+    bench.side = bench.run_float(graph)
+    return after, {"silent": silent, "own_gain_db": gain}
 
 
 def _equalise(bench: Bench, state: State) -> Result | None:
@@ -298,7 +300,7 @@ def _finished(
         if name.endswith(AGAIN):  # the float network is the one that stands, as it is in memory
             assert bench.unfitted is not None
             bench.tried = dataclasses.replace(bench.tried, graph=bench.unfitted.graph)
-    if name in SAME_FLOAT or name.endswith(BEHIND):
+    if name in (*SAME_FLOAT, SILENT) or name.endswith(BEHIND):
         bench.side = bench.run_float(graph)
     return found
 

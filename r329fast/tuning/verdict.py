@@ -14,9 +14,9 @@ from r329fast.tuning.behind import (
     better_by_order,
     better_settings,
 )
-from r329fast.tuning.ending import MAY_DISAGREE
-from r329fast.tuning.score import ImageScore
+from r329fast.tuning.score import ImageScore, agreement_falls
 from r329fast.tuning.settings import SETTINGS
+from r329fast.tuning.silent import SILENT
 from r329fast.tuning.state import State
 from r329fast.tuning.workbench import INPUT, OUTPUT, Bench
 
@@ -41,7 +41,7 @@ def verdict(
     before, after = scores
     gain = after[1].snr - before[1].snr
     found: dict[str, Any] = {"gain_db": gain}
-    if name in (INPUT, OUTPUT):  # what is lost there nothing can give back
+    if name in (INPUT, OUTPUT, SILENT):  # what is lost there nothing can give back
         better = details["own_gain_db"] >= MIN_GAIN
         return {**found, "accepted": better, "judged": "by the tensor's own error"}
     if name in _BY_OTHERS:
@@ -50,8 +50,7 @@ def verdict(
         gain = other[1] - (was[1] if was else other[2])
         judged = "by ranges of other images, with biases corrected"
         return {"gain_db": gain, "accepted": gain >= MIN_GAIN, "judged": judged}
-    agreed = [sum(score.agreed for score in pair) for pair in scores]
-    disagrees = agreed[1] < agreed[0] - MAY_DISAGREE * len(bench.x)
+    disagrees = agreement_falls(before, after)
     if not name.endswith((BEHIND, *AGAIN)) and name not in ONE_BY_ONE:
         falls = after[0].snr < before[0].snr
         return {**found, "accepted": gain >= MIN_GAIN and not falls and not disagrees}
@@ -71,7 +70,8 @@ def verdict_words(record: dict[str, Any]) -> str:
         return "nothing to do"
     words = f"{record['gain_db']:+.2f} dB on images that did not choose it"
     if "own_gain_db" in record:
-        words += f", {record['own_gain_db']:+.1f} dB in the tensor itself"
+        where = "multipliers themselves" if record.get("step") == SILENT else "tensor itself"
+        words += f", {record['own_gain_db']:+.1f} dB in the {where}"
     if "judged_gain_db" in record:
         words += f" ({record['judged_gain_db']:+.2f} dB as it is judged)"
     if record.get("tie"):
@@ -88,8 +88,8 @@ def _against(record: dict[str, Any]) -> str:
     if "judged_gain_db" in record:
         wanted = record["predicted_gain_db"] or 0 if record.get("tie") else record["judged_gain_db"]
         least = 0 if record.get("tie") else MIN_GAIN
-        return ", but classes change or the budget is over" if wanted > least else ""
+        return ", but agreement falls or the budget is over" if wanted > least else ""
     if record["gain_db"] < MIN_GAIN or "own_gain_db" in record:
         return ""
     chosen = record["gain_chosen_db"]
-    return f", but {chosen:+.2f} dB on the others" if chosen < 0 else ", but classes change"
+    return f", but {chosen:+.2f} dB on the others" if chosen < 0 else ", but agreement falls"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from r329fast.tuning.score import FIRST, ImageScore, judged_db, judged_gain
+from r329fast.tuning.score import FIRST, ImageScore, agreement_falls, judged_db, judged_gain
 
 
 def _db(signal: np.ndarray, error: np.ndarray) -> float:
@@ -52,3 +52,41 @@ def test_a_gain_over_images_is_that_of_the_score(classes: int) -> None:
     assert gain == pytest.approx(found[1][1] - found[0][1], abs=1e-5)
     assert low < gain < high
     assert judged_gain(found[0][0], found[0][0]) == (0, 0, 0)
+
+
+def _agreeing(agreed: list[int]) -> ImageScore:
+    """Of images whose class is float's, 1, or not, 0."""
+    score = ImageScore()
+    exact = np.tile(np.array([1.0, 0.0]), (len(agreed), 1))
+    score.add(np.where(np.array(agreed)[:, None] == 1, exact, exact[:, ::-1]), exact, None)
+    return score
+
+
+@pytest.mark.parametrize(
+    ("images", "lost", "gained", "falls"),
+    [
+        (100, 0, 0, False),
+        (100, 1, 0, False),  # what one image says is chance
+        (100, 4, 0, False),  # p = 0.06
+        (100, 5, 0, True),  # p = 0.03
+        (100, 5, 3, False),
+        (100, 8, 1, True),
+        (100, 0, 9, False),
+        (1000, 20, 16, False),
+        (1000, 30, 15, True),
+        (24, 1, 0, False),
+        (24, 2, 0, True),  # a twelfth of the images
+        (5, 1, 0, True),  # no test could tell that
+        (5, 1, 1, False),
+        (3, 1, 0, True),
+    ],
+)
+def test_agreement_falls_where_it_is_no_chance(
+    images: int, lost: int, gained: int, falls: bool
+) -> None:
+    same = [1] * (images - lost - gained)
+    one, other = [1] * lost + [0] * gained + same, [0] * lost + [1] * gained + same
+    assert agreement_falls([_agreeing(one)], [_agreeing(other)]) == falls
+    half = images // 2
+    parts = [[_agreeing(row[:half]), _agreeing(row[half:])] for row in (one, other)]
+    assert agreement_falls(*parts) == falls  # the same in two parts

@@ -104,7 +104,12 @@ def _score(noise: list[float]) -> ImageScore:
 
 @pytest.mark.parametrize(
     ("after", "kept"),
-    [([0.5, 0.6, 0.4, 0.5], True), ([0.5, 2.0, 0.4, 0.5], False), ([2.0, 1.5, 1.8, 1.6], False)],
+    [
+        ([0.5, 0.6, 0.4, 0.5], True),
+        ([0.5, 2.0, 0.4, 0.3], False),
+        ([0.5, 1.1, 0.6, 0.8], True),  # more than one standard error
+        ([2.0, 1.5, 1.8, 1.6], False),
+    ],
 )
 def test_settings_that_images_cannot_tell_apart_stay(after: list[float], kept: bool) -> None:
     assert better_settings(_score([1.0] * 4), _score(after))[0] == kept
@@ -141,7 +146,7 @@ def test_the_files_carry_the_settings(
     monkeypatch.setattr(
         verdict, "better_settings", lambda *given: (True, better_settings(*given)[1])
     )
-    monkeypatch.setattr(verdict, "MAY_DISAGREE", 1.0)
+    monkeypatch.setattr(verdict, "agreement_falls", lambda before, after: False)
     kept = steps.planned
 
     def only(*given: object) -> list[tuple[str, object]]:

@@ -15,13 +15,13 @@ from r329fast.tuning.verdict import verdict_words
         ({"accepted": True}, "choose it, kept"),
         ({"gain_db": 0.01}, "choose it, not kept"),
         ({"gain_chosen_db": -0.2}, "choose it, but -0.20 dB on the others, not kept"),
-        ({"gain_chosen_db": 0.2}, "choose it, but classes change, not kept"),
+        ({"gain_chosen_db": 0.2}, "choose it, but agreement falls, not kept"),
         ({"gain_db": -1.0, "gain_chosen_db": 0.2}, "choose it, not kept"),
         ({"own_gain_db": 0.01}, "+0.0 dB in the tensor itself, not kept"),
         ({"judged_gain_db": -0.1}, "(-0.10 dB as it is judged), not kept"),
         (
             {"judged_gain_db": 0.3},
-            "(+0.30 dB as it is judged), but classes change or the budget is over, not kept",
+            "(+0.30 dB as it is judged), but agreement falls or the budget is over, not kept",
         ),
         (
             {"judged_gain_db": 0.3, "tie": True, "predicted_gain_db": -0.2},
@@ -30,7 +30,7 @@ from r329fast.tuning.verdict import verdict_words
         ({"judged_gain_db": 0.3, "tie": True, "predicted_gain_db": None}, "a tie, not kept"),
         (
             {"judged_gain_db": 0.3, "tie": True, "predicted_gain_db": 0.2},
-            "says +0.20 dB, but classes change or the budget is over, not kept",
+            "says +0.20 dB, but agreement falls or the budget is over, not kept",
         ),
     ],
 )
