@@ -19,6 +19,8 @@ from r329fast.graph.ir import ConvAttrs, Graph
 from r329fast.graph.layers.facts import Act
 from r329fast.program import Program
 from r329fast.simulator.simulator import Simulator
+from r329fast.tuning import behind
+from r329fast.tuning.behind import EQUALISE
 from r329fast.tuning.files import tuned_model
 from r329fast.tuning.float_side import run_float
 from r329fast.tuning.journal import Journal
@@ -178,3 +180,20 @@ def test_the_files_keep_the_promise(scheme: str, tmp_path: Path) -> None:
     assert record["silent"] == {silenced: 3}
     assert result.gained
     assert prepare(result.files["cfg"]).program.hash() == result.record["program_hash"]
+
+
+def test_shifts_from_the_beginning_keep_the_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Absorbed biases go back to the network as it was, which had none in its silent channels."""
+    start, x = _state(_graph(), "aqt2021")
+    found = changes_of("aqt2021", True)[PER_CHANNEL](start)
+    assert found is not None
+    side = run_float(start.graph, x, 0)
+    options = TuneOptions(allow=("equalise", "bias"), budget=0.0)
+    bench = Bench(x, "aqt2021", options, split(len(x)), side, side.output)
+    bench.origin, bench.unfitted = start, found[0]
+    bench.kept[EQUALISE] = {}
+    monkeypatch.setattr(behind, "centred", lambda graph, side: (graph, {"dw": np.ones(8)}))
+    assert behind.behind_fit(bench, ("bias",), behind.ABSORB) is not None
+    assert bench.tried is not None
+    rows = np.abs(bench.tried.graph.producer("conv").consts["weights"]).reshape(8, -1).max(axis=1)
+    assert rows.min() > 1e-3 * rows.max()
