@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -31,8 +32,10 @@ def check(program: Program, feeds: dict[str, np.ndarray]) -> str:
     return path
 
 
-def check_parts(program: Program, feeds: dict[str, np.ndarray]) -> None:
-    """The same in three parts, as threads share it."""
+def check_parts(
+    program: Program, feeds: dict[str, np.ndarray], at: Sequence[float] = (0, 1 / 3, 2 / 3, 1)
+) -> None:
+    """The same of three images in parts that begin and end `at`, as threads share it."""
     op, output = program.ops[0], program.tensors["y"]
     arrays = [feeds[name] for name in op.inputs]
     expected = run_op(program, op, arrays, 3)
@@ -44,7 +47,7 @@ def check_parts(program: Program, feeds: dict[str, np.ndarray]) -> None:
     scratch = np.zeros(plan.scratch_bytes(3), dtype=np.uint8)
     for function, arguments in plan.bind(3, flat, found.reshape(-1).view(np.uint8), scratch):
         first, end = arguments[0]["first"], arguments[0]["end"]
-        cuts = [int(end[0]) * i // 3 for i in range(4)]
+        cuts = [round(int(end[0]) * part) for part in at]
         for first[0], end[0] in pairwise(cuts):
             function(*arguments)
     assert np.array_equal(found, expected)

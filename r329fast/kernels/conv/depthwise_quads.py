@@ -1,4 +1,4 @@
-"""3x3 and 5x5 depthwise convolution on the byte paths of x86: four inputs in one dot product."""
+"""Square depthwise windows on the byte paths of x86: four inputs in one dot product."""
 
 from __future__ import annotations
 
@@ -233,7 +233,7 @@ def split_columns(layout: ConvLayout, chosen: Form) -> tuple[int, int, int]:
 
 
 def prepare_quads(op: Op, layout: ConvLayout, output: TensorSpec) -> OpPlan | None:
-    """The path for a 3x3 or 5x5 layer to uint8; None where it is another layer, or not exact."""
+    """The path for a layer of the FORMS to uint8; None where it is another layer, or not exact."""
     channels, kernel = layout.channels, layout.kernel[0]
     square = layout.kernel == (kernel, kernel) and layout.dilation == (1, 1)
     even = layout.stride[0] == layout.stride[1] and Kind(kernel, layout.stride[0]) in FORMS
@@ -244,8 +244,7 @@ def prepare_quads(op: Op, layout: ConvLayout, output: TensorSpec) -> OpPlan | No
         return None
     bias, epilogue = exact
     weights = layout.weights.reshape(channels, kernel, kernel)
-    least = form(Kind(kernel, layout.stride[0])).least_channels
-    if channels < least or not _in_words(weights, bias, epilogue):
+    if not _in_words(weights, bias, epilogue):
         return None
 
     def reading(pitch: int) -> OpPlan:

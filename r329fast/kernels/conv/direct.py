@@ -186,7 +186,7 @@ def conv_rows(frame):  # type: ignore[no-untyped-def]
     if mode in (BAND, PARTS):
         # Every image row of a block is copied once, and serves all kernel rows and all columns.
         image, y = p.first // out_height, p.first % out_height
-        done = p.first
+        done, padded = p.first, True  # rows above and below an image, from `clear_rows` on
         if mode == BAND:
             columns = (out_width - 1) * g.stride_x + g.kernel_x
             rows = (min(block, p.end - p.first) - 1) * g.stride_y + g.kernel_y
@@ -195,9 +195,12 @@ def conv_rows(frame):  # type: ignore[no-untyped-def]
             lines = min(block, out_height - y, p.end - done)
             for part in range(groups):
                 if mode == BAND:
+                    whole = lines == out_height  # image after image in the same rows
                     load_band(
-                        g, rows_at, row_bytes, x_start, x_end, pads_start, pads_end, image, y, lines
-                    )
+                        g, rows_at, row_bytes, x_start, x_end, pads_start, pads_end, image, y,
+                        lines, whole and padded,
+                    )  # fmt: skip
+                    padded = whole
                 else:
                     load_part(
                         g, rows_at, row_bytes, x_start, x_end, pads_start, pads_end, image, y,

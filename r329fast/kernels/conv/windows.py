@@ -47,13 +47,32 @@ def load_row(g, target, columns, x, x_end, pads, pads_end, image, source_y):  # 
 
 
 @kernel_part
-def load_band(g, band, row_bytes, x, x_end, pads, pads_end, image, y, lines):  # type: ignore[no-untyped-def]
-    """The image rows under output rows y..y+lines, in cleared rows `row_bytes` apart."""
+def load_band(g, band, row_bytes, x, x_end, pads, pads_end, image, y, lines, padded):  # type: ignore[no-untyped-def]
+    """The image rows under output rows y..y+lines, in cleared rows `row_bytes` apart.
+
+    padded: whether those above and below the image hold padding already.
+    """
     columns = (g.out_width - 1) * g.stride_x + g.kernel_x
-    for row in range((lines - 1) * g.stride_y + g.kernel_y):
-        source_y = y * g.stride_y - g.top + row
-        target = band + row * row_bytes
-        load_row(g, target, columns, x, x_end, pads, pads_end, image, source_y)
+    count = (lines - 1) * g.stride_y + g.kernel_y
+    top = y * g.stride_y - g.top
+    first = end = count
+    if g.flip == 0 and g.pitch == g.channels:
+        # Rows that are moved as they are go by one call: short ones take less time than a call.
+        first = min(max(-top, 0), count)
+        end = max(min(g.height - top, count), first)
+        left = min(g.left, columns)
+        inside = max(min(g.width, columns - left), 0)
+        across = g.width * g.channels
+        place = band + first * row_bytes + left * g.channels
+        source = x + (image * g.height + top + first) * across
+        move_bytes(place, row_bytes, source, across, end - first, inside * g.channels)
+        if padded:
+            return
+    for row in range(count - (end - first)):
+        # the rows before `first`, then those from `end` on
+        other = row if row < first else row + end - first
+        target = band + other * row_bytes
+        load_row(g, target, columns, x, x_end, pads, pads_end, image, top + other)
 
 
 @kernel_part

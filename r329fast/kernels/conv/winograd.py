@@ -87,7 +87,7 @@ def transform_inputs(p, g, tiling, v, band, x, x_end, pads, pads_end, first, til
         if line != loaded:
             image = line // lines
             y = tiling.top + (line - image * lines) * size_y
-            load_band(g, band, band_bytes, x, x_end, pads, pads_end, image, y, size_y)
+            load_band(g, band, band_bytes, x, x_end, pads, pads_end, image, y, size_y, False)
             loaded = line
         source = band + (tiling.left + column * size_x) * channels
         # every chunk of channels is a matrix of its own, as its sums are exact only by themselves

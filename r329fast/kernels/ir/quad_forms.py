@@ -3,8 +3,8 @@
 A step makes four columns of two output rows at once, or all columns of both where the map is as
 narrow. A quad holds four input positions of each channel, one dot product takes up to four taps of
 it, and the same quad serves every output whose window reaches it. The positions are chosen so that
-few dot products are needed (3 for 9 taps, 7 for 25 at stride 1) and few quads, each of which costs
-shuffles.
+few dot products are needed (at stride 1 3 for 9 taps, 7 for 25, 14 for 49) and few quads, each of
+which costs shuffles.
 """
 
 from __future__ import annotations
@@ -57,6 +57,7 @@ FORMS = (
     Kind(3, 2),
     Kind(5, 1),
     Kind(5, 2),
+    Kind(7, 1),
 )
 FLAT_CHANNELS = 24  # most: the windows of 16 bytes lie within 64
 
@@ -76,13 +77,11 @@ class Form:
 
     @property
     def lanes(self) -> tuple[int, ...]:
-        """Of the blocks of channels: 64 channels, then 32 where the time to compile them pays."""
-        return (16, 8) if self.kind in (Kind(3, 1), Kind(3, 2)) else (16,)
+        """Of the blocks of channels: 64 channels, then 32, which may reach past the channels.
 
-    @property
-    def least_channels(self) -> int:
-        """A block of 64 ends with the channels; one of 32 may reach past them."""
-        return 1 if len(self.lanes) > 1 else 64
+        Where a form has blocks of 64 alone, they end with the channels.
+        """
+        return (16,) if self.kind.flat or self.kind.whole else (16, 8)
 
     @property
     def outputs(self) -> int:
@@ -137,6 +136,8 @@ def _places(kind: Kind) -> list[list[Place]]:
     if (kernel, stride) == (5, 1):  # the rows between serve both output rows
         edges = [_along(row, column) for row in (0, 5) for column in (0, 4)]
         return [_down(1, column) for column in range(8)] + edges
+    if (kernel, stride) == (7, 1):  # down to the last row of both output rows
+        return [_down(row, column) for row in (0, 4) for column in range(10)]
     # One kind after the other: its weights stay in registers. The rows in the middle serve both.
     if (kernel, stride) == (3, 2):
         kinds = [(_square, 0), (_along, 2), (_square, 3)]
