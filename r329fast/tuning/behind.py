@@ -16,7 +16,9 @@ from r329fast.tuning.equalise import equalised, predicted_noise
 from r329fast.tuning.headroom import with_headroom
 from r329fast.tuning.score import ImageScore, judged_gain
 from r329fast.tuning.settings import Change
+from r329fast.tuning.silent import without_silent
 from r329fast.tuning.state import MSE, State
+from r329fast.tuning.weights import scheme_of
 from r329fast.tuning.workbench import Bench, Result, fitted, rescaled, spans, with_float_kept
 
 RANGES = "ranges"
@@ -40,7 +42,8 @@ def behind_fit(bench: Bench, kinds: tuple[str, ...], change: str) -> Result | No
         side = bench.side
         if factors and bench.origin is not None:
             # shifts come before factors: a channel beside zero asks for another one
-            graph = bench.origin.graph
+            scheme = scheme_of(bench.scheme, base.options)
+            graph, _ = without_silent(bench.origin.graph, program, scheme)
             side, arriving = bench.run_float(graph), bench.arrivals(bench.origin)
         graph, moves = centred(graph, side)
         del side

@@ -15,8 +15,9 @@ from support.kernel_cases_check import check, check_parts
 from r329fast.kernels import prepare
 from r329fast.kernels.conv import block_rows
 from r329fast.kernels.conv.depthwise_quads import kind_of
-from r329fast.kernels.conv.direct import joins_rows, tiled_positions
+from r329fast.kernels.conv.direct import joins_rows
 from r329fast.kernels.conv.layout import conv_layout
+from r329fast.kernels.conv.tiles import tiled_positions
 from r329fast.kernels.epilogue import prepare_epilogue
 from r329fast.kernels.ir.channel_blocks import blocks
 from r329fast.kernels.ir.depthwise_quads import block_starts

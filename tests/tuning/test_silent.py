@@ -10,12 +10,18 @@ import numpy as np
 import pytest
 from support.programs import small_graph
 
+import r329fast
 from r329fast.calibration import calibrate
+from r329fast.deploy import bundled
+from r329fast.deploy.pipeline import prepare
 from r329fast.graph.export.float_session import FloatSession
 from r329fast.graph.ir import ConvAttrs, Graph
 from r329fast.graph.layers.facts import Act
 from r329fast.program import Program
 from r329fast.simulator.simulator import Simulator
+from r329fast.tuning import behind
+from r329fast.tuning.behind import EQUALISE
+from r329fast.tuning.files import tuned_model
 from r329fast.tuning.float_side import run_float
 from r329fast.tuning.journal import Journal
 from r329fast.tuning.linear_step import largest_kept
@@ -28,6 +34,7 @@ from r329fast.tuning.weights import scheme_of
 from r329fast.tuning.workbench import Bench
 
 BOTH = ("aqt2021", "compass42")
+ALLOWED = ("equalise", "bias", "rounding")
 
 
 def _graph(row: float = 0.0, bias: float = -0.5) -> Graph:
@@ -150,3 +157,43 @@ def test_a_row_is_cut_off_where_that_errs_least() -> None:
     assert found[0] == pytest.approx(2.0)  # the narrowest that is tried
     assert found[1] == pytest.approx(4.0)
     assert found[2] == pytest.approx(np.abs(rows[2]).max())
+
+
+@pytest.mark.parametrize("scheme", BOTH)
+def test_the_files_keep_the_promise(scheme: str, tmp_path: Path) -> None:
+    """Quantised anew, the files of a network with silent channels give the promised integers."""
+    network, layers, silenced = r329fast.load_model(str(bundled.path("net.onnx"))), [], ""
+    for layer in network:
+        if not silenced and layer.facts.linear and layer.act.kind == "RELU":
+            consts = {name: values.copy() for name, values in layer.consts.items()}
+            consts["weights"][:3], consts["bias"][:3] = 0, -0.25
+            layer, silenced = dataclasses.replace(layer, consts=consts), layer.name
+        layers.append(layer)
+    path = tmp_path / "silent.onnx"
+    path.write_bytes(tuned_model(dataclasses.replace(network, layers=layers)))
+    shape = (24, *network.shapes[network.inputs[0]])
+    x = np.random.default_rng(0).random(shape, np.float32)
+    result = r329fast.tune(
+        path, tmp_path / "out", dataset=x, scheme=scheme, per_channel=True, allow=ALLOWED
+    )
+    record = next(item for item in result.record["steps"] if item["step"] == SILENT)
+    assert record["silent"] == {silenced: 3}
+    assert result.gained
+    assert prepare(result.files["cfg"]).program.hash() == result.record["program_hash"]
+
+
+def test_shifts_from_the_beginning_keep_the_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Absorbed biases go back to the network as it was, which had none in its silent channels."""
+    start, x = _state(_graph(), "aqt2021")
+    found = changes_of("aqt2021", True)[PER_CHANNEL](start)
+    assert found is not None
+    side = run_float(start.graph, x, 0)
+    options = TuneOptions(allow=("equalise", "bias"), budget=0.0)
+    bench = Bench(x, "aqt2021", options, split(len(x)), side, side.output)
+    bench.origin, bench.unfitted = start, found[0]
+    bench.kept[EQUALISE] = {}
+    monkeypatch.setattr(behind, "centred", lambda graph, side: (graph, {"dw": np.ones(8)}))
+    assert behind.behind_fit(bench, ("bias",), behind.ABSORB) is not None
+    assert bench.tried is not None
+    rows = np.abs(bench.tried.graph.producer("conv").consts["weights"]).reshape(8, -1).max(axis=1)
+    assert rows.min() > 1e-3 * rows.max()

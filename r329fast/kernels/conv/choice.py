@@ -17,9 +17,10 @@ from collections.abc import Sequence
 import numpy as np
 
 from r329fast.errors import UsageError
-from r329fast.kernels.conv.direct import BAND, choose_mode, prepare_rows, tiled_positions
+from r329fast.kernels.conv.direct import BAND, choose_mode, prepare_rows
 from r329fast.kernels.conv.layout import ConvLayout
 from r329fast.kernels.conv.position_lanes import prepare_positions
+from r329fast.kernels.conv.tiles import tiled_positions
 from r329fast.kernels.conv.winograd import prepare_winograd
 from r329fast.kernels.conv.winograd_tiling import choose_tiling, products
 from r329fast.kernels.ir.winograd import POSITIONS

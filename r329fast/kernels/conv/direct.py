@@ -19,13 +19,13 @@ from typing import NamedTuple
 import numpy as np
 
 from r329fast.kernels.conv.layout import ConvLayout, Geometry, Parts, merged_groups, pack_weights
+from r329fast.kernels.conv.tiles import tile_lines, tiled_positions
 from r329fast.kernels.conv.windows import clear_rows, load_band, load_part, pack_rows
 from r329fast.kernels.ir import epilogue as epilogue_ir
 from r329fast.kernels.ir import gemm_tile as gemm_tile_ir
 from r329fast.kernels.ir.copy_rows import COPY, GAP, joins_three_rows
-from r329fast.kernels.leaves.gemm_tile import HALF, row_tile_narrow, row_tile_slim, row_tile_wide
-from r329fast.kernels.leaves.rows import epilogue_rows, three_rows
-from r329fast.kernels.runtime.compiling import kernel_part
+from r329fast.kernels.leaves.gemm_tile import HALF
+from r329fast.kernels.leaves.rows import three_rows
 from r329fast.kernels.runtime.isa import ISA
 from r329fast.kernels.runtime.kernel import arrays, kernel
 from r329fast.kernels.runtime.one_call import pitched_plan, ranged_plan
@@ -64,106 +64,6 @@ class ConvRows(NamedTuple):
     pitch: int  # entries of a row of epilogue constants
     fuse: int  # the tile's own epilogue: STORE (none), ONCE or TWICE
     windows: int  # bytes before the windows that are made of a band's rows; 0: rows where they lie
-
-
-@kernel_part
-def take_run(line, place, way):  # type: ignore[no-untyped-def]
-    """Where the rows of a tile's run begin, and its outputs (bytes from those of the first), and
-    the line and place of the run behind it: itself where it is the last one.
-
-    way: positions of a line (or column), lines, positions of a run, bytes from line to line and
-    from position to position, the same of the outputs. A line's last run begins earlier if need be.
-    """
-    length, lines, count, across_in, along_in, across_out, along_out = way
-    start = min(place, length - count)
-    rows, outputs = line * across_in + start * along_in, line * across_out + start * along_out
-    if place + HALF < length:
-        return rows, outputs, line, place + HALF
-    if line + 1 < lines:
-        return rows, outputs, line + 1, 0
-    return rows, outputs, line, place
-
-
-@kernel_part
-def tile_lines(p, g, a, line_stride, row_stride, lines, width, w, epilogue, out, channel, acc):  # type: ignore[no-untyped-def]
-    """All columns of a part over `lines` runs of `width` positions, `line_stride` bytes apart.
-
-    a: address of the first row; out: of the first position's first channel; the outputs of the
-    lines follow each other. channel: the part's first; acc: int32 of one tile.
-    """
-    outs, pitch, fuse = g.outs, p.pitch, p.fuse
-    per_out = min(g.group_outs, outs - channel)
-    steps, taps, jump, column_bytes = p.steps, p.taps, p.row_bytes, p.column_bytes
-    # The columns that whole runs of lines leave over: by runs along columns, where those are fewer.
-    whole = width // HALF
-    rest = width - whole * HALF
-    up = (lines + HALF - 1) // HALF
-    turned = lines >= HALF and rest * up < lines
-    count = HALF if turned else min(HALF, width)  # positions of a run
-    # Columns outside, positions inside: the weights of one tile (K x columns) are read from memory
-    # once and then stay in L1, while the rows, up to _ROW_BLOCK bytes, are read again from L2.
-    column, last = p.column, min(p.column_end, per_out)
-    w += column * column_bytes
-    while column < last:
-        left = per_out - column
-        wide = left >= _WIDTH or (left > _SMALL + _SLIM and per_out >= _WIDTH)
-        slim = left <= _SLIM
-        columns, at_once = (_WIDTH, 2) if wide else (_SLIM if slim else _SMALL, 4)
-        # see `panels`: the last tile begins earlier rather than to have fewer columns
-        if left < columns:
-            column = max(per_out - columns, 0)
-            left = per_out - column
-        first = channel + column
-        column += columns
-        # The tile writes bytes itself where all its columns and rows exist. Where some do not, it
-        # leaves int32 sums of all of them, of which the epilogue takes the existing ones.
-        now = fuse if left >= columns and count == HALF else gemm_tile_ir.STORE
-        left = min(left, columns)
-        for turn in range(2 if turned else 1):
-            if turn:
-                length, across = lines, rest
-                beside, along, beside_out, along_out = row_stride, line_stride, outs, width * outs
-                a_now, o = a + whole * HALF * row_stride, out + first + whole * HALF * outs
-            else:
-                length, across = whole * HALF if turned else width, lines
-                beside, along, beside_out, along_out = line_stride, row_stride, width * outs, outs
-                a_now, o = a, out + first
-            way = (length, across, count, beside, along, beside_out, along_out)
-            runs = across * ((length + HALF - 1) // HALF)
-            line, place = 0, 0
-            for run in range(0, runs, at_once):
-                start_line, start = line, place
-                a_in, a_out, line, place = take_run(line, place, way)
-                b_in, b_out, line, place = take_run(line, place, way)
-                if wide:
-                    row_tile_wide(
-                        a_now + a_in, a_now + b_in, along, taps, jump, steps, w, epilogue, first,
-                        pitch, now, acc, o + a_out, o + b_out, along_out,
-                    )  # fmt: skip
-                else:
-                    c_in, c_out, line, place = take_run(line, place, way)
-                    d_in, d_out, line, place = take_run(line, place, way)
-                    if slim:
-                        row_tile_slim(
-                            a_now + a_in, a_now + b_in, a_now + c_in, a_now + d_in, along, taps,
-                            jump, steps, w, epilogue, first, pitch, now, acc, o + a_out, o + b_out,
-                            o + c_out, o + d_out, along_out,
-                        )  # fmt: skip
-                    else:
-                        row_tile_narrow(
-                            a_now + a_in, a_now + b_in, a_now + c_in, a_now + d_in, along, taps,
-                            jump, steps, w, epilogue, first, pitch, now, acc, o + a_out, o + b_out,
-                            o + c_out, o + d_out, along_out,
-                        )  # fmt: skip
-                if not now:
-                    for index in range(min(at_once, runs - run)):
-                        _, there, start_line, start = take_run(start_line, start, way)
-                        sums = acc + index * HALF * 4 * columns
-                        epilogue_rows(
-                            sums, 4 * columns, epilogue, first, pitch, left, count, o + there,
-                            along_out,
-                        )  # fmt: skip
-        w += columns * column_bytes
 
 
 @kernel
@@ -246,13 +146,6 @@ def conv_rows(frame):  # type: ignore[no-untyped-def]
             tile_lines(
                 p, g, rows_at, 0, row_bytes, 1, rows, group_w, constants, place, channel, acc
             )
-
-
-def tiled_positions(lines: int, width: int) -> int:
-    """Positions that runs of HALF make of so many lines, as `tile_lines` lays them out."""
-    rest, up = width % HALF, -(-lines // HALF)
-    turned = lines >= HALF and rest * up < lines
-    return HALF * (lines * (width // HALF) + (rest * up if turned else lines * (rest > 0)))
 
 
 def choose_mode(layout: ConvLayout) -> int:

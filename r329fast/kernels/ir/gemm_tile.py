@@ -15,15 +15,18 @@ columns; rows * vectors independent sums hide the latency of the dot product.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from llvmlite import ir
 
 from r329fast.kernels.ir import epilogue as epilogue_ir
-from r329fast.kernels.ir.channel_blocks import Block, limits
+from r329fast.kernels.ir.channel_blocks import Block, Bounds, limits
 from r329fast.kernels.ir.emit import (
     F32,
     I32,
     I64,
     Builder,
+    Loop,
     Pointer,
     Value,
     at,
@@ -38,6 +41,9 @@ from r329fast.kernels.runtime.isa import Isa
 
 STORE, ONCE, TWICE = range(3)  # what becomes of the sums: `fuse`
 _FUSED = {epilogue_ir.ONCE: ONCE, epilogue_ir.TWICE: TWICE}
+GROUP = 8  # vectors of sums of a group of rows
+# A block of columns, its bounds, float32 factors
+Packs = tuple[Block, Bounds, list[Value]]
 _PACKS = ("vnni512", "avxvnni", "avx512", "avx2")  # paths with the packs that `Block` takes
 
 
@@ -164,19 +170,23 @@ class RowTile:
             joined = join(builder, sums[first : first + self.vectors])
             self.store_row(rounded.value(joined, factors, twice), row, outs, stride)
 
-    def finish_by_packs(
-        self, sums: list[Value], epilogue: Pointer, rounded: Rounded, outs: list[Value],
-        stride: Value, twice: bool,
-    ) -> None:  # fmt: skip
-        """The same where four vectors become one of bytes by packs that saturate."""
+    def packs_of(self, epilogue: Pointer, rounded: Rounded) -> Packs:
+        """What `finish_by_packs` takes of the columns' constants."""
         builder, vectors = self.builder, self.vectors
         block = Block(builder, self.isa, self.isa.lanes)
-        bounds = block.bounds(limits(builder, epilogue))
         floats = ir.VectorType(F32, self.isa.lanes)
         factors = [
             load(builder, at(builder, rounded.channels, v * self.size), floats)
             for v in range(vectors)
         ] * (4 // vectors)
+        return block, block.bounds(limits(builder, epilogue)), factors
+
+    def finish_by_packs(
+        self, sums: list[Value], packs: Packs, outs: list[Value], stride: Value, twice: bool
+    ) -> None:
+        """The same where four vectors become one of bytes by packs that saturate."""
+        builder, vectors = self.builder, self.vectors
+        block, bounds, factors = packs
         # Packs work within 16 bytes, where they leave four results of each vector.
         groups = self.isa.lanes // 4
         order = [4 * group + quarter for quarter in range(4) for group in range(groups)]
@@ -296,7 +306,8 @@ def _emit_tile(
         if index == STORE:
             tile.store(sums, acc)
         elif tile.packs:
-            tile.finish_by_packs(sums, epilogue, rounded, outs, out_stride, index == TWICE)
+            packs = tile.packs_of(epilogue, rounded)
+            tile.finish_by_packs(sums, packs, outs, out_stride, index == TWICE)
         else:
             tile.finish(sums, rounded, outs, out_stride, index == TWICE)
         builder.branch(done)
@@ -319,3 +330,52 @@ def emit_sum_tile(
     zero = ir.Constant(tile.vector, [0] * isa.lanes)
     start = [zero] * len(tile.cells)
     tile.store(tile.sums([a, b], row_stride, I64(1), I64(0), steps, w, start), acc)
+
+
+def emit_row_groups(
+    builder: Builder,
+    isa: Isa,
+    vectors: int,
+    a: Pointer,
+    row_stride: Value,
+    count: Value,
+    taps: Value,
+    jump: Value,
+    steps: Value,
+    w: Pointer,
+    epilogue: Pointer,
+    channel: Value,
+    pitch: Value,
+    fuse: Value,
+    out: Pointer,
+    out_stride: Value,
+) -> None:
+    """Finished bytes of `count` positions from `a` on, vectors * lanes columns, by a few rows.
+
+    GROUP vectors of sums hide the latency of the dot product, and what finishes them is so little
+    that the processor does it beside the products of the next rows; a tile's 28 it does not. At
+    least GROUP / vectors positions, of which the last groups may share some. Arguments as in
+    `emit_row_tile`, fuse ONCE or TWICE.
+    """
+    rows = GROUP // vectors
+    tile = RowTile(builder, replace(isa, rows=2 * rows), vectors, 1)
+    rounded = Rounded(builder, epilogue, channel, pitch, vectors * isa.lanes)
+    biases = [
+        load(builder, at(builder, rounded.biases_at(I64(0)), v * tile.size), tile.vector)
+        for v in range(vectors)
+    ]
+    start = [biases[v] for _, v in tile.cells]
+    packs = tile.packs_of(epilogue, rounded)
+    last = builder.sub(count, I64(rows))
+    with Loop(builder, count, rows, "groups") as index:
+        row = builder.select(builder.icmp_signed("<", index, last), index, last)
+        base = at(builder, a, builder.mul(row, row_stride))
+        outs = [at(builder, out, builder.mul(row, out_stride))]
+        sums = tile.sums([base], row_stride, taps, jump, steps, w, start)
+        with builder.if_else(builder.icmp_signed("==", fuse, I64(TWICE))) as branches:
+            for branch, twice in zip(branches, (True, False), strict=True):
+                with branch:
+                    if tile.packs:
+                        tile.finish_by_packs(sums, packs, outs, out_stride, twice)
+                    else:
+                        tile.finish(sums, rounded, outs, out_stride, twice)

@@ -7,12 +7,20 @@ from typing import Any
 
 import numpy as np
 
-from r329fast.kernels.ir.gemm_tile import STORE, emit_row_tile, emit_sum_tile, emit_tall_tile
+from r329fast.kernels.ir.gemm_tile import (
+    GROUP,
+    STORE,
+    emit_row_groups,
+    emit_row_tile,
+    emit_sum_tile,
+    emit_tall_tile,
+)
 from r329fast.kernels.leaves.leaf import leaf, memory
 from r329fast.kernels.leaves.rows import epilogue_rows
 from r329fast.kernels.runtime.isa import ISA, JIT, Isa
 
 HALF = ISA.rows // 2  # rows of each of a tile's runs of positions
+GROUPED = JIT and ISA.family == "vnni512"  # whether groups of rows take the place of tiles
 
 
 def row_tile(isa: Isa, vectors: int) -> Any:
@@ -114,6 +122,11 @@ def tall_tile_twin(isa: Isa, vectors: int) -> Any:
     return run
 
 
+def row_groups(isa: Isa, vectors: int) -> Any:
+    """Any number of rows, a few at once: see `emit_row_groups`. No twin: only paths GROUPED."""
+    return leaf(f"row_groups_{isa.name}_{vectors}", emit_row_groups, isa, vectors)
+
+
 row_tile_wide: Any
 row_tile_narrow: Any  # four runs of rows
 row_tile_slim: Any  # as narrow, vectors of half the lanes
@@ -127,3 +140,6 @@ if ISA.slim:
     row_tile_slim = make(replace(ISA, name=f"{ISA.name}-slim", lanes=ISA.slim), 1)
 make = sum_tile if JIT else sum_tile_twin
 sum_tile_wide, sum_tile_narrow = make(ISA, ISA.vectors), make(ISA, ISA.vectors // 2)
+row_groups_wide, row_groups_narrow = row_groups(ISA, ISA.vectors), row_groups(ISA, 1)
+row_groups_slim = row_groups(replace(ISA, name=f"{ISA.name}-slim", lanes=ISA.slim or ISA.lanes), 1)
+ROWS_NARROW = GROUP  # positions of the longest group
