@@ -16,13 +16,11 @@ from r329fast.kernels.conv.block_rows import (
 )
 from r329fast.kernels.conv.layout import ConvLayout, Geometry
 from r329fast.kernels.conv.ring import double_row
-from r329fast.kernels.conv.windows import clear_rows, load_row
 from r329fast.kernels.epilogue import Epilogue
 from r329fast.kernels.ir import depthwise_quads as quads_ir
 from r329fast.kernels.ir import epilogue as epilogue_ir
 from r329fast.kernels.ir.quad_forms import FLAT_CHANNELS, FORMS, ROWS, Form, Kind, form, repeat
 from r329fast.kernels.leaves.leaf import leaf
-from r329fast.kernels.leaves.rows import copy_bytes
 from r329fast.kernels.leaves.vector import move_bytes
 from r329fast.kernels.runtime.compiling import kernel_part
 from r329fast.kernels.runtime.isa import ISA, JIT, target_features
@@ -63,21 +61,20 @@ class QuadRows(NamedTuple):
 
 
 @kernel_part
-def load_edges(g, p, target, x, x_end, pads, pads_end, image, source_y):  # type: ignore[no-untyped-def]
-    """Input row `source_y` of an image under the output columns `left` and `right`."""
-    load_row(g, target, p.left_columns, x, x_end, pads, pads_end, image, source_y)
-    if p.right == 0:
+def load_columns(g, target, first, columns, x, pads, image, source_y):  # type: ignore[no-untyped-def]
+    """Input columns first..first + columns of row `source_y`, or padding, into a row of padding."""
+    left = max(first, 0)
+    count = min(first + columns, g.width) - left
+    if count <= 0:
         return
-    # like a whole row, of which the ring holds no more than its end
-    target += p.left_columns * g.channels
-    first = (g.out_width - p.right) * g.stride_x - g.left
-    count = min(g.width - first, p.right_columns)
-    if 0 <= source_y < g.height:
-        source = x + ((image * g.height + source_y) * g.width + first) * g.pitch
-        runs, run = (1, count * g.channels) if g.pitch == g.channels else (count, g.channels)
-        move_bytes(target, run, source, g.pitch, runs, run)
-    else:
-        copy_bytes(target, g.channels, pads, 0, p.right_columns, g.channels, pads_end, g.flip)
+    channels = g.channels
+    place = target + (left - first) * channels
+    if not 0 <= source_y < g.height:
+        move_bytes(place, channels, pads, 0, count, channels)
+        return
+    source = x + ((image * g.height + source_y) * g.width + left) * g.pitch
+    runs, run = (1, count * channels) if g.pitch == channels else (count, channels)
+    move_bytes(place, run, source, g.pitch, runs, run)
 
 
 @kernel
@@ -97,13 +94,14 @@ def depthwise_quads(frame):  # type: ignore[no-untyped-def]
     ring = spare + p.spare_bytes
     behind = ring + most * row_bytes
     x_start, pads_start = x.ctypes.data, pads.ctypes.data
-    x_end, pads_end = x_start + x.size, pads_start + pads.size
     in_ring = p.left_columns + p.right_columns
-    if p.multiplier > 1:
-        clear_rows(g, behind, 0, 1, in_ring, pads_start, pads_end)
-    else:
-        clear_rows(g, ring, row_bytes, most, in_ring, pads_start, pads_end)
-        copy_bytes(behind, g.pitch, pads_start, 0, p.inside_columns, channels, pads_end, g.flip)
+    once = p.multiplier == 1
+    for row in range(most if once else 1):
+        target = ring + row * row_bytes if once else behind
+        move_bytes(target, g.channels, pads_start, 0, in_ring, g.channels)
+    if once:
+        move_bytes(behind, g.pitch, pads_start, 0, p.inside_columns, channels)
+    last = (out_width - p.right) * g.stride_x - g.left  # input column of the right
     made, image, place = 0, -1, p.first
     while place < p.end:
         if place // pairs != image:
@@ -117,16 +115,18 @@ def depthwise_quads(frame):  # type: ignore[no-untyped-def]
         count = (lines - 1) * g.stride_y + g.kernel_y
         if in_ring > 0:
             for row in range(max(made, top), top + count):
-                target = ring + row % most * row_bytes
-                if p.multiplier == 1:
-                    load_edges(
-                        g, p, target, x_start, x_end, pads_start, pads_end, image, row - g.top
-                    )  # fmt: skip
-                    continue
-                load_row(
-                    g, behind, in_ring, x_start, x_end, pads_start, pads_end, image, row - g.top
+                place_of = ring + row % most * row_bytes
+                target = place_of if once else behind
+                load_columns(
+                    g, target, -g.left, p.left_columns, x_start, pads_start, image, row - g.top
                 )  # fmt: skip
-                double_row(target, behind, in_ring * g.channels)
+                if p.right > 0:
+                    load_columns(
+                        g, target + p.left_columns * channels, last, p.right_columns, x_start,
+                        pads_start, image, row - g.top,
+                    )  # fmt: skip
+                if not once:
+                    double_row(place_of, behind, in_ring * g.channels)
             made = top + count
             for i in range(count):
                 rows[i] = ring + (top + i) % most * row_bytes
@@ -210,7 +210,7 @@ def kind_of(layout: ConvLayout, pitch: int) -> Kind:
     kernel, stride, channels = layout.kernel[0], layout.stride[0], layout.channels
     pad, width = kernel // 2, layout.out_width
     whole = Kind(kernel, stride, whole=width)
-    same = layout.width == width and layout.top_left[1] == pad and layout.input_flip == 0
+    same = layout.width == width and layout.top_left[1] == pad
     if len(layout.weights) > channels:
         return Kind(kernel, stride)
     if whole in FORMS and same and channels >= 64:
@@ -240,7 +240,7 @@ def split_columns(layout: ConvLayout, chosen: Form) -> tuple[int, int, int]:
     left = 0 if pad == 0 else step
     inside = width - left - step
     ends = (width - step - 1) * stride - pad + kernel <= layout.width
-    possible = layout.input_flip == 0 and (layout.channels >= 32 or chosen.kind.flat)
+    possible = layout.channels >= 32 or chosen.kind.flat
     possible = possible and len(layout.weights) == layout.channels
     if not (possible and ends and left * stride >= pad and inside >= step) or width < _LEAST_WIDTH:
         return width, 0, 0
@@ -253,6 +253,7 @@ def prepare_quads(op: Op, layout: ConvLayout, output: TensorSpec) -> OpPlan | No
     square = layout.kernel == (kernel, kernel) and layout.dilation == (1, 1)
     even = layout.stride[0] == layout.stride[1] and Kind(kernel, layout.stride[0]) in FORMS
     few = outs <= 2 * layout.channels
+    few = few and layout.input_flip == 0  # int8 to uint8: only in programs of mixed types
     if not (square and even and few and layout.out_height >= ROWS and takes(layout, output)):
         return None
     exact = depthwise_epilogue(op, layout, output)
