@@ -42,12 +42,11 @@ def prepare_conv(op: Op, inputs: list[TensorSpec], output: TensorSpec) -> OpPlan
     if not layout.fits:
         return prepare_wide(layout)
     if layout.group == layout.channels > 1:
-        if len(layout.weights) == layout.channels:
-            quads = prepare_quads(op, layout, output) or prepare_taps(op, layout, output)
-            return quads or prepare_depthwise(op, layout, output)
-        taps = prepare_taps(op, layout, output)
-        if taps is not None:
-            return taps
+        plan = prepare_quads(op, layout, output) or prepare_taps(op, layout, output)
+        if plan is None and len(layout.weights) == layout.channels:
+            plan = prepare_depthwise(op, layout, output)
+        if plan is not None:
+            return plan
     lanes = prepare_lanes(layout, output)
     if lanes is not None:
         return lanes

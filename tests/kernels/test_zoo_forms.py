@@ -65,8 +65,8 @@ def test_depthwise_of_any_window(
     if block_rows.POSSIBLE and program.tensors["y"].shape[1] >= 4:
         op, output = program.ops[0], program.tensors["y"]
         kernel, strides = op.attrs["kernel"], op.attrs["stride"]
-        square = kernel in ((3, 3), (5, 5)) and strides in ((1, 1), (2, 2))
-        simple = multiplier == 1 and op.attrs["dilation"] == (1, 1) and output.shape[0] >= 2
+        square = kernel in ((3, 3), (5, 5), (7, 7)) and strides in ((1, 1), (2, 2))
+        simple = multiplier <= 2 and op.attrs["dilation"] == (1, 1) and output.shape[0] >= 2
         if square and simple:  # where their conditions hold: test_forms.py
             assert path in (f"{ISA.name}-quads", TAPS)
         else:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from r329fast.kernels.conv.block_rows import (
+    GAP,
     POSSIBLE,
     block_parts,
     depthwise_epilogue,
@@ -14,6 +15,7 @@ from r329fast.kernels.conv.block_rows import (
     takes,
 )
 from r329fast.kernels.conv.layout import ConvLayout, Geometry
+from r329fast.kernels.conv.ring import double_row
 from r329fast.kernels.conv.windows import clear_rows, load_row
 from r329fast.kernels.epilogue import Epilogue
 from r329fast.kernels.ir import depthwise_quads as quads_ir
@@ -48,6 +50,7 @@ class QuadRows(NamedTuple):
     spare_bytes: int  # for half the results of a step
     whole: int  # blocks of channels
     halves: int
+    multiplier: int  # filters per channel: 1 or 2
     vector: int  # channels in whole blocks: of a column, or of a run of columns
     step: int  # columns that a step makes
     left: int  # output columns whose inputs lie in the ring, at the left: all of them, or few
@@ -84,20 +87,23 @@ def depthwise_quads(frame):  # type: ignore[no-untyped-def]
     Input is read where it lies, but for the columns at both ends (or all of a narrow map): these
     are in a ring of rows with their padding, which the pair below shares. scratch: addresses of
     ring rows at the left, of input rows, of ring rows at the right; results of half a step; the
-    ring; a row of padding.
+    ring; a row of padding, or, with two filters per channel, of inputs to double.
     """
     p, g, x, constants, pads, epilogue, out, scratch = arrays(frame, QuadRows, Geometry, "uuufuu")
-    channels, out_height, out_width, pairs = g.channels, g.out_height, g.out_width, p.pairs
+    channels, out_height, out_width, pairs = g.outs, g.out_height, g.out_width, p.pairs
     row_bytes, most = p.row_bytes, p.input_rows
     rows = scratch[: 8 * 3 * most].view(np.int64)
     spare = scratch.ctypes.data + (8 * 3 * most + 63) // 64 * 64
     ring = spare + p.spare_bytes
-    padding = ring + most * row_bytes
+    behind = ring + most * row_bytes
     x_start, pads_start = x.ctypes.data, pads.ctypes.data
     x_end, pads_end = x_start + x.size, pads_start + pads.size
     in_ring = p.left_columns + p.right_columns
-    clear_rows(g, ring, row_bytes, most, in_ring, pads_start, pads_end)
-    copy_bytes(padding, g.pitch, pads_start, 0, p.inside_columns, channels, pads_end, g.flip)
+    if p.multiplier > 1:
+        clear_rows(g, behind, 0, 1, in_ring, pads_start, pads_end)
+    else:
+        clear_rows(g, ring, row_bytes, most, in_ring, pads_start, pads_end)
+        copy_bytes(behind, g.pitch, pads_start, 0, p.inside_columns, channels, pads_end, g.flip)
     made, image, place = 0, -1, p.first
     while place < p.end:
         if place // pairs != image:
@@ -111,10 +117,16 @@ def depthwise_quads(frame):  # type: ignore[no-untyped-def]
         count = (lines - 1) * g.stride_y + g.kernel_y
         if in_ring > 0:
             for row in range(max(made, top), top + count):
-                load_edges(
-                    g, p, ring + row % most * row_bytes, x_start, x_end, pads_start, pads_end,
-                    image, row - g.top,
+                target = ring + row % most * row_bytes
+                if p.multiplier == 1:
+                    load_edges(
+                        g, p, target, x_start, x_end, pads_start, pads_end, image, row - g.top
+                    )  # fmt: skip
+                    continue
+                load_row(
+                    g, behind, in_ring, x_start, x_end, pads_start, pads_end, image, row - g.top
                 )  # fmt: skip
+                double_row(target, behind, in_ring * g.channels)
             made = top + count
             for i in range(count):
                 rows[i] = ring + (top + i) % most * row_bytes
@@ -125,7 +137,7 @@ def depthwise_quads(frame):  # type: ignore[no-untyped-def]
             source += p.first_inside * g.pitch
             for i in range(count):
                 inside = 0 <= top - g.top + i < g.height
-                rows[most + i] = source + i * line_bytes if inside else padding
+                rows[most + i] = source + i * line_bytes if inside else behind
         target = out.ctypes.data + (image * out_height + y) * out_width * channels
         for part in range(3):
             width = p.left if part == 0 else p.inside if part == 1 else p.right
@@ -199,6 +211,8 @@ def kind_of(layout: ConvLayout, pitch: int) -> Kind:
     pad, width = kernel // 2, layout.out_width
     whole = Kind(kernel, stride, whole=width)
     same = layout.width == width and layout.top_left[1] == pad and layout.input_flip == 0
+    if len(layout.weights) > channels:
+        return Kind(kernel, stride)
     if whole in FORMS and same and channels >= 64:
         return whole
     flat = Kind(kernel, stride, flat=True)
@@ -227,6 +241,7 @@ def split_columns(layout: ConvLayout, chosen: Form) -> tuple[int, int, int]:
     inside = width - left - step
     ends = (width - step - 1) * stride - pad + kernel <= layout.width
     possible = layout.input_flip == 0 and (layout.channels >= 32 or chosen.kind.flat)
+    possible = possible and len(layout.weights) == layout.channels
     if not (possible and ends and left * stride >= pad and inside >= step) or width < _LEAST_WIDTH:
         return width, 0, 0
     return left, inside, step
@@ -234,27 +249,28 @@ def split_columns(layout: ConvLayout, chosen: Form) -> tuple[int, int, int]:
 
 def prepare_quads(op: Op, layout: ConvLayout, output: TensorSpec) -> OpPlan | None:
     """The path for a layer of the FORMS to uint8; None where it is another layer, or not exact."""
-    channels, kernel = layout.channels, layout.kernel[0]
+    outs, kernel = len(layout.weights), layout.kernel[0]
     square = layout.kernel == (kernel, kernel) and layout.dilation == (1, 1)
     even = layout.stride[0] == layout.stride[1] and Kind(kernel, layout.stride[0]) in FORMS
-    if not (square and even and layout.out_height >= ROWS and takes(layout, output)):
+    few = outs <= 2 * layout.channels
+    if not (square and even and few and layout.out_height >= ROWS and takes(layout, output)):
         return None
     exact = depthwise_epilogue(op, layout, output)
     if exact is None:
         return None
     bias, epilogue = exact
-    weights = layout.weights.reshape(channels, kernel, kernel)
+    weights = layout.weights.reshape(outs, kernel, kernel)
     if not _in_words(weights, bias, epilogue):
         return None
 
     def reading(pitch: int) -> OpPlan:
         kind = kind_of(layout, pitch)
-        times = repeat(channels) if kind.flat else 1
-        beside = _beside(weights, layout.pads[:channels], kind) if kind.whole else 0
+        times = repeat(outs) if kind.flat else 1
+        beside = _beside(weights, layout.pads[:outs], kind) if kind.whole else 0
         constants = _constants(
             np.tile(weights, (times, 1, 1)),
             np.tile(bias + beside, times),
-            np.tile(epilogue.factors[:channels], times),
+            np.tile(epilogue.factors[:outs], times),
             form(kind),
         )
         parameters, scratch_bytes = _parameters(layout, form(kind), pitch)
@@ -263,12 +279,12 @@ def prepare_quads(op: Op, layout: ConvLayout, output: TensorSpec) -> OpPlan | No
         path = f"{ISA.name}-quads"
         return ranged_plan(path, depthwise_quads, parameters, packed, scratch_bytes, before)
 
-    return pitched_plan(reading, channels)
+    return pitched_plan(reading, layout.channels)
 
 
 def _parameters(layout: ConvLayout, chosen: Form, pitch: int) -> tuple[QuadRows, int]:
     """What the kernel takes, and its bytes of scratch."""
-    kind, channels, stride = chosen.kind, layout.channels, layout.stride[1]
+    kind, outs, stride = chosen.kind, len(layout.weights), layout.stride[1]
     left, inside, right = split_columns(layout, chosen)
     left_columns, inside_columns, right_columns = (
         (width - 1) * stride + kind.kernel if width else 0 for width in (left, inside, right)
@@ -276,12 +292,12 @@ def _parameters(layout: ConvLayout, chosen: Form, pitch: int) -> tuple[QuadRows,
     first_inside = left * stride - layout.top_left[1]
     if kind.whole:
         first_inside, inside_columns = 0, layout.width
-    row_bytes = ring_row_bytes(left_columns + right_columns, channels)
+    row_bytes = ring_row_bytes(left_columns + right_columns, outs)
     pairs = -(-layout.out_height // ROWS)
-    pair_bytes = ROWS * stride * layout.width * min(channels, 64)
+    pair_bytes = ROWS * stride * layout.width * min(outs, 64)
     at_once = min(pairs, max(_BLOCK_BYTES // pair_bytes, 1))
     input_rows = (ROWS * at_once - 1) * stride + kind.kernel
-    vector = channels * (repeat(channels) if kind.flat else 1)
+    vector = outs * (repeat(outs) if kind.flat else 1)
     whole, halves = quads_ir.cover(vector, chosen.lanes)
     spare_bytes = 64 * ROWS * chosen.outputs
     parameters = QuadRows(
@@ -295,6 +311,7 @@ def _parameters(layout: ConvLayout, chosen: Form, pitch: int) -> tuple[QuadRows,
         spare_bytes=spare_bytes,
         whole=whole,
         halves=halves,
+        multiplier=outs // layout.channels,
         vector=vector,
         step=_step(layout, chosen),
         left=left,
@@ -306,5 +323,6 @@ def _parameters(layout: ConvLayout, chosen: Form, pitch: int) -> tuple[QuadRows,
         inside_columns=inside_columns,
     )
     table_bytes = 8 * 3 * input_rows + 64
-    size = table_bytes + spare_bytes + input_rows * row_bytes + inside_columns * pitch + 64
+    behind_bytes = max(inside_columns * pitch, (left_columns + right_columns) * layout.channels)
+    size = table_bytes + spare_bytes + input_rows * row_bytes + behind_bytes + GAP
     return parameters, size

@@ -19,6 +19,7 @@ from r329fast.kernels.conv.block_rows import (
     takes,
 )
 from r329fast.kernels.conv.layout import ConvLayout, Geometry
+from r329fast.kernels.conv.ring import double_row
 from r329fast.kernels.conv.windows import clear_rows, load_row
 from r329fast.kernels.ir import channel_blocks
 from r329fast.kernels.ir import depthwise_taps as taps_ir
@@ -82,16 +83,14 @@ def depthwise_taps(frame):  # type: ignore[no-untyped-def]
                 image, row - g.top,
             )  # fmt: skip
             count = columns * g.channels
+            if multiplier == 2:
+                double_row(scratch.ctypes.data + target, scratch.ctypes.data + loaded_at, count)
+                continue
             source = scratch[loaded_at : loaded_at + count]
             spread = scratch[target : target + count * multiplier]
-            if multiplier == 2:
-                pairs = spread.view(np.uint16)
-                for i in range(count):
-                    pairs[i] = np.uint16(np.uint16(source[i]) * np.uint16(257))
-            else:
-                for i in range(count):
-                    for k in range(multiplier):
-                        spread[i * multiplier + k] = source[i]
+            for i in range(count):
+                for k in range(multiplier):
+                    spread[i * multiplier + k] = source[i]
         made = top + ring_rows
         for ky in range(kernel_y):
             rows[ky] = ring + (top + ky * dilation_y) % ring_rows * row_bytes

@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from r329fast.kernels.conv.windows import load_row
+from r329fast.kernels.ir.depthwise_taps import emit_double_row
+from r329fast.kernels.leaves.leaf import leaf
 from r329fast.kernels.runtime.compiling import kernel_part
+
+# Two filters per channel: what is written behind the row stays within its gap.
+double_row: Any = leaf("double_row", emit_double_row)
 
 
 @kernel_part

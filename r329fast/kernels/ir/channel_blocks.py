@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 
 from llvmlite import ir
 
@@ -28,6 +29,7 @@ from r329fast.kernels.ir.emit import (
     declare,
     join,
     load,
+    picks,
     splat,
     store,
 )
@@ -55,6 +57,26 @@ def blocks(lanes: int, channels: int) -> list[tuple[int, int]]:
     return result
 
 
+@cache
+def _interleaved(count: int, group: int, high: bool) -> Value:
+    """Mask of elements of the low or high halves of two vectors' groups, in turns."""
+    order = []
+    for first in range(0, count, group):
+        start = first + (group // 2 if high else 0)
+        for index in range(start, start + group // 2):
+            order += [index, count + index]
+    return picks(tuple(order))
+
+
+@cache
+def _low_words(lanes: int, run: int) -> Value:
+    order = []
+    for group in range(0, lanes, run):
+        for first in (0, 2 * lanes):
+            order += [first + 2 * (group + i) for i in range(run)]
+    return picks(tuple(order))
+
+
 class Block:
     """One block of 4 * lanes channels."""
 
@@ -68,13 +90,7 @@ class Block:
     def unpack(self, a: Value, b: Value, size: int, high: bool) -> Value:
         """Interleave elements of `size` bytes from the low or high halves of 16-byte groups."""
         kind = ir.VectorType(ir.IntType(8 * size), self.bytes // size)
-        group, count = 16 // size, self.bytes // size
-        picked = []
-        for first in range(0, count, group):
-            start = first + (group // 2 if high else 0)
-            for index in range(start, start + group // 2):
-                picked += [index, count + index]
-        mask = ir.Constant(ir.VectorType(I32, count), picked)
+        mask = _interleaved(self.bytes // size, 16 // size, high)
         mixed = self.builder.shuffle_vector(
             self.builder.bitcast(a, kind), self.builder.bitcast(b, kind), mask
         )
@@ -153,11 +169,7 @@ class Block:
     def low_words(self, a: Value, b: Value, run: int = 4) -> Value:
         """The low int16 of two vectors of 32-bit values, runs in turns: 4 as the packs do."""
         kind = ir.VectorType(I16, 2 * self.lanes)
-        order = []
-        for group in range(0, self.lanes, run):
-            for first in (0, 2 * self.lanes):
-                order += [first + 2 * (group + i) for i in range(run)]
-        mask = ir.Constant(ir.VectorType(I32, len(order)), order)
+        mask = _low_words(self.lanes, run)
         a, b = self.builder.bitcast(a, kind), self.builder.bitcast(b, kind)
         return self.builder.shuffle_vector(a, b, mask)
 

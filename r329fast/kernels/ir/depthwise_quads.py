@@ -103,7 +103,7 @@ class RowPairs:
         self.between = builder.mul(pitch, I64(form.kind.stride))
         self.flat = FlatRows(builder, permutes, pitch, channels) if form.kind.flat else None
         with builder.goto_entry_block():
-            self.rest = builder.alloca(ir.VectorType(I8, 32))
+            self.rest = builder.alloca(ir.VectorType(I8, 64))
 
     def block_bytes(self, lanes: int) -> int:
         """Of the constants of a block: weights, int32 biases, float32 factors."""
@@ -196,7 +196,7 @@ class RowPairs:
 
     def store(self, block: Block, value: Value, place: Pointer) -> None:
         """Bytes of a block, or as many as there are channels."""
-        if block.lanes == self.form.lanes[0]:
+        if not self.form.parts or block.lanes > self.form.lanes[-1]:
             store(self.builder, value, place)
             return
         builder = self.builder
@@ -333,8 +333,8 @@ def emit_quad_rows(
     constants: by blocks of channels (`block_starts`) the weights of the form
     [weight][quarter][lane][4], its int32 biases, float32 factors; epilogue: header of a float32
     form; step: columns that a step makes, no more than `columns`; below: bytes from one output row
-    to the next; spare: 64 bytes for each output of a step. Fewer than 32 channels are read as 32.
-    Flat forms: channels are those of a run of columns, lanes are in the order of bytes, and up to
+    to the next; spare: 64 bytes for each output of a step. Whole blocks of channels are read. Flat
+    forms: channels are those of a run of columns, lanes are in the order of bytes, and up to
     48 bytes behind the columns are read.
     """
     for index, chosen in enumerate(FORMS):

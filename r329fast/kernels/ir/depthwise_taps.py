@@ -11,8 +11,23 @@ from __future__ import annotations
 
 from typing import Any
 
+from llvmlite import ir
+
 from r329fast.kernels.ir.channel_blocks import AT_ONCE, Block, BlockRow
-from r329fast.kernels.ir.emit import BYTES, I64, Builder, Loop, Pointer, Value, at, dot, load
+from r329fast.kernels.ir.emit import (
+    BYTES,
+    I8,
+    I16,
+    I64,
+    Builder,
+    Loop,
+    Pointer,
+    Value,
+    at,
+    dot,
+    load,
+    store,
+)
 from r329fast.kernels.runtime.isa import Isa
 
 
@@ -76,6 +91,16 @@ class TapsRow(BlockRow):
                 taps = load(builder, place, block.words)
                 total = builder.load(sums[quarter], typ=block.words)
                 builder.store(dot(builder, block.isa, total, value, taps), sums[quarter])
+
+
+def emit_double_row(builder: Builder, target: Pointer, source: Pointer, count: Value) -> None:
+    """Each of `count` bytes twice; reads up to 31 behind them, and writes as many pairs."""
+    octets, words = ir.VectorType(I8, 32), ir.VectorType(I16, 32)
+    twice = ir.Constant(words, [257] * 32)
+    with Loop(builder, count, 32, "double") as index:
+        values = load(builder, at(builder, source, index), octets)
+        pairs = builder.mul(builder.zext(values, words), twice)
+        store(builder, pairs, at(builder, target, builder.add(index, index)))
 
 
 def emit_taps_row(

@@ -6,6 +6,7 @@ vector IR that LLVM lowers for any target. Pointers are byte pointers, offsets b
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Annotated, Any
 
 from llvmlite import ir
@@ -22,15 +23,17 @@ Value = Any
 Pointer = Annotated[Any, "pointer"]
 
 
+@cache
+def picks(order: tuple[int, ...]) -> Value:
+    """The mask of a shuffle; made once, since its text takes longer than what it says."""
+    return ir.Constant(ir.VectorType(I32, len(order)), list(order))
+
+
 def splat(builder: Builder, value: Value, count: int) -> Value:
     """A vector of `count` times `value`."""
-    vector = ir.VectorType(value.type, count)
-    first = builder.insert_element(ir.Constant(vector, ir.Undefined), value, I32(0))
-    return builder.shuffle_vector(
-        first,
-        ir.Constant(vector, ir.Undefined),
-        ir.Constant(ir.VectorType(I32, count), [0] * count),
-    )
+    nothing = ir.Constant(ir.VectorType(value.type, count), ir.Undefined)
+    first = builder.insert_element(nothing, value, I32(0))
+    return builder.shuffle_vector(first, nothing, picks((0,) * count))
 
 
 def declare(builder: Builder, name: str, result: Any, arguments: list[Any]) -> Value:
@@ -64,7 +67,7 @@ def join(builder: Builder, values: list[Value]) -> Value:
     """One vector of all of theirs, a power of two of them."""
     while len(values) > 1:
         count = 2 * values[0].type.count
-        mask = ir.Constant(ir.VectorType(I32, count), list(range(count)))
+        mask = picks(tuple(range(count)))
         values = [
             builder.shuffle_vector(a, b, mask)
             for a, b in zip(values[::2], values[1::2], strict=True)

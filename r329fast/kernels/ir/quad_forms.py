@@ -58,6 +58,7 @@ FORMS = (
     Kind(5, 1),
     Kind(5, 2),
     Kind(7, 1),
+    Kind(7, 2),
 )
 FLAT_CHANNELS = 24  # most: the windows of 16 bytes lie within 64
 
@@ -77,11 +78,13 @@ class Form:
 
     @property
     def lanes(self) -> tuple[int, ...]:
-        """Of the blocks of channels: 64 channels, then 32, which may reach past the channels.
+        """Of the blocks of channels: 64 channels, then 32 where the time to compile them pays."""
+        return (16, 8) if self.parts and self.kind != Kind(7, 2) else (16,)
 
-        Where a form has blocks of 64 alone, they end with the channels.
-        """
-        return (16,) if self.kind.flat or self.kind.whole else (16, 8)
+    @property
+    def parts(self) -> bool:
+        """Whether the smallest block may reach past the channels, else it ends with them."""
+        return not (self.kind.flat or self.kind.whole)
 
     @property
     def outputs(self) -> int:
@@ -145,6 +148,9 @@ def _places(kind: Kind) -> list[list[Place]]:
     if (kernel, stride) == (5, 2):
         kinds = [(_square, 0), (_square, 2), (_along, 4), (_square, 5)]
         return [quad(row, column) for quad, row in kinds for column in range(0, 12, 2)]
+    if (kernel, stride) == (7, 2):
+        kinds = [(_square, 0), (_square, 2), (_square, 4), (_along, 6), (_square, 7)]
+        return [quad(row, column) for quad, row in kinds for column in range(0, 14, 2)]
     raise ValueError(f"no form of windows of {kernel}, stride {stride}")
 
 
