@@ -7,6 +7,7 @@ from r329fast.kernels.leaves.gemm_tile import (
     GROUPED,
     HALF,
     ROWS_NARROW,
+    ROWS_WIDE,
     row_groups_narrow,
     row_groups_slim,
     row_groups_wide,
@@ -42,21 +43,38 @@ def take_run(line, place, way):  # type: ignore[no-untyped-def]
 
 
 @kernel_part
-def group_line(a, row_stride, width, spans, w, epilogue, first, pitch, fuse, o, outs, wide, slim):  # type: ignore[no-untyped-def]
-    """The columns of a panel over one line, a few rows at once; `o`: their first output."""
+def group_lines(a, o, way, spans, w, epilogue, first, pitch, fuse, wide, slim):  # type: ignore[no-untyped-def]
+    """The columns of a panel over all lines of `way`, a few rows at once."""
     taps, jump, steps = spans
-    if wide:
-        row_groups_wide(
-            a, row_stride, width, taps, jump, steps, w, epilogue, first, pitch, fuse, o, outs
-        )
-    elif slim:
-        row_groups_slim(
-            a, row_stride, width, taps, jump, steps, w, epilogue, first, pitch, fuse, o, outs
-        )
-    else:
-        row_groups_narrow(
-            a, row_stride, width, taps, jump, steps, w, epilogue, first, pitch, fuse, o, outs
-        )
+    length, lines, _count, across, along, across_out, along_out = way
+    for _ in range(lines):
+        if wide:
+            row_groups_wide(
+                a, along, length, taps, jump, steps, w, epilogue, first, pitch, fuse, o, along_out
+            )
+        elif slim:
+            row_groups_slim(
+                a, along, length, taps, jump, steps, w, epilogue, first, pitch, fuse, o, along_out
+            )
+        else:
+            row_groups_narrow(
+                a, along, length, taps, jump, steps, w, epilogue, first, pitch, fuse, o, along_out
+            )
+        a += across
+        o += across_out
+
+
+@kernel_part
+def grouping(lines, width, tiled, wide):  # type: ignore[no-untyped-def]
+    """Whether groups of rows take lines one by one (1), or columns (2), or make more positions than
+    the `tiled` ones (0).
+    """
+    rows = ROWS_WIDE if wide else ROWS_NARROW
+    lying = lines * ((width + rows - 1) // rows * rows)
+    standing = width * ((lines + rows - 1) // rows * rows)
+    if width >= rows and (lines == 1 or (lying <= tiled and lying <= standing)):
+        return 1
+    return 2 if lines >= rows and standing <= tiled else 0
 
 
 @kernel_part
@@ -116,12 +134,13 @@ def tile_lines(p, g, a, line_stride, row_stride, lines, width, w, epilogue, out,
     # The columns that whole runs of lines leave over: by runs along columns, where those are fewer.
     whole = width // HALF * HALF
     rest = width - whole
-    turned = lines >= HALF and rest * ((lines + HALF - 1) // HALF) < lines
+    up = (lines + HALF - 1) // HALF
+    turned = lines >= HALF and rest * up < lines
     count = HALF if turned else min(HALF, width)  # positions of a run
-    # One line of positions by a few rows at once, so that finishing them hides behind products; a
-    # long K has so many of those that reading weights for few rows costs more.
-    grouped = GROUPED and lines == 1 and width >= ROWS_NARROW
-    grouped = grouped and fuse and p.taps * p.steps <= _GROUPED_STEPS
+    tiled = HALF * (lines * (width // HALF) + (rest * up if turned else lines * min(rest, 1)))
+    # A few rows at once, where that makes no more positions: finishing them hides behind products.
+    # A long K has so many of those that reading weights for few rows costs more.
+    grouped = GROUPED and fuse and p.taps * p.steps <= _GROUPED_STEPS
     # Columns outside, positions inside: the weights of one panel (K x columns) are read from memory
     # once and then stay in L1, while the rows are read again from L2.
     column, last = p.column, min(p.column_end, per_out)
@@ -140,21 +159,22 @@ def tile_lines(p, g, a, line_stride, row_stride, lines, width, w, epilogue, out,
         full = left >= columns
         left = min(left, columns)
         o = out + first
-        if grouped and full:
-            group_line(
-                a, row_stride, width, spans, w, epilogue, first, pitch, fuse, o, outs, wide, slim
-            )
+        way = (width, lines, count, line_stride, row_stride, width * outs, outs)
+        columnwise = (lines, width, count, row_stride, line_stride, outs, width * outs)
+        groups = grouping(lines, width, tiled, wide) if grouped and full else 0
+        if groups:
+            way = way if groups == 1 else columnwise
+            group_lines(a, o, way, spans, w, epilogue, first, pitch, fuse, wide, slim)
         else:
             now = fuse if full and count == HALF else gemm_tile_ir.STORE
-            length = whole if turned else width
-            way = (length, lines, count, line_stride, row_stride, width * outs, outs)
-            tile_runs(a, o, way, spans, w, epilogue, first, pitch, now, left, acc, wide, slim)
             if turned:
-                way = (lines, rest, count, row_stride, line_stride, outs, width * outs)
+                way = (whole, lines, count, line_stride, row_stride, width * outs, outs)
+                columnwise = (lines, rest, count, row_stride, line_stride, outs, width * outs)
                 tile_runs(
-                    a + whole * row_stride, o + whole * outs, way, spans, w, epilogue, first, pitch,
-                    now, left, acc, wide, slim,
+                    a + whole * row_stride, o + whole * outs, columnwise, spans, w, epilogue, first,
+                    pitch, now, left, acc, wide, slim,
                 )  # fmt: skip
+            tile_runs(a, o, way, spans, w, epilogue, first, pitch, now, left, acc, wide, slim)
         w += columns * column_bytes
 
 

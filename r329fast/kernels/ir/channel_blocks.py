@@ -316,13 +316,18 @@ class BlockRow:
             values = self.finish(block, sums, block.factors(constants), bounds)
             target = at(builder, self.out, builder.add(first, builder.mul(column, channels)))
             for value in values:
-                with builder.if_else(full, likely=True) as (then, otherwise):
-                    with then:
-                        store(builder, value, target)
-                    with otherwise:
-                        store(builder, value, self.spare)
-                        copy_bytes(builder, target, self.spare, left)
+                self.put(value, target, left, full)
                 target = at(builder, target, channels)
+
+    def put(self, value: Value, target: Pointer, left: Value, full: Value) -> None:
+        """The bytes of a column, of which `left` exist where they are not `full`."""
+        builder = self.builder
+        with builder.if_else(full, likely=True) as (then, otherwise):
+            with then:
+                store(builder, value, target)
+            with otherwise:
+                store(builder, value, self.spare)
+                copy_bytes(builder, target, self.spare, left)
 
     def all_channels(self, stride: int) -> None:
         """Whole blocks, then a half and a quarter one for what is left (see `blocks`)."""

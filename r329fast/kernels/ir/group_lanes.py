@@ -26,6 +26,7 @@ from r329fast.kernels.ir.emit import (
     at,
     declare,
     dot,
+    join,
     load,
     splat,
 )
@@ -66,8 +67,15 @@ class LanesRow(BlockRow):
     def sums(
         self, block: Block, stride: int, source: Value, place: Pointer, constants: Pointer
     ) -> list[list[Value]]:
-        builder = self.builder
         slots = self.slots(block, constants)
+        self.products(block, block.lanes, slots, source, place)
+        return [[self.builder.load(slot, typ=block.words) for slot in column] for column in slots]
+
+    def products(
+        self, block: Block, lanes: int, slots: list[list[Value]], source: Value, place: Pointer
+    ) -> None:
+        """All taps and steps added to the sums; lanes: of the weights at `place`."""
+        builder = self.builder
         between = builder.mul(self.channels, self.step)
         columns = [builder.mul(between, I64(x)) for x in range(AT_ONCE)]
         tap_bytes = builder.mul(self.channels, self.spread)
@@ -79,13 +87,13 @@ class LanesRow(BlockRow):
                 inputs = at(builder, start, builder.mul(kx, tap_bytes))
                 tap = builder.add(first, builder.mul(kx, self.group_lanes))
                 with Loop(builder, self.group_lanes, 1, "lanes.step") as index:
-                    now = builder.mul(builder.add(tap, index), I64(step_bytes(block.lanes)))
-                    self.add(block, slots, inputs, columns, at(builder, place, now), index)
-        return [[builder.load(slot, typ=block.words) for slot in column] for column in slots]
+                    now = builder.mul(builder.add(tap, index), I64(step_bytes(lanes)))
+                    self.add(block, lanes, slots, inputs, columns, at(builder, place, now), index)
 
     def add(
         self,
         block: Block,
+        lanes: int,
         slots: list[list[Value]],
         inputs: Pointer,
         columns: list[Value],
@@ -96,16 +104,64 @@ class LanesRow(BlockRow):
         builder = self.builder
         exchanged = exchange(block, index)
         taps = [
-            load(builder, at(builder, weights, quarter * block.bytes), block.words)
+            self.repeated(block, lanes, at(builder, weights, quarter * 4 * lanes), I32)
             for quarter in range(4)
         ]
-        for column, sums in zip(columns, slots, strict=True):
-            value = permute(
-                block, load(builder, at(builder, inputs, column), block.words), exchanged
-            )
+        some = ir.VectorType(I32, lanes)
+        several = block.lanes // lanes  # columns in a vector
+        for number, sums in enumerate(slots):
+            own = columns[number * several : (number + 1) * several]
+            value = join(builder, [load(builder, at(builder, inputs, x), some) for x in own])
+            value = permute(block, value, exchanged)
             for slot, weight in zip(sums, taps, strict=True):
                 total = builder.load(slot, typ=block.words)
                 builder.store(dot(builder, block.isa, total, value, weight), slot)
+
+    def repeated(self, block: Block, lanes: int, place: Pointer, kind: ir.Type) -> Value:
+        """A vector of `lanes` at `place`, once for every column of the block's."""
+        value = load(self.builder, place, ir.VectorType(kind, lanes))
+        return join(self.builder, [value] * (block.lanes // lanes))
+
+    def block(self, lanes: int, stride: int, first: Value, place: Pointer) -> None:
+        if lanes == self.isa.lanes // 4:
+            self.pairs(lanes, first, place)
+        else:
+            super().block(lanes, stride, first, place)
+
+    def pairs(self, lanes: int, first: Value, place: Pointer) -> None:
+        """The last block: vectors of half the length take two columns of it, side by side."""
+        builder, channels = self.builder, self.channels
+        block = Block(builder, self.isa, 2 * lanes)
+        bounds = block.bounds(self.limits)
+        constants = at(builder, place, self.weight_bytes(lanes, 1))
+        biases, factors = (
+            [
+                self.repeated(block, lanes, at(builder, constants, 4 * lanes * quarter), kind)
+                for quarter in quarters
+            ]
+            for kind, quarters in ((I32, range(4)), (F32, range(4, 8)))
+        )
+        with builder.goto_entry_block():
+            slots = [[builder.alloca(block.words) for _ in range(4)] for _ in range(AT_ONCE // 2)]
+        left = builder.sub(channels, first)
+        full = builder.icmp_signed(">=", left, I64(4 * lanes))
+        with Loop(builder, self.columns, AT_ONCE, "pairs.column") as index:
+            # the last four begin earlier where fewer are left
+            inside = builder.icmp_signed("<", index, self.last)
+            column = builder.select(inside, index, self.last)
+            for pair in slots:
+                for slot, bias in zip(pair, biases, strict=True):
+                    builder.store(bias, slot)
+            source = builder.mul(channels, builder.mul(column, self.step))
+            self.products(block, lanes, slots, builder.add(first, source), place)
+            sums = [[builder.load(slot, typ=block.words) for slot in pair] for pair in slots]
+            target = at(builder, self.out, builder.add(first, builder.mul(column, channels)))
+            for value in self.finish(block, sums, factors, bounds):
+                for half in range(2):
+                    places = list(range(4 * lanes * half, 4 * lanes * (half + 1)))
+                    mask = ir.Constant(ir.VectorType(I32, 4 * lanes), places)
+                    self.put(builder.shuffle_vector(value, value, mask), target, left, full)
+                    target = at(builder, target, channels)
 
     def ordered(self, block: Block, value: Value) -> Value:
         # per 16 channels, the packs leave the outputs 0, 4, 8, 12, 1, 5, ...

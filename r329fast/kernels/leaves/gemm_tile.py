@@ -142,4 +142,4 @@ make = sum_tile if JIT else sum_tile_twin
 sum_tile_wide, sum_tile_narrow = make(ISA, ISA.vectors), make(ISA, ISA.vectors // 2)
 row_groups_wide, row_groups_narrow = row_groups(ISA, ISA.vectors), row_groups(ISA, 1)
 row_groups_slim = row_groups(replace(ISA, name=f"{ISA.name}-slim", lanes=ISA.slim or ISA.lanes), 1)
-ROWS_NARROW = GROUP  # positions of the longest group
+ROWS_WIDE, ROWS_NARROW = GROUP // ISA.vectors, GROUP  # positions of a group
