@@ -175,37 +175,41 @@ class RowPairs:
             if half == 0:
                 for index, value in enumerate(words):
                     store(builder, value, at(builder, self.spare, index * block.bytes))
+        values, places = [], []
         for index, high in enumerate(words):
-            place = at(builder, self.spare, index * block.bytes)
-            self.write(block, load(builder, place, high.type), high, index, target)
+            low = load(builder, at(builder, self.spare, index * block.bytes), high.type)
+            values.append(self.as_bytes(block, low, high))
+            column, row = divmod(index, ROWS)
+            place = at(builder, target, builder.mul(self.channels, I64(column)))
+            places.append(at(builder, place, self.below) if row else place)
+        self.store(block, values, places)
 
-    def write(self, block: Block, low: Value, high: Value, index: int, target: Pointer) -> None:
-        """Both halves of output `index` (column * ROWS + row) of a step -> bytes at its place."""
+    def as_bytes(self, block: Block, low: Value, high: Value) -> Value:
+        """Both halves of a vector of results -> bytes."""
         builder = self.builder
-        column, row = divmod(index, ROWS)
         highest = splat(builder, self.bounds.highest, block.bytes)
         move = splat(builder, self.bounds.move, block.bytes)
         value = block.octets_of(low, high)
         if self.flat:
             value = self.flat.ordered(value)
         value = builder.select(builder.icmp_unsigned(">", value, highest), highest, value)
-        place = at(builder, target, builder.mul(self.channels, I64(column)))
-        self.store(
-            block, builder.add(value, move), at(builder, place, self.below) if row else place
-        )
+        return builder.add(value, move)
 
-    def store(self, block: Block, value: Value, place: Pointer) -> None:
+    def store(self, block: Block, values: list[Value], places: list[Pointer]) -> None:
         """Bytes of a block, or as many as there are channels."""
+        builder, stores = self.builder, list(zip(values, places, strict=True))
         if not self.form.parts or block.lanes > self.form.lanes[-1]:
-            store(self.builder, value, place)
+            for value, place in stores:
+                store(builder, value, place)
             return
-        builder = self.builder
         full = builder.icmp_signed(">=", self.channels, I64(block.bytes))
         with builder.if_else(full, likely=True) as (then, otherwise):
             with then:
-                store(builder, value, place)
+                for value, place in stores:
+                    store(builder, value, place)
             with otherwise:
-                self.store_part(block, value, place)
+                for value, place in stores:
+                    self.store_part(block, value, place)
 
     def store_part(self, block: Block, value: Value, place: Pointer) -> None:
         """The first `channels` bytes of a block: by a mask, a copy of so few bytes is a call."""
