@@ -90,13 +90,13 @@ class RowPairs:
     def __init__(
         self, builder: Builder, isa: Isa, permutes: bool, form: Form, rows: Pointer, pairs: Value,
         lines: Value, pitch: Value, channels: Value, constants: Pointer, epilogue: Pointer,
-        columns: Value, step: Value, out: Pointer, below: Value, spare: Pointer,
+        columns: Value, step: Value, out: Pointer, across: Value, below: Value, spare: Pointer,
     ) -> None:  # fmt: skip
         self.builder, self.isa, self.form = builder, isa, form
         self.rows, self.pairs = rows, pairs
         self.last_line = builder.sub(lines, I64(ROWS))
         self.channels, self.constants, self.columns = channels, constants, columns
-        self.out, self.below, self.spare = out, below, spare
+        self.out, self.across, self.below, self.spare = out, across, below, spare
         self.bounds = _Bounds(builder, epilogue)
         self.pitch, self.columns_of_step = pitch, step
         self.pitches = [builder.mul(pitch, I64(column)) for column in range(form.columns)]
@@ -146,7 +146,7 @@ class RowPairs:
     def row_pair(self, block: Block, starts: list[Pointer], weights: Pointer, out: Pointer) -> None:
         """All columns of two rows. starts: of the input rows, at the block's first channel."""
         builder = self.builder
-        if self.form.kind.whole:
+        if self.form.at_edge:
             self.step(block, starts, weights, out)
             return
         step, flat = self.columns_of_step, self.form.kind.flat
@@ -157,7 +157,7 @@ class RowPairs:
             column = builder.mul(index, step)
             column = builder.select(builder.icmp_signed("<", column, last), column, last)
             source = builder.mul(column, self.between)
-            made = builder.mul(column, self.pitch if flat else self.channels)
+            made = builder.mul(column, self.pitch if flat else self.across)
             self.step(
                 block, [at(builder, x, source) for x in starts], weights, at(builder, out, made)
             )
@@ -180,7 +180,7 @@ class RowPairs:
             low = load(builder, at(builder, self.spare, index * block.bytes), high.type)
             values.append(self.as_bytes(block, low, high))
             column, row = divmod(index, ROWS)
-            place = at(builder, target, builder.mul(self.channels, I64(column)))
+            place = at(builder, target, builder.mul(self.across, I64(column)))
             places.append(at(builder, place, self.below) if row else place)
         self.store(block, values, places)
 
@@ -326,6 +326,7 @@ def emit_quad_rows(
     columns: Value,
     step: Value,
     out: Pointer,
+    across: Value,
     below: Value,
     spare: Pointer,
 ) -> None:
@@ -345,5 +346,5 @@ def emit_quad_rows(
         with builder.if_then(builder.icmp_signed("==", kind, I64(index))):
             RowPairs(
                 builder, isa, permutes, form(chosen), rows, pairs, lines, pitch, channels,
-                constants, epilogue, columns, step, out, below, spare,
+                constants, epilogue, columns, step, out, across, below, spare,
             ).all_channels(whole, halves)  # fmt: skip
