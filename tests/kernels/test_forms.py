@@ -208,6 +208,18 @@ def test_one_by_one_at_full_and_broken_tiles(
             check(program, kernel_cases.feeds(rng, program, count))
 
 
+@pytest.mark.parametrize("positions", [(1, 4), (2, 4), (3, 5), (4, 4), (7, 7)])
+@pytest.mark.parametrize(("inputs", "outs"), [(516, 70), (640, 24), (40, 56), (5, 32)])
+def test_few_positions_of_any_length(positions: tuple[int, int], inputs: int, outs: int) -> None:
+    """By groups of rows or by tiles, whichever makes fewer positions, at both sides of a long K."""
+    rng = np.random.default_rng(inputs + positions[1])
+    for act in ("RELU", "CLIP"):
+        program = kernel_cases.convolution(rng, (*positions, inputs), outs, (1, 1), chosen=act)
+        program.ops[0].attrs["rounding"] = "half_even"
+        check(program, kernel_cases.feeds(rng, program, 1))
+        check_parts(program, kernel_cases.feeds(rng, program, 3))
+
+
 @pytest.mark.parametrize("size", [(7, 7), (14, 28), (13, 15), (30, 21), (17, 17), (8, 8), (23, 3)])
 @pytest.mark.parametrize("stride", [1, 2, 3])
 @pytest.mark.parametrize("kernel", [(3, 3), (7, 7), (2, 5), (1, 1)])
