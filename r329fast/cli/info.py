@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 import importlib.metadata
-import os
 import platform
 import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from r329fast.base.machine import cpu_model
+from r329fast.base.machine import cores, cpu_model
 from r329fast.cli.output import Console
 from r329fast.version import __version__
 
@@ -19,6 +18,7 @@ if TYPE_CHECKING:
 
 NAME = "info"
 HELP = "versions, CPU, kernel path, cache"
+_MOST_PROCESSES = 4  # that compile: each takes about 300 MB
 _PACKAGES = ("numpy", "numba", "llvmlite", "onnx", "onnxruntime", "opencv-python-headless")
 
 
@@ -48,9 +48,7 @@ def execute(args: argparse.Namespace, out: Console) -> int:
         **{name: _version(name) for name in _PACKAGES},
         "machine": platform.machine(),
         "cpu": cpu_model(),
-        "cores": len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else os.cpu_count(),
+        "cores": cores(),
         "kernel path": ISA.name,
         "cache": CACHE_DIR,
     }
@@ -58,7 +56,7 @@ def execute(args: argparse.Namespace, out: Console) -> int:
         from r329fast.kernels.warm_up import warmup
 
         start = time.perf_counter()
-        warmup()
+        warmup(processes=min(cores(), _MOST_PROCESSES))
         facts["warmup seconds"] = round(time.perf_counter() - start, 2)
     if args.measure or (args.warmup and is_missing()):
         from r329fast.kernels.measure import measure

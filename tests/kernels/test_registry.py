@@ -5,6 +5,9 @@ R329FAST_ISA forces another path; NUMBA_DISABLE_JIT=1 with -k small runs the un-
 
 from __future__ import annotations
 
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -13,7 +16,7 @@ from support import kernel_cases, kernel_cases_words
 from support.kernel_cases_check import check
 
 from r329fast.bench.cases import make_case
-from r329fast.kernels import REGISTRY, warmup
+from r329fast.kernels import REGISTRY, warm_up, warmup
 from r329fast.kernels.runtime.isa import JIT
 from r329fast.kernels.runtime.kernel import KERNELS
 from r329fast.kernels.runtime.team import run_pieces
@@ -52,6 +55,26 @@ def test_warmup_compiles_every_kernel() -> None:
     case = make_case("resnet18_v2", 64)
     Simulator(case.program, threads=2).run(case.program.quantize_input(case.images(1)))
     assert run_pieces.signatures == [signature]  # threads that share an image compile nothing more
+
+
+class _Broken(ProcessPoolExecutor):
+    """Processes that die before they do anything."""
+
+    def submit(self, *args, **kwargs):  # type: ignore[no-untyped-def]
+        raise BrokenProcessPool("a process ended abruptly")
+
+
+@pytest.mark.skipif(not JIT, reason="nothing is compiled")
+@pytest.mark.parametrize("pool", [ProcessPoolExecutor, _Broken])
+def test_warmup_beside_other_processes(
+    monkeypatch: pytest.MonkeyPatch, pool: type[ProcessPoolExecutor]
+) -> None:
+    monkeypatch.setattr(warm_up, "_LOADED", -1.0)  # as where the cache is empty
+    monkeypatch.setattr(warm_up, "ProcessPoolExecutor", pool)
+    told: list[str] = []
+    assert warmup(lambda name, seconds: told.append(name), processes=2) > 0
+    assert told == [kernel.__name__ for kernel in KERNELS]
+    assert all(kernel.ready for kernel in KERNELS)
 
 
 @pytest.mark.parametrize("kind", kernel_cases.CASES)
