@@ -154,7 +154,7 @@ def test_forms_of_quads_take_every_tap_once(kind: Kind) -> None:
                     found.setdefault((dot.row, dot.column), []).append(tap)
     assert found.keys() == {(row, column) for row in range(2) for column in range(chosen.outputs)}
     for (_, column), taps in found.items():
-        beside = chosen.outside[column] if kind.whole else []
+        beside = chosen.outside[column] if chosen.at_edge else []
         columns = [x for x in range(kernel) if x not in beside]
         assert sorted(taps) == [(y, x) for y in range(kernel) for x in columns]
 
@@ -162,16 +162,21 @@ def test_forms_of_quads_take_every_tap_once(kind: Kind) -> None:
 @pytest.mark.skipif(not block_rows.POSSIBLE, reason="a path of x86 with byte dot products")
 @pytest.mark.parametrize("pads", [(1, 1, 1, 1), (0, 1, 2, 1), (2, 1, 0, 1)])
 @pytest.mark.parametrize("channels", [64, 72, 200])
-@pytest.mark.parametrize("kind", [kind for kind in FORMS if kind.whole], ids=str)
-def test_whole_rows_of_narrow_maps(
-    kind: Kind, channels: int, pads: tuple[int, int, int, int]
+@pytest.mark.parametrize(
+    ("kind", "width"),
+    [(kind, kind.whole) for kind in FORMS if kind.whole]
+    + [(kind, width) for kind in FORMS if kind.left for width in (11, 12, 13, 14)],
+    ids=str,
+)
+def test_columns_at_the_edge_of_narrow_maps(
+    kind: Kind, width: int, channels: int, pads: tuple[int, int, int, int]
 ) -> None:
     """Padding beside the map is in the biases, with a value of each channel; above it is read."""
     sides = kind.kernel // 2
     for height in (kind.kernel, 6, 25, 140):
         rng = np.random.default_rng(height)
         program = kernel_cases.convolution(
-            rng, (height, kind.whole, channels), channels, (kind.kernel, kind.kernel),
+            rng, (height, width, channels), channels, (kind.kernel, kind.kernel),
             (kind.stride, kind.stride), pads=(pads[0], sides, pads[2], sides), group=channels,
             chosen="RELU", kind="depthwise_conv2d",
         )  # fmt: skip
@@ -182,6 +187,8 @@ def test_whole_rows_of_narrow_maps(
         op.consts["mult"] = rng.integers(8192, 32768, channels).astype(np.int32)
         op.consts["shift"] = np.full(channels, 25, dtype=np.int32)
         assert check(program, kernel_cases.feeds(rng, program, 3)) == QUADS
+        layout = conv_layout(op, program.tensors["x"], program.tensors["y"])
+        assert kind_of(layout, channels) == kind
 
 
 @pytest.mark.parametrize("channels", range(1, 140))

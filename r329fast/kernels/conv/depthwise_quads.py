@@ -24,7 +24,7 @@ from r329fast.kernels.leaves.leaf import leaf
 from r329fast.kernels.leaves.vector import move_bytes
 from r329fast.kernels.runtime.compiling import kernel_part
 from r329fast.kernels.runtime.isa import ISA, JIT, target_features
-from r329fast.kernels.runtime.kernel import KERNELS, arrays, kernel
+from r329fast.kernels.runtime.kernel import KERNELS, arrays, leaf_kernel
 from r329fast.kernels.runtime.one_call import pitched_plan, ranged_plan
 from r329fast.kernels.runtime.op_plan import OpPlan, aligned
 from r329fast.kernels.runtime.parameters import pack
@@ -33,6 +33,8 @@ from r329fast.program.program import Op, TensorSpec
 # Emulated, quads of flat forms are put together from plain loads; so they are on CPUs without VBMI.
 _PERMUTES = JIT and not ISA.emulated and "avx512vbmi" in target_features()
 quad_rows: Any = leaf("quad_rows", quads_ir.emit_quad_rows, ISA, _PERMUTES)
+_LEFT = 7  # columns of a form at the left end
+_LEAST_MIRRORED = 11  # columns that both ends make, the few in the middle twice
 _BLOCK_BYTES = 16 << 10  # of inputs of a block of channels that one call makes
 _LEAST_WIDTH = 16  # output columns from which on the input is read in place
 
@@ -50,12 +52,14 @@ class QuadRows(NamedTuple):
     halves: int
     multiplier: int  # filters per channel: 1 or 2
     vector: int  # channels in whole blocks: of a column, or of a run of columns
+    across: int  # bytes from one output column, or run, to the next
     step: int  # columns that a step makes
     left: int  # output columns whose inputs lie in the ring, at the left: all of them, or few
     inside: int  # output columns behind them that read the input in place
     right: int  # output columns at the end whose inputs lie in the ring too
     left_columns: int  # input columns in the ring for `left`
     right_columns: int
+    mirrored: int  # bytes of the constants before those of the right end, made in place; 0: none
     first_inside: int  # input column of the first output column in place
     inside_columns: int  # input columns from there on
 
@@ -77,7 +81,7 @@ def load_columns(g, target, first, columns, x, pads, image, source_y):  # type: 
     move_bytes(place, run, source, g.pitch, runs, run)
 
 
-@kernel
+@leaf_kernel
 def depthwise_quads(frame):  # type: ignore[no-untyped-def]
     """Pairs of output rows first..end.
 
@@ -138,16 +142,22 @@ def depthwise_quads(frame):  # type: ignore[no-untyped-def]
             for i in range(count):
                 inside = 0 <= top - g.top + i < g.height
                 rows[most + i] = source + i * line_bytes if inside else behind
+                if p.mirrored > 0:
+                    rows[2 * most + i] = rows[most + i] + line_bytes - g.pitch
         target = out.ctypes.data + (image * out_height + y) * out_width * channels
         for part in range(3):
             width = p.left if part == 0 else p.inside if part == 1 else p.right
             column = 0 if part == 0 else p.left if part == 1 else out_width - p.right
             pitch = g.pitch if part == 1 else channels
+            across, weights = p.across, constants.ctypes.data
+            if part == 2 and p.mirrored > 0:  # from the last column on, backwards
+                column, pitch, across = out_width - 1, -g.pitch, -across
+                weights += p.mirrored
             if width > 0:
                 quad_rows(
                     p.form, scratch.ctypes.data + 8 * most * part, several, lines, pitch,
-                    p.vector, p.whole, p.halves, constants.ctypes.data, epilogue.ctypes.data,
-                    width, p.step, target + column * channels, out_width * channels, spare,
+                    p.vector, p.whole, p.halves, weights, epilogue.ctypes.data, width, p.step,
+                    target + column * channels, across, out_width * channels, spare,
                 )  # fmt: skip
         place += several
 
@@ -159,7 +169,7 @@ if not POSSIBLE:
 def _beside(weights: np.ndarray, pads: np.ndarray, kind: Kind) -> np.ndarray:
     """What padding beside the map adds to the sums of each output column, (columns, channels).
 
-    weights (C, k, k); pads: of each channel. Only for a form that makes whole rows.
+    weights (C, k, k); pads: of each channel. Only for forms at the edge.
     """
     outside = form(kind).outside
     taps = weights.astype(np.int64).sum(axis=1) * pads.astype(np.int64)[:, None]  # (C, k)
@@ -209,12 +219,14 @@ def kind_of(layout: ConvLayout, pitch: int) -> Kind:
     """The form of a layer; pitch: bytes from one input column to the next."""
     kernel, stride, channels = layout.kernel[0], layout.stride[0], layout.channels
     pad, width = kernel // 2, layout.out_width
-    whole = Kind(kernel, stride, whole=width)
-    same = layout.width == width and layout.top_left[1] == pad
     if len(layout.weights) > channels:
         return Kind(kernel, stride)
-    if whole in FORMS and same and channels >= 64:
-        return whole
+    if layout.width == width and layout.top_left[1] == pad and channels >= 64:
+        whole, left = Kind(kernel, stride, whole=width), Kind(kernel, stride, left=_LEFT)
+        if whole in FORMS:
+            return whole
+        if left in FORMS and _LEAST_MIRRORED <= width <= 2 * _LEFT:
+            return left
     flat = Kind(kernel, stride, flat=True)
     few = channels <= FLAT_CHANNELS and pitch == channels
     if flat in FORMS and few and width >= form(flat).outputs * repeat(channels):
@@ -234,8 +246,8 @@ def split_columns(layout: ConvLayout, chosen: Form) -> tuple[int, int, int]:
     last columns of the map belong to the right.
     """
     width, kernel, stride = layout.out_width, layout.kernel[1], layout.stride[1]
-    if chosen.kind.whole:
-        return 0, width, 0
+    if chosen.at_edge:
+        return 0, chosen.at_edge, chosen.kind.left
     pad, step = layout.top_left[1], _step(layout, chosen)
     left = 0 if pad == 0 else step
     inside = width - left - step
@@ -267,14 +279,22 @@ def prepare_quads(op: Op, layout: ConvLayout, output: TensorSpec) -> OpPlan | No
     def reading(pitch: int) -> OpPlan:
         kind = kind_of(layout, pitch)
         times = repeat(outs) if kind.flat else 1
-        beside = _beside(weights, layout.pads[:outs], kind) if kind.whole else 0
-        constants = _constants(
-            np.tile(weights, (times, 1, 1)),
-            np.tile(bias + beside, times),
-            np.tile(epilogue.factors[:outs], times),
-            form(kind),
-        )
-        parameters, scratch_bytes = _parameters(layout, form(kind), pitch)
+        chosen = form(kind)
+        turned = [weights, weights[:, :, ::-1]] if kind.left else [weights]
+        parts = []
+        for each in turned:
+            beside = _beside(each, layout.pads[:outs], kind) if chosen.at_edge else 0
+            part = _constants(
+                np.tile(each, (times, 1, 1)),
+                np.tile(bias + beside, times),
+                np.tile(epilogue.factors[:outs], times),
+                chosen,
+            )
+            parts.append(part)
+        constants = aligned(np.concatenate(parts))
+        mirrored = len(parts[0]) if kind.left else 0
+        parameters, scratch_bytes = _parameters(layout, chosen, pitch)
+        parameters = parameters._replace(mirrored=mirrored)
         before = (pack(layout.geometry(layout.input_flip)._replace(pitch=pitch)),)
         packed = (constants, layout.pads, epilogue.constants)
         path = f"{ISA.name}-quads"
@@ -291,8 +311,9 @@ def _parameters(layout: ConvLayout, chosen: Form, pitch: int) -> tuple[QuadRows,
         (width - 1) * stride + kind.kernel if width else 0 for width in (left, inside, right)
     )
     first_inside = left * stride - layout.top_left[1]
-    if kind.whole:
+    if chosen.at_edge:
         first_inside, inside_columns = 0, layout.width
+        left_columns = right_columns = 0
     row_bytes = ring_row_bytes(left_columns + right_columns, outs)
     pairs = -(-layout.out_height // ROWS)
     pair_bytes = ROWS * stride * layout.width * min(outs, 64)
@@ -314,12 +335,14 @@ def _parameters(layout: ConvLayout, chosen: Form, pitch: int) -> tuple[QuadRows,
         halves=halves,
         multiplier=outs // layout.channels,
         vector=vector,
+        across=vector,
         step=_step(layout, chosen),
         left=left,
         inside=inside,
         right=right,
         left_columns=left_columns,
         right_columns=right_columns,
+        mirrored=0,
         first_inside=first_inside,
         inside_columns=inside_columns,
     )

@@ -25,7 +25,7 @@ from r329fast.kernels.ir import channel_blocks
 from r329fast.kernels.ir import depthwise_taps as taps_ir
 from r329fast.kernels.leaves.leaf import leaf
 from r329fast.kernels.runtime.isa import ISA
-from r329fast.kernels.runtime.kernel import KERNELS, arrays, kernel
+from r329fast.kernels.runtime.kernel import KERNELS, arrays, leaf_kernel
 from r329fast.kernels.runtime.one_call import pitched_plan, ranged_plan
 from r329fast.kernels.runtime.op_plan import OpPlan, aligned
 from r329fast.kernels.runtime.parameters import pack
@@ -44,7 +44,7 @@ class TapsRows(NamedTuple):
     multiplier: int  # filters per channel
 
 
-@kernel
+@leaf_kernel
 def depthwise_taps(frame):  # type: ignore[no-untyped-def]
     """Output rows first..end; input rows stay in a ring for the output rows that share them.
 

@@ -90,13 +90,13 @@ class RowPairs:
     def __init__(
         self, builder: Builder, isa: Isa, permutes: bool, form: Form, rows: Pointer, pairs: Value,
         lines: Value, pitch: Value, channels: Value, constants: Pointer, epilogue: Pointer,
-        columns: Value, step: Value, out: Pointer, below: Value, spare: Pointer,
+        columns: Value, step: Value, out: Pointer, across: Value, below: Value, spare: Pointer,
     ) -> None:  # fmt: skip
         self.builder, self.isa, self.form = builder, isa, form
         self.rows, self.pairs = rows, pairs
         self.last_line = builder.sub(lines, I64(ROWS))
         self.channels, self.constants, self.columns = channels, constants, columns
-        self.out, self.below, self.spare = out, below, spare
+        self.out, self.across, self.below, self.spare = out, across, below, spare
         self.bounds = _Bounds(builder, epilogue)
         self.pitch, self.columns_of_step = pitch, step
         self.pitches = [builder.mul(pitch, I64(column)) for column in range(form.columns)]
@@ -146,7 +146,7 @@ class RowPairs:
     def row_pair(self, block: Block, starts: list[Pointer], weights: Pointer, out: Pointer) -> None:
         """All columns of two rows. starts: of the input rows, at the block's first channel."""
         builder = self.builder
-        if self.form.kind.whole:
+        if self.form.at_edge:
             self.step(block, starts, weights, out)
             return
         step, flat = self.columns_of_step, self.form.kind.flat
@@ -157,7 +157,7 @@ class RowPairs:
             column = builder.mul(index, step)
             column = builder.select(builder.icmp_signed("<", column, last), column, last)
             source = builder.mul(column, self.between)
-            made = builder.mul(column, self.pitch if flat else self.channels)
+            made = builder.mul(column, self.pitch if flat else self.across)
             self.step(
                 block, [at(builder, x, source) for x in starts], weights, at(builder, out, made)
             )
@@ -175,37 +175,41 @@ class RowPairs:
             if half == 0:
                 for index, value in enumerate(words):
                     store(builder, value, at(builder, self.spare, index * block.bytes))
+        values, places = [], []
         for index, high in enumerate(words):
-            place = at(builder, self.spare, index * block.bytes)
-            self.write(block, load(builder, place, high.type), high, index, target)
+            low = load(builder, at(builder, self.spare, index * block.bytes), high.type)
+            values.append(self.as_bytes(block, low, high))
+            column, row = divmod(index, ROWS)
+            place = at(builder, target, builder.mul(self.across, I64(column)))
+            places.append(at(builder, place, self.below) if row else place)
+        self.store(block, values, places)
 
-    def write(self, block: Block, low: Value, high: Value, index: int, target: Pointer) -> None:
-        """Both halves of output `index` (column * ROWS + row) of a step -> bytes at its place."""
+    def as_bytes(self, block: Block, low: Value, high: Value) -> Value:
+        """Both halves of a vector of results -> bytes."""
         builder = self.builder
-        column, row = divmod(index, ROWS)
         highest = splat(builder, self.bounds.highest, block.bytes)
         move = splat(builder, self.bounds.move, block.bytes)
         value = block.octets_of(low, high)
         if self.flat:
             value = self.flat.ordered(value)
         value = builder.select(builder.icmp_unsigned(">", value, highest), highest, value)
-        place = at(builder, target, builder.mul(self.channels, I64(column)))
-        self.store(
-            block, builder.add(value, move), at(builder, place, self.below) if row else place
-        )
+        return builder.add(value, move)
 
-    def store(self, block: Block, value: Value, place: Pointer) -> None:
+    def store(self, block: Block, values: list[Value], places: list[Pointer]) -> None:
         """Bytes of a block, or as many as there are channels."""
+        builder, stores = self.builder, list(zip(values, places, strict=True))
         if not self.form.parts or block.lanes > self.form.lanes[-1]:
-            store(self.builder, value, place)
+            for value, place in stores:
+                store(builder, value, place)
             return
-        builder = self.builder
         full = builder.icmp_signed(">=", self.channels, I64(block.bytes))
         with builder.if_else(full, likely=True) as (then, otherwise):
             with then:
-                store(builder, value, place)
+                for value, place in stores:
+                    store(builder, value, place)
             with otherwise:
-                self.store_part(block, value, place)
+                for value, place in stores:
+                    self.store_part(block, value, place)
 
     def store_part(self, block: Block, value: Value, place: Pointer) -> None:
         """The first `channels` bytes of a block: by a mask, a copy of so few bytes is a call."""
@@ -322,6 +326,7 @@ def emit_quad_rows(
     columns: Value,
     step: Value,
     out: Pointer,
+    across: Value,
     below: Value,
     spare: Pointer,
 ) -> None:
@@ -341,5 +346,5 @@ def emit_quad_rows(
         with builder.if_then(builder.icmp_signed("==", kind, I64(index))):
             RowPairs(
                 builder, isa, permutes, form(chosen), rows, pairs, lines, pitch, channels,
-                constants, epilogue, columns, step, out, below, spare,
+                constants, epilogue, columns, step, out, across, below, spare,
             ).all_channels(whole, halves)  # fmt: skip

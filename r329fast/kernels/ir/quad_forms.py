@@ -38,15 +38,17 @@ class Quad:
 class Kind(NamedTuple):
     """Which layers a form is for: square windows of `kernel`.
 
-    whole: columns of the map, all made by one step, which reads nothing beside the map: what
-    padding beside it adds is in the biases of each column; 0: any. flat: for few channels: an
-    output row is taken as bytes, 64 at a time, whatever their columns and channels; a form's column
-    is a run of `repeat` columns, whose inputs of a row are a quad, four columns of the form apart.
+    whole: columns of the map, all made by one step; left: columns at the left end of the map that
+    a step makes (a mirrored one those at the right); either reads nothing beside the map: what
+    padding adds is in the biases of each column. flat: for few channels: an output row is taken as
+    bytes, 64 at a time, whatever their columns and channels; a form's column is a run of `repeat`
+    columns, whose inputs of a row are a quad, four columns of the form apart.
     """
 
     kernel: int
     stride: int
     whole: int = 0
+    left: int = 0
     flat: bool = False
 
 
@@ -54,8 +56,12 @@ FORMS = (
     Kind(3, 1),
     Kind(3, 1, flat=True),
     Kind(3, 1, whole=5),
+    Kind(3, 1, whole=7),
+    Kind(3, 1, left=7),
     Kind(3, 2),
     Kind(5, 1),
+    Kind(5, 1, whole=7),
+    Kind(5, 1, left=7),
     Kind(5, 2),
     Kind(7, 1),
     Kind(7, 2),
@@ -84,17 +90,22 @@ class Form:
     @property
     def parts(self) -> bool:
         """Whether the smallest block may reach past the channels, else it ends with them."""
-        return not (self.kind.flat or self.kind.whole)
+        return not (self.kind.flat or self.at_edge)
+
+    @property
+    def at_edge(self) -> int:
+        """Columns of a step that begins at the map's first one; 0: it may begin anywhere."""
+        return self.kind.whole or self.kind.left
 
     @property
     def outputs(self) -> int:
         """Columns that a step makes in each row."""
-        return self.kind.whole or (2 if self.kind.flat else COLUMNS)
+        return self.at_edge or (2 if self.kind.flat else COLUMNS)
 
     @property
     def biases(self) -> int:
         """Vectors of them: one, or one for each column."""
-        return self.kind.whole or 1
+        return self.at_edge or 1
 
     @property
     def rows(self) -> int:
@@ -104,12 +115,14 @@ class Form:
     def columns(self) -> int:
         if self.kind.flat:
             return 4 * self.outputs
-        return self.kind.whole or (COLUMNS - 1) * self.kind.stride + self.kind.kernel
+        if self.at_edge:
+            return self.kind.whole or self.kind.left + self.kind.kernel // 2
+        return (COLUMNS - 1) * self.kind.stride + self.kind.kernel
 
     @property
     def outside(self) -> list[list[int]]:
-        """For each output column of a whole row the window's columns that are beside the map."""
-        firsts = [first_column(self.kind, column) for column in range(self.kind.whole)]
+        """For each output column of a step at the edge the window's columns beside the map."""
+        firsts = [first_column(self.kind, column) for column in range(self.at_edge)]
         window = range(self.kind.kernel)
         return [[x for x in window if not 0 <= first + x < self.columns] for first in firsts]
 
@@ -131,14 +144,16 @@ def _square(row: int, column: int) -> list[Place]:
 
 def _places(kind: Kind) -> list[list[Place]]:
     """The quads of a form, in the order in which they are made."""
-    kernel, stride, whole, flat = kind
-    if flat:
+    kernel, stride = kind.kernel, kind.stride
+    columns = Form(kind, (), ()).columns
+    if kind.flat:
         return [_along(row, column) for row in range(4) for column in (0, 4)]
     if (kernel, stride) == (3, 1):
-        return [_down(0, column) for column in range(whole or 6)]
+        return [_down(0, column) for column in range(columns)]
     if (kernel, stride) == (5, 1):  # the rows between serve both output rows
-        edges = [_along(row, column) for row in (0, 5) for column in (0, 4)]
-        return [_down(1, column) for column in range(8)] + edges
+        along = {7: (0, 3), 8: (0, 4), 9: (0, 3, 4, 5)}[columns]
+        edges = [_along(row, column) for row in (0, 5) for column in along]
+        return [_down(1, column) for column in range(columns)] + edges
     if (kernel, stride) == (7, 1):  # down to the last row of both output rows
         return [_down(row, column) for row in (0, 4) for column in range(10)]
     # One kind after the other: its weights stay in registers. The rows in the middle serve both.
@@ -158,7 +173,7 @@ def first_column(kind: Kind, column: int) -> int:
     """Of the input that a step reads, where the window of an output column begins."""
     if kind.flat:
         return 4 * column
-    pad = kind.kernel // 2 if kind.whole else 0
+    pad = kind.kernel // 2 if kind.whole or kind.left else 0
     return column * kind.stride - pad
 
 

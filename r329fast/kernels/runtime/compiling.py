@@ -83,6 +83,8 @@ class _PartLibrary(_Library):
 class _KernelLibrary(_Library):
     """A kernel with all that it calls, of which only its wrapper can be called from outside."""
 
+    passes: dict[str, Any] = {}  # noqa: RUF012  # other than Numba's
+
     def _optimize_final_module(self) -> None:
         for function in self._final_module.functions:
             if not function.is_declaration and not function.name.startswith("cfunc."):
@@ -90,8 +92,14 @@ class _KernelLibrary(_Library):
                 # by its name what is specialised for the callers in this one
                 function.linkage = llvm.Linkage.private
         # Numba's first, cheap pipeline gathers counts of references, which kernels do without
-        manager, builder = self._codegen._module_pass_manager()
+        manager, builder = self._codegen._module_pass_manager(**self.passes)
         manager.run(self._final_module, builder)
+
+
+class _LeafKernelLibrary(_KernelLibrary):
+    """One whose leaves are vectors already: LLVM's first level makes the same of them."""
+
+    passes: dict[str, Any] = {"opt": 1}  # noqa: RUF012
 
 
 class _Compiler(compiler.Compiler):  # type: ignore[misc]
@@ -122,6 +130,12 @@ class KernelCompiler(_Compiler):
     """Of kernels."""
 
     library_class = _KernelLibrary
+
+
+class LeafKernelCompiler(_Compiler):
+    """Of kernels whose time is that of their leaves."""
+
+    library_class = _LeafKernelLibrary
 
 
 @contextmanager
