@@ -21,7 +21,7 @@ from r329fast.kernels.runtime.isa import ISA
 
 _WIDTH = ISA.width
 _SMALL, _SLIM = _WIDTH // 2, ISA.slim
-_GROUPED_STEPS = 128  # of K, at most, where a line is taken by groups of rows
+_LONG = 128  # steps of K
 
 
 @kernel_part
@@ -65,14 +65,22 @@ def group_lines(a, o, way, spans, w, epilogue, first, pitch, fuse, wide, slim): 
 
 
 @kernel_part
-def grouping(lines, width, tiled, wide):  # type: ignore[no-untyped-def]
-    """Whether groups of rows take lines one by one (1), or columns (2), or make more positions than
-    the `tiled` ones (0).
+def grouping(lines, width, tiled, wide, long):  # type: ignore[no-untyped-def]
+    """Whether groups of rows take lines one by one (1), or columns (2), or tiles do better (0).
+
+    A few rows at once hide what finishes them behind products, where they make no more positions
+    than the `tiled` ones. A `long` K has so many products that there is little to hide, and groups
+    read weights more often: they have to make fewer.
     """
+    at_once = HALF * (2 if wide else 4)
+    tiled = (tiled + at_once - 1) // at_once * at_once
+    if long:
+        tiled = tiled * 15 // 16
     rows = ROWS_WIDE if wide else ROWS_NARROW
     lying = lines * ((width + rows - 1) // rows * rows)
     standing = width * ((lines + rows - 1) // rows * rows)
-    if width >= rows and (lines == 1 or (lying <= tiled and lying <= standing)):
+    alone = lines == 1 and not long  # a few positions more do not count
+    if width >= rows and (alone or (lying <= tiled and lying <= standing)):
         return 1
     return 2 if lines >= rows and standing <= tiled else 0
 
@@ -138,9 +146,7 @@ def tile_lines(p, g, a, line_stride, row_stride, lines, width, w, epilogue, out,
     turned = lines >= HALF and rest * up < lines
     count = HALF if turned else min(HALF, width)  # positions of a run
     tiled = HALF * (lines * (width // HALF) + (rest * up if turned else lines * min(rest, 1)))
-    # A few rows at once, where that makes no more positions: finishing them hides behind products.
-    # A long K has so many of those that reading weights for few rows costs more.
-    grouped = GROUPED and fuse and p.taps * p.steps <= _GROUPED_STEPS
+    long = p.taps * p.steps > _LONG
     # Columns outside, positions inside: the weights of one panel (K x columns) are read from memory
     # once and then stay in L1, while the rows are read again from L2.
     column, last = p.column, min(p.column_end, per_out)
@@ -161,7 +167,7 @@ def tile_lines(p, g, a, line_stride, row_stride, lines, width, w, epilogue, out,
         o = out + first
         way = (width, lines, count, line_stride, row_stride, width * outs, outs)
         columnwise = (lines, width, count, row_stride, line_stride, outs, width * outs)
-        groups = grouping(lines, width, tiled, wide) if grouped and full else 0
+        groups = grouping(lines, width, tiled, wide, long) if GROUPED and fuse and full else 0
         if groups:
             way = way if groups == 1 else columnwise
             group_lines(a, o, way, spans, w, epilogue, first, pitch, fuse, wide, slim)

@@ -86,9 +86,13 @@ class LanesRow(BlockRow):
             with Loop(builder, self.kernel_x, 1, "lanes.tap") as kx:
                 inputs = at(builder, start, builder.mul(kx, tap_bytes))
                 tap = builder.add(first, builder.mul(kx, self.group_lanes))
-                with Loop(builder, self.group_lanes, 1, "lanes.step") as index:
-                    now = builder.mul(builder.add(tap, index), I64(step_bytes(lanes)))
-                    self.add(block, lanes, slots, inputs, columns, at(builder, place, now), index)
+                taps = at(builder, place, builder.mul(tap, I64(step_bytes(lanes))))
+                self.add(block, lanes, slots, inputs, columns, taps, None)
+                more = builder.sub(self.group_lanes, I64(1))
+                with Loop(builder, more, 1, "lanes.step") as index:
+                    index = builder.add(index, I64(1))
+                    now = at(builder, taps, builder.mul(index, I64(step_bytes(lanes))))
+                    self.add(block, lanes, slots, inputs, columns, now, index)
 
     def add(
         self,
@@ -98,11 +102,11 @@ class LanesRow(BlockRow):
         inputs: Pointer,
         columns: list[Value],
         weights: Pointer,
-        index: Value,
+        index: Value | None,
     ) -> None:
-        """Step `index` of a tap: one dot product for each sum."""
+        """Step `index` of a tap (None: the first, of lanes as they are): one product per sum."""
         builder = self.builder
-        exchanged = exchange(block, index)
+        exchanged = None if index is None else exchange(block, index)
         taps = [
             self.repeated(block, lanes, at(builder, weights, quarter * 4 * lanes), I32)
             for quarter in range(4)
@@ -112,7 +116,8 @@ class LanesRow(BlockRow):
         for number, sums in enumerate(slots):
             own = columns[number * several : (number + 1) * several]
             value = join(builder, [load(builder, at(builder, inputs, x), some) for x in own])
-            value = permute(block, value, exchanged)
+            if exchanged is not None:
+                value = permute(block, value, exchanged)
             for slot, weight in zip(sums, taps, strict=True):
                 total = builder.load(slot, typ=block.words)
                 builder.store(dot(builder, block.isa, total, value, weight), slot)
