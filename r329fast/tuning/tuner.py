@@ -177,7 +177,7 @@ def _notes(start: _Start, model: Path) -> list[str]:
     notes = []
     count, confirming = len(start.x), split(len(start.x)).confirming
     if not confirming.all():
-        marks = np.array([hashlib.sha256(np.ascontiguousarray(x)).hexdigest() for x in start.x])
+        marks = np.array([hashlib.sha256(x.tobytes()).hexdigest() for x in start.x])
         copies = int(np.isin(marks[confirming], marks[~confirming]).sum())
         if copies:
             notes.append(

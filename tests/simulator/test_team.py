@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from r329fast.bench.cases import make_case
-from r329fast.kernels.runtime import call_table
+from r329fast.kernels.runtime import call_table, team
 from r329fast.kernels.runtime.call_table import CallTable
 from r329fast.kernels.runtime.isa import JIT
 from r329fast.kernels.runtime.kernel import arrays, kernel
@@ -214,7 +214,7 @@ def test_a_helper_that_an_interrupt_hides_shares_nothing(monkeypatch: pytest.Mon
     monkeypatch.setattr(ThreadPoolExecutor, "submit", _interrupted_once(ThreadPoolExecutor.submit))
     at_work: list[tuple[int, int]] = []
     twice: list[tuple[int, int]] = []
-    run_pieces = call_table.run_pieces
+    run_pieces = team.run_pieces
 
     def watched(control: int, *rest: Any) -> None:
         key = control, rest[3]
