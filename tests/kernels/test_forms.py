@@ -22,7 +22,7 @@ from r329fast.kernels.epilogue import prepare_epilogue
 from r329fast.kernels.ir.channel_blocks import blocks
 from r329fast.kernels.ir.depthwise_quads import block_starts
 from r329fast.kernels.ir.epilogue import LOW, MAGIC
-from r329fast.kernels.ir.quad_forms import FLAT_CHANNELS, FORMS, Kind, first_column, form, repeat
+from r329fast.kernels.ir.quad_forms import FORMS, Kind, first_column, form, is_flat, repeat
 from r329fast.kernels.leaves.gemm_tile import HALF
 from r329fast.kernels.runtime.isa import ISA, JIT, STORED
 from r329fast.program.program import Op, Program, TensorSpec
@@ -82,18 +82,21 @@ def test_depthwise_by_quads(case: tuple[Program, np.random.Generator], count: in
 
 
 @pytest.mark.skipif(not block_rows.POSSIBLE, reason="a path of x86 with byte dot products")
-@pytest.mark.parametrize("channels", [2, 4, 6, 8, 12, 15, 16, 20, 24, 25, 32])
+@pytest.mark.parametrize(
+    ("channels", "stride"),
+    [(c, 1) for c in (2, 4, 6, 8, 12, 15, 16, 20, 24, 25, 32)] + [(8, 2), (16, 2)],
+)
 @pytest.mark.parametrize("pads", [(1, 1, 1, 1), (0, 0, 1, 1), (2, 2, 0, 0), (1, 0, 1, 0)])
 @pytest.mark.parametrize("width", [6, 8, 17, 34, 48, 91, 140])
 def test_rows_of_few_channels_as_bytes(
-    channels: int, pads: tuple[int, int, int, int], width: int
+    channels: int, stride: int, pads: tuple[int, int, int, int], width: int
 ) -> None:
     """Runs of columns whose channels fill vectors, at both ends and between, or too few of them."""
     rng = np.random.default_rng(width)
     for act in ("RELU", "CLIP"):
         program = kernel_cases.convolution(
-            rng, (width // 4 + 3, width, channels), channels, (3, 3), pads=pads,
-            group=channels, chosen=act, kind="depthwise_conv2d",
+            rng, (width // 4 + 3, width, channels), channels, (3, 3), (stride, stride),
+            pads=pads, group=channels, chosen=act, kind="depthwise_conv2d",
         )  # fmt: skip
         op = program.ops[0]
         op.attrs["rounding"] = "half_even"
@@ -101,10 +104,12 @@ def test_rows_of_few_channels_as_bytes(
         op.consts["bias"] = rng.integers(-9000, 9000, channels).astype(np.int32)
         op.consts["mult"] = rng.integers(8192, 32768, channels).astype(np.int32)
         op.consts["shift"] = np.full(channels, 25, dtype=np.int32)
-        assert check(program, kernel_cases.feeds(rng, program, 2)) in (QUADS, f"{ISA.name}-taps")
+        path = check(program, kernel_cases.feeds(rng, program, 2))
+        narrow = program.tensors["y"].shape[1] < 4
+        assert path in ((f"{ISA.name}-depthwise",) if narrow else (QUADS, f"{ISA.name}-taps"))
         layout = conv_layout(op, program.tensors["x"], program.tensors["y"])
         runs = layout.out_width // repeat(channels)
-        assert kind_of(layout, channels).flat == (channels <= FLAT_CHANNELS and runs >= 2)
+        assert kind_of(layout, channels).flat == (is_flat(channels, stride) and runs >= 2)
         assert not kind_of(layout, channels + 1).flat  # a view of some channels is not one run
 
 

@@ -19,7 +19,7 @@ from r329fast.kernels.conv.ring import double_row
 from r329fast.kernels.epilogue import Epilogue
 from r329fast.kernels.ir import depthwise_quads as quads_ir
 from r329fast.kernels.ir import epilogue as epilogue_ir
-from r329fast.kernels.ir.quad_forms import FLAT_CHANNELS, FORMS, ROWS, Form, Kind, form, repeat
+from r329fast.kernels.ir.quad_forms import FORMS, ROWS, Form, Kind, form, is_flat, repeat
 from r329fast.kernels.leaves.leaf import leaf
 from r329fast.kernels.leaves.vector import move_bytes
 from r329fast.kernels.runtime.compiling import kernel_part
@@ -228,7 +228,7 @@ def kind_of(layout: ConvLayout, pitch: int) -> Kind:
         if left in FORMS and _LEAST_MIRRORED <= width <= 2 * _LEFT:
             return left
     flat = Kind(kernel, stride, flat=True)
-    few = channels <= FLAT_CHANNELS and pitch == channels
+    few = is_flat(channels, stride) and pitch == channels
     if flat in FORMS and few and width >= form(flat).outputs * repeat(channels):
         return flat
     return Kind(kernel, stride)

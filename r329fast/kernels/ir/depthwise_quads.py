@@ -101,7 +101,8 @@ class RowPairs:
         self.pitch, self.columns_of_step = pitch, step
         self.pitches = [builder.mul(pitch, I64(column)) for column in range(form.columns)]
         self.between = builder.mul(pitch, I64(form.kind.stride))
-        self.flat = FlatRows(builder, permutes, pitch, channels) if form.kind.flat else None
+        stride = form.kind.stride
+        self.flat = FlatRows(builder, permutes, stride, pitch, channels) if form.kind.flat else None
         with builder.goto_entry_block():
             self.rest = builder.alloca(ir.VectorType(I8, 64))
 

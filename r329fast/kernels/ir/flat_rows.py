@@ -10,11 +10,14 @@ from r329fast.kernels.ir.emit import I8, I32, I64, Builder, Pointer, Value, at, 
 class FlatRows:
     """Quads of bytes of a row, of any columns and channels, each with those one and two columns on.
 
-    channels: bytes of a run of columns (`Kind`); pitch: of a column.
+    channels: bytes of a run of output columns (`Kind`); pitch: of a column.
     """
 
-    def __init__(self, builder: Builder, permutes: bool, pitch: Value, channels: Value) -> None:
-        self.builder, self.permutes, self.pitch, self.channels = builder, permutes, pitch, channels
+    def __init__(
+        self, builder: Builder, permutes: bool, stride: int, pitch: Value, channels: Value
+    ) -> None:
+        self.builder, self.permutes, self.stride = builder, permutes, stride
+        self.pitch, self.channels = pitch, channels
         octets = ir.VectorType(I8, 64)
         lanes = ir.Constant(octets, [index // 4 for index in range(64)])
         columns = ir.Constant(octets, [(0, 1, 2, 0)[index % 4] for index in range(64)])
@@ -22,9 +25,10 @@ class FlatRows:
         self.places = builder.add(lanes, builder.mul(columns, between))
 
     def quad(self, row: Pointer, run: int, quarter: int) -> Value:
-        """Of 16 bytes of a row, `run` runs on."""
+        """For 16 bytes of a row of outputs, `run` runs on."""
         builder = self.builder
-        start = at(builder, at(builder, row, builder.mul(self.channels, I64(run))), 16 * quarter)
+        begin = builder.mul(self.channels, I64(self.stride * run))
+        start = at(builder, at(builder, row, begin), 16 * self.stride * quarter)
         if self.permutes:
             octets = self.places.type
             name = "llvm.x86.avx512.permvar.qi.512"

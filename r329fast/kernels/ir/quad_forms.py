@@ -59,6 +59,7 @@ FORMS = (
     Kind(3, 1, whole=7),
     Kind(3, 1, left=7),
     Kind(3, 2),
+    Kind(3, 2, flat=True),
     Kind(5, 1),
     Kind(5, 1, whole=7),
     Kind(5, 1, left=7),
@@ -66,7 +67,11 @@ FORMS = (
     Kind(7, 1),
     Kind(7, 2),
 )
-FLAT_CHANNELS = 24  # most: the windows of 16 bytes lie within 64
+
+
+def is_flat(channels: int, stride: int) -> bool:
+    """Whether the windows of 16 bytes of an output row lie within 64, at stride 2 of one column."""
+    return channels <= 24 if stride == 1 else channels == 16
 
 
 def repeat(channels: int) -> int:
@@ -147,7 +152,8 @@ def _places(kind: Kind) -> list[list[Place]]:
     kernel, stride = kind.kernel, kind.stride
     columns = Form(kind, (), ()).columns
     if kind.flat:
-        return [_along(row, column) for row in range(4) for column in (0, 4)]
+        rows = range((ROWS - 1) * stride + kernel)
+        return [_along(row, column) for row in rows for column in (0, 4)]
     if (kernel, stride) == (3, 1):
         return [_down(0, column) for column in range(columns)]
     if (kernel, stride) == (5, 1):  # the rows between serve both output rows
