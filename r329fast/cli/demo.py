@@ -15,10 +15,16 @@ HELP = "all steps on a bundled model and images"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Calibration set, cfg, input, run, compare and accuracy on images and a network that "
-        "travel\nwith the package. Everything is written below --out."
+        "Calibration set, cfg, input, run, compare and accuracy on images and a network\n"
+        "that travel with the package. Everything is written below --out."
     )
-    parser.add_argument("--out", metavar="DIR", type=Path, default=Path("r329fast-demo"))
+    parser.add_argument(
+        "--out",
+        metavar="DIR",
+        type=Path,
+        default=Path("r329fast-demo"),
+        help="where everything goes (r329fast-demo)",
+    )
     add_threads(parser)
 
 

@@ -60,7 +60,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--hardware", metavar="NAME|FILE.toml", default="Z1_0701", help="target of the estimate"
     )
-    parser.add_argument("--threads", type=int, default=1, metavar="N")
+    parser.add_argument("--threads", type=int, default=1, metavar="N", help="that compute (1)")
     files = parser.add_argument_group("files")
     files.add_argument(
         "--out",

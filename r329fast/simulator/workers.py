@@ -106,14 +106,23 @@ class Workers:
 
     def run(self, feeds: Feeds, results: Feeds, count: int) -> None:
         """All images of `feeds` [count, *shape] into `results`, by tensor name."""
-        feeds, results = _flat(feeds, count), _flat(results, count)
+        try:
+            self._run(_flat(feeds, count), _flat(results, count), count)
+        except BaseException:
+            # An interrupt may come where a worker was just taken, or a helper just called: the
+            # next run would wait for the one, or share parameters with the other.
+            self.close()
+            raise
+
+    def _run(self, feeds: Feeds, results: Feeds, count: int) -> None:
+        """The same of flat feeds and results."""
         keep = frozenset(results)
         most = self._most_images(keep)
         if count < self.threads and count <= most and count * self._seconds >= self._least:
             # too few images for all threads: they share each op
-            workers = self._workers_for(keep, self.threads)
             # parts wait for each other: two such runs could wait for ever
             with self._sharing, self._pool.use() as pool:
+                workers = self._workers_for(keep, self.threads)
                 self._run_block(workers, feeds, results, 0, count, pool)
             return
         block = self._block_size(count, most)

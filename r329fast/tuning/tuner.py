@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -174,8 +175,17 @@ def _tune(
 def _notes(start: _Start, model: Path) -> list[str]:
     """What a reader of the result may take for something else."""
     notes = []
-    count = len(start.x)
-    if split(count).confirming.all():
+    count, confirming = len(start.x), split(len(start.x)).confirming
+    if not confirming.all():
+        marks = np.array([hashlib.sha256(x.tobytes()).hexdigest() for x in start.x])
+        copies = int(np.isin(marks[confirming], marks[~confirming]).sum())
+        if copies:
+            notes.append(
+                f"{copies} of the {confirming.sum()} images that confirm steps are copies of "
+                "images that chose them: what is said of the gain is of what chose it; take "
+                "images that differ"
+            )
+    else:
         notes.append(
             f"{count} calibration image{'s' * (count > 1)} cannot both choose and confirm: what is "
             "said of the gain is of what chose it; 100 images do better"

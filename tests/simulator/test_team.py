@@ -6,12 +6,15 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import NamedTuple
+from contextlib import closing
+from queue import SimpleQueue
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
 
 from r329fast.bench.cases import make_case
+from r329fast.kernels.runtime import call_table, team
 from r329fast.kernels.runtime.call_table import CallTable
 from r329fast.kernels.runtime.isa import JIT
 from r329fast.kernels.runtime.kernel import arrays, kernel
@@ -188,3 +191,69 @@ def test_pieces_of_convolutions(kind: str) -> None:
         (lambda piece: piece.column > 0) if kind == "columns" else (lambda piece: piece.first > 0)
     )
     assert any(map(found, cuts))
+
+
+def _interrupted_once(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The same; the first call does its work, and an interrupt takes the result."""
+    calls = iter(range(1 << 60))
+
+    def wrapped(*args: Any) -> Any:
+        result = function(*args)
+        if next(calls) == 0:
+            raise KeyboardInterrupt
+        return result
+
+    return wrapped
+
+
+@compiled
+def test_a_helper_that_an_interrupt_hides_shares_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the next run calls another one, with the same scratch and parameters."""
+    monkeypatch.setattr(workers, "_SHARED_SECONDS", 0)
+    monkeypatch.setattr(call_table, "PATIENCE", 0.2)
+    monkeypatch.setattr(ThreadPoolExecutor, "submit", _interrupted_once(ThreadPoolExecutor.submit))
+    at_work: list[tuple[int, int]] = []
+    twice: list[tuple[int, int]] = []
+    run_pieces = team.run_pieces
+
+    def watched(control: int, *rest: Any) -> None:
+        key = control, rest[3]
+        twice.extend(other for other in at_work if other == key)
+        at_work.append(key)
+        run_pieces(control, *rest)
+        at_work.remove(key)
+
+    monkeypatch.setattr(call_table, "run_pieces", watched)
+    case = make_case("resnet18_v2", 64)
+    x = case.program.quantize_input(case.images(1))
+    with closing(Simulator(case.program, threads=2)) as simulator:
+        with pytest.raises(KeyboardInterrupt):
+            simulator.run(x)
+        for _ in range(3):
+            simulator.run(x)
+    assert not twice
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_worker_that_an_interrupt_takes_is_made_anew(
+    monkeypatch: pytest.MonkeyPatch, threads: int
+) -> None:
+    """Else the next run waits for it for ever."""
+    monkeypatch.setattr(workers, "_SHARED_SECONDS", 0)
+
+    class Queue(SimpleQueue[Any]):
+        get = _interrupted_once(SimpleQueue.get)
+
+    monkeypatch.setattr(workers, "SimpleQueue", Queue)
+    case = make_case("resnet18_v2", 64)
+    x = case.program.quantize_input(case.images(1))
+    simulator = Simulator(case.program, threads=threads)
+    with pytest.raises(KeyboardInterrupt):
+        simulator.run(x)
+    found: list[dict[str, np.ndarray]] = []
+    again = threading.Thread(target=lambda: found.append(simulator.run(x)), daemon=True)
+    again.start()
+    again.join(60)
+    expected = Simulator(case.program).run(x)
+    assert found, "the next run waits"
+    assert all(np.array_equal(found[0][name], expected[name]) for name in expected)

@@ -60,7 +60,7 @@ def test_a_cfg_without_images_says_what_to_give(model: Path, tmp_path: Path) -> 
 def test_what_a_reader_may_mistake_is_said(
     model: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """One or two images, a network that was tuned before, more than one output."""
+    """One or two images, copies, a network that was tuned before, more than one output."""
     few, many, out = tmp_path / "few.npy", tmp_path / "many.npy", tmp_path / "out"
     np.save(few, _X[:1])
     np.save(many, _X)
@@ -69,6 +69,10 @@ def test_what_a_reader_may_mistake_is_said(
     said = capsys.readouterr()
     assert "warning: 1 calibration image cannot both choose and confirm" in said.err
     assert "1 calibration image: 1 fit" in said.out
+    np.save(few, np.repeat(_X[:1], 10, axis=0))
+    assert main(["tune", str(model), "--images", str(few), *words]) == 0
+    said = capsys.readouterr()
+    assert "warning: 2 of the 2 images that confirm steps are copies of images that" in said.err
     assert main(["tune", str(model), "--images", str(many), *words]) == 0
     assert "warning" not in capsys.readouterr().err
     assert (out / "tuned.onnx").exists()

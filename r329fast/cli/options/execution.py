@@ -47,7 +47,9 @@ def add_execution(parser: argparse.ArgumentParser) -> None:
 
 def add_threads(parser: argparse.ArgumentParser) -> None:
     """--threads, at least 1."""
-    parser.add_argument("--threads", type=_positive, default=1, metavar="N")
+    parser.add_argument(
+        "--threads", type=_positive, default=1, metavar="N", help="that compute (1)"
+    )
 
 
 def _positive(text: str) -> int:

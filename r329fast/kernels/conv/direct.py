@@ -76,8 +76,8 @@ def conv_rows(frame):  # type: ignore[no-untyped-def]
     """
     p, g, x, weights, pads, epilogue, out, scratch = arrays(frame, ConvRows, Geometry, "uuufuu")
     out_height, out_width, outs = g.out_height, g.out_width, g.outs
-    groups, per_out, block, mode = g.groups, g.group_outs, p.block, p.mode
-    row_bytes, plain = p.row_bytes, p.plain
+    groups, per_out, block, mode, row_bytes = g.groups, g.group_outs, p.block, p.mode, p.row_bytes
+    panel = (p.taps, row_bytes, p.steps, p.column, p.column_end, p.column_bytes, p.pitch, p.fuse)
     acc = scratch.ctypes.data
     rows_at = acc + 4 * _ROWS * _WIDTH
     x_start, pads_start = x.ctypes.data, pads.ctypes.data
@@ -116,8 +116,8 @@ def conv_rows(frame):  # type: ignore[no-untyped-def]
                         )  # fmt: skip
                     across, along = out_width * COPY, COPY
                 tile_lines(
-                    p, g, a, across, along, lines, out_width, w + part * p.group_bytes, constants,
-                    o + done * out_width * outs, part * per_out, acc,
+                    panel, g, a, across, along, lines, out_width, w + part * p.group_bytes,
+                    constants, o + done * out_width * outs, part * per_out, acc,
                 )  # fmt: skip
             done += lines
             y += lines
@@ -130,7 +130,9 @@ def conv_rows(frame):  # type: ignore[no-untyped-def]
             start = min(place, p.end - HALF)  # a short last block begins earlier
             rows = min(block, p.end - start)
             source = x_start + start * g.pitch
-            tile_lines(p, g, source, 0, g.pitch, 1, rows, w, constants, o + start * outs, 0, acc)
+            tile_lines(
+                panel, g, source, 0, g.pitch, 1, rows, w, constants, o + start * outs, 0, acc
+            )
         return
     # Parts inside: each packs its own channels of the same positions into the same rows.
     for start in range(p.first, p.end, block):
@@ -138,14 +140,12 @@ def conv_rows(frame):  # type: ignore[no-untyped-def]
         for group in range(groups):
             pack_rows(
                 g, rows_at, row_bytes, x_start, x_end, pads_start, pads_end, start, rows, group,
-                plain,
+                p.plain,
             )  # fmt: skip
-            group_w = w + group * p.group_bytes
-            place = o + start * outs
-            channel = group * per_out
             tile_lines(
-                p, g, rows_at, 0, row_bytes, 1, rows, group_w, constants, place, channel, acc
-            )
+                panel, g, rows_at, 0, row_bytes, 1, rows, w + group * p.group_bytes, constants,
+                o + start * outs, group * per_out, acc,
+            )  # fmt: skip
 
 
 def choose_mode(layout: ConvLayout) -> int:

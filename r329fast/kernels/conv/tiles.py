@@ -130,15 +130,16 @@ def tile_runs(a, o, way, spans, w, epilogue, first, pitch, fuse, left, acc, wide
 
 
 @kernel_part
-def tile_lines(p, g, a, line_stride, row_stride, lines, width, w, epilogue, out, channel, acc):  # type: ignore[no-untyped-def]
+def tile_lines(panel, g, a, line_stride, row_stride, lines, width, w, epilogue, out, channel, acc):  # type: ignore[no-untyped-def]
     """All columns of a part over `lines` runs of `width` positions, `line_stride` bytes apart.
 
     a: address of the first row; out: of the first position's first channel; the outputs of the
-    lines follow each other. channel: the part's first; acc: int32 of one tile.
+    lines follow each other. channel: the part's first; acc: int32 of one tile. panel: of ConvRows
+    taps, row_bytes, steps, column, column_end, column_bytes, pitch, fuse.
     """
-    outs, pitch, fuse = g.outs, p.pitch, p.fuse
+    taps, jump, steps, column, last, column_bytes, pitch, fuse = panel
+    outs, spans = g.outs, (taps, jump, steps)
     per_out = min(g.group_outs, outs - channel)
-    column_bytes, spans = p.column_bytes, (p.taps, p.row_bytes, p.steps)
     # The columns that whole runs of lines leave over: by runs along columns, where those are fewer.
     whole = width // HALF * HALF
     rest = width - whole
@@ -146,10 +147,10 @@ def tile_lines(p, g, a, line_stride, row_stride, lines, width, w, epilogue, out,
     turned = lines >= HALF and rest * up < lines
     count = HALF if turned else min(HALF, width)  # positions of a run
     tiled = HALF * (lines * (width // HALF) + (rest * up if turned else lines * min(rest, 1)))
-    long = p.taps * p.steps > _LONG
+    long = taps * steps > _LONG
     # Columns outside, positions inside: the weights of one panel (K x columns) are read from memory
     # once and then stay in L1, while the rows are read again from L2.
-    column, last = p.column, min(p.column_end, per_out)
+    last = min(last, per_out)
     w += column * column_bytes
     while column < last:
         left = per_out - column

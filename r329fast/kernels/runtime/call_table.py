@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import astuple
 
 import numpy as np
@@ -43,7 +43,8 @@ class CallTable:
         self._sections = np.zeros((0, 4), dtype=np.int64)
         self._rows = np.zeros((0, 4), dtype=np.int64)
         self._control = new_control(parts)
-        self._helpers: list[Future[None] | None] = [None] * (parts - 1)
+        # Not asked of their futures: an interrupt in `done` leaves a lock that helpers wait for.
+        self._called = [False] * (parts - 1)
 
     def add(
         self, op: int, stages: list[list[Step]], pieces: Sequence[Sequence[Piece]] = ()
@@ -87,9 +88,21 @@ class CallTable:
     def _call_helpers(self, pool: ThreadPoolExecutor) -> None:
         """A helper for every part that nobody is at: those of the last run may still be there."""
         turns(PATIENCE)  # not measured by a helper while others work
-        for index, helper in enumerate(self._helpers):
-            if helper is None or helper.done():  # else two threads would share its scratch
-                self._helpers[index] = pool.submit(self._work, index + 1)
+        for index, called in enumerate(self._called):
+            if called:  # else two threads would share its scratch
+                continue
+            self._called[index] = True
+            try:
+                pool.submit(self._help, index)
+            except Exception:
+                self._called[index] = False
+                raise
+
+    def _help(self, index: int) -> None:
+        try:
+            self._work(index + 1)
+        finally:
+            self._called[index] = False
 
     def _work(self, thread: int) -> None:
         run_pieces(
