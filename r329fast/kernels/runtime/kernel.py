@@ -87,7 +87,7 @@ def kernel(function: Callable[[Any], None]) -> Kernel:
 
 
 def leaf_kernel(function: Callable[[Any], None]) -> Kernel:
-    """The same for a kernel whose time is that of its leaves: LLVM takes a quarter less over it."""
+    """The same for a kernel whose time is that of its leaves: it compiles in less time."""
     KERNELS.append(Kernel(function, LeafKernelCompiler))
     return KERNELS[-1]
 
