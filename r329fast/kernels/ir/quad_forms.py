@@ -12,7 +12,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 from math import gcd
-from typing import NamedTuple
 
 COLUMNS = 4  # outputs of a step in each row, unless it makes whole rows
 ROWS = 2
@@ -35,7 +34,8 @@ class Quad:
     dots: tuple[Dot, ...]
 
 
-class Kind(NamedTuple):
+@dataclass(frozen=True)
+class Kind:
     """Which layers a form is for: square windows of `kernel`.
 
     whole: columns of the map, all made by one step; left: columns at the left end of the map that
