@@ -83,12 +83,17 @@ def bench(
 def cores_note(result: dict[str, Any]) -> str:
     """What to know of an entry of `results` whose threads had not a core each; else empty."""
     given, threads = result.get("given_cores"), result["threads"]
-    if given is None or given >= ENOUGH * threads:
+    if given is None or given >= _enough(threads):
         return ""
     return (
         f"{result['model']}, batch {result['batch']}: {threads} threads had {given:.1f} cores "
         "while this was measured; measure again when the machine gives them"
     )
+
+
+def _enough(threads: int) -> float:
+    """Cores that so many threads can have on this machine, less what is no disturbance."""
+    return ENOUGH * min(threads, cores())
 
 
 def summary(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -130,7 +135,7 @@ def bench_case(
     runs = {engine.family: engine.run for engine in engines}
     if threads > 1:
         gauge = partial(given_cores, threads)
-        timings = interleave(runs, rounds, gauge=gauge, enough=ENOUGH * threads, patience=_PATIENCE)
+        timings = interleave(runs, rounds, gauge=gauge, enough=_enough(threads), patience=_PATIENCE)
     else:
         timings = interleave(runs, rounds)
     expected = FloatSession(case.graph).run(case.images(batch))[case.graph.outputs[0]]

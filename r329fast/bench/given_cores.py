@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor, wait
 
 from numba import njit
 
-ENOUGH = 0.85  # of the threads: less is said, and a round is measured again
+ENOUGH = 0.85  # of the cores: less is said, and a round is measured again
 _SECONDS = 0.03  # of work for each thread: several slices of the machine's clock
 _MIX = 20_000
 

@@ -263,9 +263,11 @@ def _run(flags: _Globals, rest: list[str], out: Console) -> int:
         return end.code if isinstance(end.code, int) else 0
     except MemoryError as error:
         words = f" ({reason(error)})" if str(error) else ""
-        return _failed(out, MachineError(f"not enough memory{words}; what is done is kept"))
+        return _failed(
+            out, MachineError(f"not enough memory{words}; files written so far are kept")
+        )
     except KeyboardInterrupt:
-        text = "interrupted; what is done is kept"
+        text = "interrupted; files written so far are kept"
         out.error(f"r329fast: {text}", {"error": {"kind": "interrupted", "message": text}})
         return 130
     except BrokenPipeError:

@@ -117,12 +117,17 @@ def test_a_round_waits_for_cores(monkeypatch: pytest.MonkeyPatch) -> None:
     assert timings["a"].gauged == 1.1
 
 
-def test_cores_that_threads_had() -> None:
+def test_cores_that_threads_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(compare, "cores", lambda: 2)
     assert given_cores(1) == 1.0
     assert 0 < given_cores(2) < 4
     entry = {"model": "net", "batch": 1, "threads": 2, "given_cores": 1.04}
     assert "2 threads had 1.0 cores" in compare.cores_note(entry)
     assert compare.cores_note({**entry, "given_cores": 1.9}) == ""
+    monkeypatch.setattr(compare, "cores", lambda: 2)
+    assert (
+        compare.cores_note({**entry, "threads": 3, "given_cores": 1.9}) == ""
+    )  # there are no more
     assert compare.cores_note({**entry, "threads": 1, "given_cores": None}) == ""
 
 
