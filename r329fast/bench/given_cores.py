@@ -13,9 +13,10 @@ from concurrent.futures import ThreadPoolExecutor, wait
 
 from numba import njit
 
-ENOUGH = 0.85  # of the cores: less is said, and a round is measured again
+ENOUGH = 0.75  # of the cores: less is said, and a round is measured again
 _SECONDS = 0.03  # of work for each thread: several slices of the machine's clock
 _MIX = 20_000
+_TRIES = 3  # a moment's other work is no lack of cores
 
 
 @njit(nogil=True, cache=True)
@@ -29,8 +30,9 @@ def _work(turns):  # type: ignore[no-untyped-def]
 def given_cores(threads: int) -> float:
     """Work that `threads` threads do per second, as a multiple of what one did best just before.
 
-    1.0 to about `threads`; takes about 0.1 s, and nothing for one thread. Un-jitted code has one
-    core at a time by Python's design, and is not measured: `threads`.
+    1.0 to about `threads`: the best of three tries, or the first that is enough. Takes 0.1 to
+    0.2 s, and nothing for one thread. Un-jitted code has one core at a time by Python's design, and
+    is not measured: `threads`.
     """
     from r329fast.kernels.runtime.isa import JIT
 
@@ -39,13 +41,18 @@ def given_cores(threads: int) -> float:
     _work(1)
     each = min(_seconds_of(_MIX) for _ in range(20)) / _MIX  # no slice falls into all of them
     turns = int(_SECONDS / each)
+    best = 0.0
     with ThreadPoolExecutor(threads - 1) as pool:
-        wait([pool.submit(_work, 1) for _ in range(threads - 1)])  # awake
-        start = time.perf_counter()
-        others = [pool.submit(_work, turns) for _ in range(threads - 1)]
-        _work(turns)
-        wait(others)
-        return threads * turns * each / (time.perf_counter() - start)
+        for _ in range(_TRIES):
+            wait([pool.submit(_work, 1) for _ in range(threads - 1)])  # awake
+            start = time.perf_counter()
+            others = [pool.submit(_work, turns) for _ in range(threads - 1)]
+            _work(turns)
+            wait(others)
+            best = max(best, threads * turns * each / (time.perf_counter() - start))
+            if best >= ENOUGH * threads:
+                break
+    return best
 
 
 def _seconds_of(turns: int) -> float:

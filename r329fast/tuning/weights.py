@@ -66,6 +66,7 @@ def fit_weights(
                 fits = errors[word][0] <= errors[AS_IT_WAS][0]
                 if fits and errors[word][1] < errors[best][1]:
                     best, chosen, outputs = word, lowered, tried
+                del tried  # else three of these maps are held while the next one is made
             records.append(_record(layer.name, best, errors, step))
         walk.take(index, chosen, outputs)
         layers.append(chosen.layer)
