@@ -23,7 +23,7 @@ from r329fast.kernels.ir.quad_forms import FORMS, ROWS, Form, Kind, form, is_fla
 from r329fast.kernels.leaves.leaf import leaf
 from r329fast.kernels.leaves.vector import move_bytes
 from r329fast.kernels.runtime.compiling import kernel_part
-from r329fast.kernels.runtime.isa import ISA, JIT, target_features
+from r329fast.kernels.runtime.isa import ISA, PERMUTES_BYTES
 from r329fast.kernels.runtime.kernel import KERNELS, arrays, leaf_kernel
 from r329fast.kernels.runtime.one_call import pitched_plan, ranged_plan
 from r329fast.kernels.runtime.op_plan import OpPlan, aligned
@@ -31,7 +31,7 @@ from r329fast.kernels.runtime.parameters import pack
 from r329fast.program.program import Op, TensorSpec
 
 # Emulated, quads of flat forms are put together from plain loads; so they are on CPUs without VBMI.
-_PERMUTES = JIT and not ISA.emulated and "avx512vbmi" in target_features()
+_PERMUTES = PERMUTES_BYTES and not ISA.emulated
 quad_rows: Any = leaf("quad_rows", quads_ir.emit_quad_rows, ISA, _PERMUTES)
 _LEFT = 7  # columns of a form at the left end
 _LEAST_MIRRORED = 11  # columns that both ends make, the few in the middle twice

@@ -9,10 +9,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from r329fast.kernels.conv.block_rows import block_parts
 from r329fast.kernels.conv.layout import ConvLayout, Geometry
 from r329fast.kernels.ir import position_lanes as positions_ir
 from r329fast.kernels.leaves.leaf import leaf
-from r329fast.kernels.runtime.isa import ISA, JIT, target_features
+from r329fast.kernels.runtime.isa import ISA, JIT, PERMUTES_BYTES
 from r329fast.kernels.runtime.kernel import KERNELS, arrays, kernel
 from r329fast.kernels.runtime.one_call import ranged_plan
 from r329fast.kernels.runtime.op_plan import OpPlan, aligned
@@ -20,8 +21,7 @@ from r329fast.kernels.runtime.parameters import pack
 
 # Bytes of two vectors are permuted by one instruction.
 POSSIBLE = JIT and ISA.family == "vnni512" and ISA.lanes == positions_ir.LANES
-if POSSIBLE and not ISA.emulated:
-    POSSIBLE = "avx512vbmi" in target_features()
+POSSIBLE = POSSIBLE and (PERMUTES_BYTES or ISA.emulated)
 position_lines: Any = leaf("position_lines", positions_ir.emit_position_lines, ISA)
 
 
@@ -75,13 +75,11 @@ def _constants(layout: ConvLayout) -> np.ndarray:
                 spread[step, :, index] = rows[:, source[0], source[1]]
     parts = []
     for first in range(0, outs, 16):
-        own = slice(first, min(first + 16, outs))
-        biases = layout.epilogue.biases[own].astype(np.int32)
-        factors = layout.epilogue.factors[own].astype(np.float32)
-        parts += [
-            np.ascontiguousarray(part).view(np.uint8).reshape(-1)
-            for part in (spread[:, own], biases, factors)
-        ]
+        own = np.arange(first, min(first + 16, outs))
+        there = np.ones(len(own), dtype=bool)
+        parts += block_parts(
+            spread[:, own], layout.epilogue.biases, layout.epilogue.factors, own, there
+        )
     return aligned(np.concatenate(parts))
 
 

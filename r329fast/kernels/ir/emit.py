@@ -75,6 +75,12 @@ def join(builder: Builder, values: list[Value]) -> Value:
     return values[0]
 
 
+def part_of(builder: Builder, value: Value, index: int, count: int) -> Value:
+    """The elements of a vector from `index` times `count` on, so many."""
+    mask = picks(tuple(range(index * count, (index + 1) * count)))
+    return builder.shuffle_vector(value, value, mask)
+
+
 def copy_bytes(builder: Builder, target: Pointer, source: Pointer, count: Value) -> None:
     """`count` bytes, not one more."""
     arguments = [BYTES, BYTES, I64, I1]

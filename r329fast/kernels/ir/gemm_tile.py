@@ -33,6 +33,7 @@ from r329fast.kernels.ir.emit import (
     dot,
     join,
     load,
+    part_of,
     splat,
     store,
 )
@@ -72,10 +73,7 @@ class RowTile:
         enter = builder.append_basic_block("rows.enter")
         builder.cbranch(builder.icmp_signed("!=", fuse, I64(STORE)), loading, enter)
         builder.position_at_end(loading)
-        loaded = [
-            load(builder, at(builder, biases, v * self.size), self.vector)
-            for v in range(self.vectors)
-        ]
+        loaded = self.biases(biases)
         builder.branch(enter)
         builder.position_at_end(enter)
         columns = []
@@ -85,6 +83,13 @@ class RowTile:
             phi.add_incoming(value, loading)
             columns.append(phi)
         return [columns[v] for _, v in self.cells]
+
+    def biases(self, place: Pointer) -> list[Value]:
+        """int32 of every vector of columns."""
+        return [
+            load(self.builder, at(self.builder, place, v * self.size), self.vector)
+            for v in range(self.vectors)
+        ]
 
     def sums(
         self,
@@ -160,9 +165,18 @@ class RowTile:
             store(self.builder, value, place)
 
     def finish(
-        self, sums: list[Value], rounded: Rounded, outs: list[Value], stride: Value, twice: bool
+        self,
+        sums: list[Value],
+        rounded: Rounded,
+        packs: Packs | None,
+        outs: list[Value],
+        stride: Value,
+        twice: bool,
     ) -> None:
-        """Bytes of all rows to the outputs of their runs."""
+        """Bytes of all rows to the outputs of their runs; packs: see `packs_of`."""
+        if packs is not None:
+            self._finish_by_packs(sums, packs, outs, stride, twice)
+            return
         builder = self.builder
         factors = rounded.factors(I64(0))
         for row in range(self.rows):
@@ -170,8 +184,10 @@ class RowTile:
             joined = join(builder, sums[first : first + self.vectors])
             self.store_row(rounded.value(joined, factors, twice), row, outs, stride)
 
-    def packs_of(self, epilogue: Pointer, rounded: Rounded) -> Packs:
-        """What `finish_by_packs` takes of the columns' constants."""
+    def packs_of(self, epilogue: Pointer, rounded: Rounded) -> Packs | None:
+        """What `finish` takes of the columns' constants; None where rows go one by one."""
+        if not self.packs:
+            return None
         builder, vectors = self.builder, self.vectors
         block = Block(builder, self.isa, self.isa.lanes)
         floats = ir.VectorType(F32, self.isa.lanes)
@@ -181,7 +197,7 @@ class RowTile:
         ] * (4 // vectors)
         return block, block.bounds(limits(builder, epilogue)), factors
 
-    def finish_by_packs(
+    def _finish_by_packs(
         self, sums: list[Value], packs: Packs, outs: list[Value], stride: Value, twice: bool
     ) -> None:
         """The same where four vectors become one of bytes by packs that saturate."""
@@ -197,10 +213,8 @@ class RowTile:
             value = builder.bitcast(builder.shuffle_vector(words, words, mask), block.octets)
             size = block.bytes * vectors // 4
             for part in range(4 // vectors):
-                places = list(range(part * size, (part + 1) * size))
-                own = ir.Constant(ir.VectorType(I32, size), places)
                 row = first // vectors + part
-                self.store_row(builder.shuffle_vector(value, value, own), row, outs, stride)
+                self.store_row(part_of(builder, value, part, size), row, outs, stride)
 
     def store_row(self, value: Value, row: int, outs: list[Value], stride: Value) -> None:
         offset = self.builder.mul(stride, I64(row % self.half))
@@ -305,11 +319,9 @@ def _emit_tile(
         builder.position_at_end(block)
         if index == STORE:
             tile.store(sums, acc)
-        elif tile.packs:
-            packs = tile.packs_of(epilogue, rounded)
-            tile.finish_by_packs(sums, packs, outs, out_stride, index == TWICE)
         else:
-            tile.finish(sums, rounded, outs, out_stride, index == TWICE)
+            packs = tile.packs_of(epilogue, rounded)
+            tile.finish(sums, rounded, packs, outs, out_stride, index == TWICE)
         builder.branch(done)
     builder.position_at_end(done)
 
@@ -360,10 +372,7 @@ def emit_row_groups(
     rows = GROUP // vectors
     tile = RowTile(builder, replace(isa, rows=2 * rows), vectors, 1)
     rounded = Rounded(builder, epilogue, channel, pitch, vectors * isa.lanes)
-    biases = [
-        load(builder, at(builder, rounded.biases_at(I64(0)), v * tile.size), tile.vector)
-        for v in range(vectors)
-    ]
+    biases = tile.biases(rounded.biases_at(I64(0)))
     start = [biases[v] for _, v in tile.cells]
     packs = tile.packs_of(epilogue, rounded)
     last = builder.sub(count, I64(rows))
@@ -375,7 +384,4 @@ def emit_row_groups(
         with builder.if_else(builder.icmp_signed("==", fuse, I64(TWICE))) as branches:
             for branch, twice in zip(branches, (True, False), strict=True):
                 with branch:
-                    if tile.packs:
-                        tile.finish_by_packs(sums, packs, outs, out_stride, twice)
-                    else:
-                        tile.finish(sums, rounded, outs, out_stride, twice)
+                    tile.finish(sums, rounded, packs, outs, out_stride, twice)

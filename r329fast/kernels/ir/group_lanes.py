@@ -28,6 +28,7 @@ from r329fast.kernels.ir.emit import (
     dot,
     join,
     load,
+    part_of,
     splat,
 )
 from r329fast.kernels.runtime.isa import Isa
@@ -163,9 +164,7 @@ class LanesRow(BlockRow):
             target = at(builder, self.out, builder.add(first, builder.mul(column, channels)))
             for value in self.finish(block, sums, factors, bounds):
                 for half in range(2):
-                    places = list(range(4 * lanes * half, 4 * lanes * (half + 1)))
-                    mask = ir.Constant(ir.VectorType(I32, 4 * lanes), places)
-                    self.put(builder.shuffle_vector(value, value, mask), target, left, full)
+                    self.put(part_of(builder, value, half, 4 * lanes), target, left, full)
                     target = at(builder, target, channels)
 
     def ordered(self, block: Block, value: Value) -> Value:

@@ -19,6 +19,7 @@ from r329fast.kernels.ir.emit import (
     at,
     join,
     load,
+    part_of,
     splat,
     store,
 )
@@ -119,9 +120,8 @@ def _finish(
     """Bytes of a vector of words, in parts of at most LANES."""
     lanes = min(sums.type.count, LANES)
     wide, parts = ir.VectorType(I32, lanes), []
-    for start in range(0, sums.type.count, lanes):
-        order = ir.Constant(wide, list(range(start, start + lanes)))
-        values = builder.zext(builder.shuffle_vector(sums, sums, order), wide)
+    for index in range(sums.type.count // lanes):
+        values = builder.zext(part_of(builder, sums, index, lanes), wide)
         values = builder.add(values, splat(builder, bias, lanes))
         parts.append(forms[lanes].value(values, splat(builder, factor, lanes), False))
     return join(builder, parts)

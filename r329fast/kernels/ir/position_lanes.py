@@ -31,6 +31,7 @@ from r329fast.kernels.ir.emit import (
     declare,
     dot,
     load,
+    part_of,
     splat,
     store,
 )
@@ -190,7 +191,7 @@ class PositionLanes:
         each = LANES // len(vectors)  # positions of a vector
         for value in vectors:
             for index in range(each):
-                store(builder, _part(builder, value, index, each), out)
+                store(builder, part_of(builder, value, index, value.type.count // each), out)
                 out = at(builder, out, self.outs)
 
     def positions(
@@ -275,13 +276,6 @@ def _side_by_side(builder: Builder, groups: list[list[Value]], size: int = 1) ->
         for word in range(size)
     ]
     return [_joined(builder, words[first : first + 8]) for first in range(0, len(words), 8)]
-
-
-def _part(builder: Builder, value: Value, index: int, count: int) -> Value:
-    """Part `index` of so many."""
-    size = value.type.count // count
-    mask = ir.Constant(ir.VectorType(I32, size), list(range(index * size, (index + 1) * size)))
-    return builder.shuffle_vector(value, value, mask)
 
 
 def emit_position_lines(

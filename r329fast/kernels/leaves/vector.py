@@ -14,11 +14,9 @@ from r329fast.kernels.ir import vector as vector_ir
 from r329fast.kernels.ir.quarters import quarter_order, quarter_step
 from r329fast.kernels.leaves.leaf import leaf, memory
 from r329fast.kernels.leaves.rows import epilogue_rows
-from r329fast.kernels.runtime.isa import ISA, JIT, target_features
+from r329fast.kernels.runtime.isa import ISA, JIT, PERMUTES_BYTES
 
-# Whether a table of 256 bytes fits the permutations of the target.
 _WIDEST = 2048  # columns of `affine_bytes` whose constants (24 KB) stay in cache
-LOOKUP = JIT and "avx512vbmi" in target_features()
 
 
 def _epilogue_twin(total: np.ndarray, epilogue: int, pitch: int, out: int) -> None:
@@ -159,7 +157,7 @@ if JIT:
     multiply_bytes = leaf("multiply_bytes", multiply_ir.emit_multiply, ISA)
     spread_factors = leaf("spread_factors", vector_ir.emit_spread, ISA)
     scale_bytes = leaf("scale_bytes", vector_ir.emit_scale, ISA)
-    emit_lookup = vector_ir.emit_lookup if LOOKUP else vector_ir.emit_plain_lookup
+    emit_lookup = vector_ir.emit_lookup if PERMUTES_BYTES else vector_ir.emit_plain_lookup
     lookup_bytes = leaf("lookup_bytes", emit_lookup)
     move_bytes = leaf("move_bytes", move_ir.emit_move)
     gather_runs = leaf("gather_runs", move_ir.emit_gather)

@@ -137,5 +137,7 @@ _FORCED = os.environ.get("R329FAST_ISA", "")
 ISA = choose(target_features() if JIT else frozenset(), _FORCED, JIT)
 if JIT and not _FORCED:
     _warn_of_lost_dotprod(ISA)
+# Whether the target permutes the bytes of whole vectors by one instruction.
+PERMUTES_BYTES = JIT and "avx512vbmi" in target_features()
 # What byte tiles multiply without a change: the dtype that a simulator keeps all tensors in.
 STORED = "" if ISA.element > 1 else "int8" if ISA.signed else "uint8"
