@@ -12,6 +12,7 @@ import numpy as np
 from r329fast.calibration import Ranges
 from r329fast.graph import ir
 from r329fast.program.program import LayerRecord, Op, Program
+from r329fast.quantization.fixed_point import real_multiplier
 
 
 def float_network(program: Program) -> tuple[ir.Graph, Ranges]:
@@ -76,8 +77,8 @@ _ATTRS: dict[str, Callable[[Op, ir.Act], ir.Attrs]] = {
 def _float_constants(program: Program, op: Op) -> dict[str, np.ndarray]:
     """Weights and biases in the middle of what the integers stand for."""
     x, y = program.tensors[op.inputs[0]].scale, program.tensors[op.outputs[0]].scale
-    mult = op.consts["mult"].astype(np.float64)
-    ratio = mult / np.exp2(op.consts["shift"].astype(np.float64))
+    mult = op.consts["mult"]
+    ratio = real_multiplier(mult, op.consts["shift"])
     # a dead channel: a ratio whose multiplier falls to 0 beside the layer's largest
     ratio = np.where(mult == 0, np.ldexp(ratio.max(), -24), ratio)
     scale = y / (x * ratio)

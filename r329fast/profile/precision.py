@@ -20,6 +20,7 @@ from r329fast.program.ops import OPS
 from r329fast.program.program import LayerRecord, Op, Program
 from r329fast.quantization.aqt2021 import HARDWARE_BIAS_BITS, Aqt2021, fit_bias
 from r329fast.quantization.compass42 import Compass42
+from r329fast.quantization.fixed_point import real_multiplier
 from r329fast.quantization.options import Options
 
 
@@ -150,7 +151,7 @@ def _errors(
         factor, ideal = RESCALES[op.kind](op, inputs, output, count)
     else:
         return []
-    real = op.consts["mult"].astype(np.float64) / np.exp2(op.consts["shift"].astype(np.float64))
+    real = real_multiplier(op.consts["mult"], op.consts["shift"])
     return [float(np.abs(real * factor / ideal - 1).max())]
 
 

@@ -62,6 +62,11 @@ def requantize(
     return np.clip(round_shift(product, shift, rounding) - zero_point, qmin, qmax)
 
 
+def real_multiplier(mult: npt.ArrayLike, shift: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """mult / 2**shift, exact: what the integers of an op multiply by."""
+    return np.asarray(mult, dtype=np.float64) / np.exp2(np.asarray(shift, dtype=np.float64))
+
+
 def approximate(
     rescale: npt.ArrayLike,
     bits: int = 8,

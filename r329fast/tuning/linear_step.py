@@ -13,6 +13,7 @@ import numpy as np
 from r329fast.graph.activations import ACTIVATIONS
 from r329fast.graph.ir import ConvAttrs, Layer, Weights
 from r329fast.program.program import Op, TensorSpec
+from r329fast.quantization.fixed_point import real_multiplier
 from r329fast.tuning.fit import (
     LIMIT,
     Aim,
@@ -63,10 +64,10 @@ def cut_off(layer: Layer, spec: TensorSpec) -> tuple[float, float]:
     return low, high
 
 
-def steps(walk: Walk, index: int, lowered: Lowered) -> np.ndarray:
+def steps(lowered: Lowered) -> np.ndarray:
     """float64 (O,): the real value of an accumulator's step, by its multiplier as it is."""
     layer, consts = lowered.layer, lowered.ops[0].consts
-    real = consts["mult"].astype(np.float64) / np.exp2(consts["shift"].astype(np.float64))
+    real = real_multiplier(consts["mult"], consts["shift"])
     scale = lowered.tensors[layer.outputs[0]].scale
     return np.broadcast_to(real / scale, (len(layer.consts["weights"]),))
 
@@ -94,7 +95,7 @@ def view(
     rows = np.flatnonzero(images)
     return LinearView(
         layer_inputs(layer, x, rows, places[rows], width, x_spec.zero_point, pad),
-        steps(walk, index, lowered),
+        steps(lowered),
         x_spec.scale,
         weight_steps(walk, index, lowered),
         *cut_off(layer, y_spec),
@@ -322,7 +323,7 @@ class LinearStep:
         lowered = self.walk.lower(self.index, layer)
         seen = dataclasses.replace(
             seen,
-            scale=steps(self.walk, self.index, lowered),
+            scale=steps(lowered),
             weight_scale=weight_steps(self.walk, self.index, lowered),
             op=lowered.ops[0],
         )

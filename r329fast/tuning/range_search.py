@@ -122,7 +122,6 @@ def _line_search(
 
 
 def _scaled(state: State, name: str, ratio: float) -> State:
-    low, high = state.ranges[name]
-    pair = scaled((low, high), ratio)
+    pair = scaled(state.ranges[name], ratio)
     ranges = Ranges({**state.ranges.values, name: pair}, state.ranges.seen)
     return dataclasses.replace(state, ranges=ranges)

@@ -16,6 +16,7 @@ import numpy as np
 from r329fast.graph.ir import Graph, Layer
 from r329fast.profile.errors import ratio_db
 from r329fast.program.program import Program
+from r329fast.quantization.fixed_point import real_multiplier
 from r329fast.quantization.scheme import Scheme
 from r329fast.tuning.walk import with_consts
 
@@ -24,6 +25,11 @@ _ACTIVATIONS = ("RELU", "RELU6")
 _HARDLY = 1e-3  # share of the usual largest weight of a channel below which it has hardly any
 _ZERO = 1e-5  # share of the output's range that counts as zero
 _BEYOND = 1.5  # how far beyond its range an input is followed
+
+
+def _hardly_any(largest: np.ndarray) -> np.ndarray:
+    """bool (O,): channels with hardly any weights; largest: (O,), the largest weight of each."""
+    return np.asarray(largest < _HARDLY * np.median(largest[largest > 0]))
 
 
 def silent_channels(layer: Layer, largest_input: float, largest_output: float) -> np.ndarray:
@@ -40,8 +46,7 @@ def silent_channels(layer: Layer, largest_input: float, largest_output: float) -
     if not size.any():
         return found
     highest = layer.consts["bias"] + rows.sum(axis=1) * largest_input
-    little = size < _HARDLY * np.median(size[size > 0])
-    return np.asarray(little & (highest <= _ZERO * largest_output))
+    return np.asarray(_hardly_any(size) & (highest <= _ZERO * largest_output))
 
 
 def with_weights(layer: Layer, silent: np.ndarray, largest_input: float) -> Layer:
@@ -86,11 +91,11 @@ def steps_gain(before: Program, after: Program, names: dict[str, int], graph: Gr
         if layer.name not in names:
             continue
         rows = np.abs(layer.consts["weights"].reshape(len(layer.consts["bias"]), -1)).max(axis=1)
-        live = rows >= _HARDLY * np.median(rows[rows > 0])
+        live = ~_hardly_any(rows)
         for side, program in enumerate((before, after)):
             x, y = program.tensors[layer.inputs[0]], program.tensors[layer.outputs[0]]
             op = next(o for o in program.ops if o.layer == layer.name and "weights" in o.consts)
-            real = op.consts["mult"] / np.exp2(op.consts["shift"].astype(np.float64))
+            real = real_multiplier(op.consts["mult"], op.consts["shift"])
             wanted = y.scale * rows / (x.scale * 127.0)
             noise[side] += float(np.square((real / np.maximum(wanted, 1e-30))[live] - 1).sum())
     return ratio_db(max(noise[0], 1e-12), max(noise[1], 1e-12))

@@ -15,6 +15,7 @@ import numpy as np
 from r329fast.graph.ir import Graph, Layer, ReduceAttrs
 from r329fast.program.program import Op
 from r329fast.quantization.aqt2021 import ADD_BASE, fit_bias
+from r329fast.quantization.fixed_point import real_multiplier
 
 _FULL = 255.0  # a concat's multipliers are 255 * ratio, in 8 bits
 
@@ -85,7 +86,7 @@ def _follow(
         return
     inputs = [source[name] for name in layer.inputs]
     output = source[layer.outputs[0]]
-    ratio = op.consts["mult"].astype(np.float64) / np.exp2(op.consts["shift"].astype(np.float64))
+    ratio = real_multiplier(op.consts["mult"], op.consts["shift"])
     if layer.name in weight_scales and inputs[0] in found:
         live = np.broadcast_to(op.consts["mult"] > 0, ratio.shape)
         values = (ratio * found[inputs[0]].value * weight_scales[layer.name])[live]
