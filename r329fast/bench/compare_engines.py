@@ -15,7 +15,7 @@ from r329fast.base.machine import cores, cpu_model
 from r329fast.bench.cases import Case, make_case
 from r329fast.bench.engines import INT8_PEERS, OURS, PEERS, Engine, missing_peers, ours, peers
 from r329fast.bench.engines import versions as engine_versions
-from r329fast.bench.given_cores import ENOUGH, given_cores
+from r329fast.bench.given_cores import enough, given_cores
 from r329fast.bench.interleaved import RoundTimes, cpu_ratio, fastest, interleave, ratio
 from r329fast.bench.models import bench_model
 from r329fast.bench.qdq import float_forms
@@ -83,17 +83,12 @@ def bench(
 def cores_note(result: dict[str, Any]) -> str:
     """What to know of an entry of `results` whose threads had not a core each; else empty."""
     given, threads = result.get("given_cores"), result["threads"]
-    if given is None or given >= _enough(threads):
+    if given is None or given >= enough(threads):
         return ""
     return (
         f"{result['model']}, batch {result['batch']}: {threads} threads had {given:.1f} cores "
         "while this was measured; measure again when the machine gives them"
     )
-
-
-def _enough(threads: int) -> float:
-    """Cores that so many threads can have on this machine, less what is no disturbance."""
-    return ENOUGH * min(threads, cores())
 
 
 def summary(results: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -133,11 +128,8 @@ def bench_case(
         forms = peers(case, family, batch, threads, failed)
         engines += [_best_of(forms)] if forms else []
     runs = {engine.family: engine.run for engine in engines}
-    if threads > 1:
-        gauge = partial(given_cores, threads)
-        timings = interleave(runs, rounds, gauge=gauge, enough=_enough(threads), patience=_PATIENCE)
-    else:
-        timings = interleave(runs, rounds)
+    gauge = partial(given_cores, threads)
+    timings = interleave(runs, rounds, gauge=gauge, enough=enough(threads), patience=_PATIENCE)
     expected = FloatSession(case.graph).run(case.images(batch))[case.graph.outputs[0]]
     mine = timings[OURS]
     entries = [_entry(case, engine, timings[engine.family], mine, batch) for engine in engines]

@@ -13,7 +13,9 @@ from concurrent.futures import ThreadPoolExecutor, wait
 
 from numba import njit
 
-ENOUGH = 0.75  # of the cores: less is said, and a round is measured again
+from r329fast.base.machine import cores
+
+_ENOUGH = 0.75  # of the cores: less is said, and a round is measured again
 _SECONDS = 0.03  # of work for each thread: several slices of the machine's clock
 _MIX = 20_000
 _TRIES = 3  # a moment's other work is no lack of cores
@@ -25,6 +27,11 @@ def _work(turns):  # type: ignore[no-untyped-def]
     for _ in range(turns):
         mix = (mix * 1103515245 + 12345) & 0x7FFFFFFF
     return mix
+
+
+def enough(threads: int) -> float:
+    """Cores that so many threads can have on this machine, less what is no disturbance."""
+    return _ENOUGH * min(threads, cores())
 
 
 def given_cores(threads: int) -> float:
@@ -50,7 +57,7 @@ def given_cores(threads: int) -> float:
             _work(turns)
             wait(others)
             best = max(best, threads * turns * each / (time.perf_counter() - start))
-            if best >= ENOUGH * threads:
+            if best >= enough(threads):
                 break
     return best
 

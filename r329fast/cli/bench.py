@@ -124,12 +124,12 @@ def _percent(entry: dict[str, Any], key: str) -> float:
 
 def show(record: dict[str, Any], out: Console) -> None:
     """The record as tables for people."""
+    from r329fast.bench.compare_engines import cores_note
+
     machine = record["machine"]
     out.print(f"{machine['cpu']}, {machine['cores']} cores, kernel path {machine['path']}")
     for family, why in record["missing"].items():
         out.print(f"left out: {family} ({why})")
-    from r329fast.bench.compare_engines import cores_note
-
     for result in record["results"]:
         out.table(
             ["engine", "ms/image", "images/s", "GMAC/s", "times ours"],

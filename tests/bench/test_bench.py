@@ -15,9 +15,9 @@ from support.qdq import follows_the_float_network
 
 from r329fast.bench import compare_engines as compare
 from r329fast.bench import engine_trial, engines, memory
+from r329fast.bench import given_cores as cores_given
 from r329fast.bench import interleaved as timing
 from r329fast.bench.cases import Case, make_case
-from r329fast.bench.given_cores import given_cores
 from r329fast.bench.models import MODELS
 from r329fast.bench.qdq import VARIANTS, quantized, to_qdq
 from r329fast.cli import main as cli
@@ -118,9 +118,9 @@ def test_a_round_waits_for_cores(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_cores_that_threads_had(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compare, "cores", lambda: 2)
-    assert given_cores(1) == 1.0
-    assert 0 < given_cores(2) < 4
+    monkeypatch.setattr(cores_given, "cores", lambda: 2)
+    assert cores_given.given_cores(1) == 1.0
+    assert 0 < cores_given.given_cores(2) < 4
     entry = {"model": "net", "batch": 1, "threads": 2, "given_cores": 1.04}
     assert "2 threads had 1.0 cores" in compare.cores_note(entry)
     assert compare.cores_note({**entry, "given_cores": 1.9}) == ""
