@@ -14,9 +14,9 @@ SHELLS = ("bash", "zsh")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "Print the script, to be kept where the shell looks for it:\n"
-        "  bash  r329fast completion bash > ~/.local/share/bash-completion/completions/r329fast\n"
-        "  zsh   r329fast completion zsh > FOLDER/_r329fast, a FOLDER of $fpath"
+        "Print the script. It goes to a file where the shell looks for it:\n"
+        "  bash  ~/.local/share/bash-completion/completions/r329fast\n"
+        "  zsh   _r329fast in a folder of $fpath"
     )
     parser.add_argument("shell", choices=SHELLS)
 

@@ -17,6 +17,7 @@ from types import ModuleType
 from typing import Any, NoReturn
 
 from r329fast.base.reading import reason
+from r329fast.cli.help_format import HelpFormatter
 from r329fast.cli.options.preprocess import joined_sizes
 from r329fast.cli.output import Console
 from r329fast.errors import (
@@ -62,7 +63,7 @@ class _Parser(argparse.ArgumentParser):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         kwargs.setdefault("allow_abbrev", False)
-        kwargs.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        kwargs.setdefault("formatter_class", HelpFormatter)
         kwargs.setdefault("epilog", _GLOBAL_FLAGS)
         super().__init__(*args, **kwargs)
 
