@@ -25,9 +25,27 @@ def make_dir(path: Path) -> Path:
 
 
 def check_folder(path: Path) -> None:
-    """Raises FileError where something else than a folder bears its name."""
-    if path.exists() and not path.is_dir():
+    """Before work that would be lost: raises FileError where no such folder is or could be made."""
+    if os.path.lexists(path) and not path.is_dir():
         raise FileError(f"{path} is no folder: give a new name or a folder", path=str(path))
+    _check_room(path, path)
+
+
+def check_file(path: Path) -> None:
+    """Before work that would be lost: raises FileError where no such file could be written."""
+    if path.is_dir():
+        raise FileError(f"cannot write {path}: it is a folder", path=str(path))
+    if not path.exists() or path.is_file():  # a pipe or a device is written to as it is
+        _check_room(path, path.resolve().parent)
+
+
+def _check_room(path: Path, folder: Path) -> None:
+    """FileError of `path` where nothing can be made in `folder`, which may not be there yet."""
+    above = next(item for item in (folder, *folder.parents, Path()) if os.path.lexists(item))
+    if not above.is_dir():
+        raise FileError(f"cannot write {path}: {above} is no folder", path=str(path))
+    if not os.access(above, os.W_OK | os.X_OK):
+        raise FileError(f"cannot write {path}: no right to write in {above}", path=str(path))
 
 
 def missing_folders(path: Path) -> list[Path]:

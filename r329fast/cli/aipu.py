@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from r329fast.cli.options.part import add_part, part_of, refuse_part
+from r329fast.cli.options.targets import file_to_write
 from r329fast.cli.output import Console
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         description="Save the binary as a program, with names and scales where they are given.",
     )
     load.add_argument("file", metavar="FILE", type=Path)
-    load.add_argument("--out", metavar="MODEL.r329", type=Path, required=True)
+    load.add_argument("--out", metavar="MODEL.r329", type=file_to_write, required=True)
     load.add_argument(
         "--rounding",
         choices=("half_even", "half_up", "floor"),

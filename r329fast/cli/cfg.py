@@ -7,6 +7,7 @@ from pathlib import Path
 
 from r329fast.cfg import Finding
 from r329fast.cli.options.part import add_part, names, part_of
+from r329fast.cli.options.targets import file_to_write
 from r329fast.cli.output import Console
 
 NAME = "cfg"
@@ -21,7 +22,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         description="Write a vendor cfg; what is not given is read from the model.",
     )
     new.add_argument("model", metavar="MODEL.onnx", type=Path)
-    new.add_argument("--out", metavar="RUN.cfg", type=Path, required=True)
+    new.add_argument("--out", metavar="RUN.cfg", type=file_to_write, required=True)
     new.add_argument("--mode", choices=("run", "build"), default="run")
     new.add_argument(
         "--scheme",

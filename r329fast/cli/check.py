@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from r329fast.cli.options.part import add_part, part_of
+from r329fast.cli.options.targets import file_to_write
 from r329fast.cli.output import Console
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--write",
         metavar="FILE.onnx",
-        type=Path,
+        type=file_to_write,
         help="the model cut at its ends, constants folded, sizes fixed; of a model whose head is "
         "not supported the part in front of it",
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from r329fast.cli.options.targets import file_to_write, folder_to_write
 from r329fast.cli.output import Console
 
 NAME = "completion"
@@ -41,5 +42,5 @@ def _complete_files(parser: argparse.ArgumentParser, complete: object) -> None:
         if isinstance(action, argparse._SubParsersAction):
             for sub in dict.fromkeys(action.choices.values()):
                 _complete_files(sub, complete)
-        elif action.type is Path or "FILE" in str(action.metavar):
+        elif action.type in (Path, file_to_write, folder_to_write) or "FILE" in str(action.metavar):
             action.complete = complete  # type: ignore[attr-defined]

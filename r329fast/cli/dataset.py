@@ -8,6 +8,7 @@ from pathlib import Path
 
 from r329fast.cli.options.classes import add_classes, class_names
 from r329fast.cli.options.preprocess import add_preprocess, preprocess_from
+from r329fast.cli.options.targets import folder_to_write
 from r329fast.cli.output import Console
 
 NAME = "dataset"
@@ -35,7 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--labels", dest="other_labels", metavar="FILE", help="the same as LABEL_FILE"
     )
-    parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="where to write")
+    parser.add_argument(
+        "--out", metavar="DIR", type=folder_to_write, required=True, help="where to write"
+    )
     parser.add_argument("--limit", metavar="N", type=int, help="only the first N images")
     add_classes(parser, split="train")
     add_preprocess(parser)

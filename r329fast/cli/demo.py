@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 from r329fast.cli.options.compiling import compile_progress
 from r329fast.cli.options.execution import add_threads
+from r329fast.cli.options.targets import folder_to_write
 from r329fast.cli.output import Console
 
 NAME = "demo"
@@ -21,8 +21,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--out",
         metavar="DIR",
-        type=Path,
-        default=Path("r329fast-demo"),
+        type=folder_to_write,
+        default="r329fast-demo",
         help="where everything goes (r329fast-demo)",
     )
     add_threads(parser)

@@ -14,6 +14,7 @@ from r329fast.cli.options.classes import add_classes, class_names
 from r329fast.cli.options.model import add_model, made_for
 from r329fast.cli.options.part import part_of
 from r329fast.cli.options.preprocess import add_preprocess, asked_for
+from r329fast.cli.options.targets import folder_to_write
 from r329fast.cli.output import Console
 
 if TYPE_CHECKING:
@@ -116,7 +117,10 @@ def _add_comparison(parser: argparse.ArgumentParser) -> None:
 def _add_running(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("running")
     group.add_argument(
-        "--out", metavar="DIR", type=Path, help="keep results.parquet (or csv) and run.json here"
+        "--out",
+        metavar="DIR",
+        type=folder_to_write,
+        help="keep results.parquet (or csv) and run.json here",
     )
     group.add_argument("--resume", action="store_true", help="continue where --out stopped")
     group.add_argument(
@@ -125,7 +129,10 @@ def _add_running(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--format", choices=("parquet", "csv"), help="of the results (parquet)")
     group.add_argument("--logits", action="store_true", help="keep every class's integer")
     group.add_argument(
-        "--cache", metavar="DIR", type=Path, help="keep decoded pixels and float results here"
+        "--cache",
+        metavar="DIR",
+        type=folder_to_write,
+        help="keep decoded pixels and float results here",
     )
     group.add_argument("--threads", metavar="N", type=int, help="all cores where absent")
     group.add_argument(

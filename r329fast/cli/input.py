@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from r329fast.cli.options.preprocess import add_preprocess, asked_for, given
+from r329fast.cli.options.targets import file_to_write
 from r329fast.cli.output import Console
 
 if TYPE_CHECKING:
@@ -30,7 +31,9 @@ right ones, but their scale is off; use --cfg where the numbers matter."""
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = _WHY
     parser.add_argument("image", metavar="IMAGE", type=Path)
-    parser.add_argument("--out", metavar="FILE", type=Path, required=True, help="such as input.bin")
+    parser.add_argument(
+        "--out", metavar="FILE", type=file_to_write, required=True, help="such as input.bin"
+    )
     parser.add_argument(
         "--cfg", metavar="RUN.cfg", type=Path, help="quantise for the network of this cfg"
     )

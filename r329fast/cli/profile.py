@@ -14,6 +14,7 @@ from r329fast.cli.options.execution import add_quantization, prepare_cfg
 from r329fast.cli.options.model import add_model, made_for
 from r329fast.cli.options.part import part_of
 from r329fast.cli.options.preprocess import add_preprocess, asked_for
+from r329fast.cli.options.targets import file_to_write, folder_to_write
 from r329fast.cli.output import Console
 
 if TYPE_CHECKING:
@@ -65,15 +66,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     files.add_argument(
         "--out",
         metavar="DIR",
-        type=Path,
+        type=folder_to_write,
         help="profile.json, layers.csv, report.html, graph.json and profile_data.bin",
     )
     files.add_argument(
-        "--html", metavar="FILE", type=Path, help="a page that needs no network connection"
+        "--html", metavar="FILE", type=file_to_write, help="a page that needs no network connection"
     )
-    files.add_argument("--csv", metavar="FILE", type=Path, help="the layer table")
-    files.add_argument("--save", metavar="FILE.json", type=Path, help="the whole record")
-    files.add_argument("--onnx", metavar="FILE", type=Path, help="the model, numbers on its nodes")
+    files.add_argument("--csv", metavar="FILE", type=file_to_write, help="the layer table")
+    files.add_argument("--save", metavar="FILE.json", type=file_to_write, help="the whole record")
+    files.add_argument(
+        "--onnx", metavar="FILE", type=file_to_write, help="the model, numbers on its nodes"
+    )
     files.add_argument(
         "--fill-profile",
         action="store_true",

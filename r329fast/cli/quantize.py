@@ -9,6 +9,7 @@ from r329fast.cli.options.classes import add_classes
 from r329fast.cli.options.execution import add_quantization, add_threads, prepare_cfg
 from r329fast.cli.options.model import add_model, made_for
 from r329fast.cli.options.preprocess import add_preprocess
+from r329fast.cli.options.targets import file_to_write
 from r329fast.cli.output import Console
 
 NAME = "quantize"
@@ -18,7 +19,7 @@ HELP = "save the quantised program of a cfg"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = "Calibrate and quantise what a cfg names, and save the op list."
     parser.add_argument("cfg", metavar="RUN.cfg|MODEL.onnx", type=Path)
-    parser.add_argument("--out", metavar="MODEL.r329", type=Path, required=True)
+    parser.add_argument("--out", metavar="MODEL.r329", type=file_to_write, required=True)
     parser.add_argument("--print", action="store_true", help="print the op list as well")
     add_threads(parser)
     add_quantization(parser)

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from r329fast.cli.options.targets import file_to_write
 from r329fast.cli.output import Console
 
 NAME = "report"
@@ -34,8 +35,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="append",
         help="of a sweep (default: the best); given several times, one for each run",
     )
-    parser.add_argument("--html", metavar="FILE", type=Path, help="default: report.html in RUN_DIR")
-    parser.add_argument("--csv", metavar="FILE", type=Path, help="the layer table of the first")
+    parser.add_argument(
+        "--html", metavar="FILE", type=file_to_write, help="default: report.html in RUN_DIR"
+    )
+    parser.add_argument(
+        "--csv", metavar="FILE", type=file_to_write, help="the layer table of the first"
+    )
 
 
 def execute(args: argparse.Namespace, out: Console) -> int:

@@ -10,6 +10,7 @@ from r329fast.cli.options.classes import add_classes
 from r329fast.cli.options.execution import add_execution, add_quantization, settings_from
 from r329fast.cli.options.model import add_model, made_for, refuse_model_options
 from r329fast.cli.options.preprocess import add_preprocess
+from r329fast.cli.options.targets import folder_to_write
 from r329fast.cli.output import Console
 
 if TYPE_CHECKING:
@@ -32,8 +33,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of a program or a model: raw input file(s), comma separated (of a model: the first "
         "of its images)",
     )
-    parser.add_argument("--out", metavar="DIR", type=Path, help="folder for all that is written")
-    parser.add_argument("--dump", metavar="DIR", type=Path, help="every layer's integers as .npy")
+    parser.add_argument(
+        "--out", metavar="DIR", type=folder_to_write, help="folder for all that is written"
+    )
+    parser.add_argument(
+        "--dump", metavar="DIR", type=folder_to_write, help="every layer's integers as .npy"
+    )
     add_quantization(parser)
     add_execution(parser)
     add_model(parser)

@@ -12,6 +12,7 @@ from r329fast.cli.options.compiling import compile_progress
 from r329fast.cli.options.execution import add_quantization
 from r329fast.cli.options.part import add_part, part_of
 from r329fast.cli.options.preprocess import add_preprocess, asked_for
+from r329fast.cli.options.targets import file_to_write, folder_to_write
 from r329fast.cli.output import Console
 
 if TYPE_CHECKING:
@@ -37,13 +38,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--labels", metavar="FILE", help="lines 'filename label' (default: label.txt inside)"
     )
     parser.add_argument(
-        "--out", metavar="DIR", type=Path, default=Path("r329fast-try"), help="(r329fast-try)"
+        "--out", metavar="DIR", type=folder_to_write, default="r329fast-try", help="(r329fast-try)"
     )
     parser.add_argument("--open", action="store_true", help="show the page in a browser")
     parser.add_argument(
         "--save-cfg",
         metavar="RUN.cfg",
-        type=Path,
+        type=file_to_write,
         help="keep the cfg that does the same, and its calibration set in a folder beside it",
     )
     parser.add_argument(

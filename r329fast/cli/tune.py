@@ -10,6 +10,7 @@ from r329fast.cli.options.classes import add_classes, class_names
 from r329fast.cli.options.execution import add_quantization, add_threads
 from r329fast.cli.options.part import add_part, part_of, refuse_part
 from r329fast.cli.options.preprocess import add_preprocess, asked_for
+from r329fast.cli.options.targets import folder_to_write
 from r329fast.cli.output import Console
 from r329fast.errors import UsageError
 
@@ -41,7 +42,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help="a cfg with its calibration data, or a network with --images",
     )
-    parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="where the files go")
+    parser.add_argument(
+        "--out", metavar="DIR", type=folder_to_write, required=True, help="where the files go"
+    )
     parser.add_argument(
         "--images",
         metavar="SET",
@@ -74,7 +77,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def execute(args: argparse.Namespace, out: Console) -> int:
-    from r329fast.base.files import check_folder, write_text
+    from r329fast.base.files import write_text
     from r329fast.report.tuning_page import tuning_page
     from r329fast.tuning.options import TuneOptions
     from r329fast.tuning.tuner import tune
@@ -98,7 +101,6 @@ def execute(args: argparse.Namespace, out: Console) -> int:
     )
     if not options.allow:
         raise UsageError("--allow: found no kind of change", option="allow")
-    check_folder(args.out)
     dataset, recipe = _dataset(args, out)
     with out.progress(None, "layers") as advance:
         result = tune(

@@ -126,7 +126,7 @@ def test_dataset_errors(run, images: Path, tmp_path: Path) -> None:
     assert "image set not found" in run("dataset", tmp_path / "no", "--out", tmp_path)[2]
     code, _, err = run("dataset", images, "--out", images / "i0.png" / "deep")
     assert code == 2
-    assert "cannot create folder" in err
+    assert "is no folder" in err
     code, _, err = run("dataset", images, "none.txt", "--out", tmp_path)
     assert code == 2
     assert "label file not found: none.txt" in err
@@ -289,7 +289,7 @@ def test_cfg_new_options(run, tmp_path: Path) -> None:
     assert "model not found" in err
     code, _, err = run("cfg", "new", model, "--out", model / "x.cfg")
     assert code == 2
-    assert "cannot create folder" in err
+    assert "is no folder" in err
 
 
 # --- compare

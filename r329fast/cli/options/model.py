@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from r329fast.cli.options.classes import class_names
 from r329fast.cli.options.part import add_part, part_of, refuse_part
 from r329fast.cli.options.preprocess import asked_for
+from r329fast.cli.options.targets import file_to_write
 from r329fast.cli.output import Console
 from r329fast.errors import UsageError
 
@@ -35,7 +36,7 @@ def add_model(parser: argparse.ArgumentParser, images: bool = True) -> None:
     group.add_argument(
         "--save-cfg",
         metavar="RUN.cfg",
-        type=Path,
+        type=file_to_write,
         help="keep the cfg, and its calibration set in a folder beside it",
     )
     add_part(group)
