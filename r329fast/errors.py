@@ -8,6 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+_BEGUN = 4  # letters that tell which word was begun
+
 
 class R329Error(Exception):
     """Base of every error that r329fast raises on purpose.
@@ -94,6 +96,11 @@ class UnsupportedModelError(R329Error):
 
 
 def nearest(word: str, allowed: Iterable[str]) -> str:
-    """Return ", did you mean 'x'?" for the closest allowed word, or an empty string."""
-    match = get_close_matches(word, list(allowed), n=1, cutoff=0.6)
+    """Return ", did you mean 'x'?" for the closest allowed word, or an empty string.
+
+    The closest: the shortest one that begins with the word, else the one with most letters alike.
+    """
+    words = list(allowed)
+    begun = [item for item in words if len(word) >= _BEGUN and item.startswith(word)]
+    match = sorted(begun, key=len) or get_close_matches(word, words, n=1, cutoff=0.6)
     return f", did you mean {match[0]!r}?" if match else ""
