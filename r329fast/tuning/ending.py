@@ -29,7 +29,7 @@ class Standing:
 
 
 class Ending:
-    """What stood after each step that was kept.
+    """What stood after the steps that were kept: the last, and the last that was better.
 
     A network has to be better than `base`: the one that the run began with; behind a step that is
     proved by other images alone (headroom, which costs the images that set the ranges), what was
@@ -43,8 +43,10 @@ class Ending:
     def take(self, name: str, state: State, scores: tuple[ImageScore, ImageScore]) -> Standing:
         """What stands behind one more step."""
         before = self._stood[-1] if self._stood else self.base
-        self._stood.append(Standing((*before.kept, name), state, scores))
-        return self._stood[-1]
+        found = Standing((*before.kept, name), state, scores)
+        # what can still be the best; each that is held holds the network's weights
+        self._stood = [found] if _better(self.base, found) else [*self._better()[-1:], found]
+        return found
 
     def found(self, base: Standing) -> None:
         """Go on from another base, which may be what stands."""
@@ -57,8 +59,10 @@ class Ending:
         Better: its SNR rises on the images that confirm and does not fall on the others, and
         agreement with the float network does not fall (`agreement_falls`).
         """
-        better = (item for item in reversed(self._stood) if _better(self.base, item))
-        return next(better, self.base)
+        return (self._better() or [self.base])[-1]
+
+    def _better(self) -> list[Standing]:
+        return [item for item in self._stood if _better(self.base, item)]
 
     def undo(self, records: list[dict[str, Any]], told: Callable[[str], None]) -> Standing:
         """`best`, with a word in the records of the steps that it has not."""

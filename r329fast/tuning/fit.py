@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import cholesky, lapack
+from scipy.linalg import lapack
 
 from r329fast.tuning.rounding import descend, move_biases, round_with_feedback, take_aim
 
@@ -19,6 +19,7 @@ LIMIT = 127
 _ROUNDS, _BIAS_ROUNDS = 3, 8
 _PASSES = 4
 _CHUNK = 2048  # samples whose products are summed in float32
+_BLOCK = 256  # rows or columns of a matrix that is changed in its place
 _SMALL = 64  # up to this width a stack of matrices is factored by NumPy, above it each by LAPACK
 _SAME_AIM = 1e-5  # change of the aim, as a share of its variance, below which it stays
 
@@ -96,18 +97,47 @@ def inverse_factor(gram: np.ndarray, overwrite: bool = False) -> np.ndarray:
     if gram.shape[-1] <= _SMALL:
         turned = np.linalg.cholesky(gram[:, ::-1, ::-1])[:, ::-1, ::-1]
         return np.triu(np.linalg.inv(turned))
-    result = gram if overwrite else np.empty_like(gram)
-    for index, one in enumerate(gram):
-        result[index] = _inverse_factor(one)
+    result = gram if overwrite else gram.copy()
+    for one in result:
+        _invert_factor(one)
     return result
 
 
-def _inverse_factor(gram: np.ndarray) -> np.ndarray:
-    turned = cholesky(
-        np.asfortranarray(gram[::-1, ::-1]), lower=True, overwrite_a=True, check_finite=False
-    )
-    inverse, _ = lapack.dtrtri(turned, lower=1, overwrite_c=1)
-    return np.asarray(inverse[::-1, ::-1])  # nothing stands below its diagonal
+def _invert_factor(gram: np.ndarray) -> None:
+    """`inverse_factor` of one matrix, in its place.
+
+    LAPACK factors L L^T, so the order of rows and columns is turned. It reads columns: those of a
+    symmetric matrix are its rows.
+    """
+    _turn(gram)
+    lower, info = lapack.dpotrf(gram.T, lower=1, overwrite_a=1)
+    if info:
+        raise np.linalg.LinAlgError(f"leading minor {info} is not positive definite")
+    inverse, _ = lapack.dtrtri(lower, lower=1, overwrite_c=1)
+    assert np.shares_memory(inverse, gram)  # both routines take it as it is
+    _transpose(gram)
+    _turn(gram)
+
+
+def _turn(matrix: np.ndarray) -> None:
+    """Rows and columns in reverse order, in place."""
+    flat = matrix.reshape(-1)
+    for first in range(0, flat.size // 2, _BLOCK**2):
+        last = min(first + _BLOCK**2, flat.size // 2)
+        head, tail = flat[first:last], flat[::-1][first:last]
+        kept = head.copy()
+        head[:] = tail
+        tail[:] = kept
+
+
+def _transpose(matrix: np.ndarray) -> None:
+    """Rows become columns, in place."""
+    parts = [slice(first, first + _BLOCK) for first in range(0, len(matrix), _BLOCK)]
+    for index, rows in enumerate(parts):
+        for columns in parts[index:]:
+            kept = matrix[rows, columns].T.copy()
+            matrix[rows, columns] = matrix[columns, rows].T
+            matrix[columns, rows] = kept
 
 
 def ideal_weights(problem: Problem, found: Moments, sums: np.ndarray) -> np.ndarray:

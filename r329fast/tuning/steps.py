@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from r329fast.base.allocator import give_back
 from r329fast.calibration import Ranges
 from r329fast.graph.ir import SoftmaxAttrs
 from r329fast.profile.dead_channels import dead_bias_candidates, without_dead_biases
@@ -237,6 +238,7 @@ def take_steps(
     ending = Ending(Standing((), state, before))
     for name, trial in planned(bench, state, advance):
         base, begun = bench.side.graph, time.monotonic()
+        give_back()
         if name in _FITS:
             bench.unfitted = state
         bench.tried = None

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from r329fast.base.allocator import give_back
 from r329fast.graph.ir import Graph
 from r329fast.profile.errors import ratio_db
 from r329fast.quantization import Options
@@ -52,27 +53,39 @@ def fit_weights(
     walk = Walk(state.graph, state.ranges, scheme, x, threads, rows)
     layers, records = [], []
     for index, layer in enumerate(state.graph):
-        chosen = walk.lower(index, layer)
-        outputs = walk.run(chosen)
         if is_fitted(layer) and goes_on():
             counted = (arriving or {}).get(layer.outputs[0])
+            give_back()
             step = LinearStep(walk, index, side, rows, fitted, judging, counted)
-            best = AS_IT_WAS
-            errors = {best: step.judge(outputs, chosen)}
-            for word, lowered in _candidates(step, kinds):
-                tried = walk.run(lowered)
-                errors[word] = step.judge(tried, lowered)
-                # nothing that is worse for the images it was fitted to is taken for good
-                fits = errors[word][0] <= errors[AS_IT_WAS][0]
-                if fits and errors[word][1] < errors[best][1]:
-                    best, chosen, outputs = word, lowered, tried
-                del tried  # else three of these maps are held while the next one is made
-            records.append(_record(layer.name, best, errors, step))
+            chosen, outputs, record = _best(step, kinds)
+            del step  # its samples make room before the next layer runs
+            records.append(record)
+        else:
+            chosen = walk.lower(index, layer)
+            outputs = walk.run(chosen)
         walk.take(index, chosen, outputs)
         layers.append(chosen.layer)
         if advance is not None:
             advance(1)
     return dataclasses.replace(state.graph, layers=layers), records
+
+
+def _best(
+    step: LinearStep, kinds: tuple[str, ...]
+) -> tuple[Lowered, dict[str, np.ndarray], dict[str, Any]]:
+    """(the layer as it errs least, what it gives, a record): as it was, or a candidate."""
+    best, chosen = AS_IT_WAS, step.base
+    outputs = step.walk.run(chosen)
+    errors = {best: step.judge(outputs, chosen)}
+    for word, lowered in _candidates(step, kinds):
+        tried = step.walk.run(lowered)
+        errors[word] = step.judge(tried, lowered)
+        # nothing that is worse for the images it was fitted to is taken for good
+        fits = errors[word][0] <= errors[AS_IT_WAS][0]
+        if fits and errors[word][1] < errors[best][1]:
+            best, chosen, outputs = word, lowered, tried
+        del tried  # else three of these maps are held while the next one is made
+    return chosen, outputs, _record(step.layer.name, best, errors, step)
 
 
 def walked_images(graph: Graph, parts: Parts) -> np.ndarray:

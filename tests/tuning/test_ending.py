@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from typing import Any
 
 import numpy as np
@@ -49,6 +50,19 @@ def _ended(pairs: list[tuple[float, float]], base: int = 0) -> tuple[int, Any, l
             ending.found(last)
     left = ending.undo(records, lines.append)
     return int(left.state.method), records, lines
+
+
+def test_only_what_can_still_be_the_best_is_held() -> None:
+    """Each state holds the weights of a network: hundreds of MB over all steps of a large one."""
+    ending = Ending(Standing((), _state("start"), (_score(1.0), _score(1.0))))
+    states = []
+    for number, noise in enumerate((0.9, 0.8, 1.1, 1.2, 0.7, 1.3)):
+        state = _state(str(number))
+        states.append(weakref.ref(state))
+        ending.take(str(number), state, (_score(noise), _score(noise)))
+        del state
+    assert [number for number, state in enumerate(states) if state() is not None] == [4, 5]
+    assert ending.best().state is states[4]()
 
 
 @pytest.mark.parametrize(

@@ -76,10 +76,11 @@ def test_bias_leaves_out_what_both_sides_cut_off() -> None:
     np.testing.assert_allclose(bias * 0.01, 0.7, atol=1e-4)
 
 
-@pytest.mark.parametrize("width", [9, 100])
+@pytest.mark.parametrize("width", [9, 100, 301, 512])
 def test_the_factor_of_the_inverse(width: int) -> None:
     x = np.stack([_correlated(400, width, seed) for seed in range(3)])
     grams, _ = damped_gram(x, 0.01)
+    np.testing.assert_array_equal(grams, grams.transpose(0, 2, 1))  # as the factor takes it
     uppers = inverse_factor(grams)
     for gram, upper in zip(grams, uppers, strict=True):
         np.testing.assert_array_equal(upper, np.triu(upper))
