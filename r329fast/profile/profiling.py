@@ -67,6 +67,7 @@ def collect(
     wanted = wanted or Wanted()
     step = step or (lambda label, total: lambda count: None)
     found = Findings(program, source=source)
+    found.at_extremes = ranges.at_extremes if ranges is not None and ranges.seen else None
     found.precision = precision(program, graph)
     found.cost = estimate(program, hardware or load_hardware())
     if len(program.inputs) != 1:
