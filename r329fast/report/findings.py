@@ -251,7 +251,7 @@ def _dead(record: Record) -> Finding | None:
         lambda value: value > 0,
         "losing bias bits to channels that cannot reach the output",
         "Set those biases to zero in the model: profile RUN.cfg --suggest measures what that "
-        "gains, tune --allow bias does it",
+        "gains; tune --allow bias does it",
     )
 
 
