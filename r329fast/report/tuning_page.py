@@ -8,7 +8,6 @@ from importlib import resources
 from pathlib import PurePath
 from typing import Any
 
-
 _COMPARISON = "r329fast eval DIR/tuned.cfg --images SET --float-model ORIGINAL.onnx"
 
 
