@@ -99,7 +99,6 @@ def two_outputs(path: Path) -> Path:
 @pytest.mark.parametrize(
     ("options", "text"),
     [
-        ({"allow": "bias"}, "allow: found 'bias', allowed a tuple of settings, ranges"),
         ({"allow": None}, "allow: found None, allowed a tuple of"),
         ({"allow": (1,)}, "allow: found 1, allowed settings"),
         ({"threads": "2"}, "threads: found '2', allowed a whole number"),
