@@ -17,7 +17,7 @@ def test_a_cfg_in_another_folder_says_from_where_its_paths_count(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     shutil.copy(bundled.path("net.onnx"), "net.onnx")
-    new_cfg("net.onnx", calibration_data="").write("run.cfg")
+    new_cfg("net.onnx").write("run.cfg")
     below = tmp_path / "below"
     below.mkdir()
     monkeypatch.chdir(below)
