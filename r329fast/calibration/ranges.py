@@ -70,6 +70,15 @@ class Ranges:
         """The smallest value seen: the extremum where known, else the range's minimum."""
         return self.seen.get(tensor, self[tensor])[0]
 
+    @property
+    def at_extremes(self) -> bool:
+        """Whether every range reaches all that calibration saw, and that is known."""
+        return bool(self.seen) and all(
+            low <= self.seen[name][0] and high >= self.seen[name][1]
+            for name, (low, high) in self.values.items()
+            if name in self.seen
+        )
+
     def coverage(self, tensor: str) -> float:
         """The range's largest magnitude as a fraction of the largest one seen (1 if unknown)."""
         low, high = self.seen.get(tensor, self[tensor])

@@ -255,6 +255,21 @@ SCOPED = frozenset(
 )
 
 
+# fields of [AutoQuantizationTool] that have another name here
+_RENAMED = {
+    "calibration_method": "calibration_strategy_for_activation",
+    "ops_per_channel": "quantize_method_for_weight",
+    "quantize_method": "quantize_method_for_activation",
+    "quant_precision": "weight_bits",
+}
+
+
+def _unknown(name: str) -> str:
+    if name in _RENAMED:
+        return f"a field of [AutoQuantizationTool], ignored, here it is {_RENAMED[name]!r}"
+    return f"unknown field, ignored{nearest(name, DEFAULTS)}"
+
+
 def _plain(value: str) -> str:
     """The value as the vendor's tool compares it: no spaces, no case, 0. equal to 0.0."""
     text = re.sub(r"\s+", "", value).lower()
@@ -340,7 +355,7 @@ class Optimizer:
             if name in RANGE_FILES:
                 continue
             if name not in DEFAULTS:
-                found.append((name, f"unknown field, ignored{nearest(name, DEFAULTS)}"))
+                found.append((name, _unknown(name)))
             elif name not in ACTED_ON and value and _plain(value) != _plain(DEFAULTS[name]):
                 found.append(
                     (name, f"not acted on: found {value!r}, the default is {DEFAULTS[name]!r}")

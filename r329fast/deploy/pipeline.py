@@ -17,6 +17,7 @@ from r329fast.base.tabular import html_table
 from r329fast.calibration import Ranges, calibrate
 from r329fast.calibration.hidden import hidden_of
 from r329fast.cfg import RunConfig, completed, read_cfg
+from r329fast.cfg.advice import extremes_setting
 from r329fast.deploy.recipe import Known, carry, recipe_of_cfg
 from r329fast.deploy.settings import Settings
 from r329fast.errors import CfgError, DataError, UsageError
@@ -257,7 +258,7 @@ def prepare(
         *dull_inputs(graph, ranges, used),
         *foreign_bytes(graph, ranges),
         *given_report(graph, program),
-        *narrow_outputs(graph, ranges, used),
+        *narrow_outputs(graph, ranges, used, chosen),
         *(item.text for item in joined_failures(program, graph.onnx_names)),
         *idle_scopes(graph, options),
     ]
@@ -295,7 +296,7 @@ def foreign_bytes(graph: Graph, ranges: Ranges) -> list[str]:
     return lines
 
 
-def narrow_outputs(graph: Graph, ranges: Ranges, method: str) -> list[str]:
+def narrow_outputs(graph: Graph, ranges: Ranges, method: str, scheme: str = "aqt2021") -> list[str]:
     """A line for each output whose range leaves out much of what calibration saw.
 
     The vendor's MEAN weighs the last image by a half; with few images the largest logits then
@@ -303,8 +304,8 @@ def narrow_outputs(graph: Graph, ranges: Ranges, method: str) -> list[str]:
     """
     return [
         f"output {name!r}: the {method} range covers {ranges.coverage(name):.0%} of what "
-        "calibration saw, larger values saturate; more images or the extremes (calibration_method) "
-        "cover it"
+        "calibration saw, larger values saturate; more images or the extremes "
+        f"({extremes_setting(scheme)}) cover it"
         for name in graph.outputs
         if ranges.coverage(name) < _NARROW
     ]

@@ -63,10 +63,10 @@ def collect(
     graph: the float graph that it was made from; ranges: those that it was quantised with (for
     suggestions); images: what data counters and errors run over.
     """
-    start = time.perf_counter()
-    wanted = wanted or Wanted()
+    start, wanted = time.perf_counter(), wanted or Wanted()
     step = step or (lambda label, total: lambda count: None)
-    found = Findings(program, source=source)
+    extremes = ranges.at_extremes if ranges is not None and ranges.seen else None
+    found = Findings(program, source=source, at_extremes=extremes)
     found.precision = precision(program, graph)
     found.cost = estimate(program, hardware or load_hardware())
     if len(program.inputs) != 1:

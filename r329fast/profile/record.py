@@ -32,7 +32,8 @@ VERSION = 1
 class Findings:
     """What was found about one program; None or empty where it was not asked for.
 
-    input_saturated: share of the input values that lie beyond the calibrated range.
+    input_saturated: share of the input values that lie beyond the calibrated range. at_extremes:
+    whether the ranges reach all that calibration saw.
     """
 
     program: Program
@@ -46,6 +47,7 @@ class Findings:
     suggestions: Sequence[Suggestion] = ()
     failures: Sequence[SilentFailure] = ()
     input_saturated: float | None = None
+    at_extremes: bool | None = None
     source: str = ""
     seconds: float = 0.0
 
@@ -165,6 +167,7 @@ def make_record(found: Findings, totals: Mapping[str, Any]) -> dict[str, Any]:
         "images": images,
         "source": found.source,
         "input_saturated": found.input_saturated,
+        "ranges_at_extremes": found.at_extremes,
         "seconds": round(found.seconds, 3),
         "layers": layer_rows(found),
         "totals": dict(totals),

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from r329fast.cfg.advice import extremes_setting
 from r329fast.graph.activations import ACTIVATIONS
 from r329fast.graph.ir import ConcatAttrs, SoftmaxAttrs
 from r329fast.program.program import LayerRecord, Program, TensorSpec
@@ -139,7 +140,8 @@ class OutputWatch:
             elif (share := self._saturated(name, seen)) >= _SATURATED:
                 text = (
                     f"output {name!r}: {share:.0%} of its integers are at an end of their range "
-                    f"{over}: widen it (calibration_method, `r329fast profile --suggest`)"
+                    f"{over}: widen it ({extremes_setting(self.program.scheme)}; "
+                    "`r329fast profile --suggest` tries more)"
                 )
                 found.append(SilentFailure("saturated", name, text))
         return found

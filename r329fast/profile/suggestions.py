@@ -15,6 +15,7 @@ from contextlib import closing
 import numpy as np
 
 from r329fast.calibration.ranges import Ranges
+from r329fast.cfg.advice import extremes_setting, merged_settings
 from r329fast.graph.ir import LINEAR_TYPES, Graph, Layer, Weights
 from r329fast.profile.data_counters import DataCounters, level_steps
 from r329fast.profile.dead_channels import dead_bias_candidates, without_dead_biases
@@ -132,7 +133,7 @@ def _together(
         "",
         f"{len(kept)} of {len(tried)} changes help on top of each other",
         "together: " + ", ".join(item.action for item in kept),
-        "; ".join(dict.fromkeys(item.setting for item in kept)),
+        merged_settings(item.setting for item in kept),
         before.as_json(),
         best.as_json(),
     )
@@ -280,9 +281,10 @@ def _ranges(
         cause = f"{shares[layer.name]:.2%} of its outputs are cut off"
         bounds = {layer.outputs[0]: seen[layer.outputs[0]]}
         result.append(_range_of(layer.name, bounds, cause, f"widen the range of {layer.name}"))
-    if cut:
-        cause = f"{len(cut)} layers cut off more than {_SATURATED:.2%} of their outputs"
-        result.append(_range_of("", seen, cause, "take all ranges to the extremes seen"))
+    if cut and not ranges.at_extremes:
+        those = "one layer cuts" if len(cut) == 1 else f"{len(cut)} layers cut"
+        cause = f"{those} off more than {_SATURATED:.2%} of the outputs"
+        result.append(_to_extremes(program.scheme, ranges, seen, cause))
     narrow = []
     for layer in own:
         name = layer.outputs[0]
@@ -319,16 +321,32 @@ def best_range(
 def _range_of(
     layer: str, bounds: Mapping[str, tuple[float, float]], cause: str, action: str
 ) -> Candidate:
+    ((name, (low, high)),) = bounds.items()
+    setting = f"max_min: {name} = {low:.6g} to {high:.6g} (ts_min_file, ts_max_file)"
+    return Candidate("range", layer, cause, action, setting, _with_ranges(bounds))
+
+
+def _to_extremes(
+    scheme: str, ranges: Ranges, seen: Mapping[str, tuple[float, float]], cause: str
+) -> Candidate:
+    """The ranges of the method that takes the extremes: of all calibration images; of those that
+    are profiled where the ranges come from files, which hold nothing else."""
+    setting = extremes_setting(scheme)
+    if not ranges.seen:
+        setting += ", without ts_max_file and ts_min_file"
+    bounds = ranges.seen or seen
+    if scheme == "compass42":  # whose ranges include zero
+        bounds = {name: (min(low, 0.0), max(high, 0.0)) for name, (low, high) in bounds.items()}
+    action = "take all ranges to the extremes seen"
+    return Candidate("calibration", "", cause, action, setting, _with_ranges(bounds))
+
+
+def _with_ranges(bounds: Mapping[str, tuple[float, float]]) -> Change:
     def change(setup: Setup) -> Setup:
         values = {**setup.ranges.values, **bounds}
         return dataclasses.replace(setup, ranges=dataclasses.replace(setup.ranges, values=values))
 
-    if layer:
-        ((name, (low, high)),) = bounds.items()
-        setting = f"max_min: {name} = {low:.6g} to {high:.6g} (ts_min_file, ts_max_file)"
-        return Candidate("range", layer, cause, action, setting, change)
-    setting = "calibration_method = EXTREME (aqt2021) or extrema (compass42)"
-    return Candidate("calibration", layer, cause, action, setting, change)
+    return change
 
 
 # --- multipliers ------------------------------------------------------------------------------

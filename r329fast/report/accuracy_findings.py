@@ -7,7 +7,15 @@ from collections.abc import Callable, Mapping
 from pathlib import PurePath
 from typing import Any
 
-from r329fast.report.finding import Finding, Link, number_word, percent, points, sentence_start
+from r329fast.report.finding import (
+    Finding,
+    Link,
+    number_word,
+    percent,
+    points,
+    sentence_start,
+    widening,
+)
 
 Record = Mapping[str, Any]
 
@@ -169,8 +177,7 @@ def _ties(record: Record) -> Finding | None:
     if cut is None:
         return Finding("ties", False, (words,), "profile says whether the last layer cuts logits")
     if cut:
-        action = "The last layer cuts logits: widen its range (calibration_method EXTREME, extrema)"
-        return Finding("ties", True, (words,), action)
+        return Finding("ties", True, (words,), f"The last layer cuts logits. {widening(record)}")
     return Finding("ties", False, (words, " One step of the output is too coarse to part them."))
 
 

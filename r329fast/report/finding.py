@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from r329fast.cfg.advice import extremes_setting
+
 MOST_NAMES = 5  # layers that one sentence names
 
 
@@ -90,3 +92,10 @@ def points(difference: float) -> str:
 def sentence_start(text: str) -> str:
     """The text with a capital letter."""
     return text[:1].upper() + text[1:]
+
+
+def widening(record: Mapping[str, Any]) -> str:
+    """What to do where a range cuts off outputs, in the words of the record's scheme."""
+    if record.get("ranges_at_extremes"):
+        return "The ranges reach all that calibration saw: calibrate on more images like these"
+    return f"Widen the range: in the cfg {extremes_setting(str(record.get('scheme', '')))}"

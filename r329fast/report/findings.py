@@ -19,6 +19,7 @@ from r329fast.report.finding import (
     number_word,
     percent,
     sentence_start,
+    widening,
 )
 
 Record = Mapping[str, Any]
@@ -156,7 +157,7 @@ def _cut(record: Record) -> Finding | None:
         return None
     rows.sort(key=lambda row: -_cut_share(row))
     chosen = rows[:MOST_NAMES]
-    action = "Widen these ranges: calibration_method EXTREME (aqt2021) or extrema (compass42)"
+    action = widening(record)
     if not record.get("suggestions"):
         action += "; profile --suggest measures what that gains"
     return Finding(
@@ -260,7 +261,10 @@ def _multipliers(record: Record) -> Finding | None:
         "multiplier_error",
         lambda value: value >= _COARSE,
         f"with a multiplier more than {percent(_COARSE)} from the real rescale",
-        "compass42 takes multiplier_bits = 15; in aqt2021 narrow the spread of the channels",
+        "In the cfg: [Optimizer] multiplier_bits = 15"
+        if record.get("scheme") == "compass42"
+        else "Its channels share one shift, which leaves the smallest few bits: tune --allow "
+        "equalise makes channels alike where that gains",
     )
 
 

@@ -15,7 +15,7 @@ from r329fast.cfg.new import new_cfg
 from r329fast.cfg.optimizer import RANGE_FILES
 from r329fast.cfg.run_config import parse_cfg
 from r329fast.deploy.pipeline import cfg_options, prepare
-from r329fast.errors import ProgramError
+from r329fast.errors import DataError, ProgramError, UnsupportedModelError
 from r329fast.graph.export.to_onnx import to_onnx
 from r329fast.graph.ir import Graph
 from r329fast.program.program import Program
@@ -25,16 +25,20 @@ from r329fast.tuning.state import State
 MODEL, CFG, RECORD = "tuned.onnx", "tuned.cfg", "tune.json"
 # what [Optimizer] says of quantisation
 _OPTIONS = ("quantize_method_for_weight", "quantize_method_for_activation", "multiplier_bits")
+_OTHER_LAYERS = (DataError, ProgramError, UnsupportedModelError)  # of what is read again
 _OPSETS = (13, 19)  # the lowest that the model is valid in
 
 
-def tuned_model(graph: Graph) -> bytes:
-    """The network as ONNX whose nodes bear the layers' names, in the lowest opset that will do."""
+def tuned_model(graph: Graph, kept: bool = False) -> bytes:
+    """The network as ONNX whose nodes bear the layers' names, in the lowest opset that will do.
+
+    kept: as in `to_onnx`.
+    """
     import onnx
 
     model: Any = None
     for opset in _OPSETS:
-        model = to_onnx(graph, nhwc_ends=False, named=True)
+        model = to_onnx(graph, nhwc_ends=False, named=True, kept=kept)
         model.opset_import[0].version = opset
         try:
             onnx.checker.check_model(model, full_check=True)
@@ -95,16 +99,11 @@ def planned_files(
     their own first, read as a run reads them and quantised anew: raises ProgramError unless
     every layer's integers are those that tuning ended with.
     """
-    promised, options = state.program(scheme), state.options
-    data = tuned_model(state.graph)
-    with tempfile.TemporaryDirectory() as name:
-        place = Path(name)
-        _write(state, data, place)
-        config = tuned_cfg(state.graph, scheme, options, base, place)
-        found = prepare(config, rounding=options.rounding).program
-    if found.hash() != promised.hash():
-        layer = first_difference(promised, found)
-        raise ProgramError(f"{MODEL}: read again, layer {layer!r} has other integers")
+    promised = state.program(scheme)
+    try:
+        data, config = _read_again(state, scheme, base, promised, kept=False)
+    except _OTHER_LAYERS:  # data moves in ways for which the reader finds shorter ones
+        data, config = _read_again(state, scheme, base, promised, kept=True)
     config.parser.input_model = str(folder / MODEL)
     config.recipe = recipe
     _set_ranges(config, folder)
@@ -117,6 +116,35 @@ def planned_files(
         (folder / CFG, bytes_writer(config.to_text().encode())),
     ]
     return files, promised
+
+
+def _read_again(
+    state: State, scheme: str, base: RunConfig | None, promised: Program, kept: bool
+) -> tuple[bytes, RunConfig]:
+    """(the model, its cfg in a folder that is gone), if they give the program `promised`."""
+    data = tuned_model(state.graph, kept)
+    with tempfile.TemporaryDirectory() as name:
+        place = Path(name)
+        _write(state, data, place)
+        config = tuned_cfg(state.graph, scheme, state.options, base, place)
+        found = prepare(config, rounding=state.options.rounding).program
+    if found.hash() != promised.hash():
+        layer = first_difference(promised, found)
+        raise ProgramError(f"{MODEL}: read again, layer {layer!r} has other integers")
+    return data, config
+
+
+def check_kept(state: State, scheme: str, base: RunConfig | None, network: Path) -> None:
+    """Before work that would be lost: raises UnsupportedModelError where the network, written as
+    the tuned one will be, is not read as the same layers again."""
+    state.program(scheme)  # what is wrong with the network itself is another error
+    try:
+        planned_files(state, scheme, base, Path())
+    except _OTHER_LAYERS as error:
+        raise UnsupportedModelError(
+            f"{network}: tune cannot write this network: read again, it has other layers "
+            f"({error.message}); `r329fast profile --suggest` says what ranges and settings bring"
+        ) from error
 
 
 def _range_writers(state: State) -> list[Writer]:

@@ -33,7 +33,7 @@ from r329fast.graph.ir import Graph
 from r329fast.images.dataset import checked_dataset, load_dataset
 from r329fast.images.recipe import recipe_beside, recipe_text
 from r329fast.quantization import SCHEMES, Options
-from r329fast.tuning.files import CFG, MODEL, RECORD, planned_files, range_paths
+from r329fast.tuning.files import CFG, MODEL, RECORD, check_kept, planned_files, range_paths
 from r329fast.tuning.float_side import run_float
 from r329fast.tuning.history import time_record
 from r329fast.tuning.journal import Journal, fingerprint
@@ -110,6 +110,7 @@ def _tune(
     began = time.monotonic(), time.process_time()
     check_folder(folder)
     start = _start(Path(model), dataset, chosen)
+    check_kept(start.state, start.scheme, start.config, Path(model))
     words = {
         "allow": sorted(chosen.allow), "seed": chosen.seed, "budget": chosen.budget,
         "scheme": start.scheme,

@@ -276,3 +276,19 @@ def test_no_more_than_five_names() -> None:
     rows = [layer(f"l{i}", only_snr=20.0) for i in range(40)]
     links = [part for part in found("layers", record(rows)).parts if not isinstance(part, str)]
     assert len([link for link in links if link.layer]) == 5
+
+
+@pytest.mark.parametrize(
+    ("scheme", "extremes", "words"),
+    [
+        ("aqt2021", False, "[AutoQuantizationTool] calibration_method = EXTREME"),
+        ("compass42", None, "[Optimizer] calibration_strategy_for_activation = extrema"),
+        ("compass42", True, "calibrate on more images"),
+    ],
+)
+def test_a_cut_range_is_widened_by_the_key_of_the_scheme(
+    scheme: str, extremes: bool | None, words: str
+) -> None:
+    rows = [layer("first", saturated_high=0.5)]
+    item = found("cut", record(rows, scheme=scheme, ranges_at_extremes=extremes))
+    assert words in item.action

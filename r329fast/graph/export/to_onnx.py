@@ -26,6 +26,7 @@ def to_onnx(
     nhwc_ends: bool = True,
     large: dict[str, np.ndarray] | None = None,
     named: bool = False,
+    kept: bool = False,
 ) -> Any:
     """Write the fused float graph as an onnx.ModelProto.
 
@@ -35,6 +36,8 @@ def to_onnx(
     saves the runtime the transposes. With a dict in `large`, large constants go there by name
     instead of into the model, where they are external data. With named=True the node that computes
     a layer bears the layer's name, so that reading the model gives the layers their names again.
+    With kept=True as well, moves of data are marked: the reader makes the layers of them that they
+    were, where it would find shorter ways otherwise.
     Raises KeyError for an unknown tensor
     name, ValueError for an input (a model cannot put out its input under the same name).
     """
@@ -43,7 +46,7 @@ def to_onnx(
     model = ModelProto(ir_version=IR_VERSION, producer_name="r329fast")
     model.opset_import.append(helper.make_opsetid("", OPSET))
     model.graph.name = graph.name or "graph"
-    writer = Writer(graph, model, large)
+    writer = Writer(graph, model, large, kept)
     for layer in graph:
         if layer.is_input:
             name = layer.outputs[0]
@@ -66,7 +69,10 @@ def to_onnx(
 
 
 def _name(nodes: Iterable[Any], layer: str) -> None:
-    """Give the first node that is more than a turn of axes the layer's name."""
+    """Give the first node that is more than a turn of axes the layer's name, if none has it."""
+    nodes = list(nodes)
+    if any(node.name for node in nodes):
+        return
     for node in nodes:
         if node.op_type != "Transpose":
             node.name = layer

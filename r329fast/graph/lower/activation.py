@@ -42,7 +42,9 @@ def import_identity(builder: Builder, node: Node) -> None:
 
 
 def write_activation(w: Writer, layer: Layer) -> str:
-    return activate(w, w.names[layer.inputs[0]], layer)
+    result = activate(w, w.names[layer.inputs[0]], layer)
+    w.name_last(layer.name)  # of several nodes the reader takes the last one's name
+    return result
 
 
 OPERATORS = {

@@ -96,6 +96,7 @@ def write_conv(w: Writer, layer: Layer) -> str:
         pads=[top, left, bottom, right],
         group=attrs.group,
     )
+    w.name_last(layer.name)
     return activate(w, result, layer)
 
 

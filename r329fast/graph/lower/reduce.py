@@ -87,6 +87,11 @@ def write_reduce(w: Writer, layer: Layer) -> str:
     tensor = layer.inputs[0]
     axes = w.const(np.array([w.axis(tensor, axis) for axis in attrs.axes], np.int64))
     source = w.names[tensor]
+    if w.kept and not attrs.keepdims and attrs.method != "VARIANCE":
+        axes = w.const(np.array([axis + 1 for axis in attrs.axes], np.int64))
+        result = w.node(_OPERATORS.get(attrs.method, "ReduceMean"), [w.stored(tensor), axes],
+                        keepdims=0)  # fmt: skip
+        return w.held(result, layer.outputs[0])
     if attrs.method == "VARIANCE":
         away = w.node("Sub", [source, w.node("ReduceMean", [source, axes], keepdims=1)])
         source = w.node("Mul", [away, away])

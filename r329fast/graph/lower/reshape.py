@@ -13,7 +13,7 @@ from r329fast.graph.lower.builder import Builder, canonical
 from r329fast.graph.lower.operator import LayerWriter, Operator
 from r329fast.graph.lower.rules import BATCH_ADVICE
 from r329fast.graph.onnx.model import Node, OnnxModel
-from r329fast.graph.onnx.writer import Writer
+from r329fast.graph.onnx.writer import KEPT, Writer
 from r329fast.graph.rule import Result, advise, first_shape, show
 
 # Operators that treat every element alike, so that a scrambled flat tensor may pass through them.
@@ -45,14 +45,31 @@ def constraint_transpose_batch(node: Node, model: OnnxModel) -> Result:
     return bool(perm) and perm[0] == 0, f"perm {perm}"
 
 
+def _kept(node: Node) -> bool:
+    """Whether `to_onnx` marked the node as a layer that moves data."""
+    return node.proto is not None and node.proto.doc_string == KEPT
+
+
 def import_transpose(builder: Builder, node: Node) -> None:
     """Transpose: only the record of where the axes lie changes."""
     value = builder.held(node.inputs[0])
+    if _kept(node):
+        _add_transpose(builder, node)
+        return
     rank = len(value.perm) + 1
     perm = [int(axis) for axis in node.attr("perm", list(range(rank))[::-1])]
     value = builder.arrange(value, value.perm)  # refuses a scrambled one
     builder.transposes[value.tensor] = node.name
     builder.bind(node.outputs[0], value.tensor, [value.perm[axis - 1] for axis in perm[1:]])
+
+
+def _add_transpose(builder: Builder, node: Node) -> None:
+    value = builder.value(node.inputs[0])
+    value = builder.arrange(value, range(len(value.perm)))
+    perm = tuple(int(axis) - 1 for axis in node.attr("perm")[1:])
+    shape = [builder.stored(value)[axis] for axis in perm]
+    tensor = builder.add(node.name, "Transpose", TransposeAttrs(perm), (value.tensor,), shape)
+    builder.bind(node.outputs[0], tensor, range(len(perm)))
 
 
 def reshape_target(node: Node, model: OnnxModel) -> tuple[int, ...] | None:
@@ -116,6 +133,11 @@ def import_reshape(builder: Builder, node: Node) -> None:
         )
     if value.scrambled and new == logical:
         builder.values[node.outputs[0]] = value
+        return
+    if _kept(node):
+        value = builder.arrange(builder.plain(value), range(len(logical)))
+        tensor = builder.add(node.name, "Reshape", ReshapeAttrs(new), (value.tensor,), new)
+        builder.bind(node.outputs[0], tensor, range(len(new)))
         return
     value = builder.arrange(value, value.perm)
     order = _stored_order(value.perm, logical, new)
@@ -236,13 +258,17 @@ def _only_fully_connected(builder: Builder, tensor: str) -> bool:
 def write_reshape(w: Writer, layer: Layer) -> str:
     source = w.stored(layer.inputs[0])
     shape = w.const(np.array([0, *layer.params(ReshapeAttrs).shape], np.int64))
-    return w.held(w.node("Reshape", [source, shape]), layer.outputs[0])
+    result = w.node("Reshape", [source, shape])
+    w.name_last(layer.name, move=True)
+    return w.held(result, layer.outputs[0])
 
 
 def write_transpose(w: Writer, layer: Layer) -> str:
     source = w.stored(layer.inputs[0])
     perm = [0, *(axis + 1 for axis in layer.params(TransposeAttrs).perm)]
-    return w.held(w.node("Transpose", [source], perm=perm), layer.outputs[0])
+    result = w.node("Transpose", [source], perm=perm)
+    w.name_last(layer.name, move=True)
+    return w.held(result, layer.outputs[0])
 
 
 def write_channel_shuffle(w: Writer, layer: Layer) -> str:
@@ -257,9 +283,14 @@ def write_channel_shuffle(w: Writer, layer: Layer) -> str:
         split = [0, *shape[:-1], group, size]
         swap = (*range(rank - 1), rank, rank - 1)
         back = [0, *shape]
+    first, second = layer.parts or ("", "")
     apart = w.node("Reshape", [w.names[layer.inputs[0]], w.const(np.array(split, np.int64))])
+    w.name_last(first)
     moved = w.node("Transpose", [apart], perm=swap)
-    return str(w.node("Reshape", [moved, w.const(np.array(back, np.int64))]))
+    w.name_last(second)
+    result = str(w.node("Reshape", [moved, w.const(np.array(back, np.int64))]))
+    w.name_last(layer.name)  # which the reader takes
+    return result
 
 
 _RESHAPE = (constraint_target_known, constraint_reshape_batch)

@@ -16,16 +16,23 @@ from r329fast.graph.ir import Graph
 TO_NCHW = (0, 3, 1, 2)
 TO_NHWC = (0, 2, 3, 1)
 _LARGE = 1 << 16  # elements
+KEPT = "r329fast: a layer as it stands"  # doc_string of moves that the reader leaves as they are
 _AXIS = (2, 3, 1)  # per-image axis of (H, W, C) -> axis of [N, C, H, W]
 
 
 class Writer:
-    """Nodes and initializers in the making. Tensor t is held by the ONNX tensor names[t]."""
+    """Nodes and initializers in the making. Tensor t is held by the ONNX tensor names[t].
 
-    def __init__(self, graph: Graph, model: Any, large: dict[str, np.ndarray] | None) -> None:
+    kept: nodes are named and written so that moves of data are read as the layers that they were.
+    """
+
+    def __init__(
+        self, graph: Graph, model: Any, large: dict[str, np.ndarray] | None, kept: bool = False
+    ) -> None:
         self.graph = graph
         self.model = model
         self.large = large
+        self.kept = kept
         self.names: dict[str, str] = {}
         self.count = 0
 
@@ -64,6 +71,13 @@ class Writer:
         outputs = [self.fresh(op) for _ in range(count)]
         self.model.graph.node.append(helper.make_node(op, list(inputs), outputs, **attrs))
         return outputs[0] if count == 1 else outputs
+
+    def name_last(self, layer: str, move: bool = False) -> None:
+        """Where moves are kept, the last node bears a layer's name; move: it is that layer."""
+        if self.kept:
+            node = self.model.graph.node[-1]
+            node.name = layer
+            node.doc_string = KEPT if move else ""
 
     def is_map(self, tensor: str) -> bool:
         return len(self.graph.shapes[tensor]) == 3
