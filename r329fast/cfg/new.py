@@ -58,10 +58,10 @@ def new_cfg(
     (default: all its outputs, and the inputs that these need). input_shape: ONNX shapes with the
     batch axis, in order, by input name, or as the cfg has them; needed where the file leaves an
     axis free. `inputs` and `outputs` are the files that the run reads and writes.
-    calibration_data, calibration_label: by default `./dataset/dataset.npy` (for several inputs
-    `./dataset/dataset.npz`) and the `label.npy` beside the data, where there is one or where the
-    data is still to be made. Data for several inputs: one .npy for each, separated by commas, or
-    one .npz with an array for each. Data that is there must fit the model.
+    calibration_data ("" for none), calibration_label: by default `./dataset/dataset.npy` (for
+    several inputs `./dataset/dataset.npz`) and the `label.npy` beside the data, where there is one
+    or where the data is still to be made. Data for several inputs: one .npy for each, separated by
+    commas, or one .npz with an array for each. Data that is there must fit the model.
     calibration_method: by default the extremes (EXTREME, extrema) and not the vendor's MEAN, which
     weighs the last image by a half and so cuts off large values when the set is small.
     The recipe of the images (`preprocess.json` beside the data) is noted in a comment.
@@ -93,13 +93,15 @@ def new_cfg(
         ),
         gbuilder=_gbuilder(mode, inputs, outputs, len(chosen), name),
     )
-    data = calibration_data or (DEFAULT_DATA if len(chosen) == 1 else DEFAULT_SEVERAL)
+    data = calibration_data
+    if data is None:
+        data = DEFAULT_DATA if len(chosen) == 1 else DEFAULT_SEVERAL
     label = calibration_label or _sibling_label(data)
     count = _check_data(config, data)
     if label and is_there(label):
         load_labels(label, count)
     with suppress(R329Error):  # a file of that name for something else
-        beside = recipe_beside(data)
+        beside = recipe_beside(data) if data else None
         config.recipe = recipe_text(beside.recipe) if beside else ""
     if scheme == "compass42":
         config.quantization = None
@@ -116,7 +118,9 @@ def new_cfg(
 
 
 def _sibling_label(data: str) -> str:
-    """The label.npy beside the calibration data: '' where only the data is there."""
+    """The label.npy beside the calibration data: '' where only the data is there, or none."""
+    if not data:
+        return ""
     first = Path(data.split(",")[0].strip())
     label = first.with_name(LABEL_FILE)
     if not is_there(label) and (is_there(first) or "," in data or first.suffix == ".npz"):
@@ -127,7 +131,7 @@ def _sibling_label(data: str) -> str:
 def _check_data(config: RunConfig, data: str) -> int | None:
     """The number of items in calibration data that is there; DataError where it does not fit."""
     parts = [data] if len(config.parser.input) == 1 else data.split(",")
-    if not all(is_there(part.strip()) for part in parts):
+    if not data or not all(is_there(part.strip()) for part in parts):
         return None
     arrays = load_datasets(data, expected_shapes(config.parser))
     return len(next(iter(arrays.values())))

@@ -104,6 +104,7 @@ def execute(args: argparse.Namespace, out: Console) -> int:
 
 def _profile(args: argparse.Namespace, made: ModelRun | None, out: Console) -> int:
     from r329fast.deploy.recipe import saturation_warning
+    from r329fast.deploy.tuned import float_warnings
     from r329fast.errors import UsageError
     from r329fast.profile.hardware import load_hardware
     from r329fast.profile.profiling import Wanted, collect
@@ -138,6 +139,9 @@ def _profile(args: argparse.Namespace, made: ModelRun | None, out: Console) -> i
         )
     for line in saturation_warning(found.input_saturated or 0.0):
         out.warn(line)
+    if found.errors is not None and prepared is not None:
+        for line in float_warnings(prepared.config.parser.input_model):
+            out.warn(line)
     record = make_record(found, totals(layer_rows(found)))
     record["given"] = str(args.model)
     if args.evaluation is not None:
@@ -161,6 +165,7 @@ def _profile(args: argparse.Namespace, made: ModelRun | None, out: Console) -> i
 def _load(
     args: argparse.Namespace, made: ModelRun | None, out: Console
 ) -> tuple[Program, Graph | None, Prepared | None]:
+    from r329fast.errors import UsageError
     from r329fast.vendor.aipu.load import is_program, read_program
     from r329fast.vendor.aipu.program import scale_warning
 
@@ -172,6 +177,13 @@ def _load(
         if graph is not None:
             _check_same(program, graph)
         return program, graph, None
+    if args.float is not None:
+        raise UsageError(
+            f"--float is for a program (.r329, aipu.bin); the float network of {args.model} is its "
+            f"own, `r329fast eval {args.model} --images SET --float-model {args.float}` compares "
+            "with another",
+            option="float",
+        )
     prepared = prepare_cfg(made.config if made else args.model, args, out)
     return prepared.program, prepared.graph, prepared
 

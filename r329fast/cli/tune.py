@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,8 @@ from r329fast.errors import UsageError
 if TYPE_CHECKING:
     import numpy as np
 
+    from r329fast.deploy.guess import Guess
+    from r329fast.graph.ir import Graph
     from r329fast.images.preprocess import Preprocess
 
 NAME = "tune"
@@ -115,6 +118,11 @@ def execute(args: argparse.Namespace, out: Console) -> int:
     page = write_text(args.out / "tune.html", tuning_page(result.record))
     files = {**result.files, "html": str(page)}
     _show(result.record, files, out)
+    if result.gained:
+        out.wrapped(
+            f"next: {_comparison(args, files['cfg'])}, with labels, says what it is worth in "
+            "accuracy beside the float network"
+        )
     out.result({**result.record, "files": files})
     return 0
 
@@ -149,7 +157,6 @@ def _dataset(
 
 def _recipe(args: argparse.Namespace, out: Console) -> Preprocess:
     """How the images are prepared: as asked for, else as the cfg's calibration set was."""
-    from r329fast.deploy.guess import find_recipe
     from r329fast.deploy.pipeline import load_config, load_graph
     from r329fast.deploy.recipe import chosen_recipe, recipe_of_cfg
 
@@ -159,7 +166,7 @@ def _recipe(args: argparse.Namespace, out: Console) -> Preprocess:
         wanted = asked_for(args, (width, height), None)
         if wanted is not None:
             return wanted
-        guess = find_recipe(args.model, graph, None, 0)
+        guess = _guess(args, graph)
         out.print(guess.text)
         return guess.recipe
     config = load_config(args.model)
@@ -171,6 +178,34 @@ def _recipe(args: argparse.Namespace, out: Console) -> Preprocess:
     for line in warnings:
         out.warn(line)
     return recipe
+
+
+def _guess(args: argparse.Namespace, graph: Graph) -> Guess:
+    """The recipe of a model that comes alone; labels help to guess it, and are not needed."""
+    from r329fast.deploy.from_model import ModelOptions, guessed_recipe
+    from r329fast.deploy.guess import find_recipe
+    from r329fast.errors import DataError, FileError
+
+    _, folders = class_names(args.classes)
+    options = ModelOptions(args.images, args.labels, folders, threads=args.threads)
+    try:
+        return guessed_recipe(args.model, graph, options)
+    except (DataError, FileError):  # said where the images are read
+        return find_recipe(args.model, graph, None, 0)
+
+
+def _comparison(args: argparse.Namespace, cfg: str) -> str:
+    """The command that compares the tuned network with the float network it was made of."""
+    from r329fast.deploy.tuned import model_file
+
+    words = ["r329fast", "eval", cfg, "--images", "SET", "--float-model", model_file(args.model)]
+    for option, values in (
+        ("--input", [args.input]),
+        ("--output", [args.output]),
+        ("--input-shape", args.input_shape),
+    ):
+        words += [word for value in values if value for word in (option, value)]
+    return shlex.join(words)
 
 
 def _show(record: dict[str, Any], files: dict[str, str], out: Console) -> None:
@@ -215,9 +250,4 @@ def _show(record: dict[str, Any], files: dict[str, str], out: Console) -> None:
             f"the budget of {record['budget']:g} min was over before {', '.join(cut)}; what was "
             f"kept by then is written. --budget {2 * record['budget']:g} goes on longer, 0 to the "
             "end"
-        )
-    if record["gained"]:
-        out.wrapped(
-            f"next: r329fast eval {files['cfg']} --images SET, with labels, says what it "
-            "is worth in accuracy"
         )

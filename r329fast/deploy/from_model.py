@@ -15,7 +15,7 @@ from r329fast.base.reading import is_there
 from r329fast.cfg import Optimizer, RunConfig, new_cfg, read_model_names
 from r329fast.cfg.check import expected_shapes
 from r329fast.cfg.new import LABEL_FILE
-from r329fast.deploy.guess import find_recipe
+from r329fast.deploy.guess import Guess, find_recipe
 from r329fast.deploy.pipeline import input_program, load_graph
 from r329fast.deploy.settings import Settings
 from r329fast.errors import DataError, FileError, UsageError
@@ -216,6 +216,19 @@ def _on_images(
     if config.quantization is not None:
         config.quantization.label_id_offset = offset
     return ModelRun(config, recipe, labelled, notes)
+
+
+def guessed_recipe(model: Path, graph: Graph, options: ModelOptions) -> Guess:
+    """How the images of `options` are prepared: as near the model, else guessed, by their labels
+    where they have some. Raises DataError and FileError."""
+    from r329fast.images.sets import ImageSet  # here, not above: it takes a while
+
+    labelled, offset, _ = _labels(options, graph)
+    naming = Naming(options.numbers, _classes(graph), offset, "train", labelled)
+    path, most = Path(str(options.images)), options.calibration_images
+    with ImageSet(path, options.labels, most, naming, spread=True) as images:
+        usable = images if labelled else None
+        return find_recipe(model, graph, usable, offset, options.threads)
 
 
 def _classes(graph: Graph) -> int | None:

@@ -15,7 +15,7 @@ import numpy as np
 
 from r329fast.base.arguments import with_arguments
 from r329fast.base.files import Writer, bytes_writer, json_writer, npy_writer, write_all
-from r329fast.base.reading import read_json
+from r329fast.base.reading import is_there, read_json
 from r329fast.base.tabular import html_table
 from r329fast.base.temporary import file_stem
 from r329fast.cfg import RunConfig
@@ -165,6 +165,13 @@ def _read_inputs(prepared: Prepared) -> dict[str, np.ndarray]:
             f"inputs ({', '.join(program.inputs)})",
             key="inputs",
         )
+    for path in paths:
+        if not is_there(path):
+            raise FileError(
+                f"[GBuilder] inputs: {path} is not there; `r329fast input IMAGE --cfg RUN.cfg "
+                f"--out {path}` makes it",
+                path=str(path),
+            )
     return {
         name: read_input(path, program, name)
         for name, path in zip(program.inputs, paths, strict=True)

@@ -137,6 +137,7 @@ def plan_of(
     if source.recipe is None:
         doubts = []
     doubts += [source.note] if source.note else []
+    doubts += model.float_warnings if options.float_baseline else []
     job = Job(
         tuple(item.program for item in model.variants),
         source.reader,

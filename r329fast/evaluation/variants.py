@@ -23,6 +23,7 @@ from r329fast.deploy.pipeline import (
 )
 from r329fast.deploy.recipe import Known, recipe_of_cfg, recipe_of_program
 from r329fast.deploy.settings import Settings
+from r329fast.deploy.tuned import float_warnings
 from r329fast.errors import UsageError
 from r329fast.evaluation.files import results_stem
 from r329fast.evaluation.options import Grid
@@ -61,7 +62,8 @@ class Variant:
 class Model:
     """What is evaluated: variants, the float graph where it is known, and the cfg's wishes.
 
-    known: the recipe of the calibration images. float_id: hash of the float network's file.
+    known: the recipe of the calibration images. float_id: hash of the float network's file;
+    float_warnings: lines for who compares with it.
     seconds: that calibrating and quantising took, where they were done apart from `evaluate`.
     """
 
@@ -73,6 +75,7 @@ class Model:
     reverse: bool = False
     seconds: float = 0.0
     warnings: list[str] = field(default_factory=list)
+    float_warnings: list[str] = field(default_factory=list)
 
 
 def prepare_model(
@@ -106,6 +109,7 @@ def prepare_model(
     else:
         found = _of_program(model)
     if float_model is not None:
+        found.float_warnings = float_warnings(float_model)
         found.graph = graph
         found.float_id = _file_hash(float_model)
     return found
@@ -124,6 +128,7 @@ def model_of(prepared: Prepared) -> Model:
         float_id=_file_hash(config.parser.input_model),
         **_wishes(config),
         warnings=prepared.warnings,
+        float_warnings=float_warnings(config.parser.input_model),
     )
 
 
@@ -171,6 +176,7 @@ def _of_cfg(config: RunConfig, grid: Grid, settings: Settings) -> Model:
         float_id=_file_hash(config.parser.input_model),
         **_wishes(config),
         warnings=[*config.warnings, *dict.fromkeys(amplified)],
+        float_warnings=float_warnings(config.parser.input_model),
     )
 
 

@@ -15,6 +15,7 @@ from r329fast.cfg.new import new_cfg
 from r329fast.cfg.optimizer import RANGE_FILES
 from r329fast.cfg.run_config import parse_cfg
 from r329fast.deploy.pipeline import cfg_options, prepare
+from r329fast.deploy.tuned import MODEL
 from r329fast.errors import DataError, ProgramError, UnsupportedModelError
 from r329fast.graph.export.to_onnx import to_onnx
 from r329fast.graph.ir import Graph
@@ -22,7 +23,7 @@ from r329fast.program.program import Program
 from r329fast.quantization import Options
 from r329fast.tuning.state import State
 
-MODEL, CFG, RECORD = "tuned.onnx", "tuned.cfg", "tune.json"
+CFG = "tuned.cfg"
 # what [Optimizer] says of quantisation
 _OPTIONS = ("quantize_method_for_weight", "quantize_method_for_activation", "multiplier_bits")
 _OTHER_LAYERS = (DataError, ProgramError, UnsupportedModelError)  # of what is read again
@@ -49,20 +50,28 @@ def tuned_model(graph: Graph, kept: bool = False) -> bytes:
 
 
 def tuned_cfg(
-    graph: Graph, scheme: str, options: Options, base: RunConfig | None, folder: Path
+    graph: Graph,
+    scheme: str,
+    options: Options,
+    base: RunConfig | None,
+    folder: Path,
+    data: str = "",
 ) -> RunConfig:
     """The cfg of a run with the tuned files in `folder`; what else `base` says stays.
 
-    In [Optimizer] the range files are r329fast's own keys: the vendor's optimiser has none.
+    data: the calibration data of a network without a cfg; "" where it is in no file. In
+    [Optimizer] the range files are r329fast's own keys: the vendor's optimiser has none.
     """
-    config = new_cfg(folder / MODEL, model_name=graph.name, scheme=scheme)
+    data = "" if base is not None else data
+    config = new_cfg(folder / MODEL, model_name=graph.name, scheme=scheme, calibration_data=data)
     if base is not None:
+        sections = config.quantization, config.optimizer
         named, (config, _) = config.parser, parse_cfg(base.to_text())
         for key in ("input_model", "input", "output", "input_shape", "input_data_format"):
             setattr(config.parser, key, getattr(named, key))
         if config.scheme != scheme:
-            sections = new_cfg(folder / MODEL, model_name=graph.name, scheme=scheme)
-            config.quantization, config.optimizer = sections.quantization, sections.optimizer
+            config.quantization, config.optimizer = sections
+            _set_data(config, base.calibration_data)
     _set_ranges(config, folder)
     written = cfg_options(config)
     if config.optimizer is not None:
@@ -72,6 +81,13 @@ def tuned_cfg(
     elif config.quantization is not None:
         config.quantization.ops_per_channel = options.ops_per_channel
     return config
+
+
+def _set_data(config: RunConfig, data: str) -> None:
+    if config.optimizer is not None:
+        config.optimizer.values["calibration_data"] = data
+    elif config.quantization is not None:
+        config.quantization.calibration_data = data
 
 
 def _set_ranges(config: RunConfig, folder: Path) -> None:
@@ -92,18 +108,19 @@ def planned_files(
     base: RunConfig | None,
     folder: Path,
     recipe: str = "",
+    dataset: str = "",
 ) -> tuple[list[tuple[Path, Writer]], Program]:
     """(model, ranges and cfg to be written into `folder`, the program that they give).
 
-    recipe: of the images, as `recipe_text` has it, for the cfg's comment. Written to a place of
-    their own first, read as a run reads them and quantised anew: raises ProgramError unless
-    every layer's integers are those that tuning ended with.
+    recipe: of the images, as `recipe_text` has it, for the cfg's comment; dataset: `data` of
+    `tuned_cfg`. Written to a place of their own first, read as a run reads them and quantised
+    anew: raises ProgramError unless every layer's integers are those that tuning ended with.
     """
     promised = state.program(scheme)
     try:
-        data, config = _read_again(state, scheme, base, promised, kept=False)
+        data, config = _read_again(state, scheme, base, promised, dataset, kept=False)
     except _OTHER_LAYERS:  # data moves in ways for which the reader finds shorter ones
-        data, config = _read_again(state, scheme, base, promised, kept=True)
+        data, config = _read_again(state, scheme, base, promised, dataset, kept=True)
     config.parser.input_model = str(folder / MODEL)
     config.recipe = recipe
     _set_ranges(config, folder)
@@ -119,14 +136,19 @@ def planned_files(
 
 
 def _read_again(
-    state: State, scheme: str, base: RunConfig | None, promised: Program, kept: bool
+    state: State,
+    scheme: str,
+    base: RunConfig | None,
+    promised: Program,
+    dataset: str,
+    kept: bool,
 ) -> tuple[bytes, RunConfig]:
     """(the model, its cfg in a folder that is gone), if they give the program `promised`."""
     data = tuned_model(state.graph, kept)
     with tempfile.TemporaryDirectory() as name:
         place = Path(name)
         _write(state, data, place)
-        config = tuned_cfg(state.graph, scheme, state.options, base, place)
+        config = tuned_cfg(state.graph, scheme, state.options, base, place, dataset)
         found = prepare(config, rounding=state.options.rounding).program
     if found.hash() != promised.hash():
         layer = first_difference(promised, found)
@@ -134,12 +156,14 @@ def _read_again(
     return data, config
 
 
-def check_kept(state: State, scheme: str, base: RunConfig | None, network: Path) -> None:
+def check_kept(
+    state: State, scheme: str, base: RunConfig | None, network: Path, dataset: str = ""
+) -> None:
     """Before work that would be lost: raises UnsupportedModelError where the network, written as
     the tuned one will be, is not read as the same layers again."""
     state.program(scheme)  # what is wrong with the network itself is another error
     try:
-        planned_files(state, scheme, base, Path())
+        planned_files(state, scheme, base, Path(), dataset=dataset)
     except _OTHER_LAYERS as error:
         raise UnsupportedModelError(
             f"{network}: tune cannot write this network: read again, it has other layers "

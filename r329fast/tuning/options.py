@@ -17,8 +17,9 @@ BUDGET = 5.0  # minutes
 
 @dataclass(frozen=True)
 class TuneOptions:
-    """allow: the kinds of change, of KINDS. scheme, rounding, method, per_channel: as in Settings.
+    """allow: the kinds of change, of KINDS, also as one text with commas.
 
+    scheme, rounding, method, per_channel: as in Settings.
     limit: at most so many of the calibration images (0: all); budget: minutes after which no
     further layer or step is begun (0: no end); a run that it cuts short may end elsewhere on
     another machine. recipe: how the images were prepared, where they are an array; the cfg that
@@ -26,7 +27,7 @@ class TuneOptions:
     in `load_model`, for a model that comes alone. progress(done, total) counts layers.
     """
 
-    allow: tuple[str, ...] = KINDS
+    allow: Sequence[str] = KINDS
     scheme: str | None = None
     rounding: str | None = None
     method: str | None = None
@@ -43,6 +44,9 @@ class TuneOptions:
 
     def __post_init__(self) -> None:
         at_least_one(threads=self.threads)
+        if isinstance(self.allow, str):
+            words = tuple(word.strip() for word in self.allow.split(",") if word.strip())
+            object.__setattr__(self, "allow", words)
         for kind in self.allow:
             if kind not in KINDS:
                 raise UsageError(

@@ -27,13 +27,14 @@ from r329fast.deploy.pipeline import (
 )
 from r329fast.deploy.recipe import recipe_of_cfg
 from r329fast.deploy.settings import Settings
+from r329fast.deploy.tuned import MODEL, RECORD, was_tuned
 from r329fast.errors import DataError, R329Error, UsageError
 from r329fast.graph import load_model
 from r329fast.graph.ir import Graph
 from r329fast.images.dataset import checked_dataset, load_dataset
 from r329fast.images.recipe import recipe_beside, recipe_text
 from r329fast.quantization import SCHEMES, Options
-from r329fast.tuning.files import CFG, MODEL, RECORD, check_kept, planned_files, range_paths
+from r329fast.tuning.files import CFG, check_kept, planned_files, range_paths
 from r329fast.tuning.float_side import run_float
 from r329fast.tuning.history import time_record
 from r329fast.tuning.journal import Journal, fingerprint
@@ -72,6 +73,7 @@ class _Start:
     scheme: str
     x: np.ndarray
     recipe: str = ""
+    data: str = ""  # the file of the calibration images of a network without a cfg
 
 
 def tune(
@@ -110,7 +112,7 @@ def _tune(
     began = time.monotonic(), time.process_time()
     check_folder(folder)
     start = _start(Path(model), dataset, chosen)
-    check_kept(start.state, start.scheme, start.config, Path(model))
+    check_kept(start.state, start.scheme, start.config, Path(model), start.data)
     words = {
         "allow": sorted(chosen.allow), "seed": chosen.seed, "budget": chosen.budget,
         "scheme": start.scheme,
@@ -159,7 +161,9 @@ def _tune(
     paths = {"record": str(folder / RECORD)}
     files: list[tuple[Path, Writer]] = []
     if gained:
-        files, program = planned_files(state, start.scheme, start.config, folder, start.recipe)
+        files, program = planned_files(
+            state, start.scheme, start.config, folder, start.recipe, start.data
+        )
         record["program_hash"] = program.hash()
         high, low = range_paths(folder)
         paths |= {"model": str(folder / MODEL), "max": str(high), "min": str(low)}
@@ -198,7 +202,7 @@ def _notes(start: _Start, model: Path) -> list[str]:
             "nobody looked at: compare with `r329fast profile` before and after"
         )
     network = Path(start.config.parser.input_model) if start.config else model
-    if network.name == MODEL and (network.parent / RECORD).exists():
+    if was_tuned(network):
         notes.append(
             f"{network} has been tuned before: its weights aim at int8, so its float outputs are "
             "no longer the network's; tune the network that it was made of"
@@ -248,7 +252,8 @@ def _start(model: Path, dataset: np.ndarray | str | Path | None, tune: TuneOptio
         method = tune.method or {"aqt2021": "EXTREME", "compass42": "mean"}[scheme]
         ranges = calibrate(graph, x, scheme, method, threads=tune.threads)
     state = State(graph, stored_ranges(ranges), method, options)
-    return _Start(config, graph, state, scheme, x, _recipe(config, dataset, tune))
+    data = str(dataset) if isinstance(dataset, str | Path) else ""
+    return _Start(config, graph, state, scheme, x, _recipe(config, dataset, tune), data)
 
 
 def _recipe(
