@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 NAME = "aipu"
 HELP = "look into the vendor's aipu.bin, load it, compare it with a program"
-_LAYER_COLUMNS = "entry layer op in out dtype M N bias pads cut memory"
+_LESS_WANTED = ("cut", "pads", "entry", "bias", "dtype", "memory")  # columns, the least first
+_BAR_HEAD = 37  # columns of a bar's line beside the bar
 _SHOWN = 20  # differing layers that are printed
 
 
@@ -160,12 +161,12 @@ def _show_facts(facts: dict[str, Any], out: Console) -> None:
     from r329fast.vendor.aipu.bars import bar_lines, live_peak
 
     header = facts["header"]
-    out.print(
+    out.wrapped(
         f"target {header['target']} ({header['device']}), graph version "
         f"{header['graph_version']}, tool {header['build']}, {header['bytes']:,} bytes"
     )
     sections = ", ".join(f"{name} {size:#x}" for name, size in facts["sections"].items() if size)
-    out.print(f"sections: {sections}")
+    out.wrapped(f"sections: {sections}")
     rows = [
         [kind, row["name"], _shape(row["shape"]), row["dtype"], row.get("scale", ""),
          row["address"]]
@@ -173,26 +174,29 @@ def _show_facts(facts: dict[str, Any], out: Console) -> None:
         for row in facts[f"{kind}s"]
     ]  # fmt: skip
     out.table(["", "name", "shape", "dtype", "scale", "address"], rows)
-    for line in _layer_lines(facts["layers"]):
+    lines, left_out = _layer_lines(facts["layers"], out.width)
+    for line in lines:
         out.print(line)
+    if left_out:
+        out.wrapped(f"left out here: {', '.join(left_out)} (a wider terminal or --json has all)")
     out.print()
     out.print("memory over time (the first column is before the first step):")
-    for line in bar_lines(facts["memory"]):
+    for line in bar_lines(facts["memory"], min(64, max(8, out.width - _BAR_HEAD))):
         out.print(line)
     for name in ("DDR", "SRAM"):
         maps = [row for row in facts["memory"] if row["memory"] == name]
         peak = live_peak(facts["memory"], name)
         out.print(f"{name}: {len(maps)} feature maps, at most {peak:,} bytes alive at one time")
     for lint in facts["lints"]:
-        out.print(f"mind: {lint['text']}")
+        out.wrapped(f"mind: {lint['text']}")
 
 
 def _shape(shape: list[int]) -> str:
     return "x".join(map(str, shape))
 
 
-def _layer_lines(layers: list[dict[str, Any]]) -> list[str]:
-    """The layers as a table of plain lines, never folded."""
+def _layer_lines(layers: list[dict[str, Any]], width: int) -> tuple[list[str], list[str]]:
+    """(the layers as a table of plain lines, never folded, the columns that have no room)."""
     rows = [
         ["entry", "layer", "op", "in", "out", "dtype", "M", "N", "bias", "pads", "cut", "memory"]
     ]
@@ -229,11 +233,21 @@ def _layer_lines(layers: list[dict[str, Any]]) -> list[str]:
                 layer["writes"]["memory"],
             ]
         )
+    left_out: list[str] = []
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    return [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+    for name in _LESS_WANTED:
+        if sum(widths) + 2 * (len(widths) - 1) <= width:
+            break
+        column = rows[0].index(name)
+        left_out.append(name)
+        widths.pop(column)
+        for row in rows:
+            row.pop(column)
+    lines = [
+        "  ".join(cell.ljust(wide) for cell, wide in zip(row, widths, strict=True)).rstrip()
         for row in rows
     ]
+    return lines, left_out
 
 
 # --- diff -------------------------------------------------------------------------------------
@@ -278,7 +292,7 @@ def _show_diff(found: ProgramDiff, out: Console) -> None:
     different = [layer for layer in found.layers if not layer.equal]
     for layer in different[:_SHOWN]:
         for line in _diff_lines(layer):
-            out.print(line)
+            out.wrapped(line)
     if len(different) > _SHOWN:
         out.print(f".. and {len(different) - _SHOWN} more layers (--json has them all)")
     for side, names in (("ours", found.only_ours), ("the file", found.only_theirs)):

@@ -239,7 +239,8 @@ def _shard(args: argparse.Namespace, model: Model, options: EvaluationOptions, o
     timing = found.timing
     out.print(
         f"shard {found.shard.number} of {found.shard.of}: {found.images} images in {found.chunks} "
-        f"chunks, {timing.images} of them now, {timing.images_per_second:.1f} images per second"
+        f"{'chunk' if found.chunks == 1 else 'chunks'}, {timing.images} of them now, "
+        f"{timing.images_per_second:.1f} images per second"
     )
     out.print(f"wrote {found.folder}")
     out.print(f"when all are done: the same with --merge {args.out} instead of --shard")

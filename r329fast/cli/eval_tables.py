@@ -233,12 +233,14 @@ def _speed(result: Evaluation, out: Console) -> None:
 def _notes(item: VariantResult) -> str:
     words = []
     if item.saturated_values:
+        images = "image" if item.saturated_images == 1 else "images"
         words.append(
-            f"{item.saturated_values} input values saturated in {item.saturated_images} images"
+            f"{item.saturated_values:,} input values saturated in {item.saturated_images} {images}"
         )
     if item.tied_images:
+        have = "image has" if item.tied_images == 1 else "images have"
         words.append(
-            f"{item.tied_images} images have several classes at the top value: argmax takes the "
+            f"{item.tied_images} {have} several classes at the top value: argmax takes the "
             f"lowest,\nsharing such images gives a top-1 of {item.top1_shared:.2%}"
         )
     return "\n".join(words)

@@ -9,6 +9,7 @@ import importlib
 import importlib.util
 import keyword
 import os
+import re
 import sys
 import traceback
 import warnings
@@ -45,7 +46,7 @@ COMMANDS = {
     "profile": "cost and error of every layer",
     "tune": "give back accuracy that int8 took: ranges, weights and biases",
     "aipu": "look into the vendor's aipu.bin, load it, compare it with a program",
-    "report": "a page from the record of an earlier run, or from two",
+    "report": "a page from the records of earlier runs, one or side by side",
     "bench": "speed of kernels and models",
     "check": "which ops of a model are supported",
     "info": "versions, CPU, kernel path, cache",
@@ -58,6 +59,9 @@ _GLOBAL_FLAGS = """global options, before or after the command:
 """
 
 
+_CHOICE = re.compile(r"invalid choice: '([^']*)' \(choose from (.*)\)")
+
+
 class _Parser(argparse.ArgumentParser):
     """argparse whose complaints are typed errors. Subparsers get this class too."""
 
@@ -66,13 +70,26 @@ class _Parser(argparse.ArgumentParser):
         kwargs.setdefault("formatter_class", HelpFormatter)
         kwargs.setdefault("epilog", _GLOBAL_FLAGS)
         super().__init__(*args, **kwargs)
+        self._given: list[str] = []  # what is parsed
 
     def error(self, message: str) -> NoReturn:
         words = message.rsplit(": ", 1)
         hint = ""
+        choice = _CHOICE.search(message)
         if message.startswith("unrecognized arguments"):
             hint = nearest(words[1].split()[0], self._options())
+        elif choice:
+            hint = nearest(choice[1], re.findall(r"[\w.-]+", choice[2]))
+        else:  # a mistyped option hides behind a required one that is missing
+            given = [word.partition("=")[0] for word in self._given if word[:2] == "--"]
+            odd = [word for word in given if word not in self._options()]
+            if odd:
+                hint = f"; {odd[0]} is no option{nearest(odd[0], self._options())}"
         raise UsageError(f"{message}{hint} (see {self.prog} --help)")
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        self._given = list(args or ())
+        return super().parse_known_args(args, namespace)
 
     def _options(self) -> list[str]:
         """Its option strings and those of its subparsers."""

@@ -19,7 +19,7 @@ from r329fast.deploy.recipe import chosen_recipe, saturation_warning
 from r329fast.errors import DataError, UsageError
 from r329fast.evaluation.chunk_run import ChunkRun
 from r329fast.evaluation.encode import check_input
-from r329fast.evaluation.files import results_stem
+from r329fast.evaluation.files import earlier_results, results_stem
 from r329fast.evaluation.job import ChunkPlan, Job, true_classes
 from r329fast.evaluation.metrics import Metric, choose_metric
 from r329fast.evaluation.options import EvaluationOptions
@@ -204,6 +204,9 @@ def _write_rows(result: Evaluation, run: ChunkRun, folder: Path, kind: str) -> N
         stem = results_stem(item.name if several else None)
         path = write_results(folder / f"{stem}.{kind}", run.log, index, run.plan)
         result.files.append(path)
+    if old := earlier_results(folder, result.files):
+        more = f" and {len(old) - 1} more" if len(old) > 1 else ""
+        result.warnings.append(f"{folder / old[0]}{more}: of an earlier run, not of this one")
 
 
 def _write_record(

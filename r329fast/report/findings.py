@@ -250,7 +250,8 @@ def _dead(record: Record) -> Finding | None:
         "bits_lost_to_dead",
         lambda value: value > 0,
         "losing bias bits to channels that cannot reach the output",
-        "Set those biases to zero in the model: profile --suggest measures what that gains",
+        "Set those biases to zero in the model: profile RUN.cfg --suggest measures what that "
+        "gains; tune --allow bias does it",
     )
 
 
@@ -352,7 +353,8 @@ def _marks(record: Record) -> Finding | None:
     for index, (title, text, *_) in enumerate(lints[:MOST_NAMES]):
         name = str(title).removeprefix("mind: ")
         parts += ["; " if index else "", Link(name, layer=name) if name in names else name]
-        parts.append(f": {str(text).rstrip('.')}")
+        said = str(text).rstrip(".")
+        parts.append(said.removeprefix(name) if said.startswith(f"{name} ") else f": {said}")
     more = len(lints) - MOST_NAMES
     parts.append(f"; and {more} more." if more > 0 else ".")
     return Finding("binary", True, tuple(parts))

@@ -211,7 +211,10 @@ def _aipu(path: Path) -> tuple[list[dict[str, Any]], list[Fact]]:
         for name, size in facts["sections"].items()
         if size
     ]
-    result += [(f"mind: {lint['layer']}", lint["text"], "exact") for lint in facts["lints"]]
+    result += [
+        (f"mind: {lint['layer']}", lint["text"].removeprefix(f"{lint['layer']}: "), "exact")
+        for lint in facts["lints"]
+    ]
     return rows, result
 
 

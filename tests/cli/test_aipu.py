@@ -59,6 +59,29 @@ def test_inspect(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
         assert word in text
 
 
+@pytest.mark.parametrize("columns", [80, 160])
+def test_inspect_is_as_wide_as_the_terminal(
+    columns: int,
+    folder: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    assert main(["aipu", "inspect", str(folder / "aipu.bin")]) == 0
+    text = capsys.readouterr().out
+    assert [line for line in text.splitlines() if len(line) > columns] == []
+    assert ("left out here: cut, pads" in text) == (columns == 80)
+    for word in ("layer", "in", "out", "M", "N", "dw2", "depthwise 3x3"):
+        assert word in text
+
+
+def test_another_file_is_named(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["aipu", "inspect", str(folder / "ours.r329")]) == 2
+    assert "ours.r329: not an aipu.bin" in capsys.readouterr().err
+    assert main(["aipu", "inspect", str(folder / "aipu.bin"), "--max", "max.npy"]) == 2
+    assert "--max and --min" in capsys.readouterr().err
+
+
 @pytest.mark.shared
 def test_inspect_of_a_real_file(shared: Path, capsys: pytest.CaptureFixture[str]) -> None:
     gesture = shared / "artefacts" / "gesture_z1"

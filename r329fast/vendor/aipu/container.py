@@ -257,4 +257,9 @@ def parse_aipu_bin(blob: bytes) -> AipuBin:
 
 def read_aipu_bin(path: str | Path) -> AipuBin:
     """Read and parse a file; raises FileError and UnsupportedModelError."""
-    return parse_aipu_bin(read_bytes(path, PROGRAM))
+    blob = read_bytes(path, PROGRAM)
+    if not is_aipu(blob):
+        raise FileError(
+            f"{path}: not an aipu.bin: its first bytes are not 'AIPU BIN'", path=str(path)
+        )
+    return parse_aipu_bin(blob)

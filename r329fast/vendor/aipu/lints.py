@@ -29,9 +29,10 @@ def _dead(layers: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
         dead, lost = layer.get("dead_channels", 0), layer.get("bits_lost_to_dead", 0)
         if lost:
             text = (
-                f"{layer['name']}: {dead} channels cannot reach the output (multiplier 0), and "
-                f"their biases cost all others {lost} low bits (bias shift "
-                f"{layer['bias_shift']}); zero biases there give them back"
+                f"{layer['name']}: {dead} channel{'s' * (dead > 1)} cannot reach the output "
+                f"(multiplier 0), and {'their biases cost' if dead > 1 else 'its bias costs'} all "
+                f"others {lost} low bits (bias shift {layer['bias_shift']}); a bias of zero there "
+                "gives them back"
             )
             found.append(_lint("dead_channels", layer["name"], text))
     return found

@@ -36,7 +36,7 @@ def load_aipu(
     UnsupportedModelError with the words found for a form that is not known, and UsageError.
     """
     if (max_file is None) != (min_file is None):
-        raise UsageError("max_file and min_file go together, found only one of them")
+        raise UsageError("--max and --min (max_file, min_file) go together, found only one of them")
     # here, not above: whoever only asks what a file is needs none of them
     from r329fast.vendor.aipu.model import on_model
     from r329fast.vendor.aipu.names import with_ranges
