@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping
+from operator import index
 from typing import TypeVar
 
 from r329fast.errors import UsageError, nearest
@@ -40,10 +41,24 @@ def with_arguments(
 
 
 def at_least_one(**numbers: int | None) -> None:
-    """Raise UsageError for a number below 1; None is left to the program."""
+    """Raise UsageError for what is no whole number from 1 on; None is left to the program."""
     for name, value in numbers.items():
-        if value is not None and value < 1:
+        if value is not None and _whole(name, value) < 1:
             raise UsageError(f"{name}: found {value}, allowed at least 1", option=name)
+
+
+def at_least_zero(**numbers: int) -> None:
+    """Raise UsageError for what is no whole number from 0 on."""
+    for name, value in numbers.items():
+        if _whole(name, value) < 0:
+            raise UsageError(f"{name}: found {value}, allowed 0 and more", option=name)
+
+
+def _whole(name: str, value: object) -> int:
+    try:
+        return index(value)  # type: ignore[arg-type]
+    except TypeError:
+        raise UsageError(f"{name}: found {value!r}, allowed a whole number", option=name) from None
 
 
 def _groups(options: object) -> dict[str, str]:

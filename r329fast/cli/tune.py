@@ -115,12 +115,13 @@ def execute(args: argparse.Namespace, out: Console) -> int:
             told=out.wrapped,
             progress=lambda done, total: advance(1),
         )
-    page = write_text(args.out / "tune.html", tuning_page(result.record))
+    comparison = _comparison(args, result.files.get("cfg", ""))
+    page = write_text(args.out / "tune.html", tuning_page(result.record, comparison))
     files = {**result.files, "html": str(page)}
     _show(result.record, files, out)
     if result.gained:
         out.wrapped(
-            f"next: {_comparison(args, files['cfg'])}, with labels, says what it is worth in "
+            f"next: {comparison}, with labels, says what it is worth in "
             "accuracy beside the float network"
         )
     out.result({**result.record, "files": files})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -44,6 +45,15 @@ def _top1(record: Record) -> Any:
     return found.get("top1", (record.get("errors") or {}).get("top1"))
 
 
+def _counted(record: Record) -> Any:
+    """The images that `_top1` is of."""
+    found = (record.get("evaluation") or {}).get("accuracy") or {}
+    if "top1" in found:
+        return found.get("images")
+    errors = record.get("errors") or {}
+    return errors.get("images") if errors.get("top1") is not None else None
+
+
 def _accuracy(records: Sequence[Record], labels: Sequence[str]) -> Finding | None:
     def said(best: str, high: float, worst: str, low: float) -> str:
         return (
@@ -51,7 +61,13 @@ def _accuracy(records: Sequence[Record], labels: Sequence[str]) -> Finding | Non
             f"({percent(low)})."
         )
 
-    return _compared("accuracy", _values(records, labels, _top1), True, said)
+    found = _compared("accuracy", _values(records, labels, _top1), True, said)
+    counts = dict(_values(records, labels, _counted))
+    if found is None or len(set(counts.values())) < 2:
+        return found
+    words = ", ".join(f"{label} {count:,.0f}" for label, count in counts.items())
+    action = f"These are not the same images ({words}): count all over the same ones"
+    return dataclasses.replace(found, loss=True, action=action)
 
 
 def _error(records: Sequence[Record], labels: Sequence[str]) -> Finding | None:

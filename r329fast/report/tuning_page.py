@@ -8,9 +8,14 @@ from importlib import resources
 from pathlib import PurePath
 from typing import Any
 
+_COMPARISON = "r329fast eval DIR/tuned.cfg --images SET --float-model ORIGINAL.onnx"
 
-def tuning_page(record: Mapping[str, Any]) -> str:
-    """One HTML page that needs no network, of the record in tune.json."""
+
+def tuning_page(record: Mapping[str, Any], comparison: str = _COMPARISON) -> str:
+    """One HTML page that needs no network, of the record in tune.json.
+
+    comparison: the command that compares the tuned network with the one that it was made of.
+    """
     css = resources.files(f"{__package__}.assets").joinpath("report.css").read_text("utf-8")
     before, after = record["before"], record["after"]
     images = record["images"]
@@ -19,7 +24,7 @@ def tuning_page(record: Mapping[str, Any]) -> str:
         f"<p>{_text(record['model'])}. Scheme {_text(record['scheme'])}; {images['all']} "
         f"calibration images: {images['fitted']} fit, {images['judging']} judge layers, "
         f"{images['confirming']} confirm steps.</p>",
-        f"<p>{_verdict(record)}</p>",
+        f"<p>{_verdict(record, comparison)}</p>",
         *(f'<p class="note">{_text(note)}</p>' for note in record.get("notes", ())),
         _section(
             "Output against float",
@@ -53,14 +58,14 @@ def tuning_page(record: Mapping[str, Any]) -> str:
     )
 
 
-def _verdict(record: Mapping[str, Any]) -> str:
+def _verdict(record: Mapping[str, Any], comparison: str) -> str:
     """What there is to do next, and what the budget left out."""
     cut = [step["step"] for step in record["steps"] if not step.get("begun", True)]
     words = "No step helped; the network stays as it is."
     if record["gained"]:
         words = (
-            "tuned.cfg runs the tuned network; <code>r329fast eval tuned.cfg --images SET</code> "
-            "on a set with labels says what it is worth in accuracy."
+            f"tuned.cfg runs the tuned network; <code>{_text(comparison)}</code> on a set with "
+            "labels says what it is worth in accuracy beside the float network."
         )
     if cut:
         words += f" The budget of {record['budget']:g} min was over before {_text(', '.join(cut))}."
@@ -81,7 +86,8 @@ def _times(record: Mapping[str, Any]) -> list[str]:
              f"{share:.0%}")
         )  # fmt: skip
     head = ("after", "seconds", "SNR, dB", "share")
-    words = f"{time['wall']:.0f} s with {time['threads']} threads, {time['cpu']:.0f} s of CPU time."
+    threads = "1 thread" if time["threads"] == 1 else f"{time['threads']} threads"
+    words = f"{time['wall']:.0f} s with {threads}, {time['cpu']:.0f} s of CPU time."
     return [_section("Gain over time", head, rows, words)]
 
 
@@ -113,7 +119,8 @@ def _kept(step: Mapping[str, Any]) -> str:
     return words
 
 
-_SHORT = 14  # characters of a cell that stay in one line beside its label
+_ROOM = 19  # characters of a cell and its label's longest word, side by side in half a phone
+_LINE = 22  # of a cell that is not folded: it gets the phone's width
 _CHANNELS = (("shifts", "Shifts", "shift"), ("factors", "Factors", "factor"))
 
 
@@ -197,9 +204,17 @@ def _row(head: Sequence[str], cells: Sequence[str]) -> str:
     first, *others = map(_text, cells)
     text = f'<tr><td class="text">{first}</td>'
     for label, cell in zip(head[1:], others, strict=True):
-        kind = "none" if not cell else "num" if len(cell) <= _SHORT else "words"
+        kind = _kind(label, cell)
         text += f'<td class="{kind}" data-label="{_text(label)}">{cell}</td>'
     return f"{text}</tr>"
+
+
+def _kind(label: str, cell: str) -> str:
+    if not cell:
+        return "none"
+    if len(cell) + max(map(len, label.split())) <= _ROOM:
+        return "num"
+    return "num long" if len(cell) <= _LINE else "words"
 
 
 def _gain(value: float) -> str:

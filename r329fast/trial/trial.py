@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from r329fast.base.arguments import Progress, with_arguments
+from r329fast.base.arguments import Progress, at_least_zero, with_arguments
 from r329fast.base.machine import cores
 from r329fast.base.tabular import html_table
 from r329fast.deploy.from_model import (
@@ -21,7 +21,6 @@ from r329fast.deploy.from_model import (
 from r329fast.deploy.pipeline import Prepared, prepare
 from r329fast.deploy.recipe import saturation_warning
 from r329fast.deploy.settings import Settings
-from r329fast.errors import UsageError
 from r329fast.evaluation import Evaluation, Model, evaluate
 from r329fast.evaluation.variants import model_of
 from r329fast.graph.load import ModelPart
@@ -73,8 +72,7 @@ class TrialOptions:
     progress: Progress | None = None
 
     def __post_init__(self) -> None:
-        if self.limit < 0:
-            raise UsageError(f"limit: found {self.limit}, allowed 0 and more", option="limit")
+        at_least_zero(limit=self.limit)
 
 
 @dataclass

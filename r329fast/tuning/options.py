@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from math import inf
+from numbers import Real
 
-from r329fast.base.arguments import Progress, at_least_one
+from r329fast.base.arguments import Progress, at_least_one, at_least_zero
 from r329fast.errors import UsageError, nearest
 from r329fast.graph.onnx.reader import InputShapes
 from r329fast.images.preprocess import Preprocess
@@ -44,16 +46,22 @@ class TuneOptions:
 
     def __post_init__(self) -> None:
         at_least_one(threads=self.threads)
+        at_least_zero(limit=self.limit, seed=self.seed)
         if isinstance(self.allow, str):
             words = tuple(word.strip() for word in self.allow.split(",") if word.strip())
             object.__setattr__(self, "allow", words)
+        if not isinstance(self.allow, Iterable):
+            raise UsageError(
+                f"allow: found {self.allow!r}, allowed a tuple of {', '.join(KINDS)}",
+                option="allow",
+            )
         for kind in self.allow:
             if kind not in KINDS:
                 raise UsageError(
-                    f"allow: found {kind!r}, allowed {', '.join(KINDS)}{nearest(kind, KINDS)}",
+                    f"allow: found {kind!r}, allowed {', '.join(KINDS)}{nearest(str(kind), KINDS)}",
                     option="allow",
                 )
-        for name in ("limit", "budget", "seed"):
-            value = getattr(self, name)
-            if not value >= 0:  # NaN is refused as well
-                raise UsageError(f"{name}: found {value}, allowed 0 and more", option=name)
+        if not isinstance(self.budget, Real) or not 0 <= self.budget < inf:  # nor NaN
+            raise UsageError(
+                f"budget: found {self.budget!r}, allowed 0 (no end) and more", option="budget"
+            )

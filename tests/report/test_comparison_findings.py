@@ -46,3 +46,15 @@ def test_equal_runs_and_one_run() -> None:
     one = run(20.0, {"a": 30.0}, 0.5)
     assert texts([one, one], ["x", "y"]) == ["The runs do not differ in what they both hold."]
     assert texts([one], ["x"]) == []
+
+
+def test_other_images_are_no_comparison() -> None:
+    runs = [run(10, {}), run(10, {})]
+    runs[0]["evaluation"] = {"accuracy": {"top1": 0.7, "images": 60}}
+    runs[1]["errors"] |= {"top1": 0.75, "images": 100}
+    (item,) = (item for item in comparison_findings(runs, ["a", "b"]) if "top-1" in item.text)
+    assert item.loss
+    assert "not the same images (a 60, b 100)" in item.action
+    runs[1]["errors"]["images"] = 60
+    (item,) = (item for item in comparison_findings(runs, ["a", "b"]) if "top-1" in item.text)
+    assert item.action == ""

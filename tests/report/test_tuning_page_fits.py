@@ -53,6 +53,15 @@ def all_kept(record: dict[str, Any]) -> dict[str, Any]:
     return new
 
 
+def uneven(record: dict[str, Any]) -> dict[str, Any]:
+    """Shares of three digits, which are just too long for half of a phone's width."""
+    new: dict[str, Any] = copy.deepcopy(record)
+    for side in ("before", "after"):
+        for word in ("chosen", "confirmed"):
+            new[side][word]["agreement"] = 0.979
+    return new
+
+
 def nothing_begun(record: dict[str, Any]) -> dict[str, Any]:
     new: dict[str, Any] = copy.deepcopy(record)
     new["gained"] = False
@@ -68,7 +77,7 @@ def test_nothing_overflows(
 ) -> None:
     path = tmp_path / "page.html"
     with chromium(tmp_path_factory.mktemp("chromium")) as session:
-        for change in (renamed, lambda found: renamed(all_kept(found)), nothing_begun):
+        for change in (renamed, uneven, lambda found: renamed(all_kept(found)), nothing_begun):
             path.write_text(tuning_page(change(record)))
             for width in WIDTHS:
                 set_width(session, width, 844)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -93,3 +94,23 @@ def two_outputs(path: Path) -> Path:
     net.graph.output.append(onnx.helper.make_tensor_value_info("pooled", 1, ["N", 3, 1, 1]))
     onnx.save(net, str(path))
     return path
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"allow": None}, "allow: found None, allowed a tuple of"),
+        ({"allow": (1,)}, "allow: found 1, allowed settings"),
+        ({"threads": "2"}, "threads: found '2', allowed a whole number"),
+        ({"threads": 1.5}, "threads: found 1.5, allowed a whole number"),
+        ({"limit": 2.5}, "limit: found 2.5, allowed a whole number"),
+        ({"seed": "3"}, "seed: found '3', allowed a whole number"),
+        ({"budget": "5"}, "budget: found '5', allowed 0 (no end) and more"),
+        ({"budget": math.inf}, "budget: found inf, allowed 0 (no end) and more"),  # no JSON
+        ({"budget": -1}, "budget: found -1, allowed 0 (no end) and more"),
+    ],
+)
+def test_options_of_other_types(options: dict[str, Any], text: str, model: Path) -> None:
+    with pytest.raises(UsageError) as found:
+        r329fast.tune(model, model.parent / "out", dataset=_X, **options)
+    assert text in str(found.value)

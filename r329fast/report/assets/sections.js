@@ -1,7 +1,8 @@
 "use strict";
 // Summary, settings, suggestions, images, hardware, glossary.
 function card(title, value, status, note) {
-  return el("div", { class: "card" }, el("b", {}, value), el("span", {}, title + " ", tag(status)), note ? el("span", {}, note) : "");
+  const sentence = String(value).length > 40; // needs a line, not a tile
+  return el("div", { class: sentence ? "card sentence" : "card" }, el("b", {}, value), el("span", {}, title + " ", tag(status)), note ? el("span", {}, note) : "");
 }
 
 function summary(box, record) {
