@@ -86,7 +86,7 @@ def _check_folder(cfg: Path, model: str) -> None:
     """FileError where the model is not here, but is from a folder above the cfg."""
     if not model or is_there(model):
         return
-    for folder in cfg.absolute().parents:
+    for folder in cfg.resolve().parents:
         if is_there(folder / model):
             raise FileError(
                 f"cannot read {model}: paths in a cfg count from the working folder; go to "

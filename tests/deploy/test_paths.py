@@ -22,7 +22,7 @@ def test_a_cfg_in_another_folder_says_from_where_its_paths_count(
     below.mkdir()
     monkeypatch.chdir(below)
     assert main(["quantize", "../run.cfg", "--out", "x.r329"]) == 2
-    assert f"go to {tmp_path}, from where run.cfg finds it" in capsys.readouterr().err
+    assert f"go to {tmp_path.resolve()}, from where run.cfg finds it" in capsys.readouterr().err
     (tmp_path / "net.onnx").unlink()
     assert main(["quantize", "../run.cfg", "--out", "x.r329"]) == 2
     assert "from where" not in capsys.readouterr().err
