@@ -91,7 +91,8 @@ def _run_program(args: argparse.Namespace, out: Console) -> int:
     )
     for line in cast("list[str]", record["warnings"]):
         out.warn(line)
-    out.print(f"{record['model_name']}: {record['images']} images, {record['macs']:,} MACs each")
+    images = "1 image" if record["images"] == 1 else f"{record['images']} images"
+    out.print(f"{record['model_name']}: {images}, {record['macs']:,} MACs each")
     for name, spec in cast("dict[str, Any]", record["outputs"]).items():
         out.print(f"output {name}: {spec['dtype']} {spec['shape']}")
     for kind, path in cast("dict[str, Any]", record["files"]).items():

@@ -106,7 +106,10 @@ def prepared_model(model: ModelLike, options: EvaluationOptions, threads: int) -
     elif options.grid.given or options.float_model:
         raise UsageError("this model is prepared: its settings are those of prepare_model")
     if options.float_baseline and model.graph is None:
-        raise UsageError("no float network: a .r329 program holds none, give its ONNX file too")
+        raise UsageError(
+            "no float network: a program holds none, give its ONNX file too (--float-model, in "
+            "Python float_model=)"
+        )
     return model
 
 

@@ -55,7 +55,12 @@ def _accuracy(record: Record) -> Finding:
     return Finding(
         "accuracy",
         False,
-        ("Cost and memory only: the record has no images, so it says nothing about accuracy.",),
+        (
+            "No comparison with float was made, so the record says nothing about accuracy."
+            if record.get("images")
+            else "Cost and memory only: the record has no images, so it says nothing about "
+            "accuracy.",
+        ),
         _measure(record),
     )
 

@@ -299,3 +299,9 @@ def test_inputs_that_the_method_cuts_off_are_no_fault_of_the_preprocessing() -> 
     for extremes, words in ((False, "Widen the range"), (None, "Give these images")):
         item = found("inputs", record([], evaluation=part, ranges_at_extremes=extremes))
         assert item.action.startswith(words)
+
+
+def test_images_without_a_comparison_are_said() -> None:
+    assert "the record has no images" in found("accuracy", record([layer("a")])).text
+    counted = found("accuracy", record([layer("a")], images=60)).text
+    assert counted.startswith("No comparison with float was made")
