@@ -111,6 +111,8 @@ def _kept(step: Mapping[str, Any]) -> str:
     if step.get("undone"):
         return "undone at the end"
     words = "kept" if step["accepted"] else "not kept"
+    if step.get("biases_alone"):
+        words += " (biases alone)"
     if step.get("tie"):
         model = step["predicted_gain_db"] is not None
         words += " (a tie: by the model of the noise)" if model else " (a tie)"

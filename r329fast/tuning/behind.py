@@ -70,7 +70,7 @@ def behind_fit(bench: Bench, kinds: tuple[str, ...], change: str) -> Result | No
         after = predicted_noise(graph, state.program(bench.scheme), bench.side, arriving)
         details["predicted_gain_db"] = ratio_db(before, after)
     bench.tried = state
-    after_fit, layers = fitted(bench, state, kinds, lambda count: None)
+    after_fit, layers = fitted_best(bench, state, kinds)
     return after_fit, {**details, **layers}
 
 
@@ -83,7 +83,7 @@ def settings_behind_fit(bench: Bench, kinds: tuple[str, ...], change: Change) ->
     bench.tried, details = found
     if bench.tried.graph is not base.graph:
         bench.side = bench.run_float(bench.tried.graph)
-    after, layers = fitted(bench, bench.tried, kinds, lambda count: None)
+    after, layers = fitted_best(bench, bench.tried, kinds)
     return after, {**details, **layers}
 
 
@@ -93,7 +93,21 @@ def ranges_behind_fit(bench: Bench, kinds: tuple[str, ...]) -> Result | None:
     if base is None or base.method in ("file", MSE):
         return None
     bench.tried = _with_known_headroom(bench, bench.ranges_as(base, MSE))
-    return fitted(bench, bench.tried, kinds, lambda count: None)
+    return fitted_best(bench, bench.tried, kinds)
+
+
+def fitted_best(bench: Bench, state: State, kinds: tuple[str, ...]) -> Result:
+    """`fitted`; with biases alone where the images that no weight is fitted to say that it is
+    better, by more than one standard error: fitted weights may know their images too well."""
+    whole, details = fitted(bench, state, kinds, lambda count: None)
+    if set(kinds) != {"bias", "rounding"}:
+        return whole, details
+    simple, words = fitted(bench, state, ("bias",), lambda count: None)
+    gain, low, high = judged_gain(bench.held(whole), bench.held(simple))
+    found = {"biases_alone_db": gain, "biases_alone_interval_db": [low, high]}
+    if gain > (high - low) / _ERRORS:
+        return simple, {**words, **found, "biases_alone": True}
+    return whole, {**details, **found, "biases_alone": False}
 
 
 def _with_known_headroom(bench: Bench, state: State) -> State:

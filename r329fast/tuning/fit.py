@@ -148,7 +148,9 @@ def ideal_weights(problem: Problem, found: Moments, sums: np.ndarray) -> np.ndar
     cross = (problem.x.transpose(0, 2, 1) @ target).astype(np.float64) / samples
     now = problem.weights.reshape(groups, -1, width)
     cross += found.damping[:, None, None] * now.transpose(0, 2, 1)
-    best = found.upper.transpose(0, 2, 1) @ (found.upper @ cross)
+    turned = found.upper @ cross
+    del cross  # wide layers have these by the tens of MB, several at once
+    best = found.upper.transpose(0, 2, 1) @ turned
     return best.transpose(0, 2, 1).reshape(-1, width)
 
 

@@ -74,6 +74,8 @@ def verdict_words(record: dict[str, Any]) -> str:
         words += f", {record['own_gain_db']:+.1f} dB in the {where}"
     if "judged_gain_db" in record:
         words += f" ({record['judged_gain_db']:+.2f} dB as it is judged)"
+    if record.get("biases_alone"):
+        words += ", with biases alone"
     if record.get("tie"):
         words += ", a tie"
         if record["predicted_gain_db"] is not None:

@@ -17,6 +17,7 @@ from r329fast.tuning.arrivals import arrivals
 from r329fast.tuning.float_side import FloatSide, run_float
 from r329fast.tuning.headroom import best_headroom
 from r329fast.tuning.options import TuneOptions
+from r329fast.tuning.remembered import Remembered
 from r329fast.tuning.score import ImageScore
 from r329fast.tuning.state import Parts, State, output_score, ranges_of
 from r329fast.tuning.store import Store
@@ -26,6 +27,7 @@ EQUAL = 1e-5  # share of the largest output by which an equalised float network 
 INPUT, OUTPUT = "range of the input", "range of the output"
 MANY = 24  # with fewer images nothing that narrows a range is tried: they do not show the extremes
 _COLOURS = (1, 3, 4)  # channels of an image
+_Headroom = tuple[float, float, float]
 Result = tuple[State, dict[str, Any]]  # of a trial: the state after it, what to record of it
 
 
@@ -46,9 +48,12 @@ class Bench:
     kept: dict[str, dict[str, Any]] = field(default_factory=dict)  # records of steps by name
     origin: State | None = None  # what the run began with
     _held: tuple[np.ndarray, np.ndarray] | None = None
-    _held_scores: list[tuple[State, ImageScore]] = field(default_factory=list)
-    _arrivals: tuple[Graph, dict[str, np.ndarray]] | None = None
-    _headrooms: list[tuple[State, tuple[float, float, float]]] = field(default_factory=list)
+    # the state before a step and the one after it: the next step begins with either
+    _held_scores: Remembered[State, ImageScore] = field(default_factory=lambda: Remembered(2))
+    _headrooms: Remembered[State, _Headroom] = field(default_factory=lambda: Remembered(2))
+    _arrivals: Remembered[Graph, dict[str, np.ndarray]] = field(
+        default_factory=lambda: Remembered(1)
+    )
 
     def spent(self) -> float:
         """Seconds since the run began."""
@@ -81,9 +86,9 @@ class Bench:
         Those that judge layers chose among a few candidates for each; a dozen that did not even do
         that cannot tell 0.3 dB from chance. A mirror image has the same scene and other roundings.
         """
-        for known, found in self._held_scores:
-            if known is state:
-                return found
+        known = self._held_scores.get(state)
+        if known is not None:
+            return known
         if self._held is None:
             part = self.parts.judging | self.parts.confirming
             x, expected = self.x[part], self.expected[part]
@@ -95,31 +100,29 @@ class Bench:
                 x, expected = np.concatenate([x, turned]), np.concatenate([expected, also])
             self._held = x, expected
         found = output_score(state.program(self.scheme), *self._held, self.tune.threads)
-        self._held_scores = [*self._held_scores[-1:], (state, found)]
-        return found
+        return self._held_scores.put(state, found)
 
     def headroom(self, state: State) -> tuple[float, float, float]:
         """`best_headroom` of the state with corrected biases."""
-        for known, found in self._headrooms:
-            if known is state:
-                return found
+        known = self._headrooms.get(state)
+        if known is not None:
+            return known
         found = best_headroom(
             _behind_biases(self, state),
             lambda trial: trial.program(self.scheme),
             self.x, self.expected, self.side, self.tune.threads,
         )  # fmt: skip
-        # the state before a step and the one after it: the next step begins with either
-        self._headrooms = [*self._headrooms[-1:], (state, found)]
-        return found
+        return self._headrooms.put(state, found)
 
     def arrivals(self, state: State) -> Mapping[str, np.ndarray]:
         """`arrivals` of the state's network, once for all steps on it."""
         if state.arriving:
             return state.arriving
-        if self._arrivals is None or self._arrivals[0] is not state.graph:
-            found = arrivals(state.graph, self.x, self.tune.seed, self.tune.threads)
-            self._arrivals = state.graph, found
-        return self._arrivals[1]
+        known = self._arrivals.get(state.graph)
+        if known is not None:
+            return known
+        found = arrivals(state.graph, self.x, self.tune.seed, self.tune.threads)
+        return self._arrivals.put(state.graph, found)
 
     def ranges_as(self, state: State, method: str) -> State:
         ranges = ranges_of(

@@ -20,6 +20,7 @@ from r329fast.tuning.behind import (
     HEADROOM,
     behind_fit,
     better_behind,
+    fitted_best,
     ranges_behind_fit,
 )
 from r329fast.tuning.equalise import equalised, predicted_noise
@@ -69,6 +70,35 @@ def test_a_tie_is_what_the_model_says(
     assert (found, why["tie"]) == (kept, tie)
     low, high = why["judged_interval_db"]
     assert low <= why["judged_gain_db"] <= high
+
+
+@pytest.mark.parametrize(
+    ("kinds", "simple", "alone"),
+    [
+        (("bias", "rounding"), [0.5, 0.6, 0.4, 0.5], True),
+        (("bias", "rounding"), [2.0, 1.5, 1.8, 1.6], False),
+        (("bias", "rounding"), [0.5, 2.0, 0.8, 0.9], False),  # better by less than an error
+        (("rounding",), [0.5, 0.6, 0.4, 0.5], None),  # nobody allowed the other
+        (("bias",), [0.5, 0.6, 0.4, 0.5], None),
+    ],
+)
+def test_biases_alone_where_they_are_better(
+    monkeypatch: pytest.MonkeyPatch, kinds: tuple[str, ...], simple: list[float], alone: bool | None
+) -> None:
+    bench, state = _bench()
+    scores = {}
+
+    def fitted(_bench: Bench, begun: State, kinds: tuple[str, ...], _advance: Any) -> Any:
+        found = dataclasses.replace(begun, method="+".join(kinds))
+        scores[id(found)] = _score(simple if kinds == ("bias",) else [1.0] * 4)
+        return found, {"layers": list(kinds)}
+
+    monkeypatch.setattr("r329fast.tuning.behind.fitted", fitted)
+    monkeypatch.setattr(bench, "held", lambda found: scores[id(found)])
+    found, details = fitted_best(bench, state, kinds)
+    assert details.get("biases_alone") is alone
+    assert details["layers"] == (["bias"] if alone else list(kinds))
+    assert found.method == "+".join(details["layers"])
 
 
 def test_the_model_predicts_less_noise_with_factors() -> None:
