@@ -84,7 +84,8 @@ def test_all_that_decides_the_steps_is_in_the_key(state: State) -> None:
 
 
 @pytest.mark.parametrize(
-    "lie", [[], 3, {}, {"gain_db": "x"}, {"gain_db": 1.25}, {"step": "b"}, {"more": 0}, {"accepted": 1}, {"method": None}, {"names": 4},
+    "lie", [[], 3, {}, {"gain_db": "x"}, {"gain_db": 1.25}, {"step": "b"}, {"more": 0},
+            {"accepted": 1}, {"method": None}, {"names": 4},
             {"names": ["x"]}, {"names": [["x"]]}, {"state_options": None}, {"state_options": {}},
             {"state_options": {"rounding": 3}}]
 )  # fmt: skip
