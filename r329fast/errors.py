@@ -103,4 +103,8 @@ def nearest(word: str, allowed: Iterable[str]) -> str:
     words = list(allowed)
     begun = [item for item in words if len(word) >= _BEGUN and item.startswith(word)]
     match = sorted(begun, key=len) or get_close_matches(word, words, n=1, cutoff=0.6)
+    if not match:  # EXTREME for extreme
+        by_case = {item.lower(): item for item in words}
+        close = get_close_matches(word.lower(), by_case, n=1, cutoff=0.6)
+        match = [by_case[item] for item in close]
     return f", did you mean {match[0]!r}?" if match else ""

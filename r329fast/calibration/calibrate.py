@@ -18,7 +18,7 @@ from r329fast.calibration.statistics import (
 from r329fast.calibration.strategies import choose_range, parse_strategy
 from r329fast.cfg.scoped import parse_scoped
 from r329fast.cfg.values import BadValueError
-from r329fast.errors import DataError, UsageError
+from r329fast.errors import DataError, UsageError, nearest
 from r329fast.graph.ir import Graph
 
 AQT_METHODS = ("MEAN", "EXTREME")
@@ -126,7 +126,9 @@ def _calibrate_aqt(
 ) -> Ranges:
     if method not in AQT_METHODS:
         raise UsageError(
-            f"calibration method {method!r}, allowed {', '.join(AQT_METHODS)}", option="method"
+            f"calibration method {method!r}, allowed {', '.join(AQT_METHODS)}"
+            f"{nearest(method, AQT_METHODS)}",
+            option="method",
         )
     statistics: dict[str, MeanRange | ExtremeRange] = {}
     for tensors in _batches(graph, feeds, total, 1, threads, progress):

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from r329fast.calibration.kld import narrow_by_kld
 from r329fast.calibration.statistics import F32, RunningStatistics
-from r329fast.errors import UsageError
+from r329fast.errors import UsageError, nearest
 
 STRATEGIES = "mean, extrema, Nstd, [N]kld, [R]percentile, [R]aciq_laplace, [R]aciq_gauss"
 _ACIQ_LAPLACE_8BIT = 9.89
@@ -41,7 +41,10 @@ def parse_strategy(text: str) -> Strategy:
     word = match["word"] if match else ""
     numberless = word in ("mean", "extrema")
     if not match or (numberless and match["number"]) or (word == "std" and not match["number"]):
-        raise UsageError(f"calibration strategy {text!r}, allowed {STRATEGIES}", option="method")
+        hint = nearest(text, ("mean", "extrema", "3std", "10kld", "percentile", "aciq_laplace"))
+        raise UsageError(
+            f"calibration strategy {text!r}, allowed {STRATEGIES}{hint}", option="method"
+        )
     default = 10.0 if word == "kld" else 1.0
     return Strategy(word, float(match["number"]) if match["number"] else default)
 

@@ -22,7 +22,7 @@ from r329fast.cfg.model_names import (
     read_model_names,
     shape_mismatch,
 )
-from r329fast.cfg.optimizer import Optimizer
+from r329fast.cfg.optimizer import ACTED_ON, Optimizer
 from r329fast.cfg.run_config import RunConfig
 from r329fast.cfg.sections import DEFAULT_TARGET, Common, GBuilder, Parser, Quantization
 from r329fast.cfg.values import BadValueError, Shape, parse_shapes
@@ -33,6 +33,7 @@ from r329fast.images.recipe import recipe_beside, recipe_text
 from r329fast.images.several import load_datasets
 
 LABEL_FILE = "label.npy"
+_AQT_METHODS = ("MEAN", "EXTREME")
 # sizes that a channel axis of an image usually has
 _CHANNELS = (1, 3, 4)
 
@@ -103,6 +104,7 @@ def new_cfg(
     with suppress(R329Error):  # a file of that name for something else
         beside = recipe_beside(data) if data else None
         config.recipe = recipe_text(beside.recipe) if beside else ""
+    calibration_method = _method(calibration_method, scheme)
     if scheme == "compass42":
         config.quantization = None
         config.optimizer = _optimizer(data, calibration_method)
@@ -115,6 +117,28 @@ def new_cfg(
             calibration_label=label,
         )
     return config
+
+
+def _method(text: str, scheme: str) -> str:
+    """A calibration method as the scheme's cfg writes it; the other scheme's twin will do."""
+    word = text.lower()
+    if not word:
+        return ""
+    if scheme == "aqt2021":
+        method = {"extrema": "EXTREME"}.get(word, word.upper())
+        if method not in _AQT_METHODS:
+            hint = nearest(text, _AQT_METHODS)
+            raise UsageError(
+                f"calibration method {text!r}, allowed {', '.join(_AQT_METHODS)}{hint}",
+                option="calibration_method",
+            )
+        return method
+    method = {"extreme": "extrema"}.get(word, word)
+    try:
+        ACTED_ON["calibration_strategy_for_activation"](method)
+    except BadValueError as error:
+        raise UsageError(f"calibration method: {error}", option="calibration_method") from None
+    return method
 
 
 def _sibling_label(data: str) -> str:

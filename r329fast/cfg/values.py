@@ -79,7 +79,10 @@ def choice(*allowed: str) -> ValueKind:
             if word.lower() == text.lower():
                 return word
         # the hint must not depend on the case that the user typed
-        hint = nearest(text.lower(), [word.lower() for word in allowed])
+        words = {word.lower(): word for word in allowed}
+        hint = nearest(text.lower(), words)
+        for lower, word in words.items():
+            hint = hint.replace(repr(lower), repr(word))
         raise BadValueError(f"found {text!r}, allowed {', '.join(allowed)}{hint}")
 
     return ValueKind(parse)

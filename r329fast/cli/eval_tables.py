@@ -220,7 +220,8 @@ def _speed(result: Evaluation, out: Console) -> None:
     shares = timing.shares()
     kinds = [name for name in ("simulate", "float", "wait", "other") if shares[name] >= 0.0005]
     words = ", ".join(f"{name} {shares[name]:.1%}" for name in kinds)
-    where = f"{timing.workers} workers" if timing.workers else f"{timing.threads} threads"
+    count, word = (timing.workers, "worker") if timing.workers else (timing.threads, "thread")
+    where = f"{count} {word}{'s' * (count != 1)}"
     out.print(
         f"{timing.images} images in {timing.seconds:.2f} s, "
         f"{timing.images_per_second:.1f} images/s ({where})"

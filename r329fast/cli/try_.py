@@ -11,7 +11,7 @@ from r329fast.cli.options.classes import add_classes, class_names
 from r329fast.cli.options.compiling import compile_progress
 from r329fast.cli.options.execution import add_quantization
 from r329fast.cli.options.part import add_part, part_of
-from r329fast.cli.options.preprocess import add_preprocess, asked_for
+from r329fast.cli.options.preprocess import add_preprocess, asked_of_model
 from r329fast.cli.options.targets import file_to_write, folder_to_write
 from r329fast.cli.output import Console
 
@@ -77,7 +77,7 @@ def execute(args: argparse.Namespace, out: Console) -> int:
             numbers=folders,
             classes=names,
             split=args.split,
-            preprocess=asked_for(args, None, None),
+            preprocess=asked_of_model(args, args.model),
             scheme=args.scheme or "aqt2021",
             method=args.method,
             rounding=args.rounding,

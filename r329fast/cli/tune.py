@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from r329fast.cli.options.classes import add_classes, class_names
 from r329fast.cli.options.execution import add_quantization, add_threads
 from r329fast.cli.options.part import add_part, part_of, refuse_part
-from r329fast.cli.options.preprocess import add_preprocess, asked_for
+from r329fast.cli.options.preprocess import add_preprocess, asked_for, asked_of_model
 from r329fast.cli.options.targets import folder_to_write
 from r329fast.cli.output import Console
 from r329fast.errors import UsageError
@@ -158,14 +158,18 @@ def _dataset(
 
 def _recipe(args: argparse.Namespace, out: Console) -> Preprocess:
     """How the images are prepared: as asked for, else as the cfg's calibration set was."""
+    from r329fast.deploy.from_model import other_recipe
     from r329fast.deploy.pipeline import load_config, load_graph
     from r329fast.deploy.recipe import chosen_recipe, recipe_of_cfg
 
     if args.model.suffix == ".onnx":
         graph = part_of(args).load(args.model)
         height, width = graph.shapes[graph.inputs[0]][:2]
-        wanted = asked_for(args, (width, height), None)
+        wanted = asked_of_model(args, args.model)
         if wanted is not None:
+            if not args.size and wanted.size != (width, height):
+                wanted = wanted.with_size(width, height)
+            out.paragraphs(other_recipe(args.model, wanted))
             return wanted
         guess = _guess(args, graph)
         out.print(guess.text)

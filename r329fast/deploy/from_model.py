@@ -15,7 +15,7 @@ from r329fast.base.reading import is_there
 from r329fast.cfg import Optimizer, RunConfig, new_cfg, read_model_names
 from r329fast.cfg.check import expected_shapes
 from r329fast.cfg.new import LABEL_FILE
-from r329fast.deploy.guess import Guess, find_recipe
+from r329fast.deploy.guess import Guess, find_recipe, recipe_near
 from r329fast.deploy.pipeline import input_program, load_graph
 from r329fast.deploy.settings import Settings
 from r329fast.errors import DataError, FileError, UsageError
@@ -24,7 +24,7 @@ from r329fast.graph.load import ModelPart
 from r329fast.images.class_folders import Naming
 from r329fast.images.dataset import write_dataset
 from r329fast.images.preprocess import Preprocess
-from r329fast.images.recipe import recipe_text
+from r329fast.images.recipe import differences, recipe_text
 from r329fast.images.several import load_datasets
 
 CALIBRATION_IMAGES = 64
@@ -203,8 +203,10 @@ def _on_images(
             guess = find_recipe(model, graph, usable, offset, options.threads)
             recipe = guess.recipe
             notes.append(guess.text)
-        elif recipe.size != (shape[1], shape[0]):
-            recipe = recipe.with_size(shape[1], shape[0])
+        else:
+            if recipe.size != (shape[1], shape[0]):
+                recipe = recipe.with_size(shape[1], shape[0])
+            notes += other_recipe(model, recipe)
         write_dataset(folder, images, recipe)
         also = "" if "train" in images.note or not labelled else (
             "; accuracy counts them too, which may flatter it a little"
@@ -216,6 +218,15 @@ def _on_images(
     if config.quantization is not None:
         config.quantization.label_id_offset = offset
     return ModelRun(config, recipe, labelled, notes)
+
+
+def other_recipe(model: Path, recipe: Preprocess) -> list[str]:
+    """A line where the recipe that was asked for is not the one near the model."""
+    near = recipe_near(model, recipe.size)
+    found = differences(recipe, near.recipe) if near else []
+    if near is None or not found:
+        return []
+    return [f"recipe: as asked for, other than {near.source}: {', '.join(found)}"]
 
 
 def guessed_recipe(model: Path, graph: Graph, options: ModelOptions) -> Guess:

@@ -12,7 +12,7 @@ import numpy as np
 
 from r329fast.base.arguments import with_arguments
 from r329fast.base.limits import TENSOR
-from r329fast.base.reading import read_bytes
+from r329fast.base.reading import is_there, read_bytes
 from r329fast.base.tabular import html_table
 from r329fast.calibration import Ranges, calibrate
 from r329fast.calibration.hidden import hidden_of
@@ -20,7 +20,7 @@ from r329fast.cfg import RunConfig, completed, read_cfg
 from r329fast.cfg.advice import extremes_setting
 from r329fast.deploy.recipe import Known, carry, recipe_of_cfg
 from r329fast.deploy.settings import Settings
-from r329fast.errors import CfgError, DataError, UsageError
+from r329fast.errors import CfgError, DataError, FileError, UsageError
 from r329fast.graph import load_model
 from r329fast.graph.ir import LINEAR_TYPES, Graph
 from r329fast.images.dataset import load_labels
@@ -75,7 +75,24 @@ def load_config(cfg: str | Path | RunConfig) -> RunConfig:
 
     Raises CfgError and FileError.
     """
-    return completed(cfg if isinstance(cfg, RunConfig) else read_cfg(cfg))
+    if isinstance(cfg, RunConfig):
+        return completed(cfg)
+    config = read_cfg(cfg)
+    _check_folder(Path(cfg), config.parser.input_model)
+    return completed(config)
+
+
+def _check_folder(cfg: Path, model: str) -> None:
+    """FileError where the model is not here, but is from a folder above the cfg."""
+    if not model or is_there(model):
+        return
+    for folder in cfg.resolve().parents:
+        if is_there(folder / model):
+            raise FileError(
+                f"cannot read {model}: paths in a cfg count from the working folder; go to "
+                f"{folder}, from where {cfg.name} finds it",
+                path=model,
+            )
 
 
 def load_graph(config: RunConfig) -> Graph:

@@ -154,7 +154,7 @@ def saturation_warning(share: float) -> list[str]:
     if share <= MANY:
         return []
     return [
-        f"{share:.1%} of the input values were saturated, beyond what calibration saw: prepare "
-        "images and calibration set with the same --preprocess, or calibrate on more images "
-        "(method EXTREME or extrema)"
+        f"{share:.1%} of the input values were saturated, beyond the calibrated range: calibrate "
+        "with the extremes (method EXTREME or extrema), prepare images and calibration set with "
+        "the same --preprocess, or calibrate on more images"
     ]

@@ -12,7 +12,7 @@ from typing import Any
 from r329fast.base.arguments import Progress, with_arguments
 from r329fast.calibration import Ranges
 from r329fast.calibration.calibrate import AQT_METHODS
-from r329fast.calibration.strategies import parse_strategy
+from r329fast.calibration.strategies import STRATEGIES, parse_strategy
 from r329fast.cfg import RunConfig
 from r329fast.deploy.pipeline import (
     Prepared,
@@ -24,7 +24,7 @@ from r329fast.deploy.pipeline import (
 from r329fast.deploy.recipe import Known, recipe_of_cfg, recipe_of_program
 from r329fast.deploy.settings import Settings
 from r329fast.deploy.tuned import float_warnings
-from r329fast.errors import UsageError
+from r329fast.errors import UsageError, nearest
 from r329fast.evaluation.files import results_stem
 from r329fast.evaluation.options import Grid
 from r329fast.graph.ir import Graph
@@ -209,7 +209,13 @@ def _scheme_methods(schemes: Sequence[str], methods: Sequence[str]) -> list[tupl
     pairs = [(scheme, method) for scheme in schemes for method in methods if _knows(scheme, method)]
     for method in methods:
         if method not in [chosen for _, chosen in pairs]:
-            raise UsageError(f"method {method!r} is none of {', '.join(schemes)}", option="method")
+            known = {"aqt2021": ", ".join(AQT_METHODS), "compass42": STRATEGIES}
+            words = [word for scheme in schemes for word in known.get(scheme, "").split(", ")]
+            raise UsageError(
+                f"method {method!r} is none of {', '.join(schemes)}, allowed {', '.join(words)}"
+                f"{nearest(method, words)}",
+                option="method",
+            )
     for scheme in schemes:
         if scheme not in [chosen for chosen, _ in pairs]:
             raise UsageError(f"no method given for scheme {scheme}", option="method")

@@ -119,6 +119,11 @@ class Program:
 
 def _rounded(spec: TensorSpec, x: np.ndarray) -> np.ndarray:
     """Real values as whole steps of a tensor's scale, float32; DataError for another shape."""
+    if not isinstance(x, np.ndarray):
+        raise DataError(
+            f"input {spec.name!r}: found a {type(x).__name__}, allowed an array; of several inputs "
+            "each by its name: quantize_input(x, name)"
+        )
     if x.shape[1:] != spec.shape:
         raise DataError(
             f"input {spec.name!r}: found shape {x.shape}, expected [N, "

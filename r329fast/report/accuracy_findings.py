@@ -159,7 +159,9 @@ def _inputs(record: Record) -> Finding | None:
         "inputs",
         True,
         (f"The input was saturated in {percent(cut / images)} of {images:,} images{more}.",),
-        "Give these images the preprocessing of the calibration data, or calibrate with them",
+        widening(record)
+        if record.get("ranges_at_extremes") is False
+        else "Give these images the preprocessing of the calibration data, or calibrate with them",
     )
 
 

@@ -154,7 +154,8 @@ def _bound_lines(record: Mapping[str, Any]) -> list[str]:
 def _dead_lines(layers: Sequence[Mapping[str, Any]]) -> list[str]:
     """The layers that lose bias bits to channels that cannot reach the output."""
     found = [
-        f"{layer['name']} {layer['bits_lost_to_dead']} ({layer['dead_channels']} channels)"
+        f"{layer['name']} {layer['bits_lost_to_dead']} ({layer['dead_channels']} "
+        f"channel{'s' * (layer['dead_channels'] != 1)})"
         for layer in layers
         if layer.get("bits_lost_to_dead")
     ]

@@ -158,7 +158,7 @@ def _cut(record: Record) -> Finding | None:
     rows.sort(key=lambda row: -_cut_share(row))
     chosen = rows[:MOST_NAMES]
     action = widening(record)
-    if not record.get("suggestions"):
+    if not record.get("suggestions") and not record.get("ranges_at_extremes"):
         action += "; profile --suggest measures what that gains"
     return Finding(
         "cut",
@@ -188,7 +188,9 @@ def _input_cut(record: Record) -> Finding | None:
             Link(str(worst["name"]), layer=str(worst["name"])),
             f" was saturated in {percent(_cut_share(worst))} of its values.",
         ),
-        "Use the preprocessing (mean, scale, size) of the calibration data for these images",
+        widening(record)
+        if record.get("ranges_at_extremes") is False
+        else "Use the preprocessing (mean, scale, size) of the calibration data for these images",
     )
 
 

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from r329fast.cfg import new_cfg
 from r329fast.cfg.advice import extremes_setting, merged_settings
 from r329fast.cfg.optimizer import ACTED_ON, Optimizer
+from r329fast.deploy import bundled
+from r329fast.errors import UsageError
 
 PER_CHANNEL = "per_channel_symmetric_restricted_range"
 METHOD = "per_tensor_symmetric_restricted_range"
@@ -56,3 +59,31 @@ def test_fields_of_the_other_section_are_named_with_what_they_are_here() -> None
     found = dict(Optimizer({"calibration_method": "EXTREME", "quant_typo": "x"}).warnings())
     assert "'calibration_strategy_for_activation'" in found["calibration_method"]
     assert "did you mean 'quant_type'" in found["quant_typo"]
+
+
+@pytest.mark.parametrize(
+    ("scheme", "given", "written"),
+    [
+        ("aqt2021", "extreme", "EXTREME"),
+        ("aqt2021", "extrema", "EXTREME"),
+        ("aqt2021", "mean", "MEAN"),
+        ("compass42", "EXTREME", "extrema"),
+        ("compass42", "10kld", "10kld"),
+    ],
+)
+def test_new_cfg_writes_methods_that_a_run_takes(scheme: str, given: str, written: str) -> None:
+    config = new_cfg(
+        bundled.path("net.onnx"), scheme=scheme, calibration_data="", calibration_method=given
+    )
+    method = (
+        config.optimizer.text("calibration_strategy_for_activation")
+        if config.optimizer
+        else config.quantization and config.quantization.calibration_method
+    )
+    assert method == written
+
+
+@pytest.mark.parametrize(("scheme", "near"), [("aqt2021", "EXTREME"), ("compass42", "extrema")])
+def test_new_cfg_refuses_other_methods(scheme: str, near: str) -> None:
+    with pytest.raises(UsageError, match=f"did you mean '{near}'"):
+        new_cfg(bundled.path("net.onnx"), scheme=scheme, calibration_method="extrem")

@@ -93,7 +93,7 @@ def test_several_inputs_and_shapes(tmp_path: Path) -> None:
         ("= SYMMETRIC", "= ASYMMETRIC", "quantize_method: found 'ASYMMETRIC', allowed SYMMETRIC"),
         ("quant_precision = int8", "quant_precision = int16", "quant_precision: found 'int16'"),
         ("= DepthwiseConv", "= DepthwiseConvs", "ops_per_channel: found 'DepthwiseConvs', allowed "
-                                                "Conv.*FullyConnected, did you mean 'depthwisec"),
+                                                "Conv.*FullyConnected, did you mean 'DepthwiseC"),
         ("= DepthwiseConv", "= Convolution,Eltwise", "ops_per_channel: found 'Eltwise', allowed"),
         ("label_id_offset =", "label_id_offset = one", "label_id_offset: found 'one'"),
         ("calibration_data = dataset.npy", "", "calibration_data: is missing .ts_max_file"),

@@ -16,6 +16,7 @@ from r329fast.errors import nearest
         ("imgs", ["images", "limit"], "images"),
         ("ab", ["abcdef", "xab"], "xab"),  # too little to say what was begun
         ("half_evn", ["half_even", "half_up"], "half_even"),
+        ("extreme", ["MEAN", "EXTREME"], "EXTREME"),
     ],
 )  # fmt: skip
 def test_the_closest_word(word: str, allowed: list[str], found: str) -> None:

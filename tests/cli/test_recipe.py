@@ -12,7 +12,10 @@ from support.evaluation_sets import image_zip, small_net
 
 from r329fast.cfg import read_cfg
 from r329fast.cli import main as cli
+from r329fast.deploy import bundled
+from r329fast.deploy.recipe import recipe_of_cfg
 from r329fast.evaluation import evaluate
+from r329fast.images.preprocess import Preprocess
 
 # minus and by 127.5, cropped: nothing of it is the tutorial's
 RECIPE = ["--size", 8, 6, "--sub", 127.5, 127.5, 127.5, "--div", 127.5, 127.5, 127.5]
@@ -220,3 +223,17 @@ def test_mobilenets(run, shared: Path, tmp_path: Path, model: str, right: float 
     assert json.loads(out)["top1"] < found[0]
     assert "no recipe is known" in err
     assert "--preprocess" in err
+
+
+def test_options_change_the_recipe_near_a_model_and_not_the_tutorials(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    net, calib = str(bundled.path("net.onnx")), str(bundled.path("calib.zip"))
+    words = ["eval", net, "--images", calib, "--limit", "4", "--resize", "crop"]
+    assert cli.main([*words, "--save-cfg", str(tmp_path / "run.cfg")]) == 0
+    assert "recipe: as asked for, other than" in " ".join(capsys.readouterr().out.split())
+    near = Preprocess.from_json(bundled.path("preprocess.json"))
+    found = recipe_of_cfg(read_cfg(tmp_path / "run.cfg")).recipe
+    assert found is not None
+    assert (found.sub, found.div, found.scale) == (near.sub, near.div, near.scale)
+    assert found.resize == "crop"

@@ -292,3 +292,10 @@ def test_a_cut_range_is_widened_by_the_key_of_the_scheme(
     rows = [layer("first", saturated_high=0.5)]
     item = found("cut", record(rows, scheme=scheme, ranges_at_extremes=extremes))
     assert words in item.action
+
+
+def test_inputs_that_the_method_cuts_off_are_no_fault_of_the_preprocessing() -> None:
+    part = evaluation(images=200, top1=0.5, saturated_images=100, saturated_values=9)
+    for extremes, words in ((False, "Widen the range"), (None, "Give these images")):
+        item = found("inputs", record([], evaluation=part, ranges_at_extremes=extremes))
+        assert item.action.startswith(words)

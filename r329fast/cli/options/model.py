@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from r329fast.cli.options.classes import class_names
 from r329fast.cli.options.part import add_part, part_of, refuse_part
-from r329fast.cli.options.preprocess import asked_for
+from r329fast.cli.options.preprocess import asked_of_model
 from r329fast.cli.options.targets import file_to_write
 from r329fast.cli.output import Console
 from r329fast.errors import UsageError
@@ -85,7 +85,7 @@ def made_for(
                 images=args.images,
                 labels=args.labels,
                 numbers=class_names(getattr(args, "classes", None))[1],
-                preprocess=asked_for(args, None, None) if hasattr(args, "preprocess") else None,
+                preprocess=asked_of_model(args, model) if hasattr(args, "preprocess") else None,
                 scheme=scheme or "aqt2021",
                 mode="run" if args.save_cfg is not None else mode,
                 part=part_of(args),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from r329fast.errors import UsageError
@@ -139,6 +140,23 @@ def asked_for(
     if not options or (options == ["--size"] and tuple(args.size) == size):
         return None
     return preprocess_from(args, size, known)
+
+
+def asked_of_model(args: argparse.Namespace, model: Path) -> Preprocess | None:
+    """The recipe that the options make of the one near a model that comes alone, which has no
+    calibration set yet; None where they ask for none."""
+    if not given(args):
+        return None
+    from r329fast.cfg import read_model_names
+    from r329fast.deploy.guess import recipe_near
+
+    names = read_model_names(model)
+    shape = next(iter(names.inputs.values()), ())[-3:]
+    nhwc = bool(shape) and shape[-1] in (1, 3, 4)
+    rows, columns = (shape[:2] if nhwc else shape[1:]) if len(shape) == 3 else (0, 0)
+    size = (columns, rows) if isinstance(columns, int) and isinstance(rows, int) else (0, 0)
+    near = recipe_near(model, size)
+    return preprocess_from(args, None, near.recipe if near else None)
 
 
 def given(args: argparse.Namespace) -> list[str]:
