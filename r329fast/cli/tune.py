@@ -205,6 +205,7 @@ def _comparison(args: argparse.Namespace, cfg: str) -> str:
 
     words = ["r329fast", "eval", cfg, "--images", "SET", "--float-model", model_file(args.model)]
     for option, values in (
+        ("--rounding", [args.rounding]),
         ("--input", [args.input]),
         ("--output", [args.output]),
         ("--input-shape", args.input_shape),

@@ -195,6 +195,12 @@ def _notes(start: _Start, model: Path) -> list[str]:
             f"{count} calibration image{'s' * (count > 1)} cannot both choose and confirm: what is "
             "said of the gain is of what chose it; 100 images do better"
         )
+    rounding = start.state.options.rounding
+    if rounding != Options().rounding:
+        notes.append(
+            f"tuned for --rounding {rounding}, which a cfg cannot hold: give it with tuned.cfg "
+            "again, other roundings shift what the biases were fitted to"
+        )
     first, *others = start.graph.outputs
     if others:
         notes.append(

@@ -101,3 +101,12 @@ def test_a_file_of_that_name_without_a_record_is_a_network_like_others(folder: P
 
 def test_kinds_as_one_text() -> None:
     assert TuneOptions(allow="bias, rounding").allow == ("bias", "rounding")
+
+
+def test_a_rounding_that_no_cfg_holds_is_part_of_the_advice(folder: Path, capsys: Printed) -> None:
+    words = ["--allow", "bias", "--rounding", "floor", "--out", "t"]
+    assert main(["tune", "net.onnx", "--images", CALIB, *words]) == 0
+    said = capsys.readouterr()
+    assert "tuned for --rounding floor, which a cfg cannot hold" in " ".join(said.err.split())
+    assert "--float-model net.onnx --rounding floor" in " ".join(said.out.split())
+    assert "--rounding floor" in Path("t/tune.html").read_text()
