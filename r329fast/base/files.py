@@ -26,17 +26,29 @@ def make_dir(path: Path) -> Path:
 
 def check_folder(path: Path) -> None:
     """Before work that would be lost: raises FileError where no such folder is or could be made."""
-    if os.path.lexists(path) and not path.is_dir():
+    if os.path.lexists(path) and not os.path.isdir(path):
         raise FileError(f"{path} is no folder: give a new name or a folder", path=str(path))
+    _check_name(path)
     _check_room(path, path)
 
 
 def check_file(path: Path) -> None:
     """Before work that would be lost: raises FileError where no such file could be written."""
+    _check_name(path)
     if path.is_dir():
         raise FileError(f"cannot write {path}: it is a folder", path=str(path))
     if not path.exists() or path.is_file():  # a pipe or a device is written to as it is
-        _check_room(path, path.resolve().parent)
+        _check_room(path, Path(os.path.realpath(path)).parent)
+
+
+def _check_name(path: Path) -> None:
+    """FileError where nobody can say what is there: too long, links in a circle, closed folders."""
+    try:
+        os.stat(path)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    except OSError as error:
+        raise FileError(f"cannot write {path}: {error.strerror}", path=str(path)) from error
 
 
 def _check_room(path: Path, folder: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +36,22 @@ def fingerprint(state: State, x: np.ndarray, words: dict[str, Any]) -> str:
     for layer in graph:
         facts = layer.name, layer.type, layer.attrs, layer.inputs, layer.outputs
         digest.update(repr(facts).encode())
-        for name in sorted(layer.consts):
-            const = layer.consts[name]
-            digest.update(f"{name} {const.dtype} {const.shape}".encode())
-            digest.update(np.ascontiguousarray(const).tobytes())
+        _update(digest, layer.consts)
     digest.update(np.ascontiguousarray(x).data)
+    return digest.hexdigest()
+
+
+def _update(digest: Any, arrays: Mapping[str, np.ndarray]) -> None:
+    for name in sorted(arrays):
+        array = arrays[name]
+        digest.update(f"{name} {array.dtype} {array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+
+
+def _digest(name: str, record: dict[str, Any], arrays: Mapping[str, np.ndarray]) -> str:
+    """Of a step as it is on the disk: a flipped bit, or another step's file, is no step."""
+    digest = hashlib.sha256(json.dumps([name, record], sort_keys=True).encode())
+    _update(digest, arrays)
     return digest.hexdigest()
 
 
@@ -62,23 +74,30 @@ class Journal:
 
     def _read(self, name: str, base: State) -> tuple[dict[str, Any], State | None] | None:
         record = read_json(self.folder / f"{name}.json")
+        mark, whole = record.pop("digest"), dict(record)
         names, words = record.pop("names", None), record.pop("state_options", None)
         if record.pop("key") != self.key or not _is_sound(record):
             return None
+        arrays = read_tensors(self.folder / f"{name}.npz") if record["accepted"] else {}
+        if mark != _digest(name, whole, arrays):
+            return None
         if not record["accepted"]:
             return record, None
-        arrays = read_tensors(self.folder / f"{name}.npz")
         return record, _restored(arrays, names, base, record["method"], _options(words))
 
     def write(self, name: str, record: dict[str, Any], state: State | None) -> None:
         """All of it or nothing; the record last."""
         files: list[tuple[Path, Writer]] = []
         own: dict[str, Any] = {"key": self.key}
+        arrays: dict[str, np.ndarray] = {}
         if state is not None:
             own["state_options"] = vars(state.options)
-            files.append((self.folder / f"{name}.npz", _npz_writer(_arrays(state))))
+            arrays = _arrays(state)
+            files.append((self.folder / f"{name}.npz", _npz_writer(arrays)))
             own["names"] = list(state.ranges.values)
-        files.append((self.folder / f"{name}.json", json_writer({**record, **own})))
+        whole = json.loads(json.dumps({**record, **own}))  # as it is read
+        whole["digest"] = _digest(name, whole, arrays)
+        files.append((self.folder / f"{name}.json", json_writer(whole)))
         write_all(files)
 
     def clear(self) -> None:

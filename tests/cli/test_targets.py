@@ -82,6 +82,19 @@ def test_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     check_folder(Path("new"))
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="has other rules for names")
+def test_names_that_can_be_nothing(run, tmp_path: Path) -> None:
+    (tmp_path / "circle").symlink_to("circle")
+    for name in ("circle", "circle/new", "n" * 300, "n/" * 3000):
+        for check in (check_file, check_folder):
+            with pytest.raises(FileError) as found:
+                check(tmp_path / name)
+            assert "\n" not in str(found.value)
+    code, out, err = run("cfg", "new", "nothing.onnx", "--out", str(tmp_path / "circle"))
+    assert (code, out) == (2, "")
+    assert "cannot write" in err
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="has no such device")
 def test_a_device_is_written_to_as_it_is() -> None:
     check_file(Path("/dev/null"))

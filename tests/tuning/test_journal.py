@@ -84,7 +84,8 @@ def test_all_that_decides_the_steps_is_in_the_key(state: State) -> None:
 
 
 @pytest.mark.parametrize(
-    "lie", [[], 3, {}, {"gain_db": "x"}, {"accepted": 1}, {"method": None}, {"names": 4},
+    "lie", [[], 3, {}, {"gain_db": "x"}, {"gain_db": 1.25}, {"step": "b"}, {"more": 0},
+            {"accepted": 1}, {"method": None}, {"names": 4},
             {"names": ["x"]}, {"names": [["x"]]}, {"state_options": None}, {"state_options": {}},
             {"state_options": {"rounding": 3}}]
 )  # fmt: skip
@@ -95,6 +96,19 @@ def test_records_of_another_form(tmp_path: Path, state: State, lie: Any) -> None
     found = json.loads(path.read_text())
     path.write_text(json.dumps({**found, **lie} if isinstance(lie, dict) and lie else lie))
     assert journal.read("a", state) is None
+
+
+def test_files_of_another_step(tmp_path: Path, state: State) -> None:
+    journal = Journal(tmp_path, _KEY)
+    wider = Ranges({name: (2 * low, 2 * high) for name, (low, high) in state.ranges.values.items()})
+    folder = tmp_path / FOLDER
+    for suffixes in ((".json",), (".npz",), (".json", ".npz")):
+        journal.write("a", dict(_RECORD), state)
+        journal.write("b", dict(_RECORD), dataclasses.replace(state, ranges=wider))
+        assert journal.read("a", state) is not None
+        for suffix in suffixes:
+            (folder / f"a{suffix}").write_bytes((folder / f"b{suffix}").read_bytes())
+        assert journal.read("a", state) is None
 
 
 @pytest.mark.parametrize("lie", ["cut", "text", "shape", "nan", "object", "missing"])
