@@ -21,6 +21,7 @@ from r329fast.program.program import Program
 
 INDEX = "index.json"
 _SUFFIXES = (".npy", ".bin")
+_COUNTERS = "profile_data.bin"  # of a run, beside its output.bin: no tensor
 
 
 def tensor_order(program: Program) -> list[str]:
@@ -157,7 +158,9 @@ def _folder(
     dtype: str,
     name_map: Mapping[str, str],
 ) -> dict[str, np.ndarray]:
-    files = sorted(file for file in path.iterdir() if file.suffix in _SUFFIXES)
+    files = sorted(
+        file for file in path.iterdir() if file.suffix in _SUFFIXES and file.name != _COUNTERS
+    )
     if not files:
         raise FileError(f"no tensors (.npy or .bin files) in {path}", path=str(path))
     index = _index(path)

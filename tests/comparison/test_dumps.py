@@ -225,3 +225,9 @@ def test_planted_fault_is_named(shared: Path, fault: str) -> None:
         assert all(result.layers[item].equal for item in before)
         named.append(result.first_diverging)
     assert len(set(named)) == 10
+
+
+def test_counters_of_a_run_are_no_tensor(tmp_path: Path) -> None:
+    (tmp_path / "output.bin").write_bytes(b"\x01\x02")
+    (tmp_path / "profile_data.bin").write_bytes(b"\x00" * 64)
+    assert list(read_dump(tmp_path)) == ["output"]
