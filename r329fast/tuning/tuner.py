@@ -201,6 +201,11 @@ def _notes(start: _Start, model: Path) -> list[str]:
             f"tuned for --rounding {rounding}, which a cfg cannot hold: give it with tuned.cfg "
             "again, other roundings shift what the biases were fitted to"
         )
+    if start.config and any(start.config.range_files) and start.state.method != "file":
+        notes.append(
+            f"the range files of {model} are not used: with images given, ranges are calibrated "
+            f"anew ({start.state.method}), and 'before' is of these"
+        )
     first, *others = start.graph.outputs
     if others:
         notes.append(

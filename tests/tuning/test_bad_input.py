@@ -79,7 +79,9 @@ def test_what_a_reader_may_mistake_is_said(
     assert (out / "tuned.onnx").exists()
     again = ["tune", str(out / "tuned.cfg"), "--images", str(many), *words]
     assert main(again) == 0
-    assert "has been tuned before" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "has been tuned before" in said
+    assert "tuned.cfg are not used: with images given, ranges are calibrated anew (EXTREME)" in said
     two = two_outputs(tmp_path / "two.onnx")
     assert main(["tune", str(two), "--images", str(many), *words]) == 0
     assert "judged by the first output 'logits' alone" in capsys.readouterr().err
