@@ -47,6 +47,7 @@ class LinearView:
 
 
 _TURNED = 64  # samples
+_WIDE = 4096  # inputs
 _SHARES = (1.0, 0.95, 0.9, 0.85, 0.8, 0.7, 0.6, 0.5)  # of the largest weight that is not cut off
 _AT_LEAST = 0.01  # what an error in a channel counts, as a share of the mean
 
@@ -285,7 +286,9 @@ class LinearStep:
         elif seen.op.consts["mult"].size == len(seen.scale) == len(problem.x):
             problem, seen = self._on_best_rows(problem, found, aim, seen)
             weight_scale = seen.weight_scale
-        with ThreadPoolExecutor(self.walk.threads) as pool:
+        # several fits of a wide layer at once would take hundreds of MB more
+        wide = problem.weights.shape[-1] >= _WIDE
+        with ThreadPoolExecutor(1 if wide else self.walk.threads) as pool:
             fits = list(pool.map(partial(fit_integers, problem, found, aim), trusts))
         return [self._written(q, bias, weight_scale, seen) for q, bias in fits]
 

@@ -63,7 +63,7 @@ def test_without_float_and_from_a_program(run, folder: Path) -> None:
     assert json.loads(out)["float_top1"] is not None
     code, _, err = run("--float", model="small.r329")
     assert code == 2
-    assert "a .r329 program holds none" in err
+    assert "a program holds none" in err
 
 
 @pytest.mark.parametrize("width", [80, 160])
