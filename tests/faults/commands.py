@@ -78,7 +78,7 @@ def long_commands(out: Path) -> dict[str, list[str]]:
 def reading_commands(folder: Path) -> dict[str, list[str]]:
     """Commands that write nothing but to stdout (and compiled kernels)."""
     return {
-        "compare": ["compare", str(folder / "ran"), str(folder / "ran")],
+        "compare": ["compare", str(folder / "output.bin"), str(folder / "output.bin")],
         "bench": ["bench", "--models", "resnet20_cifar", "--rounds", "1", "--threads", "1",
                   "--batch", "1"],
         "check": ["check", str(folder / "small.onnx")],
