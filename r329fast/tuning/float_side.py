@@ -11,6 +11,7 @@ import numpy as np
 from r329fast.graph.export.float_session import FloatSession
 from r329fast.graph.ir import NO_ACT, ActivationAttrs, Graph, Layer
 from r329fast.profile.errors import float_block
+from r329fast.tuning.mirrors import Images
 from r329fast.tuning.patches import at_places, choose_places, is_fitted
 from r329fast.tuning.store import Key, Store
 
@@ -101,7 +102,7 @@ def unfused(graph: Graph) -> Graph:
 
 
 def run_float(
-    graph: Graph, x: np.ndarray, seed: int, threads: int = 1, store: Store | None = None
+    graph: Graph, x: Images, seed: int, threads: int = 1, store: Store | None = None
 ) -> FloatSide:
     """Run all images x, float32 [N, ...]; only what is sampled is kept, in `store`."""
     store = Store() if store is None else store

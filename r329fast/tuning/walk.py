@@ -15,6 +15,7 @@ from r329fast.quantization.lower.context import Lowering
 from r329fast.quantization.lower.lowering import lower_layer
 from r329fast.quantization.scheme import Scheme
 from r329fast.simulator.simulator import Simulator
+from r329fast.tuning.mirrors import Images
 
 _BLOCK = 16  # images that are quantised at once
 
@@ -36,7 +37,7 @@ class Walk:
         graph: Graph,
         ranges: Ranges,
         scheme: Scheme,
-        x: np.ndarray,
+        x: Images,
         threads: int = 1,
         rows: np.ndarray | None = None,
     ) -> None:

@@ -17,6 +17,7 @@ from r329fast.quantization.compass42 import Compass42
 from r329fast.quantization.scheme import Scheme
 from r329fast.tuning.float_side import FloatSide
 from r329fast.tuning.linear_step import LinearStep
+from r329fast.tuning.mirrors import Images
 from r329fast.tuning.patches import is_fitted
 from r329fast.tuning.state import Parts, State
 from r329fast.tuning.walk import Lowered, Walk
@@ -34,7 +35,7 @@ def scheme_of(name: str, options: Options) -> Scheme:
 def fit_weights(
     state: State,
     scheme: Scheme,
-    x: np.ndarray,
+    x: Images,
     side: FloatSide,
     parts: Parts,
     kinds: tuple[str, ...],

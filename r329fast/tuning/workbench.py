@@ -16,6 +16,7 @@ from r329fast.graph.ir import Graph
 from r329fast.tuning.arrivals import arrivals
 from r329fast.tuning.float_side import FloatSide, run_float
 from r329fast.tuning.headroom import best_headroom
+from r329fast.tuning.mirrors import WithMirrors, is_image, mirrored
 from r329fast.tuning.options import TuneOptions
 from r329fast.tuning.remembered import Remembered
 from r329fast.tuning.score import ImageScore
@@ -26,7 +27,6 @@ from r329fast.tuning.weights import fit_weights, scheme_of
 EQUAL = 1e-5  # share of the largest output by which an equalised float network may differ
 INPUT, OUTPUT = "range of the input", "range of the output"
 MANY = 24  # with fewer images nothing that narrows a range is tried: they do not show the extremes
-_COLOURS = (1, 3, 4)  # channels of an image
 _Headroom = tuple[float, float, float]
 Result = tuple[State, dict[str, Any]]  # of a trial: the state after it, what to record of it
 
@@ -159,27 +159,18 @@ def fitted(
     return dataclasses.replace(state, graph=graph), {"layers": layers}
 
 
-def mirrored(x: np.ndarray) -> np.ndarray | None:
-    """Images [N, H, W, C], left and right exchanged; None for what is no image."""
-    if x.ndim != 4 or x.shape[3] not in _COLOURS or x.shape[2] < 2:
-        return None
-    return np.ascontiguousarray(x[:, :, ::-1])
-
-
 def fitted_with_mirrors(bench: Bench, state: State, kinds: tuple[str, ...]) -> Result | None:
     """`fitted` to the images and their mirror images: twice as many roundings of the same scenes.
 
     Only images that fit are mirrored; those that judge and confirm stay as they are. None where
     the input is no image.
     """
-    x, parts = bench.x, bench.parts
-    extra = mirrored(x[parts.fitted])
-    if extra is None:
+    parts = bench.parts
+    if not is_image(bench.x):
         return None
-    count = len(extra)
+    more = WithMirrors(bench.x, np.flatnonzero(parts.fitted))
+    count = len(more) - len(bench.x)
     added = np.ones(count, dtype=bool)
-    more = np.concatenate([x, extra])
-    del extra
     wider = Parts(
         np.concatenate([parts.fitted, added]),
         np.concatenate([parts.judging, ~added]),
