@@ -17,11 +17,11 @@ from r329fast.calibration.statistics import (
 )
 from r329fast.calibration.strategies import choose_range, parse_strategy
 from r329fast.cfg.scoped import parse_scoped
+from r329fast.cfg.sections import AQT_METHODS
 from r329fast.cfg.values import BadValueError
 from r329fast.errors import DataError, UsageError, nearest
 from r329fast.graph.ir import Graph
 
-AQT_METHODS = ("MEAN", "EXTREME")
 # Images run through the float graph at once; bounds memory, does not change any statistic.
 _RUN_BATCH = 8
 

@@ -24,7 +24,14 @@ from r329fast.cfg.model_names import (
 )
 from r329fast.cfg.optimizer import ACTED_ON, Optimizer
 from r329fast.cfg.run_config import RunConfig
-from r329fast.cfg.sections import DEFAULT_TARGET, Common, GBuilder, Parser, Quantization
+from r329fast.cfg.sections import (
+    AQT_METHODS,
+    DEFAULT_TARGET,
+    Common,
+    GBuilder,
+    Parser,
+    Quantization,
+)
 from r329fast.cfg.values import BadValueError, Shape, parse_shapes
 from r329fast.errors import CfgError, R329Error, UsageError, nearest
 from r329fast.graph import load_model
@@ -33,7 +40,6 @@ from r329fast.images.recipe import recipe_beside, recipe_text
 from r329fast.images.several import load_datasets
 
 LABEL_FILE = "label.npy"
-_AQT_METHODS = ("MEAN", "EXTREME")
 # sizes that a channel axis of an image usually has
 _CHANNELS = (1, 3, 4)
 
@@ -126,10 +132,10 @@ def _method(text: str, scheme: str) -> str:
         return ""
     if scheme == "aqt2021":
         method = {"extrema": "EXTREME"}.get(word, word.upper())
-        if method not in _AQT_METHODS:
-            hint = nearest(text, _AQT_METHODS)
+        if method not in AQT_METHODS:
+            hint = nearest(text, AQT_METHODS)
             raise UsageError(
-                f"calibration method {text!r}, allowed {', '.join(_AQT_METHODS)}{hint}",
+                f"calibration method {text!r}, allowed {', '.join(AQT_METHODS)}{hint}",
                 option="calibration_method",
             )
         return method

@@ -25,6 +25,7 @@ from r329fast.cfg.values import (
 )
 
 DEFAULT_TARGET = "Z1_0701"
+AQT_METHODS = ("MEAN", "EXTREME")  # calibration methods of the 2021 tool
 OF_MODEL = ("input", "input_shape", "output")  # keys of [Parser] that the model can answer
 MODEL_DOMAINS = (
     "image_classification",
@@ -155,7 +156,7 @@ class Quantization(Section):
     label_id_offset: int | None = _key(INTEGER, None, always=True)
     preprocess_mode: str = _key(choice("normalize", "mfcc"), "normalize", always=True)
     quant_precision: str = _key(choice("int8"), "int8", always=True)
-    calibration_method: str = _key(choice("MEAN", "EXTREME"), "MEAN")
+    calibration_method: str = _key(choice(*AQT_METHODS), "MEAN")
     ts_max_file: str = _key(TEXT, "")
     ts_min_file: str = _key(TEXT, "")
 

@@ -89,7 +89,7 @@ def execute(args: argparse.Namespace, out: Console) -> int:
         refuse_part(args, f"{args.model} is none")
     part = part_of(args)
     options = TuneOptions(  # refused before any image is read
-        allow=tuple(word.strip() for word in args.allow.split(",") if word.strip()),
+        allow=args.allow,
         scheme=args.scheme,
         rounding=args.rounding,
         method=args.method,

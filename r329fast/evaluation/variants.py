@@ -11,9 +11,9 @@ from typing import Any
 
 from r329fast.base.arguments import Progress, with_arguments
 from r329fast.calibration import Ranges
-from r329fast.calibration.calibrate import AQT_METHODS
 from r329fast.calibration.strategies import STRATEGIES, parse_strategy
 from r329fast.cfg import RunConfig
+from r329fast.cfg.sections import AQT_METHODS
 from r329fast.deploy.pipeline import (
     Prepared,
     calibration_ranges,

@@ -105,7 +105,7 @@ def fitted_best(bench: Bench, state: State, kinds: tuple[str, ...]) -> Result:
     simple, words = fitted(bench, state, ("bias",), lambda count: None)
     gain, low, high = judged_gain(bench.held(whole), bench.held(simple))
     found = {"biases_alone_db": gain, "biases_alone_interval_db": [low, high]}
-    if gain > (high - low) / _ERRORS:
+    if gain > _standard_error(low, high):
         return simple, {**words, **found, "biases_alone": True}
     return whole, {**details, **found, "biases_alone": False}
 
@@ -131,10 +131,15 @@ def better_by_order(before: ImageScore, after: ImageScore) -> tuple[bool, dict[s
     }  # fmt: skip
 
 
+def _standard_error(low: float, high: float) -> float:
+    """Of a gain with that 95 % interval."""
+    return (high - low) / _ERRORS
+
+
 def better_settings(before: ImageScore, after: ImageScore) -> tuple[bool, dict[str, Any]]:
     """(whether other settings are better, why): by more than one standard error."""
     gain, low, high = judged_gain(before, after)
-    error = (high - low) / _ERRORS
+    error = _standard_error(low, high)
     return gain > error, {
         "judged": "with weights fitted anew, classes' order included",
         "judged_gain_db": gain, "judged_interval_db": [low, high], "tie": abs(gain) <= error,
